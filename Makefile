@@ -1,0 +1,42 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Both make .venv from requirements.txt where needed.
+#   make demo PYTHON=python3.12
+#   make demo TORCH_INSTALL_ARGS="--index-url https://download.pytorch.org/whl/cpu"     a torch without CUDA
+PYTHON ?= python3
+TORCH_INSTALL_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+READY := $(VENV)/.ready
+
+.PHONY: demo test check bench clean
+.DELETE_ON_ERROR:
+
+demo: $(READY)
+	$(BIN)/torchhebb train
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+check: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+bench: $(READY)
+	@set -e; for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script; done
+
+# torch has a call of its own: only it obeys TORCH_INSTALL_ARGS, and the rest then finds it in place.
+$(READY): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "torchhebb needs Python 3.11 or newer, got %d.%d: set PYTHON=python3.11 or newer" % sys.version_info[:2])'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet $(TORCH_INSTALL_ARGS) "$$(grep '^torch==' requirements.txt)"
+	$(PIP) install --quiet --requirement requirements.txt
+	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# .venv, runs/ and the data store stay: they are dear to make again.
+clean:
+	rm -rf build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -1,0 +1,135 @@
+"""Batches of images that already live on the device: index slices of one uint8 tensor, no workers.
+
+Shapes: N images, B of one batch, C channels, H x W pixels.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from torchhebb.errors import UserError
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Random crop from a border of `crop_padding` zero pixels, and a mirror image with probability one half.
+
+    >>> x = torch.arange(9, dtype=torch.uint8).view(1, 1, 3, 3)
+    >>> Augment(crop_padding=1, flip=True)(x, torch.Generator().manual_seed(0)).shape
+    torch.Size([1, 1, 3, 3])
+    """
+
+    crop_padding: int = 0
+    flip: bool = False
+
+    def __post_init__(self) -> None:
+        if self.crop_padding < 0:
+            raise UserError(f"crop_padding must be 0 or more, got {self.crop_padding}")
+
+    def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """x (B, C, H, W) -> (B, C, H, W), each sample by its own draw; `generator` lives on x's device."""
+        if not self.crop_padding and not self.flip:
+            return x
+        count, device = len(x), x.device
+        corner = torch.randint(2 * self.crop_padding + 1, (2, count), generator=generator, device=device)
+        coin = torch.rand(count, generator=generator, device=device) < 0.5
+        return crop_and_mirror(x, corner[0], corner[1], coin & self.flip, padding=self.crop_padding)
+
+
+def crop_and_mirror(x: Tensor, top: Tensor, left: Tensor, mirrored: Tensor, *, padding: int) -> Tensor:
+    """Sample b of x (B, C, H, W), zero-padded, cut at (top_b, left_b) to H x W, mirrored where `mirrored_b`.
+
+    top, left: (B,) integers in [0, 2 padding]; mirrored: (B,) booleans. One gather for the whole batch.
+
+    >>> x = torch.tensor([[[[1, 2], [3, 4]]]])
+    >>> crop_and_mirror(x, torch.tensor([1]), torch.tensor([1]), torch.tensor([True]), padding=1).flatten().tolist()
+    [2, 1, 4, 3]
+    """
+    count, channels, height, width = x.shape
+    padded = F.pad(x, (padding,) * 4)
+    column = torch.arange(width, device=x.device)
+    columns = left[:, None] + torch.where(mirrored[:, None], width - 1 - column, column)
+    rows = top[:, None] + torch.arange(height, device=x.device)
+    sample = torch.arange(count, device=x.device).view(-1, 1, 1, 1)
+    channel = torch.arange(channels, device=x.device).view(1, -1, 1, 1)
+    return padded[sample, channel, rows[:, None, :, None], columns[:, None, None, :]]
+
+
+class Batches:
+    """The epochs of a uint8 tensor (N, C, H, W), as float32 batches (B, C, H, W) in [0, 1] on `device`.
+
+    The order of an epoch depends on (seed, epoch) alone, the same on every device; an augmentation on (seed, epoch,
+    batch) and the kind of device. So an epoch taken up at batch k goes on exactly as it would have.
+    Errors: UserError for anything that cannot be batched.
+
+    >>> images = torch.arange(5, dtype=torch.uint8).view(5, 1, 1, 1)
+    >>> batches = Batches(images, 2, seed=1)
+    >>> len(batches), [tuple(x.shape) for x in batches.epoch(0)]
+    (3, [(2, 1, 1, 1), (2, 1, 1, 1), (1, 1, 1, 1)])
+    >>> sorted((torch.cat(list(batches.epoch(0))) * 255).flatten().tolist())
+    [0.0, 1.0, 2.0, 3.0, 4.0]
+    """
+
+    def __init__(
+        self,
+        images: Tensor,
+        batch_size: int,
+        *,
+        labels: Tensor | None = None,
+        seed: int = 0,
+        shuffle: bool = True,
+        augment: Augment | None = None,
+        device: torch.device | str | None = None,
+        drop_last: bool = False,
+    ) -> None:
+        if images.dtype != torch.uint8 or images.dim() != 4:
+            raise UserError(f"images must be uint8 (N, C, H, W), got {images.dtype} {tuple(images.shape)}")
+        if len(images) == 0:
+            raise UserError("images must hold at least one image, got none")
+        if batch_size < 1 or (drop_last and batch_size > len(images)):
+            most = f" and, where the last batch is dropped, at most {len(images)}" if drop_last else ""
+            raise UserError(f"batch_size must be at least 1{most}, got {batch_size}")
+        if labels is not None and labels.shape != images.shape[:1]:
+            raise UserError(f"labels must be ({len(images)},), one per image, got {tuple(labels.shape)}")
+        self.images = images.to(device)
+        self.labels = None if labels is None else labels.to(self.images.device)
+        self.batch_size, self.seed, self.shuffle, self.augment = batch_size, seed, shuffle, augment
+        whole, rest = divmod(len(images), batch_size)
+        self._count = whole if drop_last or not rest else whole + 1
+
+    def __len__(self) -> int:
+        """Batches per epoch."""
+        return self._count
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[Any]:
+        """Batches `start`, `start` + 1, ... of epoch `number`: x, or (x, labels) where labels were given."""
+        if number < 0:
+            raise UserError(f"epoch number must be 0 or more, got {number}")
+        if not 0 <= start <= len(self):
+            raise UserError(f"start must be from 0 to {len(self)}, the batches of an epoch, got {start}")
+        return self._epoch(number, start)
+
+    def _epoch(self, number: int, start: int) -> Iterator[Any]:
+        device = self.images.device
+        if self.shuffle:
+            # Drawn on the CPU: the order is then the same on every device.
+            order = torch.randperm(len(self.images), generator=_generator(self.seed, number)).to(device)
+        for batch in range(start, len(self)):
+            here = slice(batch * self.batch_size, (batch + 1) * self.batch_size)
+            chosen = order[here] if self.shuffle else here
+            x = self.images[chosen]
+            if self.augment is not None:
+                x = self.augment(x, _generator(self.seed, number, batch, device=device))
+            x = x.float() / 255
+            yield x if self.labels is None else (x, self.labels[chosen])
+
+
+def _generator(*numbers: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """A generator that depends on all of `numbers`; hashing keeps neighbouring seeds and epochs apart."""
+    digest = blake2b(repr(numbers).encode(), digest_size=8).digest()
+    return torch.Generator(device).manual_seed(int.from_bytes(digest, "big") >> 1)

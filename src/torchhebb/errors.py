@@ -1,0 +1,20 @@
+"""A user's mistake, said in one line."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class UserError(ValueError):
+    """Bad input from a user: the message names what came and what is allowed. The command line exits with code 2."""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
+    """The error for a name that nothing answers to, with the nearest names that exist.
+
+    >>> str(unknown_name("recipe", "softheb2023-digits", ["softhebb2023-digits", "softhebb2023-mnist"]))
+    "unknown recipe 'softheb2023-digits'; nearest: softhebb2023-digits, softhebb2023-mnist"
+    """
+    known = sorted(known)
+    near = get_close_matches(name, known, n=3, cutoff=0.5)
+    hint = f"nearest: {', '.join(near)}" if near else f"known: {', '.join(known)}"
+    return UserError(f"unknown {kind} {name!r}; {hint}")

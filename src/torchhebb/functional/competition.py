@@ -1,0 +1,79 @@
+"""Competition: from pre-activations u to post-synaptic activity y.
+
+| symbol | meaning |
+|---|---|
+| u | pre-activation, neurons along `dim` |
+| b | bias of the neurons, the log prior of their hidden causes |
+| y | activity after the competition |
+"""
+
+import torch
+from torch import Tensor
+
+
+def soft_wta(
+    u: Tensor,
+    inverse_temperature: float = 1.0,
+    *,
+    bias: Tensor | None = None,
+    anti_hebbian: bool = False,
+    dim: int = 1,
+) -> Tensor:
+    """Soft winner-take-all: the posterior over hidden causes.
+
+    y_k = exp(t (u_k + b_k)) / sum_l exp(t (u_l + b_l)), t the inverse temperature (ln B for a base B).
+    With `anti_hebbian`, y_k changes sign for every neuron but the one with the largest u + b.
+
+    Args: u of any shape; bias of shape (size of `dim`,).  Returns: y, shaped as u.
+    Raises ValueError if bias does not have one entry per neuron.
+    Source: SoftHebb-2022, eq. of the posterior; SoftHebb-2023, section 3 (anti-Hebbian losers).
+
+    >>> soft_wta(torch.tensor([[2.0, 0.0]]), 1.0, anti_hebbian=True)
+    tensor([[ 0.8808, -0.1192]])
+    """
+    if bias is not None:
+        u = u + _along(bias, u, dim)
+    u = u.movedim(dim, -1)  # channels-last u: neurons lie together in memory, and nothing below copies
+    y = torch.softmax(u * inverse_temperature, -1)
+    if anti_hebbian:
+        winner = u.argmax(-1, keepdim=True)
+        y = y.neg().scatter(-1, winner, y.gather(-1, winner))
+    return y.movedim(-1, dim)
+
+
+def hard_wta(u: Tensor, *, dim: int = 1) -> Tensor:
+    """Hard winner-take-all: y_k = 1 for the largest u_k (the first of equals), 0 elsewhere.
+
+    Args: u of any shape.  Returns: y, shaped as u.
+    Source: the limit of `soft_wta` for inverse temperature to infinity (SoftHebb-2022).
+
+    >>> hard_wta(torch.tensor([[0.1, 0.9, 0.3]]))
+    tensor([[0., 1., 0.]])
+    """
+    return torch.zeros_like(u).scatter_(dim, u.argmax(dim, keepdim=True), 1.0)
+
+
+def ranked_wta(u: Tensor, *, rank: int = 2, delta: float = 0.4, dim: int = 1) -> Tensor:
+    """Ranked competition of Krotov and Hopfield: +1 for the winner, -delta for the neuron at `rank`, 0 elsewhere.
+
+    Args: u of any shape; rank counts from 1, the winner.  Returns: y, shaped as u.
+    Raises ValueError unless 2 <= rank <= number of neurons.
+    Source: Krotov and Hopfield 2019, eq. 9.
+
+    >>> ranked_wta(torch.tensor([[0.1, 0.9, 0.3]]))
+    tensor([[ 0.0000,  1.0000, -0.4000]])
+    """
+    if not 2 <= rank <= u.shape[dim]:
+        raise ValueError(f"rank must lie between 2 and the number of neurons ({u.shape[dim]}), got {rank}")
+    order = u.topk(rank, dim).indices
+    y = torch.zeros_like(u)
+    y.scatter_(dim, order.narrow(dim, rank - 1, 1), -delta)
+    return y.scatter_(dim, order.narrow(dim, 0, 1), 1.0)
+
+
+def _along(vector: Tensor, like: Tensor, dim: int) -> Tensor:
+    if vector.shape != (like.shape[dim],):
+        raise ValueError(f"bias must have shape ({like.shape[dim]},), got {tuple(vector.shape)}")
+    shape = [1] * like.dim()
+    shape[dim] = -1
+    return vector.view(shape)

@@ -1,0 +1,117 @@
+"""Plasticity: from activities to updates, and from updates to steps.
+
+| symbol | meaning |
+|---|---|
+| x, y | pre- and post-synaptic activity |
+| S | statistic, the sum over samples and positions of y x^T |
+| dw | update, S - decay w |
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def linear_statistic(x: Tensor, y: Tensor) -> Tensor:
+    """S_ki = sum over samples of y_k x_i.
+
+    Args: x (B, in); y (B, out).  Returns: S (out, in).
+    Source: SoftHebb-2022, the Hebbian term of the update.
+
+    >>> linear_statistic(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0]]))
+    tensor([[3., 6.]])
+    """
+    return y.mT @ x
+
+
+def conv2d_statistic(
+    x: Tensor,
+    y: Tensor,
+    kernel_size: int | Sequence[int],
+    *,
+    stride: int | Sequence[int] = 1,
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+) -> Tensor:
+    """S_kcij = sum over samples and positions p of y_k(p) x_c(stride p + dilation (i, j)).
+
+    This is the weight gradient of the convolution that made u, taken at y, so it costs one convolution.
+
+    Args: x (B, in, H, W), already padded; y (B, out, H', W').  Returns: S (out, in / groups, kh, kw).
+    Source: SoftHebb-2023, section 3: the convolutional form of the Hebbian term.
+
+    >>> conv2d_statistic(torch.ones(1, 1, 3, 3), torch.ones(1, 1, 2, 2), 2)
+    tensor([[[[4., 4.],
+              [4., 4.]]]])
+    """
+    layout = torch.channels_last if x.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
+    shape = (y.shape[1], x.shape[1] // groups, *pair(kernel_size))
+    weight = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=layout)  # its values are not read
+    return torch.ops.aten.convolution_backward(
+        y, x, weight, None, pair(stride), (0, 0), pair(dilation), False, (0, 0), groups, (False, True, False)
+    )[1]
+
+
+def plasticity(statistic: Tensor, weight: Tensor, *, decay: Tensor | None = None) -> Tensor:
+    """dw_k = S_k - decay_k w_k.
+
+    With `decay` None it is Oja-like, decay_k = <S_k, w_k>, which equals the sum of y_k u_k when u = w x.
+
+    Args: statistic and weight (out, ...); decay (out,).  Returns: dw, shaped as weight.
+    Source: SoftHebb-2022, eq. of dw; SoftHebb-2023, section 3.
+
+    >>> plasticity(torch.tensor([[1.0, 1.0]]), torch.tensor([[1.0, 0.0]]))
+    tensor([[0., 1.]])
+    """
+    if decay is None:
+        decay = torch.linalg.vecdot(*_rows(statistic, weight))
+    return torch.addcmul(statistic, _per_neuron(decay, weight), weight, value=-1)
+
+
+def norm_adaptive_step(weight: Tensor, update: Tensor, lr: float, power: float = 0.5, *, groups: int = 1) -> Tensor:
+    """w_k + lr (| ||w_k|| - 1 | + 1e-10) ** power * dw_k / max(largest |dw|, tiny).
+
+    A neuron learns fast while its radius is far from the fixed point 1, and stops when it gets there.
+
+    Args: weight and update (out, ...); groups: the largest entry is taken per group of the leading dim.
+    Returns: the new weight.  Raises ValueError unless groups divides out.
+    Source: SoftHebb-2023, section 3 (weight-norm-dependent rates), PAPERS section 2, items 3 and 4.
+
+    >>> norm_adaptive_step(torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 5.0]]), lr=0.1)
+    tensor([[2.0000, 0.1000]])
+    """
+    rate = norm_adaptive_rate(weight, update, lr, power, groups=groups)
+    return torch.addcmul(weight, rate, update)
+
+
+def norm_adaptive_rate(weight: Tensor, update: Tensor, lr: float, power: float, *, groups: int) -> Tensor:
+    """The factor of each neuron in `norm_adaptive_step`, shaped (out, 1, ...) to multiply the update."""
+    if weight.shape[0] % groups:
+        raise ValueError(f"groups must divide the {weight.shape[0]} neurons, got {groups}")
+    weight_rows, update_rows = _rows(weight, update)
+    largest = torch.linalg.vector_norm(update_rows.unflatten(0, (groups, -1)), torch.inf, dim=(1, 2))
+    largest = largest.clamp_min(torch.finfo(update.dtype).tiny).repeat_interleave(weight.shape[0] // groups)
+    radius = torch.linalg.vector_norm(weight_rows, dim=1)
+    rate = lr * ((radius - 1).abs() + 1e-10) ** power / largest
+    return _per_neuron(rate.clamp_max(torch.finfo(rate.dtype).max), weight)  # inf times a zero update would be NaN
+
+
+def pair(size: int | Sequence[int]) -> tuple[int, int]:
+    """One number for both sides of an image, or one for each; raises ValueError for more."""
+    if isinstance(size, int):
+        return size, size
+    if len(size) != 2:
+        raise ValueError(f"a size must be one number or two, got {tuple(size)}")
+    return size[0], size[1]
+
+
+def _rows(*tensors: Tensor) -> list[Tensor]:
+    """Each (out, ...) as (out, rest), all in one order; channels-last tensors need no copy."""
+    if all(t.dim() == 4 and t.is_contiguous(memory_format=torch.channels_last) for t in tensors):
+        tensors = tuple(t.permute(0, 2, 3, 1) for t in tensors)
+    return [t.flatten(1) for t in tensors]
+
+
+def _per_neuron(values: Tensor, weight: Tensor) -> Tensor:
+    return values.view(-1, *[1] * (weight.dim() - 1))

@@ -1,0 +1,40 @@
+"""Similarity: losses on Gram matrices, for blocks that learn structure (SPHeRe)."""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+
+def structure_loss(x: Tensor, z: Tensor) -> Tensor:
+    """Mean over B x B of (K(x) - K(z))^2, K the Gram matrix of rows scaled to unit norm (norms clamped at 1e-12).
+
+    Zero when the cosine similarities between the samples are the same in x and z.
+
+    Args: x (B, ...) and z (B, ...), flattened from the second dim.  Returns: a scalar.
+    Raises ValueError if the batches differ in size.
+    Source: SPHeRe-2025, the structural term of the loss.
+
+    >>> structure_loss(torch.eye(2), torch.ones(2, 3))
+    tensor(0.5000)
+    """
+    if x.shape[0] != z.shape[0]:
+        raise ValueError(f"x and z must hold the same samples, got {x.shape[0]} and {z.shape[0]}")
+    return (_cosine_gram(x.flatten(1)) - _cosine_gram(z.flatten(1))).square().mean()
+
+
+def orthogonality_loss(z: Tensor) -> Tensor:
+    """Mean over D x D of (K(z^T) - I)^2: columns, scaled to unit norm over the batch, should be orthogonal.
+
+    Args: z (B, D).  Returns: a scalar.
+    Source: SPHeRe-2025, the orthogonality term of the loss.
+
+    >>> orthogonality_loss(torch.eye(3))
+    tensor(0.)
+    """
+    gram = _cosine_gram(z.mT)
+    return (gram - torch.eye(len(gram), dtype=z.dtype, device=z.device)).square().mean()
+
+
+def _cosine_gram(rows: Tensor) -> Tensor:
+    rows = normalize(rows, dim=1, eps=1e-12)
+    return rows @ rows.mT

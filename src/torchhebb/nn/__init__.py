@@ -1,0 +1,31 @@
+"""Modules that own weights."""
+
+from torchhebb.nn.activation import SoftWTA, Triangle
+from torchhebb.nn.architecture import Architecture, ConvBlock, LinearBlock, Pool
+from torchhebb.nn.conv import HebbConv2d
+from torchhebb.nn.learning import learn
+from torchhebb.nn.linear import HebbLinear
+from torchhebb.nn.network import Network
+from torchhebb.nn.norm import BatchNorm, Standardize, UnitNorm
+from torchhebb.nn.readout import LinearReadout, NeuronLabels
+from torchhebb.nn.saving import load, save
+
+__all__ = [
+    "Architecture",
+    "BatchNorm",
+    "ConvBlock",
+    "HebbConv2d",
+    "HebbLinear",
+    "LinearBlock",
+    "LinearReadout",
+    "Network",
+    "NeuronLabels",
+    "Pool",
+    "SoftWTA",
+    "Standardize",
+    "Triangle",
+    "UnitNorm",
+    "learn",
+    "load",
+    "save",
+]

@@ -1,0 +1,117 @@
+"""A convolutional plastic layer."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from torchhebb.functional import conv2d_statistic, plasticity
+from torchhebb.functional.plasticity import pair
+from torchhebb.nn.plastic import compete, draw_weights, leave_update, plastic_parameter, positive, rectify
+from torchhebb.rules import Rule, SoftHebb
+
+PaddingMode = Literal["reflect", "zeros", "replicate", "circular"]
+
+
+class HebbConv2d(nn.Module):
+    """u = w * x, learning by a local rule: every position of the map is a sample.
+
+    `forward(x)` gives u; `learn(x)` also leaves -dw / n in .grad of the weight, with dw = S - decay w over the
+    n = B H' W' samples and positions.  With groups > 1 neurons compete within their group.
+
+    Args: x (B, in_channels, H, W).  Returns: u (B, out_channels, H', W').
+    Raises ValueError for sizes that are not positive, groups that do not divide the channels, a padding mode
+    that is not known, or an input of another shape.
+    Source: SoftHebb-2023, section 3; PAPERS section 2, items 1 to 5.
+
+    >>> layer = HebbConv2d(3, 8, 5, padding=2)
+    >>> layer.learn(torch.rand(2, 3, 16, 16)).shape, layer.weight.grad.shape
+    (torch.Size([2, 8, 16, 16]), torch.Size([8, 3, 5, 5]))
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | Sequence[int],
+        *,
+        stride: int | Sequence[int] = 1,
+        padding: int | Sequence[int] = 0,
+        dilation: int | Sequence[int] = 1,
+        groups: int = 1,
+        padding_mode: PaddingMode = "reflect",
+        rule: Rule = SoftHebb(),  # noqa: B008  frozen
+        init_radius: float = 25.0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.kernel_size, self.stride, self.dilation = pair(kernel_size), pair(stride), pair(dilation)
+        self.padding, self.padding_mode = pair(padding), padding_mode
+        positive(in_channels=in_channels, out_channels=out_channels, groups=groups, init_radius=init_radius)
+        positive(kernel_size=min(self.kernel_size), stride=min(self.stride), dilation=min(self.dilation))
+        if min(self.padding) < 0:
+            raise ValueError(f"padding must not be negative, got {padding}")
+        if in_channels % groups or out_channels % groups:
+            raise ValueError(f"groups must divide {in_channels} and {out_channels} channels, got {groups}")
+        if padding_mode not in PaddingMode.__args__:  # type: ignore[attr-defined]
+            raise ValueError(f"padding_mode must be one of {PaddingMode.__args__}, got {padding_mode!r}")  # type: ignore[attr-defined]
+        self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
+        self.rule, self.init_radius = rule, init_radius
+        self.weight = plastic_parameter(
+            out_channels, in_channels // groups, *self.kernel_size, device=device, dtype=dtype
+        )
+        self.reset_parameters()
+
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """w ~ N(0, init_radius^2 / fan_in)."""
+        draw_weights(self.weight, self.init_radius, generator)
+
+    def forward(self, x: Tensor) -> Tensor:
+        u = self._convolve(self._pad(x))
+        return rectify(u, self.groups) if self.rule.rectify else u
+
+    @torch.no_grad()
+    def learn(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return self(x).detach()
+        x = self._pad(x)
+        u = self._convolve(x)
+        y, decay = compete(self.rule, u, groups=self.groups)
+        statistic = conv2d_statistic(
+            x.to(u.dtype),
+            y.to(u.dtype),
+            self.kernel_size,
+            stride=self.stride,
+            dilation=self.dilation,
+            groups=self.groups,
+        ).to(self.weight.dtype)
+        n = u.numel() // self.out_channels
+        leave_update(self.weight, plasticity(statistic, self.weight, decay=decay), n)
+        return rectify(u, self.groups) if self.rule.rectify else u
+
+    def _pad(self, x: Tensor) -> Tensor:
+        if x.dim() != 4 or x.shape[1] != self.in_channels:
+            raise ValueError(f"x must have shape (B, {self.in_channels}, H, W), got {tuple(x.shape)}")
+        padding, sides = self.padding, x.shape[2:]
+        for pad, side, kernel, dilation in zip(padding, sides, self.kernel_size, self.dilation, strict=True):
+            if side + 2 * pad < dilation * (kernel - 1) + 1:
+                raise ValueError(f"kernel_size {self.kernel_size} must fit x and its padding, got {tuple(x.shape)}")
+            if pad > {"reflect": side - 1, "circular": side}.get(self.padding_mode, pad):
+                raise ValueError(f"{self.padding_mode} padding {padding} must fit x, got {tuple(x.shape)}")
+        if padding == (0, 0):
+            return x
+        mode = "constant" if self.padding_mode == "zeros" else self.padding_mode
+        return F.pad(x, (padding[1], padding[1], padding[0], padding[0]), mode=mode)
+
+    def _convolve(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.weight, stride=self.stride, dilation=self.dilation, groups=self.groups)
+
+    def extra_repr(self) -> str:
+        return (
+            f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}, "
+            f"padding={self.padding}, dilation={self.dilation}, groups={self.groups}, "
+            f"padding_mode={self.padding_mode!r}, rule={self.rule}"
+        )

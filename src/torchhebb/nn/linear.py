@@ -1,0 +1,82 @@
+"""A fully connected plastic layer."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from torchhebb.functional import linear_statistic, log_prior_update, plasticity
+from torchhebb.nn.plastic import compete, draw_weights, leave_update, plastic_parameter, positive, rectify
+from torchhebb.rules import Rule, SoftHebb
+
+
+class HebbLinear(nn.Module):
+    """u = x w^T, learning by a local rule.
+
+    `forward(x)` gives u (bias apart, as in the papers); `learn(x)` also leaves -dw / n in .grad of the weight,
+    with dw = S - decay w over the n samples of x.  With `bias`, the log prior of each neuron takes part in the
+    competition and learns by `log_prior_update` from the posterior |y|; it starts at the uniform prior.
+
+    Args: x (B, in_features).  Returns: u (B, out_features).
+    Raises ValueError for sizes that are not positive or an input of another shape.
+    Source: SoftHebb-2022; PAPERS section 1, items 1 to 4.
+
+    >>> layer = HebbLinear(3, 2)
+    >>> layer.learn(torch.randn(5, 3)).shape, layer.weight.grad.shape
+    (torch.Size([5, 2]), torch.Size([2, 3]))
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        rule: Rule = SoftHebb(),  # noqa: B008  frozen
+        bias: bool = False,
+        init_radius: float = 25.0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        positive(in_features=in_features, out_features=out_features, init_radius=init_radius)
+        self.in_features, self.out_features = in_features, out_features
+        self.rule, self.init_radius = rule, init_radius
+        self.weight = plastic_parameter(out_features, in_features, device=device, dtype=dtype)
+        self.bias = plastic_parameter(out_features, device=device, dtype=dtype) if bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """w ~ N(0, init_radius^2 / fan_in); the bias to the uniform prior 1 / out_features."""
+        draw_weights(self.weight, self.init_radius, generator)
+        if self.bias is not None:
+            nn.init.constant_(self.bias, -math.log(self.out_features) / self.inverse_temperature)
+
+    @property
+    def inverse_temperature(self) -> float:
+        """The rule's, which scales the log prior; 1 for a rule without one."""
+        return getattr(self.rule, "inverse_temperature", 1.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        u = self._project(x)
+        return rectify(u) if self.rule.rectify else u
+
+    @torch.no_grad()
+    def learn(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return self(x).detach()
+        u = self._project(x)
+        y, decay = compete(self.rule, u, self.bias)
+        statistic = linear_statistic(x.to(u.dtype), y.to(u.dtype)).to(self.weight.dtype)
+        leave_update(self.weight, plasticity(statistic, self.weight, decay=decay), len(x))
+        if self.bias is not None:
+            leave_update(self.bias, log_prior_update(y.abs().mean(0), self.bias, self.inverse_temperature))
+        return rectify(u) if self.rule.rectify else u
+
+    def _project(self, x: Tensor) -> Tensor:
+        if x.dim() != 2 or x.shape[1] != self.in_features:
+            raise ValueError(f"x must have shape (B, {self.in_features}), got {tuple(x.shape)}")
+        return F.linear(x, self.weight)
+
+    def extra_repr(self) -> str:
+        return f"{self.in_features}, {self.out_features}, rule={self.rule}, bias={self.bias is not None}"

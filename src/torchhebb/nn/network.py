@@ -1,0 +1,81 @@
+"""The network that users hold: blocks in a row, and the readout attached to them."""
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+if TYPE_CHECKING:
+    from torchhebb.nn.architecture import Architecture
+
+try:
+    from huggingface_hub import PyTorchModelHubMixin as _Hub
+except ImportError:  # a bare machine: everything works but push_to_hub and from_pretrained
+
+    class _Hub:  # type: ignore[no-redef]
+        def __init_subclass__(cls, **_: Any) -> None:
+            super().__init_subclass__()
+
+
+class Network(nn.Sequential, _Hub, library_name="torchhebb", license="mit", tags=["hebbian-learning"]):
+    """Blocks in a row: pixels in [0, 1] -> features.
+
+    `attach(readout)` adds what was trained on its frozen features; `classifier` is then pixels -> logits.
+    The readout stands beside the blocks, not among them, so features stay what they were.
+
+    Args: blocks, modules or named modules.
+    """
+
+    architecture: "Architecture | None"
+    readout: nn.Module | None
+
+    def __init__(self, blocks: Iterable[nn.Module] | Mapping[str, nn.Module]) -> None:
+        super().__init__()
+        named = blocks.items() if isinstance(blocks, Mapping) else ((str(i), b) for i, b in enumerate(blocks))
+        for name, block in named:
+            self.add_module(name, block)
+        self.architecture = None
+        object.__setattr__(self, "readout", None)
+
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Draw the weights of every layer again, in order."""
+        for module in self.modules():
+            if module is not self and hasattr(module, "reset_parameters"):
+                module.reset_parameters(generator)  # type: ignore[operator]
+
+    def attach(self, readout: nn.Module) -> "Network":
+        """Take over a trained readout (features -> logits)."""
+        object.__setattr__(self, "readout", readout)
+        return self
+
+    @property
+    def classifier(self) -> nn.Sequential:
+        """Pixels -> logits.  Raises ValueError while no readout is attached."""
+        if self.readout is None:
+            raise ValueError("the network has no readout: train one and attach it first")
+        return nn.Sequential(self, self.readout).train(self.training)
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> "Network":
+        if self.readout is not None:
+            self.readout._apply(fn)
+        return super()._apply(fn, recurse)
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        from torchhebb.nn.saving import save
+
+        save(self, Path(save_directory) / "model.safetensors")
+
+    @classmethod
+    def _from_pretrained(cls, *, model_id: str, **kwargs: Any) -> "Network":
+        from torchhebb.nn.saving import load
+
+        folder = Path(model_id)
+        if not folder.is_dir():
+            from huggingface_hub import snapshot_download
+
+            names = ("revision", "cache_dir", "force_download", "local_files_only", "token")
+            wanted = {name: kwargs[name] for name in names if name in kwargs}
+            folder = Path(snapshot_download(model_id, allow_patterns="*.safetensors", **wanted))
+        return load(folder / "model.safetensors").to(kwargs.get("map_location", "cpu"))  # type: ignore[return-value]

@@ -1,0 +1,69 @@
+"""What is done to inputs before they are learned from."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation without affine: (x - mean) / sqrt(var + eps) per channel.
+
+    Train mode uses the batch's statistics and moves the running ones by `momentum`; eval mode uses the latter.
+
+    Args: x (B, C) or (B, C, H, W).  Returns: a tensor shaped as x.
+    Source: Ioffe and Szegedy 2015; PAPERS section 2, item 1.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(
+        self,
+        num_features: int,
+        *,
+        momentum: float = 0.1,
+        eps: float = 1e-5,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.num_features, self.momentum, self.eps = num_features, momentum, eps
+        self.register_buffer("running_mean", torch.zeros(num_features, device=device, dtype=dtype))
+        self.register_buffer("running_var", torch.ones(num_features, device=device, dtype=dtype))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dim() < 2 or x.shape[1] != self.num_features:
+            raise ValueError(f"x must have {self.num_features} channels in its second dim, got {tuple(x.shape)}")
+        return F.batch_norm(x, self.running_mean, self.running_var, None, None, self.training, self.momentum, self.eps)
+
+    def extra_repr(self) -> str:
+        return f"{self.num_features}, momentum={self.momentum}"
+
+
+class Standardize(nn.Module):
+    """(x - mean) / std per channel, with numbers given once, such as a data set's.
+
+    Args: x (B, C, H, W).  Returns: a tensor shaped as x.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        if len(mean) != len(std):
+            raise ValueError(f"mean and std must be of one length, got {len(mean)} and {len(std)}")
+        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - self.mean) / self.std
+
+
+class UnitNorm(nn.Module):
+    """x / max(||x||, 1e-12) per sample, over everything but the batch: the unit inputs of SoftHebb-2022's theory."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.normalize(x.flatten(1), dim=1).view_as(x)

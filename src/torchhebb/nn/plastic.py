@@ -1,0 +1,48 @@
+"""What plastic layers share: parameters that no gradient reaches, and where an update is left."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from torchhebb.functional import triangle
+from torchhebb.rules import Rule
+
+
+def plastic_parameter(*shape: int, device: torch.device | str | None, dtype: torch.dtype | None) -> nn.Parameter:
+    """A weight that learns by its own rule: attacks and readouts leave nothing in its .grad."""
+    return nn.Parameter(torch.empty(*shape, device=device, dtype=dtype), requires_grad=False)
+
+
+def leave_update(parameter: nn.Parameter, update: Tensor, n: int = 1) -> None:
+    """Add -update / n to .grad, so that any optimizer steps along the update; `update` is used up."""
+    if parameter.grad is None:
+        parameter.grad = update.mul_(-1 / n)
+    else:
+        parameter.grad.add_(update, alpha=-1 / n)
+
+
+def compete(rule: Rule, u: Tensor, bias: Tensor | None = None, *, groups: int = 1) -> tuple[Tensor, Tensor | None]:
+    """The rule over the neurons of u (B, K, ...), each group of neurons on its own."""
+    if groups == 1:
+        return rule(u, bias)
+    parts = [rule(part) for part in u.chunk(groups, 1)]
+    decays = [decay for _, decay in parts if decay is not None]
+    return torch.cat([y for y, _ in parts], 1), torch.cat(decays) if decays else None
+
+
+def rectify(u: Tensor, groups: int = 1) -> Tensor:
+    """relu(u - mean over the neurons of the group): the output of a layer whose rule rectifies."""
+    return triangle(u.unflatten(1, (groups, -1)), dim=2).flatten(1, 2)
+
+
+def draw_weights(weight: nn.Parameter, init_radius: float, generator: torch.Generator | None) -> None:
+    """w ~ N(0, init_radius^2 / fan_in), so that the radius of a neuron starts near init_radius."""
+    nn.init.normal_(weight, std=init_radius / math.sqrt(weight[0].numel()), generator=generator)
+
+
+def positive(**sizes: float) -> None:
+    """Raise ValueError naming the first size that is not positive."""
+    for name, size in sizes.items():
+        if size <= 0:
+            raise ValueError(f"{name} must be positive, got {size}")

@@ -1,0 +1,49 @@
+"""How far to step: the norm-adaptive rate of SoftHebb-2023 as an ordinary torch optimizer."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch.optim import Optimizer
+
+from torchhebb.functional.plasticity import norm_adaptive_rate
+
+
+class NormAdaptiveSGD(Optimizer):
+    """Steps along -grad, the update of a plastic layer, by `norm_adaptive_step`.
+
+    A 1-D parameter (bias) steps by lr * update / max(1, largest entry).
+    Per-layer rates are parameter groups; a group's `groups` is the number of groups of neurons in its weights.
+
+    Args: params; lr > 0; power, the exponent of the radius' distance to 1; groups.
+    Raises ValueError for a negative lr or power.
+    Source: SoftHebb-2023, section 3; PAPERS section 2, items 3 and 4.
+
+    >>> w = torch.nn.Parameter(torch.tensor([[2.0, 0.0]]), requires_grad=False)
+    >>> w.grad = torch.tensor([[0.0, -3.0]])
+    >>> NormAdaptiveSGD([w], lr=0.1).step()
+    >>> w
+    Parameter containing:
+    tensor([[2.0000, 0.1000]])
+    """
+
+    def __init__(self, params: Iterable[Any], lr: float, *, power: float = 0.5, groups: int = 1) -> None:
+        if lr < 0:
+            raise ValueError(f"lr must not be negative, got {lr}")
+        if power < 0:
+            raise ValueError(f"power must not be negative, got {power}")
+        super().__init__(params, {"lr": lr, "power": power, "groups": groups})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        loss = None if closure is None else closure()
+        for group in self.param_groups:
+            for weight in group["params"]:
+                if weight.grad is None:
+                    continue
+                if weight.dim() == 1:
+                    weight.sub_(weight.grad / weight.grad.abs().amax().clamp_min(1.0), alpha=group["lr"])
+                else:
+                    rate = norm_adaptive_rate(weight, weight.grad, group["lr"], group["power"], groups=group["groups"])
+                    weight.addcmul_(rate, weight.grad, value=-1)
+        return loss

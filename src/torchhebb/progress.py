@@ -1,0 +1,29 @@
+"""How long work tells a caller where it stands; the library itself never prints."""
+
+from typing import Protocol
+
+
+class Progress(Protocol):
+    """One task at a time: `start` names it, `advance` counts units done, `finish` closes it."""
+
+    def start(self, label: str, total: int, unit: str) -> None: ...
+
+    def advance(self, n: int) -> None: ...
+
+    def finish(self) -> None: ...
+
+
+class Silent:
+    """The default: says nothing."""
+
+    def start(self, label: str, total: int, unit: str) -> None:
+        pass
+
+    def advance(self, n: int) -> None:
+        pass
+
+    def finish(self) -> None:
+        pass
+
+
+SILENT: Progress = Silent()

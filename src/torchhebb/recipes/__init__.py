@@ -1,0 +1,69 @@
+"""Experiments as values: every recipe by its name."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from torchhebb.errors import UserError, unknown_name
+from torchhebb.nn import Network
+from torchhebb.progress import SILENT, Progress
+from torchhebb.recipes import softhebb2023
+from torchhebb.train import Options, Recipe, Result, run_recipe
+
+MODULES = (softhebb2023,)
+
+
+def list_recipes(pattern: str = "*") -> list[str]:
+    """Names of the recipes that match a shell pattern.
+
+    >>> list_recipes("*digits")
+    ['softhebb2023-digits']
+    """
+    return [name for name in recipe_functions() if fnmatch(name, pattern)]
+
+
+def get_recipe(name: str) -> Recipe:
+    """The recipe of that name; raises UserError with the nearest names."""
+    known = recipe_functions()
+    if name not in known:
+        raise unknown_name("recipe", name, known)
+    return known[name]()
+
+
+def recipe_functions() -> dict[str, Callable[[], Recipe]]:
+    """Every recipe's function by the name of its recipe."""
+    return {function().name: function for module in MODULES for function in module.RECIPES}
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Names that `create_model` takes: every recipe names its network."""
+    return list_recipes(pattern)
+
+
+def create_model(name: str, *, seed: int = 0, **overrides: Any) -> Network:
+    """The untrained network of a recipe, its weights drawn from `seed`; overrides replace fields of its Architecture.
+
+    Raises UserError for an unknown name or field.
+
+    >>> create_model("softhebb2023-digits", input_shape=(1, 16, 16)).architecture.input_shape
+    (1, 16, 16)
+    """
+    architecture = get_recipe(name).architecture
+    try:
+        return replace(architecture, **overrides).build(seed)
+    except TypeError:
+        unknown = sorted(overrides.keys() - vars(architecture).keys())
+        raise UserError(
+            f"{', '.join(unknown)} is no field of the architecture: {', '.join(vars(architecture))}"
+        ) from None
+
+
+def run(
+    recipe: Recipe | str, options: Options | None = None, *, folder: Path | None = None, progress: Progress = SILENT
+) -> Result:
+    """Run a recipe, or the recipe of that name, and return its result; see `torchhebb.train.run_recipe`."""
+    return run_recipe(
+        get_recipe(recipe) if isinstance(recipe, str) else recipe, options, folder=folder, progress=progress
+    )

@@ -1,0 +1,104 @@
+"""Learning rules: a competition and the decay that keeps the weights bounded, as small frozen objects.
+
+A rule is one method: from pre-activations to the activity y that multiplies the input, and the decay.
+
+>>> import torch
+>>> SoftHebb(anti_hebbian=False)(torch.zeros(1, 4))
+(tensor([[0.2500, 0.2500, 0.2500, 0.2500]]), None)
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from torchhebb.functional import hard_wta, ranked_wta, soft_wta, triangle
+
+
+class Rule(ABC):
+    """What a plastic layer learns by: dw_k = S_k - decay_k w_k with S = sum of y x^T."""
+
+    rectify: bool = False
+
+    @abstractmethod
+    def __call__(self, u: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """From u (B, K, ...) and bias (K,) to y, shaped as u, and decay (K,); decay None stands for <S, w>."""
+
+
+@dataclass(frozen=True)
+class SoftHebb(Rule):
+    """Soft winner-take-all with Oja-like decay, its losers anti-Hebbian unless switched off.
+
+    y = soft_wta(u + bias), decay_k = sum of y_k u_k.
+
+    With `rectify`, relu(u - mean over neurons) takes the place of u in the competition and in the decay, and is
+    the layer's output.
+
+    Source: SoftHebb-2022 (anti_hebbian=False); SoftHebb-2023, section 3 (True; rectify at CIFAR depth 2).
+    """
+
+    inverse_temperature: float = 1.0
+    anti_hebbian: bool = True
+    rectify: bool = False
+
+    def __call__(self, u: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        if self.rectify:
+            u = triangle(u)
+        y = soft_wta(u, self.inverse_temperature, bias=bias, anti_hebbian=self.anti_hebbian)
+        return y, _sum_but_neurons(y * u) if self.rectify else None
+
+
+@dataclass(frozen=True)
+class HardHebb(Rule):
+    """Hard winner-take-all: only the winner learns.  y = hard_wta(u + bias), decay_k = sum of y_k u_k.
+
+    Source: the baseline of SoftHebb-2022 and SoftHebb-2023; Grossberg 1976.
+    """
+
+    def __call__(self, u: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        return hard_wta(_biased(u, bias)), None
+
+
+@dataclass(frozen=True)
+class RankedHebb(Rule):
+    """Krotov and Hopfield: the winner learns, the neuron at `rank` unlearns by delta; decay_k = sum of y_k u_k.
+
+    Source: Krotov and Hopfield 2019, eq. 3 and 9 (with the L2 norm).
+    """
+
+    rank: int = 2
+    delta: float = 0.4
+
+    def __call__(self, u: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        return ranked_wta(_biased(u, bias), rank=self.rank, delta=self.delta), None
+
+
+@dataclass(frozen=True)
+class Oja(Rule):
+    """No competition: y = u, decay_k = sum of u_k^2; each neuron finds the first principal component.
+
+    Source: Oja 1982.
+    """
+
+    def __call__(self, u: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        return u, None
+
+
+@dataclass(frozen=True)
+class Instar(Rule):
+    """Hard winner-take-all that moves the winner to its input: dw_k = sum of y_k (x - w_k), so decay_k = sum of y_k.
+
+    Source: Grossberg 1976; on-line k-means.
+    """
+
+    def __call__(self, u: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        y = hard_wta(_biased(u, bias))
+        return y, _sum_but_neurons(y)
+
+
+def _biased(u: Tensor, bias: Tensor | None) -> Tensor:
+    return u if bias is None else u + bias.view(1, -1, *[1] * (u.dim() - 2))
+
+
+def _sum_but_neurons(values: Tensor) -> Tensor:
+    return values.flatten(2).sum((0, 2)) if values.dim() > 2 else values.sum(0)

@@ -1,0 +1,136 @@
+"""What a person sees in a terminal: progress with rate and time left, plain lines when it is none."""
+
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as RichProgress
+from rich.table import Table
+from rich.text import Text
+
+from torchhebb.train import Result
+from torchhebb.train.predict import Prediction
+
+PLAIN_SECONDS = 30.0
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:,.3g} {task.fields['unit']}/s", style="dim")
+
+
+class BarProgress:
+    """One bar after another."""
+
+    def __init__(self, console: Console) -> None:
+        self._bars = RichProgress(
+            SpinnerColumn(finished_text="[green]✓"),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            _Rate(),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            console=console,
+        )
+        self._task: TaskID | None = None
+
+    def start(self, label: str, total: int, unit: str) -> None:
+        self._bars.start()
+        self._task = self._bars.add_task(label, total=total, unit=unit)
+
+    def advance(self, n: int) -> None:
+        if self._task is not None:
+            self._bars.advance(self._task, n)
+
+    def finish(self) -> None:
+        self._bars.stop()
+
+    close = finish
+
+
+class PlainProgress:
+    """A line when a task ends, and one every half minute while it lasts."""
+
+    def start(self, label: str, total: int, unit: str) -> None:
+        self.label, self.total, self.unit, self.done = label, total, unit, 0
+        self.started = self.said = time.monotonic()
+
+    def advance(self, n: int) -> None:
+        self.done += n
+        if time.monotonic() - self.said >= PLAIN_SECONDS:
+            self._say()
+
+    def finish(self) -> None:
+        self._say()
+
+    def close(self) -> None:
+        pass
+
+    def _say(self) -> None:
+        self.said = time.monotonic()
+        elapsed = self.said - self.started
+        rate = self.done / elapsed if elapsed > 0 else 0.0
+        left = f", {(self.total - self.done) / rate:.0f} s left" if 0 < self.done < self.total and rate else ""
+        print(
+            f"{self.label}: {self.done:,}/{self.total:,} {self.unit}, {elapsed:.0f} s, {rate:,.3g} {self.unit}/s{left}",
+            flush=True,
+        )
+
+
+def make_progress() -> BarProgress | PlainProgress:
+    """Bars on a terminal, lines elsewhere."""
+    return BarProgress(Console(stderr=True)) if sys.stderr.isatty() else PlainProgress()
+
+
+def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table on standard output; tab-separated lines where that is no terminal, for other programs to read."""
+    if not sys.stdout.isatty():
+        print(*("\t".join(row) for row in rows), sep="\n")
+        return
+    table = Table(*headers, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    Console().print(table)
+
+
+def print_result(result: Result, folder: Path) -> None:
+    """What was measured, beside what was published."""
+    table = Table("measure", "mean", "std", "n", "published", box=None, pad_edge=False, header_style="bold")
+    for measure in result.measures:
+        table.add_row(
+            measure.name.replace("_", " "),
+            f"{measure.mean:.2f} {measure.unit}",
+            "" if measure.std is None else f"{measure.std:.2f}",
+            str(len(measure.values)),
+            "" if measure.published is None else f"{measure.published:.2f} {measure.unit}",
+        )
+    console = Console(width=None if sys.stdout.isatty() else 100)
+    console.print(f"[bold]{escape(result.recipe)}[/bold] on {escape(result.device)}, {result.seconds:.0f} s")
+    console.print(table)
+    console.print(f"run folder: {escape(str(folder))}", soft_wrap=True)
+
+
+def print_predictions(predictions: Sequence[Prediction]) -> None:
+    """One line an image."""
+    rows = [
+        (
+            str(p.path),
+            *(f"{name} {probability:.1%}" for name, probability in zip(p.classes, p.probabilities, strict=True)),
+        )
+        for p in predictions
+    ]
+    print_table(("image", "likeliest", *[""] * (len(rows[0]) - 2)), rows)

@@ -1,0 +1,19 @@
+"""The loop and what surrounds it."""
+
+from torchhebb.train.recipe import Learning, Readout, Recipe
+from torchhebb.train.result import Curve, Measure, Result, read_result
+from torchhebb.train.run import Options, new_run_folder, read_config, run_recipe
+
+__all__ = [
+    "Curve",
+    "Learning",
+    "Measure",
+    "Options",
+    "Readout",
+    "Recipe",
+    "Result",
+    "new_run_folder",
+    "read_config",
+    "read_result",
+    "run_recipe",
+]

@@ -1,0 +1,100 @@
+"""What a run needs to go on after it was stopped at any moment: one file, complete or not there.
+
+A run is a row of named tasks. The file holds the results of those that are done and, for the one under way, its
+position and tensors. The order of batches and every random draw follow from (seed, epoch, batch), so the position
+stands for the generators.
+"""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from torchhebb.nn.saving import read_tensors, write_tensors
+from torchhebb.train.log import Log
+
+
+class Checkpoint:
+    """Saves at most every `interval` seconds; with a folder of None it keeps everything in memory alone.
+
+    Raises UserError if its file is damaged or cannot be written.
+    """
+
+    def __init__(self, folder: Path | None = None, *, log: Log | None = None, interval: float = 60.0) -> None:
+        self.path = None if folder is None else folder / "checkpoint.safetensors"
+        self.log = log or Log(None)
+        self.interval = interval
+        self.done: dict[str, Any] = {}
+        self.task: str | None = None
+        self.position: dict[str, Any] = {}
+        self.tensors: dict[str, Tensor] = {}
+        self._saved = time.monotonic()
+        if self.path is not None:
+            if self.path.exists():
+                self.tensors, header = read_tensors(self.path)
+                self.done, self.task, self.position = header["done"], header["task"], header["position"]
+                self.log.rewind(header["log_offset"])
+            else:
+                self.log.rewind(0)
+
+    def finish(self, task: str, result: Any) -> Any:
+        """Keep the result of a task that is complete."""
+        self.done[task] = result
+        self._write(None, {}, {})
+        return result
+
+    def restore(self, task: str) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+        """Position and tensors of a task that was under way, or None if it starts afresh."""
+        return (self.position, self.tensors) if self.task == task else None
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time to save again."""
+        return self.path is not None and time.monotonic() - self._saved >= self.interval
+
+    def save(self, task: str, position: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        """Keep where a task stands."""
+        self._write(task, position, tensors)
+
+    def _write(self, task: str | None, position: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        self.task, self.position, self.tensors = task, position, {}
+        if self.path is not None:
+            header = {"done": self.done, "task": task, "position": position, "log_offset": self.log.offset}
+            write_tensors(tensors, header, self.path)
+        self._saved = time.monotonic()
+
+
+def pack(**objects: Any) -> dict[str, Tensor]:
+    """The tensors of modules and optimizers under prefixed names: {"network.block1.layer.weight": ...}."""
+    packed: dict[str, Tensor] = {}
+    for prefix, owner in objects.items():
+        for name, value in _state(owner).items():
+            packed[f"{prefix}.{name}"] = torch.as_tensor(value)
+    return packed
+
+
+def unpack(tensors: dict[str, Tensor], **objects: Any) -> None:
+    """Put back what `pack` took."""
+    for prefix, owner in objects.items():
+        mine = {name.removeprefix(f"{prefix}."): t for name, t in tensors.items() if name.startswith(f"{prefix}.")}
+        if not isinstance(owner, torch.optim.Optimizer):
+            owner.load_state_dict(mine)
+            continue
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in mine.items():
+            index, key = name.split(".", 1)
+            state.setdefault(int(index), {})[key] = tensor
+        owner.load_state_dict({"state": state, "param_groups": owner.state_dict()["param_groups"]})
+
+
+def _state(owner: Any) -> dict[str, Any]:
+    if not isinstance(owner, torch.optim.Optimizer):
+        return owner.state_dict()
+    return {
+        f"{index}.{key}": value
+        for index, entry in owner.state_dict()["state"].items()
+        for key, value in entry.items()
+        if value is not None
+    }

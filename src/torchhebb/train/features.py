@@ -1,0 +1,81 @@
+"""Frozen features: computed once, in evaluation mode, and kept for every epoch of every readout."""
+
+import hashlib
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from torchhebb.data import Batches, Images, Store
+from torchhebb.nn import Network
+from torchhebb.progress import SILENT, Progress
+from torchhebb.train.memory import free_bytes
+
+BATCH_BYTES = 1 << 25  # of the widest map of a batch: small enough to stay in cache on a CPU, large enough for a GPU
+
+
+@torch.no_grad()
+def extract_features(
+    network: Network,
+    images: Images,
+    *,
+    device: torch.device,
+    label: str = "features",
+    store: Store | None = None,
+    key: dict[str, Any] | None = None,
+    progress: Progress = SILENT,
+) -> Tensor:
+    """Flattened features (N, F) of all images, in order: float32, or bfloat16 if float32 would fill half the memory.
+
+    With a store and a key they are kept on disk, memory-mapped, and only computed if they are not there yet.
+    """
+    training = network.training
+    network.eval()
+    width = network(images.images[:1].to(device) / 255.0).numel()
+    dtype = torch.float32 if len(images) * width * 4 <= free_bytes(device) / 2 else torch.bfloat16
+
+    def fill(out: Tensor) -> None:
+        batches = Batches(images.images, batch_size_for(network, images, device), shuffle=False, device=device)
+        progress.start(label, len(images), "images")
+        begin = 0
+        for x in batches.epoch(0):
+            out[begin : begin + len(x)] = network(x).flatten(1).to(out.dtype)
+            begin += len(x)
+            progress.advance(len(x))
+        progress.finish()
+
+    try:
+        if store is None or key is None:
+            features = torch.empty(len(images), width, dtype=dtype, device=device)
+            fill(features)
+            return features
+        full_key = {"kind": "features", "dtype": str(dtype), **key}
+        entry = store.get(full_key, lambda writer: fill(writer.array("features", (len(images), width), dtype)))
+        return entry["features"].to(device)
+    finally:
+        network.train(training)
+
+
+def batch_size_for(network: Network, images: Images, device: torch.device) -> int:
+    """How many images keep the widest map of the network within BATCH_BYTES (64 times that on a GPU)."""
+    widest = images.images[0].numel()
+
+    def measure(_module: Any, _x: Any, out: Tensor) -> None:
+        nonlocal widest
+        widest = max(widest, out[0].numel())
+
+    handles = [module.register_forward_hook(measure) for module in network.modules()]
+    network(images.images[:1].to(device) / 255.0)
+    for handle in handles:
+        handle.remove()
+    budget = BATCH_BYTES * (64 if device.type == "cuda" else 1)
+    return max(1, min(len(images), budget // (4 * widest)))
+
+
+def fingerprint(network: Network) -> str:
+    """A short hash of everything learned: weights and running statistics."""
+    digest = hashlib.blake2b(digest_size=12)
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,48 @@
+"""An experiment as a value: frozen dataclasses, whose fields are the command line's flags."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from torchhebb.nn import Architecture
+
+
+@dataclass(frozen=True)
+class Learning:
+    """The unsupervised phase: how the training images pass through the plastic blocks."""
+
+    batch_size: int = 10
+    epochs: int = 1
+    order: Literal["joint", "greedy"] = "joint"
+    """joint: all blocks in the same pass; greedy: block after block, those below in eval mode."""
+
+
+@dataclass(frozen=True)
+class Readout:
+    """The paper's linear readout: dropout, cross-entropy, Adam (PAPERS section 2, item 9)."""
+
+    epochs: int = 50
+    batch_size: int = 64
+    lr: float = 1e-3
+    dropout: float = 0.5
+    halve_at: tuple[float, ...] = (0.2, 0.35, 0.5, 0.6, 0.7, 0.8, 0.9)
+    """Shares of the epochs after which the learning rate is halved."""
+    init_scale: float = 0.1105
+    """Weights start at init_scale * U[0, 1)."""
+    standardize: bool = False
+    """Scale every feature to zero mean and unit variance over the training images."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One named, complete experiment: data, network, learning plan, readout, expected result."""
+
+    name: str
+    data: str
+    architecture: Architecture
+    learning: Learning = field(default_factory=Learning)
+    readout: Readout = field(default_factory=Readout)
+    baselines: tuple[Literal["random", "raw"], ...] = ("random",)
+    """What stands beside it with the same readout: random weights with calibrated batch norm, raw pixels."""
+    seeds: int = 1
+    published: float | None = None
+    """The paper's test accuracy in percent, where it gives one."""

@@ -1,0 +1,151 @@
+"""Measured results with their provenance: the JSON that tables and the report are made from."""
+
+import json
+import os
+import platform
+import re
+import statistics
+import subprocess
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from torchhebb.errors import UserError
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One number over the seeds, beside the published one."""
+
+    name: str
+    unit: str
+    values: tuple[float, ...]
+    published: float | None = None
+
+    @property
+    def mean(self) -> float:
+        return statistics.fmean(self.values)
+
+    @property
+    def std(self) -> float | None:
+        """The sample standard deviation; None for a single value."""
+        return statistics.stdev(self.values) if len(self.values) > 1 else None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "unit": self.unit,
+            "mean": round(self.mean, 6),
+            "std": None if self.std is None else round(self.std, 6),
+            "values": list(self.values),
+            "published": self.published,
+        }
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One line of a figure: y against x, with its spread where there are several seeds."""
+
+    name: str
+    x_label: str
+    y_label: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    std: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """The answer to one question about one recipe."""
+
+    recipe: str
+    question: str
+    measures: tuple[Measure, ...]
+    seeds: tuple[int, ...]
+    seconds: float
+    device: str
+    command: str
+    data: dict[str, str]
+    curves: tuple[Curve, ...] = ()
+    versions: dict[str, str] = field(default_factory=lambda: software_versions())
+    commit: str = field(default_factory=lambda: git_commit())
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def device_slug(self) -> str:
+        """The device in a file name: "cpu", or the GPU's name in lower case."""
+        return "cpu" if "threads" in self.device else re.sub(r"[^a-z0-9]+", "-", self.device.lower()).strip("-")
+
+    def measure(self, name: str) -> Measure:
+        """The measure of that name; raises KeyError."""
+        return {measure.name: measure for measure in self.measures}[name]
+
+    def to_json(self) -> dict[str, Any]:
+        whole = asdict(self)
+        whole["measures"] = [measure.to_json() for measure in self.measures]
+        whole["seconds"] = round(self.seconds, 1)
+        return whole
+
+    def write(self, path: Path) -> None:
+        """Write atomically; raises UserError if that fails."""
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_text(json.dumps(self.to_json(), indent=1) + "\n", encoding="utf-8")
+            os.replace(temporary, path)
+        except OSError as error:
+            raise UserError(f"cannot write {path}: {error.strerror}; free space or choose another folder") from error
+
+
+def read_result(path: Path) -> Result:
+    """What `Result.write` wrote; raises UserError if it is missing or damaged."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        measures = tuple(
+            Measure(m["name"], m["unit"], tuple(m["values"]), m["published"]) for m in data.pop("measures")
+        )
+        curves = tuple(
+            Curve(c["name"], c["x_label"], c["y_label"], tuple(c["x"]), tuple(c["y"]), c["std"] and tuple(c["std"]))
+            for c in data.pop("curves")
+        )
+        return Result(measures=measures, curves=curves, **{**data, "seeds": tuple(data["seeds"])})
+    except FileNotFoundError:
+        raise UserError(f"no such result: {path}") from None
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is not a result file ({error})") from None
+
+
+def device_name(device: torch.device) -> str:
+    """What the numbers were measured on: the GPU's name, or the CPU's and how many threads were used."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        model = names[0] if names else model
+    return f"{model}, {torch.get_num_threads()} threads"
+
+
+def software_versions() -> dict[str, str]:
+    """The versions that numbers depend on."""
+    return {"torch": torch.__version__, "python": platform.python_version()}
+
+
+def git_commit() -> str:
+    """The commit of the source tree, marked if it has changes; "unknown" for an installed package."""
+    folder = Path(__file__).resolve().parents[1]
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=10)
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    try:
+        if Path(git("rev-parse", "--show-toplevel")) / "src" / "torchhebb" != folder:
+            return "unknown"
+        commit = git("rev-parse", "--short=12", "HEAD")
+        return commit + ("-changed" if commit and git("status", "--porcelain", "--", ".") else "") or "unknown"
+    except (OSError, subprocess.TimeoutExpired):
+        return "unknown"

@@ -1,0 +1,267 @@
+"""From a recipe to a result: learn, compute features once, read them out, beside the baselines, over all seeds."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from torchhebb.config import from_json, to_json
+from torchhebb.data import Data, Images, Store, load_data
+from torchhebb.errors import UserError
+from torchhebb.nn import LinearReadout, Network, load, save
+from torchhebb.progress import SILENT, Progress
+from torchhebb.train.checkpoint import Checkpoint
+from torchhebb.train.device import Precision, autocast, find_device, find_precision
+from torchhebb.train.features import extract_features, fingerprint
+from torchhebb.train.learn import calibrate, learn_images
+from torchhebb.train.log import Log
+from torchhebb.train.readout import fit_linear, predict_logits
+from torchhebb.train.recipe import Recipe
+from torchhebb.train.result import Measure, Result, device_name
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run, apart from what: none of it changes what the recipe means."""
+
+    device: str = "auto"
+    precision: Precision = "auto"
+    data_dir: str | None = None
+    checkpoint_seconds: float = 60.0
+
+
+def run_recipe(
+    recipe: Recipe,
+    options: Options | None = None,
+    *,
+    folder: Path | None = None,
+    store: Store | None = None,
+    progress: Progress = SILENT,
+    command: str = "torchhebb.run",
+) -> Result:
+    """Run every seed of a recipe in a run folder and write its result there.
+
+    A folder that holds the same recipe goes on where it stopped; what was complete is not done again.
+
+    Args: folder, by default runs/<recipe>-<time> under the current folder.
+    Raises UserError for a device, data set or folder that does not fit.
+    """
+    options = options or Options()
+    device = find_device(options.device)
+    store = store or Store()
+    data = load_data(recipe.data, data_dir=options.data_dir, store=store, progress=progress)
+    check_fit(recipe, data)
+    folder = folder or new_run_folder(recipe)
+    prepare_folder(folder, recipe, options, data)
+    session = Session(recipe, data, folder, device, options, store, progress)
+    seeds = range(recipe.seeds)
+    measures = session.measures([session.run_seed(seed) for seed in seeds])
+    result = Result(
+        recipe=recipe.name,
+        question="accuracy",
+        measures=measures,
+        seeds=tuple(seeds),
+        seconds=sum(result["seconds"] for result in session.checkpoint.done.values()),
+        device=device_name(device),
+        command=command,
+        data={"name": data.name, "fingerprint": data.fingerprint},
+        notes={"precision": session.precision},
+    )
+    result.write(folder / "result.json")
+    return result
+
+
+class Session:
+    """One run under way: what its tasks share."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        data: Data,
+        folder: Path,
+        device: torch.device,
+        options: Options,
+        store: Store,
+        progress: Progress,
+    ) -> None:
+        self.recipe, self.data, self.folder, self.device = recipe, data, folder, device
+        self.store, self.progress = store, progress
+        self.precision: Literal["float32", "bfloat16"] = find_precision(options.precision, device)
+        log = Log(folder / "metrics.jsonl")
+        self.checkpoint = Checkpoint(folder, log=log, interval=options.checkpoint_seconds)
+
+    def run_seed(self, seed: int) -> dict[str, float]:
+        """Everything one seed gives: accuracies in percent by name."""
+        network = self.trained(seed)
+        accuracies = {"test_accuracy": self._once(f"seed {seed}: readout", partial(self._read_out, network, seed))}
+        for baseline in self.recipe.baselines:
+            evaluate = self._random if baseline == "random" else self._raw
+            task = f"seed {seed}: readout of {BASELINES[baseline]}"
+            accuracies[f"{baseline}_test_accuracy"] = self._once(task, partial(evaluate, seed))
+        return accuracies
+
+    def trained(self, seed: int) -> Network:
+        """The network of a seed after its unsupervised phase."""
+        path = self.seed_folder(seed) / "model.safetensors"
+        task = f"seed {seed}: learning"
+
+        def learn(task: str) -> None:
+            network = self._place(self.recipe.architecture.build(seed))
+            learn_images(
+                network,
+                self.data.train,
+                self.recipe.learning,
+                seed=seed,
+                precision=self.precision,
+                checkpoint=self.checkpoint,
+                task=task,
+                progress=self.progress,
+            )
+            save(network, path)
+
+        self._once(task, learn)
+        return self._place(load(path)).eval()  # type: ignore[arg-type]
+
+    def seed_folder(self, seed: int) -> Path:
+        """The first seed's model lies in the run folder itself, the others' in seed-N."""
+        return self.folder if seed == 0 else self.folder / f"seed-{seed}"
+
+    def measures(self, results: list[dict[str, float]]) -> tuple[Measure, ...]:
+        return tuple(
+            Measure(
+                name,
+                "%",
+                tuple(result[name] for result in results),
+                self.recipe.published if name == "test_accuracy" else None,
+            )
+            for name in results[0]
+        )
+
+    def features(self, network: Network, images: Images, split: str, task: str) -> Tensor:
+        """Frozen features of a split, from the store where they are known already."""
+        key = {
+            "model": fingerprint(network),
+            "architecture": to_json(network.architecture),
+            "data": self.data.fingerprint,
+            "split": split,
+            "precision": self.precision,
+        }
+        with autocast(self.precision, self.device):
+            return extract_features(
+                network,
+                images,
+                device=self.device,
+                label=f"{task.split(':')[0]}: {split} features",
+                store=self.store,
+                key=key,
+                progress=self.progress,
+            )
+
+    def _once(self, task: str, work: Callable[[str], Any]) -> Any:
+        if task not in self.checkpoint.done:
+            started = time.monotonic()
+            value = work(task)
+            self.checkpoint.finish(task, {"value": value, "seconds": time.monotonic() - started})
+        return self.checkpoint.done[task]["value"]
+
+    def _read_out(self, network: Network, seed: int, task: str) -> float:
+        train = self.features(network, self.data.train, "train", task)
+        test = self.features(network, self.data.test, "test", task)
+        readout = self._fit(train, seed, task)
+        save(readout, self.seed_folder(seed) / "readout.safetensors")
+        return accuracy(readout, test, self.data.test.labels)
+
+    def _random(self, seed: int, task: str) -> float:
+        network = calibrate(self._place(self.recipe.architecture.build(seed)), self.data.train, seed=seed)
+        train = self.features(network, self.data.train, "train", task)
+        readout = self._fit(train, seed, task)
+        return accuracy(readout, self.features(network, self.data.test, "test", task), self.data.test.labels)
+
+    def _raw(self, seed: int, task: str) -> float:
+        train, test = (images.images.flatten(1).to(self.device) / 255.0 for images in (self.data.train, self.data.test))
+        return accuracy(self._fit(train, seed, task), test, self.data.test.labels)
+
+    def _fit(self, features: Tensor, seed: int, task: str) -> LinearReadout:
+        return fit_linear(
+            features,
+            self.data.train.labels,
+            len(self.data.classes),
+            self.recipe.readout,
+            seed=seed,
+            checkpoint=self.checkpoint,
+            task=task,
+            progress=self.progress,
+        )
+
+    def _place(self, network: Network) -> Network:
+        return network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+BASELINES = {"random": "random weights", "raw": "raw pixels"}
+
+
+def accuracy(readout: LinearReadout, features: Tensor, labels: Tensor) -> float:
+    """Correct answers in percent."""
+    predicted = predict_logits(readout, features).argmax(1).cpu()
+    return 100.0 * (predicted == labels.cpu()).double().mean().item()
+
+
+def new_run_folder(recipe: Recipe) -> Path:
+    """runs/<recipe>-<time> under the current folder, numbered where that is taken."""
+    stem = Path("runs") / f"{recipe.name}-{datetime.now():%Y%m%d-%H%M%S}"
+    folder, number = stem, 1
+    while folder.exists():
+        number += 1
+        folder = stem.with_name(f"{stem.name}-{number}")
+    return folder
+
+
+def prepare_folder(folder: Path, recipe: Recipe, options: Options, data: Data) -> None:
+    """Make the run folder with its config.json and classes.json, or check that it holds the same recipe."""
+    config = folder / "config.json"
+    if config.exists():
+        known, _ = read_config(folder)
+        if known != recipe:
+            raise UserError(f"{folder} holds another experiment ({known.name}): resume without changed flags")
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "classes.json").write_text(json.dumps(data.classes) + "\n", encoding="utf-8")
+        text = json.dumps({"recipe": to_json(recipe), "options": to_json(options)}, indent=1)
+        config.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot write {folder}: {error.strerror}; choose another folder") from error
+
+
+def read_config(folder: Path) -> tuple[Recipe, Options]:
+    """What a run folder runs; raises UserError if it is none or its config.json is damaged."""
+    path = folder / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        return from_json(Recipe, config["recipe"]), from_json(Options, config["options"])
+    except FileNotFoundError:
+        raise UserError(f"{folder} is not a run folder: it has no config.json") from None
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is damaged ({error}): start the run again") from None
+
+
+def read_classes(folder: Path) -> list[str]:
+    """The names of a run's classes, in the order of its logits; raises UserError if the run has none."""
+    try:
+        return json.loads((folder / "classes.json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        raise UserError(f"{folder} has no readable classes.json: it is not a run folder, or damaged") from None
+
+
+def check_fit(recipe: Recipe, data: Data) -> None:
+    """Raise UserError unless the network takes the images of the data."""
+    shape = tuple(data.train.images.shape[1:])
+    if shape != recipe.architecture.input_shape:
+        raise UserError(f"{recipe.name} takes images of {recipe.architecture.input_shape}, {data.name} has {shape}")

@@ -1,0 +1,46 @@
+"""The triangle agrees with one vector at a time, and its gradient is usable."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.reference import LAW, TOLERANCE, agree, draw, numbers
+from tests.reference import activation as reference
+from tests.reference.competition import along
+from torchhebb.functional import triangle
+
+
+@pytest.mark.parametrize("dtype", list(TOLERANCE))
+@pytest.mark.parametrize("power", [0.7, 1.0, 1.4, 2.0])
+@pytest.mark.parametrize(("shape", "dim"), [((4, 7), 1), ((1, 3), 1), ((2, 5, 3, 2), 1), ((3, 2, 6), -1), ((6, 4), 0)])
+def test_triangle(shape: tuple[int, ...], dim: int, power: float, dtype: torch.dtype):
+    u = draw(0, *shape, dtype=dtype)
+    expected = along(lambda line: reference.triangle(line, power), numbers(u), dim)
+    agree(triangle(u, power, dim=dim), expected, dtype)
+
+
+def test_power_is_one_by_default():
+    u = draw(1, 3, 4, 2)
+    agree(triangle(u), along(reference.rectify, numbers(u)))
+
+
+def test_gradient_away_from_the_kink():
+    u = torch.tensor([[0.0, 1.0, 4.0], [-3.0, 2.0, 0.5]], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(triangle, (u,))
+    assert torch.autograd.gradcheck(lambda u: triangle(u, 1.4), (u,))
+
+
+@pytest.mark.parametrize("power", [0.7, 1.0, 1.4])
+def test_gradient_is_finite_where_neurons_are_silent(power: float):
+    u = torch.tensor([[0.0, 1.0, 4.0], [2.0, 2.0, 2.0]], dtype=torch.float64, requires_grad=True)
+    (gradient,) = torch.autograd.grad(triangle(u, power).sum(), u)
+    assert gradient.isfinite().all()
+    assert gradient[0].abs().sum() > 0
+
+
+@LAW
+@given(st.integers(0, 2**31), st.floats(0.1, 10), st.floats(-5, 5), st.floats(0.3, 3))
+def test_shift_is_ignored_and_scale_is_a_power(seed: int, scale: float, shift: float, power: float):
+    u = torch.randperm(8, generator=torch.Generator().manual_seed(seed)).double()[None]  # no entry sits on the mean
+    agree(triangle(scale * u + shift, power), scale**power * triangle(u, power))

@@ -1,0 +1,70 @@
+"""BatchNorm is PyTorch's, for vectors and images alike."""
+
+import pytest
+import torch
+from torch import nn
+
+from tests.reference import agree, draw
+from torchhebb.nn import BatchNorm
+
+SHAPES = [(6, 3), (4, 3, 5, 2), (1, 3, 4, 4)]
+
+
+def peer(shape: tuple[int, ...]) -> nn.Module:
+    return (nn.BatchNorm2d if len(shape) == 4 else nn.BatchNorm1d)(3, affine=False, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_train_and_eval(shape: tuple[int, ...]):
+    norm, expected = BatchNorm(3).double(), peer(shape)
+    for step in range(3):
+        x = 3 * draw(step, *shape) + 2
+        agree(norm(x), expected(x))
+        agree(norm.running_mean, expected.running_mean)
+        agree(norm.running_var, expected.running_var)
+    before = norm.running_mean.clone()
+    x = draw(9, *shape)
+    agree(norm.eval()(x), expected.eval()(x))
+    assert torch.equal(norm.running_mean, before)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("training", [False, True])
+def test_gradient(shape: tuple[int, ...], training: bool):
+    norm, expected = BatchNorm(3).double().train(training), peer(shape).train(training)
+    x, other = (draw(1, *shape).requires_grad_() for _ in range(2))
+    norm(x).pow(3).sum().backward()
+    expected(other).pow(3).sum().backward()
+    assert x.grad is not None and other.grad is not None
+    agree(x.grad, other.grad)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_dtype_is_kept(dtype: torch.dtype):
+    x = draw(2, 8, 3, 4, 4, dtype=dtype)
+    agree(BatchNorm(3).to(dtype)(x), peer(x.shape)(x.double()), dtype)
+
+
+def test_there_is_nothing_to_learn_by_gradient():
+    norm = BatchNorm(3)
+    assert list(norm.parameters()) == []
+    assert {"running_mean", "running_var"} <= set(norm.state_dict())
+
+
+def test_state_round_trip():
+    norm, other = BatchNorm(3), BatchNorm(3)
+    norm(draw(3, 6, 3, dtype=torch.float32))
+    other.load_state_dict(norm.state_dict())
+    x = draw(4, 6, 3, dtype=torch.float32)
+    assert torch.equal(other.eval()(x), norm.eval()(x))
+
+
+@pytest.mark.parametrize("shape", [(6, 2), (2, 4, 3, 3)])
+def test_impossible_inputs_are_named(shape: tuple[int, ...]):
+    with pytest.raises(ValueError, match="got"):
+        BatchNorm(3)(torch.zeros(shape))
+
+
+def test_one_value_per_channel_has_no_variance():
+    with pytest.raises(ValueError, match=r"value|sample"):
+        BatchNorm(3)(torch.zeros(1, 3))

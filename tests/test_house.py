@@ -1,0 +1,192 @@
+"""The shape of the house: which way imports run, what `import torchhebb` needs, how long a file is, no local paths."""
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCE = ROOT / "src"
+
+# From the ground up. A module may import its own row and the rows above it in this table; the last row are the doors
+# of the house, which see everything and which nothing behind them may import.
+ROWS = (
+    ("errors", "config", "progress", "process"),
+    ("functional",),
+    ("rules", "optim"),
+    ("nn",),
+    ("data",),
+    ("train",),
+    ("recipes",),
+    ("evaluate",),
+    ("report",),
+    ("terminal",),
+    ("cli", "__main__", "estimators", "torchhebb"),
+)
+LEVEL = {name: level for level, row in enumerate(ROWS) for name in row}
+DOORS = ROWS[-1]
+
+# What only a part of the library uses, by import name: the core must run where none of it is installed.
+OPTIONAL = (
+    *("datasets", "tyro", "rich", "sklearn", "matplotlib", "jinja2", "PIL", "pyarrow", "huggingface_hub", "pandas"),
+    *("scipy", "art", "optuna", "tensorboard", "onnx", "onnxruntime", "onnxscript"),
+)
+
+MACHINE_PATH = re.compile(
+    r"(?:(?<![\w.~/-])|(?<=file://))/(?:home|root|work|workspace|tmp|mnt|opt|Users)/\w|\b[A-Z]:\\\w"
+)
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    """Every module of the package: dotted name and file."""
+    for path in sorted(SOURCE.glob("torchhebb/**/*.py")):
+        yield ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__"), path
+
+
+def row_of(module: str) -> str:
+    """The name in the table that a dotted name of the package belongs to; the package itself for its own attributes.
+
+    >>> row_of("torchhebb.nn.conv"), row_of("torchhebb.learn"), row_of("torchhebb")
+    ('nn', 'torchhebb', 'torchhebb')
+    """
+    first = [*module.split("."), "torchhebb"][1]
+    return first if first in LEVEL else "torchhebb"
+
+
+def imported(source: str, module: str, *, package: bool) -> Iterator[tuple[int, str]]:
+    """Line and dotted name of everything of torchhebb that a source imports, inside functions as well."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            parents = module.split(".")
+            base = parents[: len(parents) - node.level + package] if node.level else []
+            base = ".".join([*base, *([node.module] if node.module else [])])
+            names = [f"{base}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        yield from ((node.lineno, name) for name in names if name.split(".")[0] == "torchhebb")
+
+
+def upward(source: str, module: str, *, package: bool = False) -> list[str]:
+    """The imports of a module that run upwards, each as one readable line."""
+    here = row_of(module)
+    return [
+        f"{module}:{line} imports {name}"
+        for line, name in imported(source, module, package=package)
+        if name != "torchhebb.__version__" and LEVEL[row_of(name)] > LEVEL[here]
+    ]
+
+
+def test_every_module_has_a_row() -> None:
+    unknown = {name.split(".")[1] for name, _ in modules() if "." in name} - LEVEL.keys()
+    assert not unknown, f"give these a row in the table: {sorted(unknown)}"
+
+
+def test_imports_run_downwards_only() -> None:
+    found = [
+        line for name, path in modules() for line in upward(path.read_text(), name, package=path.stem == "__init__")
+    ]
+    assert not found, "\n".join(found)
+
+
+def test_an_upward_import_added_to_any_module_is_caught() -> None:
+    for name, path in modules():
+        if row_of(name) not in DOORS:
+            mutant = path.read_text() + "\n\ndef late():\n    from torchhebb.cli import main\n"
+            assert upward(mutant, name, package=path.stem == "__init__"), name
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import torchhebb.train",
+        "import torch, torchhebb.train.run as run",
+        "from torchhebb import train",
+        "from torchhebb import functional, learn",
+        "from torchhebb.train.run import run",
+        "from ..train import run",
+        "from .. import train",
+        "def late():\n    from torchhebb.estimators import HebbEncoder",
+        "if TYPE_CHECKING:\n    import torchhebb",
+    ],
+)
+def test_checker_catches(statement: str) -> None:
+    assert upward(statement, "torchhebb.nn.conv")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import torch, torchhebb.functional",
+        "from torchhebb import functional, __version__",
+        "from torchhebb.rules import SoftHebb",
+        "from . import linear",
+        "from .learning import learn",
+        "from ..errors import UserError",
+    ],
+)
+def test_checker_allows(statement: str) -> None:
+    assert not upward(statement, "torchhebb.nn.conv")
+
+
+def test_relative_imports_of_a_package_start_at_the_package() -> None:
+    assert not upward("from .conv import HebbConv2d", "torchhebb.nn", package=True)
+    assert upward("from ..train import run", "torchhebb.nn", package=True)
+
+
+def test_the_core_needs_torch_numpy_and_safetensors_alone() -> None:
+    program = f"""
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {OPTIONAL!r}:
+            raise ImportError(f"{{name}} is not there")
+
+sys.meta_path.insert(0, Absent())
+import torch, torchhebb
+from torchhebb.nn import HebbConv2d
+layer = HebbConv2d(3, 8, 3)
+torchhebb.learn(layer, torch.rand(2, 3, 8, 8))
+assert layer.weight.grad.abs().sum() > 0
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+
+
+def unexplained_length(source: str) -> bool:
+    """Whether a source exceeds 400 lines without a sentence in its docstring that starts with "Long because"."""
+    return len(source.splitlines()) > 400 and "Long because" not in (ast.get_docstring(ast.parse(source)) or "")
+
+
+def test_long_files_say_why() -> None:
+    assert unexplained_length("x = 1\n" * 401) and not unexplained_length("x = 1\n" * 400)
+    assert not unexplained_length('"""Long because one table."""\n' + "x = 1\n" * 401)
+    found = [name for name, path in modules() if unexplained_length(path.read_text())]
+    assert not found, f"above 400 lines without 'Long because ...' in the docstring: {found}"
+
+
+def repository_texts() -> Iterator[Path]:
+    """Every text file of the repository, without environments, caches, runs and what git keeps."""
+    for top in sorted(ROOT.iterdir()):
+        if top.is_file():
+            yield top
+        elif top.name in {".ci", ".github", "src", "tests", "benchmarks", "examples", "docs", "results"}:
+            yield from (path for path in sorted(top.rglob("*")) if path.is_file() and "__pycache__" not in path.parts)
+
+
+def test_no_path_of_a_machine() -> None:
+    for sample in ("home/me/x", "tmp/y", "Users/me"):
+        assert MACHINE_PATH.search(f"open('/{sample}')") and MACHINE_PATH.search(f"file:///{sample}")
+    assert not MACHINE_PATH.search("https://example.org/home/me, ./tmp/y, ~/work/x, src/opt/x, #!/usr/bin/env")
+    found = []
+    for path in repository_texts():
+        content = path.read_bytes()
+        if b"\0" not in content and (hit := MACHINE_PATH.search(content.decode())):
+            found.append(f"{path.relative_to(ROOT)}: {hit.group()}...")
+    assert not found, "\n".join(found)
