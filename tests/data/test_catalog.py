@@ -226,16 +226,20 @@ def test_bad_parquet_is_named(tmp_path, store, monkeypatch, harm, message, insta
     assert "\n" not in str(caught.value) and store.entries() == []
 
 
-def test_a_process_ends_after_an_image_that_cannot_be_read(tmp_path):
+def test_a_process_ends_after_an_error_that_nobody_catches(tmp_path):
     write_cifar(tmp_path)
-    corrupt_row(tmp_path / "cifar10" / "data")
+    data = tmp_path / "cifar10" / "data"
+    encoded = [png(a) for a in pixels(3000, 3)]
+    encoded[700] = b"junk"
+    write_parquet(data / "train-00000-of-00002.parquet", encoded, [0] * 3000, rows=1000)
+    store = tmp_path / "store"
     code = (
-        "from torchhebb.data import Store, load_data\nfrom torchhebb.errors import UserError\n"
-        f"try: load_data('cifar10', data_dir={str(tmp_path)!r}, store=Store({str(tmp_path / 's')!r}))\n"
-        "except UserError as error: print(error)\n"
+        "from torchhebb.data import Store, load_data\n"
+        f"load_data('cifar10', data_dir={str(tmp_path)!r}, store=Store({str(store)!r}))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0 and done.stdout.startswith("cannot read the image row 4") and not done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert done.returncode == 1 and "UserError: cannot read the image row 700" in last
 
 
 def test_a_data_folder_that_is_set_is_the_only_place_looked_in(tmp_path, store, monkeypatch):

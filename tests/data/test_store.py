@@ -29,17 +29,23 @@ def make(writer):
     time.sleep(SECONDS)
     array[:] = torch.arange(5)
 
+BARRIER.wait(60)
 assert Store(ROOT).get({"what": "ramp", "n": 5}, make)["ramp"].tolist() == [0, 1, 2, 3, 4]
 """
 
 
-def other_process(folder: Path, seconds: float):
+def other_processes(folder: Path, count: int, seconds: float):
+    """Spawned interpreters that ask for one entry at the same moment; its writer takes `seconds`."""
     (folder / "other.py").write_text(OTHER)
-    names = {"ROOT": str(folder / "store"), "LOG": str(folder / "log"), "SECONDS": seconds}
     context = multiprocessing.get_context("spawn")
-    process = context.Process(target=runpy.run_path, args=(str(folder / "other.py"), names))
-    process.start()
-    return process
+    names = {"ROOT": str(folder / "store"), "LOG": str(folder / "log"), "SECONDS": seconds}
+    barrier = names["BARRIER"] = context.Barrier(count + 1)
+    arguments = (str(folder / "other.py"), names)
+    processes = [context.Process(target=runpy.run_path, args=arguments) for _ in range(count)]
+    for process in processes:
+        process.start()
+    barrier.wait(60)
+    return processes
 
 
 def ramp(writer):
@@ -141,7 +147,7 @@ def test_what_make_raises_passes_through_and_leaves_nothing(tmp_path):
 
 
 def test_two_processes_make_one_entry_once(tmp_path):
-    processes = [other_process(tmp_path, 0.2) for _ in range(2)]
+    processes = other_processes(tmp_path, 2, 0.3)
     for process in processes:
         process.join(60)
     assert [process.exitcode for process in processes] == [0, 0]
@@ -150,7 +156,7 @@ def test_two_processes_make_one_entry_once(tmp_path):
 
 def test_a_killed_writer_does_no_harm(tmp_path):
     store = Store(tmp_path / "store")
-    process = other_process(tmp_path, 600)
+    (process,) = other_processes(tmp_path, 1, 600)
     deadline = time.monotonic() + 60
     while not list(store.root.glob(".new-*/ramp")):
         assert process.is_alive() and time.monotonic() < deadline

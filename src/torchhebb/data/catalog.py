@@ -6,7 +6,7 @@ give the records of a split. Whatever the source, images are decoded once and me
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from torchhebb.data.decode import ParquetSplit, Record, checked, decode, need, reason
+from torchhebb.data.decode import ParquetSplit, Records, checked, decode, need, reason
 from torchhebb.data.folder import ImageFolder, stamp
 from torchhebb.data.images import SPLITS, Data, Images, fingerprint, stratified_split
 from torchhebb.data.store import Store, Writer
@@ -54,7 +54,7 @@ class Split(Protocol):
     @property
     def names(self) -> Sequence[str]: ...
 
-    def records(self) -> Iterator[Record]: ...
+    def records(self) -> Records: ...
 
 
 class Source(Protocol):
@@ -196,7 +196,7 @@ class _Table:
         self._table = table.cast_column(hub.image, datasets.Image(decode=False))
         self.names = getattr(table.features[hub.label], "names", [])
 
-    def records(self) -> Iterator[Record]:
+    def records(self) -> Records:
         for row, sample in enumerate(self._table):
             yield checked(
                 f"row {row} of {self._hub.path}", sample[self._hub.image], sample[self._hub.label], len(self.names)

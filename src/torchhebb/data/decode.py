@@ -5,7 +5,7 @@ A record is (place, content, label): what to name when it fails, the encoded ima
 
 import io
 import json
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from gc import collect
 from glob import escape
@@ -20,6 +20,7 @@ from torchhebb.errors import UserError
 from torchhebb.progress import SILENT, Progress
 
 Record = tuple[str, bytes | Path, int]
+Records = Generator[Record, None, None]
 Allocate = Callable[[tuple[int, ...]], Tensor]
 _ROWS = 256
 _ORIENTATION = 0x0112
@@ -38,7 +39,7 @@ def need(package: str, why: str) -> Any:
 
 
 def decode(
-    records: Iterable[Record],
+    records: Records,
     labels: Tensor,
     channels: int,
     size: int | None,
@@ -51,16 +52,18 @@ def decode(
     `allocate((N, channels, H, W))` gives the tensor. Errors: UserError for an unreadable image or another size.
     """
     images, first, count = None, "", 0
-    for place, content, label in records:
-        pixels = read_pixels(place, content, channels, size)
-        if images is None:
-            images, first = allocate((len(labels), *pixels.shape)), place
-        if pixels.shape != images.shape[1:]:
-            raise sizes_differ(first, images.shape[:1:-1], place, pixels.shape[:0:-1])
-        images[count] = torch.from_numpy(pixels)
-        labels[count] = label
-        count += 1
-        progress.advance(1)
+    # An error holds on to this frame: without closing, a half-read stream would outlive it (see _by_datasets).
+    with closing(records):
+        for place, content, label in records:
+            pixels = read_pixels(place, content, channels, size)
+            if images is None:
+                images, first = allocate((len(labels), *pixels.shape)), place
+            if pixels.shape != images.shape[1:]:
+                raise sizes_differ(first, images.shape[:1:-1], place, pixels.shape[:0:-1])
+            images[count] = torch.from_numpy(pixels)
+            labels[count] = label
+            count += 1
+            progress.advance(1)
     if images is None or count != len(labels):
         raise UserError(f"expected {len(labels)} images, found {count}")
     return images
@@ -139,7 +142,7 @@ class ParquetSplit:
                 lacking, present = ", ".join(sorted(missing)), ", ".join(schema.names)
                 raise UserError(f"{file} has no column {lacking}; its columns: {present}")
 
-    def records(self) -> Iterator[Record]:
+    def records(self) -> Records:
         """The rows in order, read by `datasets`, or by pyarrow alone where `datasets` is not installed."""
         try:
             import datasets

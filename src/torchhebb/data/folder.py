@@ -1,6 +1,6 @@
 """A user's own images, one folder per class."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from torchhebb.data.decode import Record, need, read_header, reason, sizes_differ
+from torchhebb.data.decode import Records, need, read_header, reason, sizes_differ
 from torchhebb.data.images import SPLITS, stratified_split
 from torchhebb.errors import UserError
 
@@ -24,7 +24,7 @@ class FileSplit:
     def count(self) -> int:
         return len(self.files)
 
-    def records(self) -> Iterator[Record]:
+    def records(self) -> Records:
         return ((str(file), file, label) for file, label in self.files)
 
 

@@ -90,7 +90,7 @@ def norm_adaptive_rate(weight: Tensor, update: Tensor, lr: float, power: float, 
     if weight.shape[0] % groups:
         raise ValueError(f"groups must divide the {weight.shape[0]} neurons, got {groups}")
     weight_rows, update_rows = _rows(weight, update)
-    largest = torch.linalg.vector_norm(update_rows.unflatten(0, (groups, -1)), torch.inf, dim=(1, 2))
+    largest = torch.maximum(update_rows.amax(1), -update_rows.amin(1)).view(groups, -1).amax(1)
     largest = largest.clamp_min(torch.finfo(update.dtype).tiny).repeat_interleave(weight.shape[0] // groups)
     radius = torch.linalg.vector_norm(weight_rows, dim=1)
     rate = lr * ((radius - 1).abs() + 1e-10) ** power / largest

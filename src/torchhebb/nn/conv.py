@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from torchhebb.functional import conv2d_statistic, plasticity
+from torchhebb.functional import conv2d_statistic, linear_statistic, plasticity
 from torchhebb.functional.plasticity import pair
-from torchhebb.nn.plastic import compete, draw_weights, leave_update, plastic_parameter, positive, rectify
+from torchhebb.nn.plastic import compete, draw_weights, leave_update, linear_decay, plastic_parameter, positive, rectify
 from torchhebb.rules import Rule, SoftHebb
 
 PaddingMode = Literal["reflect", "zeros", "replicate", "circular"]
@@ -78,18 +78,12 @@ class HebbConv2d(nn.Module):
         if not self.training:
             return self(x).detach()
         x = self._pad(x)
-        u = self._convolve(x)
+        patches = self._patches(x)
+        u = self._convolve(x) if patches is None else self._project(patches)
         y, decay = compete(self.rule, u, groups=self.groups)
-        statistic = conv2d_statistic(
-            x.to(u.dtype),
-            y.to(u.dtype),
-            self.kernel_size,
-            stride=self.stride,
-            dilation=self.dilation,
-            groups=self.groups,
-        ).to(self.weight.dtype)
-        n = u.numel() // self.out_channels
-        leave_update(self.weight, plasticity(statistic, self.weight, decay=decay), n)
+        decay = linear_decay(y, u) if decay is None else decay
+        statistic = self._statistic(x, y.to(u.dtype), patches).to(self.weight.dtype)
+        leave_update(self.weight, plasticity(statistic, self.weight, decay=decay), u.numel() // self.out_channels)
         return rectify(u, self.groups) if self.rule.rectify else u
 
     def _pad(self, x: Tensor) -> Tensor:
@@ -108,6 +102,36 @@ class HebbConv2d(nn.Module):
 
     def _convolve(self, x: Tensor) -> Tensor:
         return F.conv2d(x, self.weight, stride=self.stride, dilation=self.dilation, groups=self.groups)
+
+    def _patches(self, x: Tensor) -> Tensor | None:
+        """The patches of x (B, H', W', kh kw in) where one matrix product beats a convolution: on a CPU, with
+        weights that lie channels-last, as the patches then do."""
+        if (
+            x.device.type != "cpu"
+            or self.groups > 1
+            or not self.weight.is_contiguous(memory_format=torch.channels_last)
+        ):
+            return None
+        x = x.contiguous(memory_format=torch.channels_last)
+        (kh, kw), (dh, dw), (sh, sw) = self.kernel_size, self.dilation, self.stride
+        height = (x.shape[2] - dh * (kh - 1) - 1) // sh + 1
+        width = (x.shape[3] - dw * (kw - 1) - 1) // sw + 1
+        b, c, h, w = x.stride()
+        windows = x.as_strided(
+            (len(x), height, width, kh, kw, self.in_channels), (b, h * sh, w * sw, h * dh, w * dw, c)
+        )
+        return windows.flatten(3)
+
+    def _project(self, patches: Tensor) -> Tensor:
+        return F.linear(patches, self.weight.permute(0, 2, 3, 1).flatten(1)).permute(0, 3, 1, 2)
+
+    def _statistic(self, x: Tensor, y: Tensor, patches: Tensor | None) -> Tensor:
+        if patches is not None:
+            flat = linear_statistic(patches.flatten(0, 2).to(y.dtype), y.permute(0, 2, 3, 1).flatten(0, 2))
+            return flat.view(-1, *self.kernel_size, self.in_channels).permute(0, 3, 1, 2)
+        return conv2d_statistic(
+            x.to(y.dtype), y, self.kernel_size, stride=self.stride, dilation=self.dilation, groups=self.groups
+        )
 
     def extra_repr(self) -> str:
         return (

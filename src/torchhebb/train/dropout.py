@@ -10,7 +10,7 @@ class PackedDropout:
     """x * m / (1 - p) with every m_i drawn from Bernoulli(1 - p), in place.
 
     At p = 1/2 one random 64-bit word makes 64 mask entries through a table of byte -> 8 entries; at another p,
-    one random byte makes one entry and p is rounded to a multiple of 1/256.
+    one random byte makes one entry and p is rounded to a multiple of 1/256, at most 255/256.
 
     Args: p in [0, 1); generator, on the device of the features.
     Raises ValueError for another p.
@@ -25,7 +25,7 @@ class PackedDropout:
         if not 0 <= p < 1:
             raise ValueError(f"p must lie in [0, 1), got {p}")
         self.generator = generator
-        self.threshold = round(p * _BYTE_VALUES)
+        self.threshold = min(round(p * _BYTE_VALUES), _BYTE_VALUES - 1)
         self.p = self.threshold / _BYTE_VALUES
         bits = torch.arange(_BYTE_VALUES, device=generator.device).unsqueeze(1) >> torch.arange(
             8, device=generator.device

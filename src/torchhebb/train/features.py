@@ -1,17 +1,19 @@
 """Frozen features: computed once, in evaluation mode, and kept for every epoch of every readout."""
 
 import hashlib
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from torchhebb.data import Batches, Images, Store
+from torchhebb.config import to_json
+from torchhebb.data import Batches, Data, Images, Store
 from torchhebb.nn import Network
 from torchhebb.progress import SILENT, Progress
+from torchhebb.train.device import autocast
 from torchhebb.train.memory import free_bytes
 
-BATCH_BYTES = 1 << 25  # of the widest map of a batch: small enough to stay in cache on a CPU, large enough for a GPU
+BATCH_BYTES = 1 << 24  # of the widest map of a batch: small enough to stay in cache on a CPU, large enough for a GPU
 
 
 @torch.no_grad()
@@ -54,6 +56,30 @@ def extract_features(
         return entry["features"].to(device)
     finally:
         network.train(training)
+
+
+def stored_features(
+    network: Network,
+    data: Data,
+    split: Literal["train", "test"],
+    *,
+    device: torch.device,
+    precision: Literal["float32", "bfloat16"],
+    store: Store,
+    label: str = "features",
+    progress: Progress = SILENT,
+) -> Tensor:
+    """Features of a split of a data set, from the store where the same network has given them already."""
+    key = {
+        "model": fingerprint(network),
+        "architecture": to_json(network.architecture),
+        "data": data.fingerprint,
+        "split": split,
+        "precision": precision,
+    }
+    images = data.train if split == "train" else data.test
+    with autocast(precision, device):
+        return extract_features(network, images, device=device, label=label, store=store, key=key, progress=progress)
 
 
 def batch_size_for(network: Network, images: Images, device: torch.device) -> int:

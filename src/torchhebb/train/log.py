@@ -1,6 +1,7 @@
 """metrics.jsonl: one JSON object a line, appended as they come, cut back exactly when a run resumes."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,10 @@ class Log:
     def rewind(self, offset: int) -> None:
         """Forget the lines after `offset`: they will be written again."""
         if self.path is not None and self.path.exists():
-            with open(self.path, "r+b") as file:
-                file.truncate(offset)
+            try:
+                os.truncate(self.path, min(offset, self.offset))
+            except OSError as error:
+                raise UserError(f"cannot write {self.path}: {error.strerror}; make it writable, then --resume") from error
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

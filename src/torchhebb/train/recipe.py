@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from torchhebb.errors import UserError
 from torchhebb.nn import Architecture
 
 
@@ -14,6 +15,10 @@ class Learning:
     epochs: int = 1
     order: Literal["joint", "greedy"] = "joint"
     """joint: all blocks in the same pass; greedy: block after block, those below in eval mode."""
+
+    def __post_init__(self) -> None:
+        at_least(1, batch_size=self.batch_size)
+        at_least(0, epochs=self.epochs)
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,12 @@ class Readout:
     standardize: bool = False
     """Scale every feature to zero mean and unit variance over the training images."""
 
+    def __post_init__(self) -> None:
+        at_least(1, batch_size=self.batch_size)
+        at_least(0, epochs=self.epochs, lr=self.lr)
+        if not 0 <= self.dropout < 1:
+            raise UserError(f"dropout must lie in [0, 1), got {self.dropout}")
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -46,3 +57,13 @@ class Recipe:
     seeds: int = 1
     published: float | None = None
     """The paper's test accuracy in percent, where it gives one."""
+
+    def __post_init__(self) -> None:
+        at_least(1, seeds=self.seeds)
+
+
+def at_least(least: int, **values: float) -> None:
+    """Raise UserError naming the first value below `least`."""
+    for name, value in values.items():
+        if not value >= least:
+            raise UserError(f"{name} must be at least {least}, got {value}")

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from torchhebb.config import from_json, to_json
-from torchhebb.data import Data, Images, Store, load_data
+from torchhebb.data import Data, Store, load_data
 from torchhebb.errors import UserError
 from torchhebb.nn import LinearReadout, Network, load, save
 from torchhebb.progress import SILENT, Progress
 from torchhebb.train.checkpoint import Checkpoint
-from torchhebb.train.device import Precision, autocast, find_device, find_precision
-from torchhebb.train.features import extract_features, fingerprint
+from torchhebb.train.device import Precision, find_device, find_precision
+from torchhebb.train.features import stored_features
 from torchhebb.train.learn import calibrate, learn_images
 from torchhebb.train.log import Log
 from torchhebb.train.readout import fit_linear, predict_logits
@@ -144,25 +144,18 @@ class Session:
             for name in results[0]
         )
 
-    def features(self, network: Network, images: Images, split: str, task: str) -> Tensor:
+    def features(self, network: Network, split: Literal["train", "test"], task: str) -> Tensor:
         """Frozen features of a split, from the store where they are known already."""
-        key = {
-            "model": fingerprint(network),
-            "architecture": to_json(network.architecture),
-            "data": self.data.fingerprint,
-            "split": split,
-            "precision": self.precision,
-        }
-        with autocast(self.precision, self.device):
-            return extract_features(
-                network,
-                images,
-                device=self.device,
-                label=f"{task.split(':')[0]}: {split} features",
-                store=self.store,
-                key=key,
-                progress=self.progress,
-            )
+        return stored_features(
+            network,
+            self.data,
+            split,
+            device=self.device,
+            precision=self.precision,
+            store=self.store,
+            label=f"{task.split(':')[0]}: {split} features",
+            progress=self.progress,
+        )
 
     def _once(self, task: str, work: Callable[[str], Any]) -> Any:
         if task not in self.checkpoint.done:
@@ -172,17 +165,17 @@ class Session:
         return self.checkpoint.done[task]["value"]
 
     def _read_out(self, network: Network, seed: int, task: str) -> float:
-        train = self.features(network, self.data.train, "train", task)
-        test = self.features(network, self.data.test, "test", task)
+        train = self.features(network, "train", task)
+        test = self.features(network, "test", task)
         readout = self._fit(train, seed, task)
         save(readout, self.seed_folder(seed) / "readout.safetensors")
         return accuracy(readout, test, self.data.test.labels)
 
     def _random(self, seed: int, task: str) -> float:
         network = calibrate(self._place(self.recipe.architecture.build(seed)), self.data.train, seed=seed)
-        train = self.features(network, self.data.train, "train", task)
+        train = self.features(network, "train", task)
         readout = self._fit(train, seed, task)
-        return accuracy(readout, self.features(network, self.data.test, "test", task), self.data.test.labels)
+        return accuracy(readout, self.features(network, "test", task), self.data.test.labels)
 
     def _raw(self, seed: int, task: str) -> float:
         train, test = (images.images.flatten(1).to(self.device) / 255.0 for images in (self.data.train, self.data.test))

@@ -1,0 +1,88 @@
+"""What every readout shares: the interface, the held-out part that chooses, the check of memory."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from torchhebb.data.images import stratified_split
+from torchhebb.errors import UserError
+from torchhebb.train.memory import free_bytes
+
+ROWS = 1000  # features are converted this many samples at a time
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A readout (features -> logits) and what was chosen for it on held-out training images."""
+
+    readout: nn.Module
+    notes: dict[str, float] = field(default_factory=dict)
+
+
+class ReadoutPlan(ABC):
+    """How a readout is made; deriving classes are frozen dataclasses whose fields are its settings."""
+
+    def check(self, samples: int, width: int, device: torch.device) -> None:
+        """Raise UserError if fitting `samples` features of `width` numbers needs more memory than is free."""
+
+    @abstractmethod
+    def fit(self, features: Tensor, labels: Tensor, classes: int, *, seed: int = 0) -> Fitted:
+        """Fit to features (N, ...) of any float dtype and labels (N,); only these choose what is left open.
+
+        The outcome depends on the arguments and the seed alone.
+        """
+
+
+def kept_and_held(labels: Tensor, part: float, seed: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Stratified indices to fit on and to choose on."""
+    kept, held = stratified_split(labels.cpu(), part, seed)
+    return kept.to(device), held.to(device)
+
+
+def best(scores: Iterable[tuple[float, float]]) -> tuple[float, float]:
+    """The (setting, held-out accuracy) of the highest accuracy; the first one wins a tie.
+
+    >>> best([(100.0, 71.0), (10.0, 80.0), (1.0, 80.0)])
+    (10.0, 80.0)
+    """
+    return max(scores, key=lambda score: score[1])
+
+
+def percent_correct(logits: Tensor, labels: Tensor) -> float:
+    """Correct answers in percent."""
+    return 100.0 * (logits.argmax(1) == labels).double().mean().item()
+
+
+def check_positive(name: str, values: Iterable[float]) -> None:
+    """Raise UserError unless there are values and all are above 0."""
+    values = tuple(values)
+    if not values or min(values) <= 0:
+        raise UserError(f"{name} must be positive numbers, got {values}")
+
+
+def check_memory(
+    what: str, needed: int, samples: int, width: int, device: torch.device, fitting: Iterator[int]
+) -> None:
+    """Raise UserError if `needed` bytes are not free, with the first projection of `fitting` as advice."""
+    free = free_bytes(device)
+    if needed > free:
+        smaller = next(fitting, 256)
+        raise UserError(
+            f"{what} on {samples:,} x {width:,} features needs {needed / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB "
+            f"are free: project the features first, for example with --{what}.project {smaller}"
+        )
+
+
+def halved(width: int) -> Iterator[int]:
+    """Powers of two below `width`, the largest first.
+
+    >>> list(halved(2000))
+    [1024, 512, 256]
+    """
+    size = 1 << (width - 1).bit_length() - 1
+    while size >= 256:
+        yield size
+        size //= 2

@@ -1,0 +1,51 @@
+"""Channels-last weights on a CPU learn from patches and matrix products: the same updates as by convolution."""
+
+import itertools
+
+import pytest
+import torch
+
+from torchhebb.nn import HebbConv2d
+from torchhebb.rules import HardHebb, Instar, RankedHebb, SoftHebb
+
+GEOMETRY = list(itertools.product((1, 2, 3, (2, 3)), (1, 2, (2, 1)), (0, 1, (1, 2)), (1, 2)))
+
+
+def twins(kernel_size, stride, padding, dilation, rule) -> tuple[HebbConv2d, HebbConv2d]:
+    layers = [
+        HebbConv2d(
+            3, 6, kernel_size, stride=stride, padding=padding, dilation=dilation, rule=rule, init_radius=2.0,
+            dtype=torch.float64,
+        )
+        for _ in range(2)
+    ]  # fmt: skip
+    layers[1].load_state_dict(layers[0].state_dict())
+    return layers[0], layers[1].to(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(("kernel_size", "stride", "padding", "dilation"), GEOMETRY)
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_patches_equal_the_convolution(kernel_size, stride, padding, dilation, layout):
+    convolution, patches = twins(kernel_size, stride, padding, dilation, SoftHebb(2.0))
+    x = torch.randn(2, 3, 7, 9, dtype=torch.float64).contiguous(memory_format=layout)
+    torch.testing.assert_close(patches.learn(x), convolution.learn(x), rtol=0, atol=1e-10)
+    torch.testing.assert_close(patches.weight.grad, convolution.weight.grad, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("rule", [HardHebb(), RankedHebb(), Instar(), SoftHebb(1.0, rectify=True)], ids=str)
+def test_every_rule_learns_the_same_from_patches(rule):
+    convolution, patches = twins(3, 1, 1, 1, rule)
+    x = torch.randn(2, 3, 6, 6, dtype=torch.float64)
+    torch.testing.assert_close(patches.learn(x), convolution.learn(x), rtol=0, atol=1e-10)
+    torch.testing.assert_close(patches.weight.grad, convolution.weight.grad, rtol=0, atol=1e-10)
+
+
+def test_only_channels_last_weights_take_the_way_by_patches(monkeypatch):
+    taken = []
+    monkeypatch.setattr(HebbConv2d, "_project", lambda self, patches: taken.append(1) or self._convolve(self._pad(x)))
+    convolution, patches = twins(3, 1, 1, 1, SoftHebb())
+    x = torch.randn(2, 3, 6, 6, dtype=torch.float64)
+    convolution.learn(x)
+    assert not taken
+    patches.learn(x)
+    assert taken
