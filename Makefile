@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 READY := $(VENV)/.ready
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check check-browser bench tables clean
 .DELETE_ON_ERROR:
 
 demo: $(READY)
@@ -24,8 +24,17 @@ check: $(READY)
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
 
+# The report page in a real browser: needs chromium, chromium-browser or google-chrome on the PATH.
+check-browser: $(READY)
+	$(BIN)/python -m pytest -m browser tests/report
+
 bench: $(READY)
 	@set -e; for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script; done
+	$(BIN)/python benchmarks/tables.py
+
+# The tables of README.md and docs/ from results/.
+tables: $(READY)
+	$(BIN)/python -m torchhebb.report.tables
 
 # torch has a call of its own: only it obeys TORCH_INSTALL_ARGS, and the rest then finds it in place.
 $(READY): requirements.txt pyproject.toml

@@ -55,7 +55,7 @@ def test_archives_hold_the_package(archives: tuple[Path, Path]) -> None:
     with tarfile.open(archives[1]) as tar:
         sdist = {name.partition("/")[2] for name in tar.getnames()}
     package = {str(path.relative_to(ROOT / "src")) for path in (ROOT / "src" / "torchhebb").rglob("*.py")}
-    package |= {"torchhebb/py.typed"}
+    package |= {"torchhebb/py.typed", "torchhebb/report/page.html.j2"}
     assert package <= wheel
     assert {f"src/{name}" for name in package} <= sdist
     assert {"LICENSE", "README.md", "pyproject.toml", "requirements.txt", "tests/test_packaging.py"} <= sdist

@@ -2,8 +2,10 @@
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
@@ -21,8 +23,12 @@ from rich.progress import Progress as RichProgress
 from rich.table import Table
 from rich.text import Text
 
+from torchhebb.recipes import get_recipe
 from torchhebb.train import Result
 from torchhebb.train.predict import Prediction
+
+if TYPE_CHECKING:
+    from torchhebb.evaluate.reproduce import Outcome
 
 PLAIN_SECONDS = 30.0
 
@@ -34,7 +40,7 @@ class _Rate(ProgressColumn):
 
 
 class BarProgress:
-    """One bar after another."""
+    """A bar a task; those that are done stay above the one under way."""
 
     def __init__(self, console: Console) -> None:
         self._bars = RichProgress(
@@ -50,16 +56,18 @@ class BarProgress:
 
     def start(self, label: str, total: int, unit: str) -> None:
         self._bars.start()
-        self._task = self._bars.add_task(label, total=total, unit=unit)
+        self._task = self._bars.add_task(escape(label), total=total, unit=unit)
 
     def advance(self, n: int) -> None:
         if self._task is not None:
             self._bars.advance(self._task, n)
 
     def finish(self) -> None:
-        self._bars.stop()
+        self._task = None
 
-    close = finish
+    def close(self) -> None:
+        """Leave the bars as they stand and give the terminal back."""
+        self._bars.stop()
 
 
 class PlainProgress:
@@ -109,19 +117,58 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 def print_result(result: Result, folder: Path) -> None:
     """What was measured, beside what was published."""
-    table = Table("measure", "mean", "std", "n", "published", box=None, pad_edge=False, header_style="bold")
+    headers = ["measure", "mean", "std", "n", "published"]
+    intervals = any(measure.interval is not None for measure in result.measures)
+    table = Table(*headers, *(["95 %"] if intervals else []), box=None, pad_edge=False, header_style="bold")
     for measure in result.measures:
+        interval = "" if measure.interval is None else "{:.2f} to {:.2f}".format(*measure.interval)
         table.add_row(
             measure.name.replace("_", " "),
             f"{measure.mean:.2f} {measure.unit}",
             "" if measure.std is None else f"{measure.std:.2f}",
             str(len(measure.values)),
             "" if measure.published is None else f"{measure.published:.2f} {measure.unit}",
+            *([interval] if intervals else []),
         )
     console = Console(width=None if sys.stdout.isatty() else 100)
     console.print(f"[bold]{escape(result.recipe)}[/bold] on {escape(result.device)}, {result.seconds:.0f} s")
     console.print(table)
     console.print(f"run folder: {escape(str(folder))}", soft_wrap=True)
+
+
+def print_outcomes(outcomes: Sequence["Outcome"], folder: Path) -> None:
+    """What was reproduced beside what was published, and what was not run."""
+    rows: list[tuple[str, ...]] = []
+    for outcome in outcomes:
+        item, result = outcome.item, outcome.result
+        if result is None:
+            needed = format_duration(item.training_seconds + item.seconds)
+            said = {"not run": f"not run (about {needed})", "interrupted": "under way: run again to go on"}
+            paper = get_recipe(item.recipe).published if item.question == "accuracy" else None
+            rows.append((item.name, "", said.get(outcome.status, outcome.reason), "", _number(paper, "%")))
+            continue
+        for measure in result.measures:
+            ours = _number(measure.mean, measure.unit) + ("" if measure.std is None else f" ± {measure.std:.2f}")
+            published = _number(measure.published, measure.unit)
+            rows.append((item.name, measure.name.replace("_", " "), ours, str(len(measure.values)), published))
+    print_table(("item", "measure", "ours", "n", "published"), rows)
+    counts = Counter(outcome.status for outcome in outcomes)
+    print(f"{', '.join(f'{count} {status}' for status, count in counts.items())}; in {folder}")
+
+
+def format_duration(seconds: float) -> str:
+    """A rough time for people.
+
+    >>> format_duration(42), format_duration(600), format_duration(9000)
+    ('42 s', '10 min', '2.5 h')
+    """
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _number(value: float | None, unit: str) -> str:
+    return "" if value is None else f"{value:.2f} {unit}".strip()
 
 
 def print_predictions(predictions: Sequence[Prediction]) -> None:

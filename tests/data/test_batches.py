@@ -122,8 +122,8 @@ def test_random_draws_reach_every_place():
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (dict(images=torch.zeros(2, 1, 2, 2)), r"images must be uint8 \(N, C, H, W\), got torch.float32"),
-        (dict(images=numbered(2)[0]), r"images must be uint8 \(N, C, H, W\), got torch.uint8 \(1, 1, 1\)"),
+        (dict(images=torch.zeros(2, 1, 2, 2).int()), r"images must be uint8 or float \(N, C, H, W\), got torch.int32"),
+        (dict(images=numbered(2)[0]), r"images must be uint8 or float \(N, C, H, W\), got torch.uint8 \(1, 1, 1\)"),
         (dict(images=numbered(0)), "at least one image"),
         (dict(batch_size=0), "batch_size must be at least 1, got 0"),
         (dict(batch_size=4, drop_last=True), "at most 3, got 4"),
@@ -143,3 +143,9 @@ def test_an_epoch_checks_its_arguments_at_once():
         batches.epoch(0, start=3)
     with pytest.raises(UserError, match="crop_padding must be 0 or more, got -1"):
         Augment(crop_padding=-1)
+
+
+def test_floats_keep_their_values():
+    maps = torch.randn(5, 2, 3, 3)
+    (batch,) = Batches(maps, 5, shuffle=False).epoch(0)
+    assert torch.equal(batch, maps)

@@ -40,6 +40,18 @@ def test_every_rule_learns_the_same_from_patches(rule):
     torch.testing.assert_close(patches.weight.grad, convolution.weight.grad, rtol=0, atol=1e-10)
 
 
+def test_many_patches_are_not_kept_at_once(monkeypatch):
+    convolution, patches = twins(3, 1, 1, 1, SoftHebb())
+    x = torch.randn(4, 3, 6, 6, dtype=torch.float64)
+    size = 4 * 6 * 6 * 27 * 8
+    monkeypatch.setattr("torchhebb.nn.conv.PATCHES_BYTES", size)
+    assert patches._patches(patches._pad(x)) is not None
+    monkeypatch.setattr("torchhebb.nn.conv.PATCHES_BYTES", size - 1)
+    assert patches._patches(patches._pad(x)) is None
+    torch.testing.assert_close(patches.learn(x), convolution.learn(x), rtol=0, atol=1e-10)
+    torch.testing.assert_close(patches.weight.grad, convolution.weight.grad, rtol=0, atol=1e-10)
+
+
 def test_only_channels_last_weights_take_the_way_by_patches(monkeypatch):
     taken = []
     monkeypatch.setattr(HebbConv2d, "_project", lambda self, patches: taken.append(1) or self._convolve(self._pad(x)))

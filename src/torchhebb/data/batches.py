@@ -63,6 +63,8 @@ def crop_and_mirror(x: Tensor, top: Tensor, left: Tensor, mirrored: Tensor, *, p
 class Batches:
     """The epochs of a uint8 tensor (N, C, H, W), as float32 batches (B, C, H, W) in [0, 1] on `device`.
 
+    A float tensor, such as the outputs of frozen blocks, keeps its values.
+
     The order of an epoch depends on (seed, epoch) alone, the same on every device; an augmentation on (seed, epoch,
     batch) and the kind of device. So an epoch taken up at batch k goes on exactly as it would have.
     Errors: UserError for anything that cannot be batched.
@@ -87,8 +89,8 @@ class Batches:
         device: torch.device | str | None = None,
         drop_last: bool = False,
     ) -> None:
-        if images.dtype != torch.uint8 or images.dim() != 4:
-            raise UserError(f"images must be uint8 (N, C, H, W), got {images.dtype} {tuple(images.shape)}")
+        if not (images.dtype == torch.uint8 or images.is_floating_point()) or images.dim() != 4:
+            raise UserError(f"images must be uint8 or float (N, C, H, W), got {images.dtype} {tuple(images.shape)}")
         if len(images) == 0:
             raise UserError("images must hold at least one image, got none")
         if batch_size < 1 or (drop_last and batch_size > len(images)):
@@ -125,7 +127,7 @@ class Batches:
             x = self.images[chosen]
             if self.augment is not None:
                 x = self.augment(x, _generator(self.seed, number, batch, device=device))
-            x = x.float() / 255
+            x = x.float() / 255 if x.dtype == torch.uint8 else x.float()
             yield x if self.labels is None else (x, self.labels[chosen])
 
 

@@ -12,6 +12,8 @@ from torchhebb.functional.plasticity import pair
 from torchhebb.nn.plastic import compete, draw_weights, leave_update, linear_decay, plastic_parameter, positive, rectify
 from torchhebb.rules import Rule, SoftHebb
 
+PATCHES_BYTES = 32 << 20
+
 PaddingMode = Literal["reflect", "zeros", "replicate", "circular"]
 
 
@@ -105,17 +107,16 @@ class HebbConv2d(nn.Module):
 
     def _patches(self, x: Tensor) -> Tensor | None:
         """The patches of x (B, H', W', kh kw in) where one matrix product beats a convolution: on a CPU, with
-        weights that lie channels-last, as the patches then do."""
-        if (
-            x.device.type != "cpu"
-            or self.groups > 1
-            or not self.weight.is_contiguous(memory_format=torch.channels_last)
-        ):
+        weights that lie channels-last, as the patches then do, and while they take little memory."""
+        channels_last = self.weight.is_contiguous(memory_format=torch.channels_last)
+        if x.device.type != "cpu" or self.groups > 1 or not channels_last:
             return None
-        x = x.contiguous(memory_format=torch.channels_last)
         (kh, kw), (dh, dw), (sh, sw) = self.kernel_size, self.dilation, self.stride
         height = (x.shape[2] - dh * (kh - 1) - 1) // sh + 1
         width = (x.shape[3] - dw * (kw - 1) - 1) // sw + 1
+        if len(x) * height * width * self.weight[0].numel() * x.element_size() > PATCHES_BYTES:
+            return None
+        x = x.contiguous(memory_format=torch.channels_last)
         b, c, h, w = x.stride()
         windows = x.as_strided(
             (len(x), height, width, kh, kw, self.in_channels), (b, h * sh, w * sw, h * dh, w * dw, c)

@@ -45,6 +45,23 @@ class Network(nn.Sequential, _Hub, library_name="torchhebb", license="mit", tags
             if module is not self and hasattr(module, "reset_parameters"):
                 module.reset_parameters(generator)  # type: ignore[operator]
 
+    def learning_groups(self) -> list[dict[str, Any]]:
+        """Parameter groups for an optimizer, one a block, with the rates that the architecture gives.
+
+        Raises ValueError for a network that was not built from an Architecture.
+        """
+        if self.architecture is None:
+            raise ValueError("the network has no architecture, so no learning rates: build it by Architecture.build()")
+        return [
+            {
+                "params": list(self.get_submodule(f"block{number}").parameters()),
+                "lr": block.lr,
+                "power": block.lr_power,
+                "groups": getattr(block, "groups", 1),
+            }
+            for number, block in enumerate(self.architecture.blocks, 1)
+        ]
+
     def attach(self, readout: nn.Module) -> "Network":
         """Take over a trained readout (features -> logits)."""
         object.__setattr__(self, "readout", readout)

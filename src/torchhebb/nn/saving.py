@@ -3,9 +3,11 @@
 import json
 import os
 import tempfile
+import zlib
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -76,9 +78,11 @@ def describe_readout(readout: nn.Module) -> dict[str, Any]:
 
 
 def write_tensors(tensors: dict[str, Tensor], header: dict[str, Any], path: str | Path) -> None:
-    """One safetensors file, complete or not there: written beside, synced, renamed."""
+    """One safetensors file with a checksum, complete or not there: written beside, synced, renamed."""
     path = Path(path)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    # Inside the one entry: safetensors writes several in random order, and equal models are to be equal files.
+    header = {**header, "crc32": _checksum(header, tensors)}
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -90,9 +94,10 @@ def write_tensors(tensors: dict[str, Tensor], header: dict[str, Any], path: str 
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:
+        raise UserError(f"cannot write {path}: {error}; free space or choose another folder") from error
+    finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
-        raise UserError(f"cannot write {path}: {error}; free space or choose another folder") from error
 
 
 def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -100,11 +105,24 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {}).get("torchhebb", "{}"))
-            return {name: file.get_tensor(name) for name in file.keys()}, header  # noqa: SIM118  not a dict
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
+        if not isinstance(header, dict):
+            raise ValueError("its header is not an object")
+        written = header.pop("crc32", None)
+        if written is not None and written != _checksum(header, tensors):
+            raise ValueError("its checksum does not match")
+        return tensors, header
     except FileNotFoundError:
         raise UserError(f"no such file: {path}") from None
-    except (SafetensorError, OSError, json.JSONDecodeError) as error:
+    except (SafetensorError, OSError, ValueError) as error:
         raise UserError(f"{path} is damaged or not a safetensors file ({error})") from None
+
+
+def _checksum(header: dict[str, Any], tensors: dict[str, Tensor]) -> int:
+    crc32 = zlib.crc32(json.dumps(header).encode())
+    for _, tensor in sorted(tensors.items()):
+        crc32 = zlib.crc32(tensor.flatten().view(torch.uint8).numpy().data, crc32)
+    return crc32
 
 
 def _features_only(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -112,9 +130,11 @@ def _features_only(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _build_readout(header: dict[str, Any], tensors: dict[str, Tensor], path: Path) -> nn.Module:
-    if header["type"] not in READOUTS:
-        raise UserError(f"{path} holds an unknown readout {header['type']!r}, known: {', '.join(READOUTS)}")
-    readout = READOUTS[header["type"]](header["in_features"], header["classes"])
+    try:
+        kind, sizes = READOUTS[header["type"]], (header["in_features"], header["classes"])
+    except (KeyError, TypeError):
+        raise UserError(f"{path} holds an unknown readout {header!r}, known: {', '.join(READOUTS)}") from None
+    readout = kind(*sizes)
     _fill(readout, tensors, path)
     return readout
 

@@ -10,6 +10,7 @@ from torchhebb.errors import UserError, unknown_name
 from torchhebb.nn import Network
 from torchhebb.progress import SILENT, Progress
 from torchhebb.recipes import softhebb2023
+from torchhebb.recipes.item import Item
 from torchhebb.train import Options, Recipe, Result, run_recipe
 
 MODULES = (softhebb2023,)
@@ -35,6 +36,23 @@ def get_recipe(name: str) -> Recipe:
 def recipe_functions() -> dict[str, Callable[[], Recipe]]:
     """Every recipe's function by the name of its recipe."""
     return {function().name: function for module in MODULES for function in module.RECIPES}
+
+
+def list_papers() -> list[str]:
+    """Papers that `reproduce` knows items of, by their short names."""
+    return list(_items())
+
+
+def get_items(paper: str) -> tuple[Item, ...]:
+    """What `reproduce` can do of a paper; raises UserError with the nearest names."""
+    known = _items()
+    if paper not in known:
+        raise unknown_name("paper", paper, known)
+    return known[paper]
+
+
+def _items() -> dict[str, tuple[Item, ...]]:
+    return {module.__name__.rpartition(".")[2]: module.ITEMS for module in MODULES if hasattr(module, "ITEMS")}
 
 
 def list_models(pattern: str = "*") -> list[str]:

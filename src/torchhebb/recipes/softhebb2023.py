@@ -1,6 +1,7 @@
 """SoftHebb-2023, Hebbian deep learning without feedback (Journé et al., ICLR 2023): PAPERS section 2."""
 
 from torchhebb.nn import Architecture, ConvBlock, Pool
+from torchhebb.recipes.item import Item
 from torchhebb.rules import SoftHebb
 from torchhebb.train import Learning, Readout, Recipe
 
@@ -22,19 +23,21 @@ def mnist() -> Recipe:
 
 
 def digits() -> Recipe:
-    """The embedded 8x8 digits: the demo, a depth-2 network that learns in seconds; nothing was published on them."""
+    """The embedded 8x8 digits: the demo, a depth-2 network that learns in seconds; nothing was published on them.
+
+    Five passes, since there are only 1,348 images; rates, passes and readout were chosen on a quarter of them.
+    Expect 98.5 % or more in 60 s for three seeds on two CPU cores.
+    """
+    blocks = (
+        ConvBlock(96, 3, SoftHebb(1.0), power=0.7, lr=0.08),
+        ConvBlock(384, 3, SoftHebb(0.65), power=1.4, pool=MAX, lr=0.005),
+    )
     return Recipe(
         "softhebb2023-digits",
         "digits",
-        Architecture(
-            (1, 8, 8),
-            (
-                ConvBlock(96, 3, SoftHebb(1.0), power=0.7, lr=0.08),
-                ConvBlock(384, 3, SoftHebb(0.65), power=1.4, pool=MAX, lr=0.005),
-            ),
-        ),
-        learning=Learning(batch_size=10),
-        readout=Readout(epochs=50),
+        Architecture((1, 8, 8), blocks),
+        learning=Learning(epochs=5),
+        readout=Readout(batch_size=16, lr=0.005),
         baselines=("random", "raw"),
         seeds=3,
     )
@@ -53,3 +56,12 @@ def depth3(input_shape: tuple[int, int, int]) -> Architecture:
 
 
 RECIPES = (digits, mnist, cifar10)
+
+ITEMS = (
+    Item("digits", "softhebb2023-digits", "accuracy", training_seconds=60, seconds=30),
+    Item("digits: how it learns", "softhebb2023-digits", "diagnostics", training_seconds=60, seconds=3),
+    Item("MNIST, depth 3", "softhebb2023-mnist", "accuracy", 4 * 3600, 120, {"readouts": ("trained",)}),
+    Item("MNIST, depth 3: how it learns", "softhebb2023-mnist", "diagnostics", 4 * 3600, 60),
+    Item("CIFAR-10, depth 3", "softhebb2023-cifar10", "accuracy", 5 * 3600, 120, {"readouts": ("trained",)}),
+    Item("CIFAR-10, depth 3: how it learns", "softhebb2023-cifar10", "diagnostics", 5 * 3600, 60),
+)

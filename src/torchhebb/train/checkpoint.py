@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from torchhebb.errors import UserError
 from torchhebb.nn.saving import read_tensors, write_tensors
 from torchhebb.train.log import Log
 
@@ -33,7 +34,7 @@ class Checkpoint:
         self._saved = time.monotonic()
         if self.path is not None:
             if self.path.exists():
-                self.tensors, header = read_tensors(self.path)
+                self.tensors, header = self._read(self.path)
                 self.done, self.task, self.position = header["done"], header["task"], header["position"]
                 self.log.rewind(header["log_offset"])
             else:
@@ -57,6 +58,16 @@ class Checkpoint:
     def save(self, task: str, position: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         """Keep where a task stands."""
         self._write(task, position, tensors)
+
+    @staticmethod
+    def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        try:
+            tensors, header = read_tensors(path)
+            if missing := {"done", "task", "position", "log_offset"} - header.keys():
+                raise UserError(f"{path} is no checkpoint: it has no {', '.join(sorted(missing))}")
+        except UserError as error:
+            raise UserError(f"{error}; delete it, and --resume begins anew") from error
+        return tensors, header
 
     def _write(self, task: str | None, position: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         self.task, self.position, self.tensors = task, position, {}

@@ -4,7 +4,7 @@ import hashlib
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from torchhebb.config import to_json
 from torchhebb.data import Batches, Data, Images, Store
@@ -18,7 +18,7 @@ BATCH_BYTES = 1 << 24  # of the widest map of a batch: small enough to stay in c
 
 @torch.no_grad()
 def extract_features(
-    network: Network,
+    network: nn.Module,
     images: Images,
     *,
     device: torch.device,
@@ -82,7 +82,24 @@ def stored_features(
         return extract_features(network, images, device=device, label=label, store=store, key=key, progress=progress)
 
 
-def batch_size_for(network: Network, images: Images, device: torch.device) -> int:
+@torch.no_grad()
+def frozen_inputs(
+    below: nn.Sequential, images: Images, label: str, store: Store | None, key: str, progress: Progress = SILENT
+) -> Tensor:
+    """The inputs (N, C, H, W) of a block that learns on top of frozen ones: the outputs of `below` in eval mode.
+
+    Args: below, on the device to compute on; key, the fingerprint of the images, for the store.
+    """
+    device = next(below.parameters()).device
+    shape = below.eval()(images.images[:1].to(device) / 255.0).shape[1:]
+    entry = {"kind": "greedy inputs", "model": fingerprint(below), "modules": str(below), "data": key}
+    features = extract_features(
+        below, images, device=device, label=label, store=store, key=entry if store else None, progress=progress
+    )
+    return features.unflatten(1, shape)
+
+
+def batch_size_for(network: nn.Module, images: Images, device: torch.device) -> int:
     """How many images keep the widest map of the network within BATCH_BYTES (64 times that on a GPU)."""
     widest = images.images[0].numel()
 
@@ -98,7 +115,7 @@ def batch_size_for(network: Network, images: Images, device: torch.device) -> in
     return max(1, min(len(images), budget // (4 * widest)))
 
 
-def fingerprint(network: Network) -> str:
+def fingerprint(network: nn.Module) -> str:
     """A short hash of everything learned: weights and running statistics."""
     digest = hashlib.blake2b(digest_size=12)
     for name, tensor in sorted(network.state_dict().items()):

@@ -1,19 +1,20 @@
 """The unsupervised phase: images stream through the blocks, and every block learns from its own input."""
 
+import time
 from dataclasses import asdict
 from typing import Literal
 
 import torch
 from torch import nn
 
-from torchhebb.data import Batches, Images
-from torchhebb.errors import UserError
+from torchhebb.data import Batches, Images, Store
 from torchhebb.nn import BatchNorm, Network, learn
 from torchhebb.optim import NormAdaptiveSGD
 from torchhebb.progress import SILENT, Progress
 from torchhebb.train.checkpoint import Checkpoint, pack, unpack
 from torchhebb.train.device import autocast
 from torchhebb.train.diagnostics import diagnose
+from torchhebb.train.features import frozen_inputs
 from torchhebb.train.recipe import Learning
 
 DIAGNOSTICS_PER_STAGE = 20
@@ -29,24 +30,26 @@ def learn_images(
     *,
     seed: int = 0,
     precision: Literal["float32", "bfloat16"] = "float32",
+    store: Store | None = None,
+    key: str = "",
     checkpoint: Checkpoint | None = None,
     task: str = "learn",
     progress: Progress = SILENT,
 ) -> Network:
     """Train the plastic blocks on images alone; labels are never read.
 
-    Joint order is one stage in which all blocks learn; greedy order is one stage a block, those below in eval
-    mode.  Every stage passes over the images `plan.epochs` times.  A checkpoint continues exactly.
+    Joint order is one stage in which all blocks learn; greedy order is one stage a block, whose inputs, the outputs
+    of those below in eval mode, are computed once.  Every stage passes over the images `plan.epochs` times.  A
+    checkpoint continues exactly.
 
+    Args: store, where inputs of greedy stages are kept (without one, in memory); key, what tells these images in this
+    precision from others there.
     Returns the network, in eval mode.
     """
     device = next(network.parameters()).device
     checkpoint = checkpoint or Checkpoint()
-    optimizer = NormAdaptiveSGD(learning_groups(network), lr=0.0)
-    batches = Batches(images.images, plan.batch_size, seed=seed, device=device)
+    optimizer = NormAdaptiveSGD(network.learning_groups(), lr=0.0)
     stages = _stages(network, plan)
-    steps = plan.epochs * len(batches)
-    every = max(1, steps // DIAGNOSTICS_PER_STAGE)
     sample = images.images[:DIAGNOSTIC_IMAGES].to(device) / 255.0
 
     first_stage, first_step = 0, 0
@@ -56,16 +59,22 @@ def learn_images(
         unpack(tensors, network=network, optimizer=optimizer)
 
     for stage in range(first_stage, len(stages)):
-        part = _enter(network, stages[stage])
-        progress.start(
-            "learning" if len(stages) == 1 else f"learning block {stage + 1}", len(images) * plan.epochs, "images"
-        )
+        below, part = _enter(network, stages[stage])
+        inputs = images.images
+        if stage > 0:
+            with autocast(precision, device):
+                inputs = frozen_inputs(below, images, f"{task} block {stage + 1}: inputs", store, key, progress)
+        batches = Batches(inputs, plan.batch_size, seed=seed, device=device)
+        every = max(1, plan.epochs * len(batches) // DIAGNOSTICS_PER_STAGE)
+        label = task if len(stages) == 1 else f"{task} block {stage + 1}"
+        progress.start(label, len(images) * plan.epochs, "images")
         step = first_step if stage == first_stage else 0
+        clock = Clock(step * plan.batch_size)
         progress.advance(min(step * plan.batch_size, len(images) * plan.epochs))
         for epoch in range(step // len(batches), plan.epochs):
             for x in batches.epoch(epoch, start=step - epoch * len(batches)):
                 if step % every == 0:
-                    _log_diagnostics(checkpoint, network, task, stage, step * plan.batch_size, sample)
+                    _log_diagnostics(checkpoint, network, sample, clock, task, stage, step * plan.batch_size)
                 with autocast(precision, device):
                     learn(part, x)
                 optimizer.step()
@@ -75,7 +84,7 @@ def learn_images(
                 if checkpoint.due:
                     checkpoint.save(task, {"stage": stage, "step": step}, pack(network=network, optimizer=optimizer))
         progress.finish()
-        _log_diagnostics(checkpoint, network, task, stage, plan.epochs * len(images), sample)
+        _log_diagnostics(checkpoint, network, sample, clock, task, stage, plan.epochs * len(images))
     return network.eval()
 
 
@@ -101,42 +110,54 @@ def calibrate(network: Network, images: Images, *, seed: int = 0) -> Network:
     return network.eval()
 
 
-def learning_groups(network: Network) -> list[dict[str, object]]:
-    """Parameter groups, one a block, with the rates that its architecture gives.
-
-    Raises UserError for a network that was not built from an Architecture.
-    """
-    if network.architecture is None:
-        raise UserError("the network has no architecture, so no learning rates: build it by Architecture.build()")
-    groups: list[dict[str, object]] = []
-    for number, config in enumerate(network.architecture.blocks, 1):
-        block = network.get_submodule(f"block{number}")
-        layout = getattr(config, "groups", 1)
-        groups.append({"params": list(block.parameters()), "lr": config.lr, "power": config.lr_power, "groups": layout})
-    return groups
-
-
 def _stages(network: Network, plan: Learning) -> list[list[str]]:
     """The names of the children that learn in each stage."""
     blocks = [name for name, _ in network.named_children() if name.startswith("block")]
     return [blocks] if plan.order == "joint" else [[name] for name in blocks]
 
 
-def _enter(network: Network, learning: list[str]) -> nn.Sequential:
-    """Put the blocks that learn in train mode and all others in eval mode; the part up to the last that learns."""
+def _enter(network: Network, learning: list[str]) -> tuple[nn.Sequential, nn.Sequential]:
+    """Put the blocks that learn in train mode and all others in eval mode.
+
+    Returns what lies below them, and the part that learns; in the first stage, what lies below belongs to that part.
+    """
     network.eval()
-    part = nn.Sequential()
-    for name, block in network.named_children():
-        part.add_module(name, block.train(name in learning))
-        if name == learning[-1]:
-            break
-    return part
+    children = dict(network.named_children())
+    names = list(children)
+    first, last = names.index(learning[0]), names.index(learning[-1])
+    first = 0 if not any(name.startswith("block") for name in names[:first]) else first
+    for name in learning:
+        children[name].train()
+    modules = list(children.values())
+    return nn.Sequential(*modules[:first]), nn.Sequential(*modules[first : last + 1])
 
 
 def _log_diagnostics(
-    checkpoint: Checkpoint, network: Network, task: str, stage: int, samples: int, sample: torch.Tensor
+    checkpoint: Checkpoint,
+    network: Network,
+    sample: torch.Tensor,
+    clock: "Clock",
+    task: str,
+    stage: int,
+    samples: int,
 ) -> None:
+    speed = clock.samples_per_second(samples)
     for layer in diagnose(network, sample):
         numbers = asdict(layer)
         numbers.pop("win_rates")
-        checkpoint.log.write(kind="learning", task=task, stage=stage, samples=samples, **numbers)
+        checkpoint.log.write(
+            kind="learning", task=task, stage=stage, samples=samples, **numbers, samples_per_second=speed
+        )
+
+
+class Clock:
+    """Speed since it was last asked; the one part of a log that differs from run to run."""
+
+    def __init__(self, samples: int) -> None:
+        self.samples, self.time = samples, time.monotonic()
+
+    def samples_per_second(self, samples: int) -> float | None:
+        """None before any sample was seen."""
+        seen, elapsed = samples - self.samples, time.monotonic() - self.time
+        self.samples, self.time = samples, time.monotonic()
+        return round(seen / elapsed, 1) if seen else None

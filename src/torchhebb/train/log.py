@@ -36,7 +36,7 @@ class Log:
             try:
                 os.truncate(self.path, min(offset, self.offset))
             except OSError as error:
-                raise UserError(f"cannot write {self.path}: {error.strerror}; make it writable, then --resume") from error
+                raise UserError(f"cannot write {self.path}: {error.strerror}; free it, then --resume") from error
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

@@ -49,7 +49,7 @@ def fit_linear(
         first_epoch = position["epoch"]
         unpack(tensors, readout=readout, optimizer=optimizer)
 
-    progress.start("readout", plan.epochs, "epochs")
+    progress.start(task, plan.epochs, "epochs")
     progress.advance(first_epoch)
     for epoch in range(first_epoch, plan.epochs):
         for group in optimizer.param_groups:

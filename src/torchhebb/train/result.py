@@ -23,6 +23,8 @@ class Measure:
     unit: str
     values: tuple[float, ...]
     published: float | None = None
+    interval: tuple[float, float] | None = None
+    """95 % confidence interval of the mean over the images that it was measured on."""
 
     @property
     def mean(self) -> float:
@@ -34,11 +36,13 @@ class Measure:
         return statistics.stdev(self.values) if len(self.values) > 1 else None
 
     def to_json(self) -> dict[str, Any]:
+        interval = {} if self.interval is None else {"interval": [round(bound, 6) for bound in self.interval]}
         return {
             "name": self.name,
             "unit": self.unit,
             "mean": round(self.mean, 6),
             "std": None if self.std is None else round(self.std, 6),
+            **interval,
             "values": list(self.values),
             "published": self.published,
         }
@@ -104,7 +108,14 @@ def read_result(path: Path) -> Result:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         measures = tuple(
-            Measure(m["name"], m["unit"], tuple(m["values"]), m["published"]) for m in data.pop("measures")
+            Measure(
+                m["name"],
+                m["unit"],
+                tuple(m["values"]),
+                m["published"],
+                tuple(m["interval"]) if "interval" in m else None,
+            )
+            for m in data.pop("measures")
         )
         curves = tuple(
             Curve(c["name"], c["x_label"], c["y_label"], tuple(c["x"]), tuple(c["y"]), c["std"] and tuple(c["std"]))
@@ -113,7 +124,7 @@ def read_result(path: Path) -> Result:
         return Result(measures=measures, curves=curves, **{**data, "seeds": tuple(data["seeds"])})
     except FileNotFoundError:
         raise UserError(f"no such result: {path}") from None
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is not a result file ({error})") from None
 
 

@@ -1,9 +1,10 @@
 """From a recipe to a result: learn, compute features once, read them out, beside the baselines, over all seeds."""
 
 import json
+import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -23,7 +24,7 @@ from torchhebb.train.features import stored_features
 from torchhebb.train.learn import calibrate, learn_images
 from torchhebb.train.log import Log
 from torchhebb.train.readout import fit_linear, predict_logits
-from torchhebb.train.recipe import Recipe
+from torchhebb.train.recipe import Readout, Recipe
 from torchhebb.train.result import Measure, Result, device_name
 
 
@@ -32,9 +33,15 @@ class Options:
     """How to run, apart from what: none of it changes what the recipe means."""
 
     device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
     precision: Precision = "auto"
+    """auto: bfloat16 with float32 weights where the hardware multiplies it natively, else float32."""
     data_dir: str | None = None
+    """Where the data sets lie, <data-dir>/<name>/data/*.parquet; default $TORCHHEBB_DATA, else the hub."""
+    size: int | None = None
+    """Scale the images of a folder to size x size."""
     checkpoint_seconds: float = 60.0
+    """Save at most this often what a killed run needs to go on."""
 
 
 def run_recipe(
@@ -56,7 +63,7 @@ def run_recipe(
     options = options or Options()
     device = find_device(options.device)
     store = store or Store()
-    data = load_data(recipe.data, data_dir=options.data_dir, store=store, progress=progress)
+    data = load_data(recipe.data, data_dir=options.data_dir, size=options.size, store=store, progress=progress)
     check_fit(recipe, data)
     folder = folder or new_run_folder(recipe)
     prepare_folder(folder, recipe, options, data)
@@ -120,6 +127,8 @@ class Session:
                 self.recipe.learning,
                 seed=seed,
                 precision=self.precision,
+                store=self.store,
+                key=f"{self.data.fingerprint} in {self.precision}",
                 checkpoint=self.checkpoint,
                 task=task,
                 progress=self.progress,
@@ -179,14 +188,16 @@ class Session:
 
     def _raw(self, seed: int, task: str) -> float:
         train, test = (images.images.flatten(1).to(self.device) / 255.0 for images in (self.data.train, self.data.test))
-        return accuracy(self._fit(train, seed, task), test, self.data.test.labels)
+        # A linear map of so few pixels needs no dropout, and more steps to converge.
+        plan = replace(self.recipe.readout, dropout=0.0, epochs=4 * self.recipe.readout.epochs)
+        return accuracy(self._fit(train, seed, task, plan), test, self.data.test.labels)
 
-    def _fit(self, features: Tensor, seed: int, task: str) -> LinearReadout:
+    def _fit(self, features: Tensor, seed: int, task: str, plan: Readout | None = None) -> LinearReadout:
         return fit_linear(
             features,
             self.data.train.labels,
             len(self.data.classes),
-            self.recipe.readout,
+            plan or self.recipe.readout,
             seed=seed,
             checkpoint=self.checkpoint,
             task=task,
@@ -223,12 +234,17 @@ def prepare_folder(folder: Path, recipe: Recipe, options: Options, data: Data) -
         known, _ = read_config(folder)
         if known != recipe:
             raise UserError(f"{folder} holds another experiment ({known.name}): resume without changed flags")
+        for leftover in folder.rglob(".*.safetensors.*"):  # of a process that was killed while it wrote
+            leftover.unlink(missing_ok=True)
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "classes.json").write_text(json.dumps(data.classes) + "\n", encoding="utf-8")
         text = json.dumps({"recipe": to_json(recipe), "options": to_json(options)}, indent=1)
-        config.write_text(text + "\n", encoding="utf-8")
+        # Renamed into place: a folder with a config.json is a run that can be resumed.
+        beside = config.with_name(f".{config.name}.{os.getpid()}")
+        beside.write_text(text + "\n", encoding="utf-8")
+        os.replace(beside, config)
     except OSError as error:
         raise UserError(f"cannot write {folder}: {error.strerror}; choose another folder") from error
 
@@ -239,9 +255,9 @@ def read_config(folder: Path) -> tuple[Recipe, Options]:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
         return from_json(Recipe, config["recipe"]), from_json(Options, config["options"])
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{folder} is not a run folder: it has no config.json") from None
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is damaged ({error}): start the run again") from None
 
 
@@ -249,12 +265,19 @@ def read_classes(folder: Path) -> list[str]:
     """The names of a run's classes, in the order of its logits; raises UserError if the run has none."""
     try:
         return json.loads((folder / "classes.json").read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
+    except (OSError, ValueError):
         raise UserError(f"{folder} has no readable classes.json: it is not a run folder, or damaged") from None
 
 
 def check_fit(recipe: Recipe, data: Data) -> None:
-    """Raise UserError unless the network takes the images of the data."""
+    """Raise UserError unless the network can be built and takes the images of the data."""
     shape = tuple(data.train.images.shape[1:])
     if shape != recipe.architecture.input_shape:
-        raise UserError(f"{recipe.name} takes images of {recipe.architecture.input_shape}, {data.name} has {shape}")
+        raise UserError(
+            f"{recipe.name} takes images of {recipe.architecture.input_shape}, {data.name} has {shape}; "
+            f"give --size, or --architecture.input-shape {' '.join(map(str, shape))}"
+        )
+    try:
+        recipe.architecture.build()
+    except (ValueError, RuntimeError) as error:
+        raise UserError(f"the network of {recipe.name} cannot be built: {str(error).splitlines()[0]}") from error

@@ -1,7 +1,7 @@
-"""What every readout shares: the interface, the held-out part that chooses, the check of memory."""
+"""What every readout shares: the interface, and the held-out part that chooses."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import torch
@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from torchhebb.data.images import stratified_split
 from torchhebb.errors import UserError
-from torchhebb.train.memory import free_bytes
 
 ROWS = 1000  # features are converted this many samples at a time
 
@@ -25,8 +24,9 @@ class Fitted:
 class ReadoutPlan(ABC):
     """How a readout is made; deriving classes are frozen dataclasses whose fields are its settings."""
 
+    @abstractmethod
     def check(self, samples: int, width: int, device: torch.device) -> None:
-        """Raise UserError if fitting `samples` features of `width` numbers needs more memory than is free."""
+        """Raise UserError for settings out of range, or if (samples, width) features need more memory than is free."""
 
     @abstractmethod
     def fit(self, features: Tensor, labels: Tensor, classes: int, *, seed: int = 0) -> Fitted:
@@ -61,28 +61,3 @@ def check_positive(name: str, values: Iterable[float]) -> None:
     values = tuple(values)
     if not values or min(values) <= 0:
         raise UserError(f"{name} must be positive numbers, got {values}")
-
-
-def check_memory(
-    what: str, needed: int, samples: int, width: int, device: torch.device, fitting: Iterator[int]
-) -> None:
-    """Raise UserError if `needed` bytes are not free, with the first projection of `fitting` as advice."""
-    free = free_bytes(device)
-    if needed > free:
-        smaller = next(fitting, 256)
-        raise UserError(
-            f"{what} on {samples:,} x {width:,} features needs {needed / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB "
-            f"are free: project the features first, for example with --{what}.project {smaller}"
-        )
-
-
-def halved(width: int) -> Iterator[int]:
-    """Powers of two below `width`, the largest first.
-
-    >>> list(halved(2000))
-    [1024, 512, 256]
-    """
-    size = 1 << (width - 1).bit_length() - 1
-    while size >= 256:
-        yield size
-        size //= 2

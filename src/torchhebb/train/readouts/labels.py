@@ -22,6 +22,9 @@ class Labels(ReadoutPlan):
     [1, 0, 0]
     """
 
+    def check(self, samples: int, width: int, device: torch.device) -> None:
+        return  # nothing to set, and one block of features at a time
+
     @torch.no_grad()
     def fit(self, features: Tensor, labels: Tensor, classes: int, *, seed: int = 0) -> Fitted:
         labels = labels.to(features.device)

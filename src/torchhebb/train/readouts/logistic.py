@@ -1,29 +1,19 @@
 """Multinomial logistic regression by full-batch L-BFGS."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from torchhebb.nn import LinearReadout
-from torchhebb.train.readouts.base import (
-    Fitted,
-    ReadoutPlan,
-    best,
-    check_memory,
-    check_positive,
-    halved,
-    kept_and_held,
-    percent_correct,
-)
-from torchhebb.train.readouts.projection import Projection
+from torchhebb.train.readouts.base import ROWS, Fitted, check_positive, percent_correct
+from torchhebb.train.readouts.linear import LinearPlan
 from torchhebb.train.readouts.standardized import Standardized
 
 
 @dataclass(frozen=True)
-class Logistic(ReadoutPlan):
+class Logistic(LinearPlan):
     """argmin over W, b of mean cross-entropy(W z + b) + strength / 2 |W|^2 on standardised features z.
 
     The strength that classifies the held-out training images best is solved for again on all of them; each solution
@@ -38,39 +28,11 @@ class Logistic(ReadoutPlan):
 
     strengths: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
     """Strengths to choose from."""
-    holdout: float = 0.1
-    """Share of the training images that chooses the strength."""
     iterations: int = 200
     """The most L-BFGS steps for one strength."""
-    project: int | None = None
-    """Project the features to this many dimensions by a seeded random matrix first; None keeps them all."""
-
-    def check(self, samples: int, width: int, device: torch.device) -> None:
-        check_positive("strengths", self.strengths)
-        check_positive("iterations", [self.iterations])
-        needed = _bytes(samples, self.project or width) + (4 * samples * self.project if self.project else 0)
-        fitting = (size for size in halved(width) if _bytes(samples, size) + 4 * samples * size < needed / 4)
-        check_memory("logistic", needed, samples, self.project or width, device, fitting)
-
-    def fit(self, features: Tensor, labels: Tensor, classes: int, *, seed: int = 0) -> Fitted:
-        features = features.flatten(1)
-        self.check(len(features), features.shape[1], features.device)
-        if self.project is not None:
-            projection = Projection(features, self.project, seed)
-            inner = replace(self, project=None).fit(projection(), labels, classes, seed=seed)
-            assert isinstance(inner.readout, LinearReadout)
-            return Fitted(projection.fold(inner.readout), inner.notes)
-        labels = labels.to(features.device)
-        kept, held = kept_and_held(labels, self.holdout, seed, features.device)
-        strength, accuracy = best(self._scores(Standardized(features, kept), held, labels, classes))
-        z = Standardized(features)
-        solution = _Solution(z.features.shape[1], classes, features.device)
-        slope = solution.minimize(_matrix(z), labels, strength, self.iterations)
-        readout = z.fold(solution.weight.detach(), solution.bias.detach())
-        return Fitted(readout, {"strength": strength, "held_out_accuracy": accuracy, "largest_gradient": slope})
 
     def _scores(self, z: Standardized, held: Tensor, labels: Tensor, classes: int) -> Iterator[tuple[float, float]]:
-        """(strength, held-out accuracy), the strongest first."""
+        check_positive("iterations", [self.iterations])
         x = _matrix(z)
         solution = _Solution(x.shape[1], classes, x.device)
         for strength in sorted(self.strengths, reverse=True):
@@ -78,6 +40,15 @@ class Logistic(ReadoutPlan):
             with torch.no_grad():
                 logits = torch.cat([solution(part.float()) for part in z.rows(held)])
             yield strength, percent_correct(logits, labels[held])
+
+    def _solve(self, z: Standardized, labels: Tensor, classes: int, strength: float) -> Fitted:
+        solution = _Solution(z.features.shape[1], classes, z.features.device)
+        slope = solution.minimize(_matrix(z), labels, strength, self.iterations)
+        return Fitted(z.fold(solution.weight.detach(), solution.bias.detach()), {"largest_gradient": slope})
+
+    def _bytes(self, samples: int, width: int) -> int:
+        # The standardised features in float32, with two blocks of them in float64.
+        return 4 * samples * width + 16 * ROWS * width
 
 
 class _Solution:
@@ -123,8 +94,3 @@ def _matrix(z: Standardized) -> Tensor:
         x[done : done + len(part)] = part
         done += len(part)
     return x
-
-
-def _bytes(samples: int, width: int) -> int:
-    """The standardised features in float32, with one block of them in float64."""
-    return 4 * samples * width + 16 * 1000 * width

@@ -30,9 +30,12 @@ class Neighbors(ReadoutPlan):
     holdout: float = 0.1
     """Share of the training images that chooses k."""
 
+    def check(self, samples: int, width: int, device: torch.device) -> None:
+        check_positive("k", self.k)
+
     @torch.no_grad()
     def fit(self, features: Tensor, labels: Tensor, classes: int, *, seed: int = 0) -> Fitted:
-        check_positive("k", self.k)
+        self.check(len(features), features[0].numel(), features.device)
         features, labels = features.flatten(1), labels.to(features.device)
         kept, held = kept_and_held(labels, self.holdout, seed, features.device)
         if max(self.k) > len(kept):

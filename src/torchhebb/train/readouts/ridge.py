@@ -1,30 +1,20 @@
 """Ridge regression on one-hot targets in closed form; one eigendecomposition serves every strength."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from torchhebb.nn import LinearReadout
-from torchhebb.train.readouts.base import (
-    Fitted,
-    ReadoutPlan,
-    best,
-    check_memory,
-    check_positive,
-    halved,
-    kept_and_held,
-    percent_correct,
-)
-from torchhebb.train.readouts.projection import Projection
+from torchhebb.train.readouts.base import Fitted, percent_correct
+from torchhebb.train.readouts.linear import LinearPlan
 from torchhebb.train.readouts.standardized import Standardized
 
 _COLUMNS = 1024
 
 
 @dataclass(frozen=True)
-class Ridge(ReadoutPlan):
+class Ridge(LinearPlan):
     """W = argmin |Y - Z W|^2 / N + strength |W|^2 on standardised features Z (N, F), centred one-hot targets Y.
 
     The smaller Gram matrix is decomposed once on the kept training images, G = Q L Q^T, so that every strength costs
@@ -40,36 +30,8 @@ class Ridge(ReadoutPlan):
     ([0, 1], 100.0)
     """
 
-    strengths: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2, 1e3)
-    """Strengths to choose from."""
-    holdout: float = 0.1
-    """Share of the training images that chooses the strength."""
-    project: int | None = None
-    """Project the features to this many dimensions by a seeded random matrix first; None keeps them all."""
-
-    def check(self, samples: int, width: int, device: torch.device) -> None:
-        check_positive("strengths", self.strengths)
-        needed = _bytes(samples, self.project or width) + (4 * samples * self.project if self.project else 0)
-        fitting = (size for size in halved(width) if _bytes(samples, size) + 4 * samples * size < needed / 4)
-        check_memory("ridge", needed, samples, self.project or width, device, fitting)
-
     @torch.no_grad()
-    def fit(self, features: Tensor, labels: Tensor, classes: int, *, seed: int = 0) -> Fitted:
-        features = features.flatten(1)
-        self.check(len(features), features.shape[1], features.device)
-        if self.project is not None:
-            projection = Projection(features, self.project, seed)
-            inner = replace(self, project=None).fit(projection(), labels, classes, seed=seed)
-            assert isinstance(inner.readout, LinearReadout)
-            return Fitted(projection.fold(inner.readout), inner.notes)
-        labels = labels.to(features.device)
-        kept, held = kept_and_held(labels, self.holdout, seed, features.device)
-        strength, accuracy = best(self._scores(Standardized(features, kept), held, labels, classes))
-        readout = _solve(Standardized(features), labels, classes, strength)
-        return Fitted(readout, {"strength": strength, "held_out_accuracy": accuracy})
-
     def _scores(self, z: Standardized, held: Tensor, labels: Tensor, classes: int) -> Iterator[tuple[float, float]]:
-        """(strength, held-out accuracy), the strongest first."""
         target, mean = _targets(labels[z.index], classes)
         gram, right = _system(z, target)
         values, vectors = torch.linalg.eigh(gram)
@@ -80,15 +42,20 @@ class Ridge(ReadoutPlan):
             logits = inputs @ (right / (values + strength * len(z)).unsqueeze(1)) + mean
             yield strength, percent_correct(logits, labels[held])
 
+    @torch.no_grad()
+    def _solve(self, z: Standardized, labels: Tensor, classes: int, strength: float) -> Fitted:
+        target, mean = _targets(labels, classes)
+        gram, right = _system(z, target)
+        gram.diagonal().add_(strength * len(z))
+        solution = torch.cholesky_solve(right, torch.linalg.cholesky(gram))
+        if _is_dual(z):
+            solution = torch.cat([block.T @ solution for block in z.columns(_COLUMNS)])
+        return Fitted(z.fold(solution.T, mean))
 
-def _solve(z: Standardized, labels: Tensor, classes: int, strength: float) -> LinearReadout:
-    target, mean = _targets(labels, classes)
-    gram, right = _system(z, target)
-    gram.diagonal().add_(strength * len(z))
-    solution = torch.cholesky_solve(right, torch.linalg.cholesky(gram))
-    if _is_dual(z):
-        solution = torch.cat([block.T @ solution for block in z.columns(_COLUMNS)])
-    return z.fold(solution.T, mean)
+    def _bytes(self, samples: int, width: int) -> int:
+        # Gram, eigenvectors and LAPACK's workspace of twice their size, with one block of float64 features.
+        size = min(samples, width)
+        return 8 * (5 * size * size + _COLUMNS * max(samples, width))
 
 
 def _is_dual(z: Standardized) -> bool:
@@ -122,9 +89,3 @@ def _targets(labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
     target = torch.nn.functional.one_hot(labels, classes).double()
     mean = target.mean(0)
     return target - mean, mean
-
-
-def _bytes(samples: int, width: int) -> int:
-    """Gram, eigenvectors and LAPACK's workspace of twice their size, with one block of float64 features."""
-    size = min(samples, width)
-    return 8 * (5 * size * size + _COLUMNS * max(samples, width))

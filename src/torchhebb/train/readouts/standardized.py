@@ -26,9 +26,13 @@ class Standardized:
     def __init__(self, features: Tensor, index: Tensor | None = None) -> None:
         self.features = features
         self.index = torch.arange(len(features), device=features.device) if index is None else index
-        self.mean = sum(part.double().sum(0) for part in self._parts()) / len(self)
-        variance = sum((part.double() - self.mean).square().sum(0) for part in self._parts()) / len(self)
-        std = torch.as_tensor(variance).sqrt()
+        self.mean = torch.zeros(features.shape[1], dtype=torch.float64, device=features.device)
+        square = torch.zeros_like(self.mean)
+        for part in self._parts():
+            self.mean += part.double().sum(0) / len(self)
+        for part in self._parts():
+            square += (part.double() - self.mean).square().sum(0)
+        std = (square / len(self)).sqrt()
         if not std.isfinite().all():
             raise UserError("features must be finite, got infinite or missing numbers: did the network diverge?")
         self.scale = torch.where(std > _CONSTANT, 1 / std.clamp_min(_CONSTANT), 1.0)

@@ -1,0 +1,39 @@
+"""One file per question that can be asked of a run; found by name."""
+
+from torchhebb.errors import unknown_name
+from torchhebb.evaluate.accuracy import Accuracy
+from torchhebb.evaluate.diagnostics import Diagnostics
+from torchhebb.evaluate.evaluator import Evaluator, Figure, evaluate
+from torchhebb.evaluate.runs import Run, open_run
+
+EVALUATORS: tuple[type[Evaluator], ...] = (Accuracy, Diagnostics)
+
+__all__ = [
+    "EVALUATORS",
+    "Accuracy",
+    "Diagnostics",
+    "Evaluator",
+    "Figure",
+    "Run",
+    "evaluate",
+    "get_evaluator",
+    "list_evaluators",
+    "open_run",
+]
+
+
+def list_evaluators() -> list[str]:
+    """The questions there are.
+
+    >>> list_evaluators()[:2]
+    ['accuracy', 'diagnostics']
+    """
+    return [evaluator.question for evaluator in EVALUATORS]
+
+
+def get_evaluator(question: str) -> type[Evaluator]:
+    """The evaluator of a question; raises UserError with the nearest names."""
+    for evaluator in EVALUATORS:
+        if evaluator.question == question:
+            return evaluator
+    raise unknown_name("evaluator", question, list_evaluators())

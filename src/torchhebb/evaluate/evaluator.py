@@ -1,0 +1,91 @@
+"""What an evaluator is, and how its answer becomes a result."""
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torchhebb.config import to_json
+from torchhebb.errors import UserError
+from torchhebb.evaluate.runs import Run
+from torchhebb.train import Curve, Measure, Result
+from torchhebb.train.result import device_name
+
+
+@dataclass(frozen=True, eq=False)
+class Figure:
+    """A picture: `picture` is a matplotlib figure, or anything else with its `savefig`."""
+
+    name: str
+    caption: str
+    picture: Any
+
+
+@dataclass(frozen=True)
+class Note:
+    """A fact beside the numbers that JSON can hold, such as what was chosen on held-out images."""
+
+    name: str
+    value: Any
+
+
+Finding = Measure | Curve | Figure | Note
+
+
+class Evaluator(ABC):
+    """One question that can be asked of any run; deriving classes are frozen dataclasses of its settings."""
+
+    question: ClassVar[str]
+
+    @abstractmethod
+    def run(self, run: Run) -> Iterator[Finding]:
+        """Yield measures, curves, figures and notes.  Draws no random number but from the seeds of the run."""
+
+
+def evaluate(evaluator: Evaluator, run: Run, *, command: str = "torchhebb.evaluate") -> Result:
+    """Ask a run, and keep the answer as RUN/<question>.json with its figures beside it.
+
+    Raises UserError for an answer that cannot be had or written.
+    """
+    started = time.monotonic()
+    measures: list[Measure] = []
+    curves: list[Curve] = []
+    figures: list[dict[str, str]] = []
+    notes: dict[str, Any] = {"precision": run.precision, "settings": to_json(evaluator)}
+    for finding in evaluator.run(run):
+        match finding:
+            case Measure():
+                measures.append(finding)
+            case Curve():
+                curves.append(finding)
+            case Note():
+                notes[finding.name] = finding.value
+            case Figure():
+                figures.append(_keep(finding, evaluator.question, run))
+    if figures:
+        notes["figures"] = figures
+    result = Result(
+        recipe=run.recipe.name,
+        question=evaluator.question,
+        measures=tuple(measures),
+        curves=tuple(curves),
+        seeds=tuple(run.seeds),
+        seconds=time.monotonic() - started,
+        device=device_name(run.device),
+        command=command,
+        data=run.result.data,
+        notes=notes,
+    )
+    result.write(run.folder / f"{evaluator.question}.json")
+    return result
+
+
+def _keep(figure: Figure, question: str, run: Run) -> dict[str, str]:
+    """Write a figure as RUN/<question>-<name>.svg."""
+    path = run.folder / f"{question}-{figure.name}.svg"
+    try:
+        figure.picture.savefig(path, format="svg", metadata={"Date": None})
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}; free space or choose another folder") from error
+    return {"name": figure.name, "caption": figure.caption, "file": path.name}

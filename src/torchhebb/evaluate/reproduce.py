@@ -1,0 +1,168 @@
+"""A paper's items within a budget of time: the cheapest first, each result kept at once, resumed where it stopped."""
+
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Literal
+
+from torchhebb.data import Store
+from torchhebb.errors import UserError, unknown_name
+from torchhebb.evaluate import evaluate, get_evaluator, open_run
+from torchhebb.progress import SILENT, Progress
+from torchhebb.recipes import get_recipe
+from torchhebb.recipes.item import Item
+from torchhebb.train import Options, Result, read_config, read_result, run_recipe
+
+_UNITS = {"s": 1, "m": 60, "h": 3600}
+_SAVES_PER_BUDGET = 5  # even a budget below the usual interval of checkpoints leaves something to go on from
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of an item; `result` is there when it is new or kept, `reason` says why it failed."""
+
+    item: Item
+    status: Literal["new", "kept", "interrupted", "not run", "failed"]
+    result: Result | None = None
+    reason: str = ""
+
+
+class BudgetSpent(Exception):
+    """The time is over; raised where work reports its progress, so that checkpoints and stores stay whole."""
+
+
+class Deadline:
+    """Progress that ends the work when the time is over."""
+
+    def __init__(self, progress: Progress, end: float) -> None:
+        self.progress, self.end = progress, end
+
+    def start(self, label: str, total: int, unit: str) -> None:
+        self._check()
+        self.progress.start(label, total, unit)
+
+    def advance(self, n: int) -> None:
+        self.progress.advance(n)
+        if time.monotonic() >= self.end:
+            self.progress.finish()
+            raise BudgetSpent
+
+    def finish(self) -> None:
+        self.progress.finish()
+
+    def _check(self) -> None:
+        if time.monotonic() >= self.end:
+            raise BudgetSpent
+
+
+def reproduce(
+    items: Sequence[Item],
+    folder: Path,
+    *,
+    budget: float,
+    options: Options | None = None,
+    results: Path | None = None,
+    store: Store | None = None,
+    progress: Progress = SILENT,
+    command: str = "torchhebb.reproduce",
+) -> list[Outcome]:
+    """Run what fits `budget` seconds; `folder` holds a run folder for each recipe, and with it what is done already.
+
+    An item starts if its estimated cost fits what is left, or if it is under way from an earlier call.  One that is
+    still under way at the end is stopped; the next call goes on from its last checkpoint.  An item that cannot run,
+    for want of its data or of memory, fails alone.
+
+    Args: results, where results are kept as well, as <recipe>/<question>-<cpu or gpu>.json.
+    Returns the outcomes in the order of cost.  Raises UserError if `folder` holds other versions of these recipes.
+    """
+    end = time.monotonic() + budget
+    options = options or Options()
+    options = replace(options, checkpoint_seconds=min(options.checkpoint_seconds, budget / _SAVES_PER_BUDGET))
+    deadline = Deadline(progress, end)
+    outcomes = []
+    for item in sorted(items, key=lambda item: item.training_seconds + item.seconds):
+        run_folder = folder / item.recipe
+        answer = run_folder / f"{item.question}.json"
+        _check_version(run_folder, item)
+        if answer.exists():
+            outcomes.append(Outcome(item, "kept", read_result(answer)))
+            continue
+        if not _fits(item, run_folder, end - time.monotonic()):
+            outcomes.append(Outcome(item, "not run"))
+            continue
+        try:
+            outcomes.append(Outcome(item, "new", _answer(item, run_folder, options, results, store, deadline, command)))
+        except BudgetSpent:
+            outcomes.append(Outcome(item, "interrupted"))
+        except UserError as error:
+            outcomes.append(Outcome(item, "failed", reason=str(error)))
+    return outcomes
+
+
+def choose_items(items: Sequence[Item], patterns: Sequence[str]) -> list[Item]:
+    """Items whose name or recipe holds one of the shell patterns; all of them if there is no pattern.
+
+    Raises UserError for a pattern that matches nothing.
+
+    >>> items = [Item("mnist", "softhebb2023-mnist", "accuracy", 1, 1), Item("radii", "softhebb2023-digits", "x", 1, 1)]
+    >>> [item.name for item in choose_items(items, ["digits"])]
+    ['radii']
+    """
+    if not patterns:
+        return list(items)
+    chosen = []
+    for pattern in patterns:
+        found = [i for i in items if any(fnmatch(name, f"*{pattern}*") for name in (i.name, i.recipe))]
+        if not found:
+            raise unknown_name("item", pattern, {name for i in items for name in (i.name, i.recipe)})
+        chosen += [item for item in found if item not in chosen]
+    return chosen
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of 90s, 30m or 2h; raises UserError for anything else.
+
+    >>> parse_duration("90s"), parse_duration("1.5h")
+    (90.0, 5400.0)
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text.strip())
+    if match is None or float(match[1]) <= 0:
+        raise UserError(f"a budget is a positive time such as 90s, 30m or 2h, got {text!r}")
+    return float(match[1]) * _UNITS[match[2]]
+
+
+def _fits(item: Item, run_folder: Path, left: float) -> bool:
+    if left <= 0:
+        return False
+    if (run_folder / "result.json").exists():
+        return item.seconds <= left
+    under_way = (run_folder / "config.json").exists()
+    return under_way or item.training_seconds + item.seconds <= left
+
+
+def _answer(
+    item: Item,
+    run_folder: Path,
+    options: Options,
+    results: Path | None,
+    store: Store | None,
+    progress: Progress,
+    command: str,
+) -> Result:
+    """Train where needed, ask, keep."""
+    if not (run_folder / "result.json").exists():
+        recipe = get_recipe(item.recipe)
+        run_recipe(recipe, options, folder=run_folder, store=store, progress=progress, command=command)
+    evaluator = get_evaluator(item.question)(**item.settings)
+    result = evaluate(evaluator, open_run(run_folder, options, store=store, progress=progress), command=command)
+    if results is not None:
+        result.write(results / result.recipe / f"{result.question}-{result.device_slug}.json")
+    return result
+
+
+def _check_version(run_folder: Path, item: Item) -> None:
+    if (run_folder / "config.json").exists() and read_config(run_folder)[0] != get_recipe(item.recipe):
+        raise UserError(f"{run_folder} holds another version of {item.recipe}: choose another folder with --out")

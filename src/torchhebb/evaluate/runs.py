@@ -1,0 +1,96 @@
+"""A finished run as evaluators see it: its networks, their frozen features, its data."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from torchhebb.data import Data, Store, load_data
+from torchhebb.errors import UserError
+from torchhebb.nn import Network, load
+from torchhebb.progress import SILENT, Progress
+from torchhebb.train import Options, Recipe, Result, read_config, read_result
+from torchhebb.train.device import find_device, find_precision
+from torchhebb.train.features import stored_features
+from torchhebb.train.log import read_log
+from torchhebb.train.run import check_fit
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """What was trained, over all its seeds, on the device that it is evaluated on."""
+
+    folder: Path
+    recipe: Recipe
+    result: Result
+    data: Data
+    device: torch.device
+    precision: Literal["float32", "bfloat16"]
+    store: Store
+    progress: Progress
+
+    @property
+    def seeds(self) -> Sequence[int]:
+        return self.result.seeds
+
+    def network(self, seed: int) -> Network:
+        """The frozen network of a seed on the device, its readout attached."""
+        folder = self.folder if seed == 0 else self.folder / f"seed-{seed}"
+        network = load(folder)
+        if not isinstance(network, Network) or network.readout is None:
+            raise UserError(f"{folder} holds no network with its readout: go on with torchhebb train --resume")
+        return network.to(self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+
+    def readout(self, seed: int) -> nn.Module:
+        """The readout that was trained with the run."""
+        readout = self.network(seed).readout
+        assert readout is not None
+        return readout
+
+    def features(self, seed: int, split: Literal["train", "test"]) -> Tensor:
+        """Frozen features (N, F) of a split, the same that the run's own readout has seen."""
+        return stored_features(
+            self.network(seed),
+            self.data,
+            split,
+            device=self.device,
+            precision=self.precision,
+            store=self.store,
+            label=f"seed {seed}: {split} features",
+            progress=self.progress,
+        )
+
+    @torch.no_grad()
+    def feature_shape(self, seed: int) -> tuple[int, ...]:
+        """The shape of one sample's features before they are flattened: (channels, positions...)."""
+        x = self.data.test.images[:1].to(self.device) / 255.0
+        return tuple(self.network(seed)(x).shape[1:])
+
+    def log(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl."""
+        return read_log(self.folder / "metrics.jsonl")
+
+
+def open_run(
+    folder: Path, options: Options | None = None, *, store: Store | None = None, progress: Progress = SILENT
+) -> Run:
+    """A finished run; `options` (by default its own) say where to compute and where the data sets are.
+
+    Raises UserError for a folder without a finished run, or data that are no longer what it was trained on.
+    """
+    recipe, own = read_config(folder)
+    options, store = options or own, store or Store()
+    if not (folder / "result.json").exists():
+        raise UserError(f"{folder} is not finished: go on with torchhebb train --resume {folder}")
+    result = read_result(folder / "result.json")
+    data_dir, size = options.data_dir or own.data_dir, options.size or own.size
+    data = load_data(recipe.data, data_dir=data_dir, size=size, store=store, progress=progress)
+    check_fit(recipe, data)
+    if data.fingerprint != result.data.get("fingerprint"):
+        raise UserError(f"{data.name} on this machine holds other images than those that {folder} was trained on")
+    device = find_device(options.device)
+    precision = find_precision(options.precision, device)
+    return Run(folder, recipe, result, data, device, precision, store, progress)

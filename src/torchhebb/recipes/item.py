@@ -1,0 +1,23 @@
+"""One line of what a paper reports, as work to be done."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Item:
+    """Ask a recipe a question.  Costs are estimates in seconds on two CPU cores; they only order and bound the work.
+
+    A paper's items differ in (recipe, question); items of one recipe share its training.
+    """
+
+    name: str
+    recipe: str
+    question: str
+    """The name of an evaluator."""
+    training_seconds: float
+    seconds: float
+    """Of the question alone, on a trained run."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of the evaluator that differ from its own."""

@@ -1,0 +1,147 @@
+"""What a report says of a run: its record on disk, and what its first network answers to the test images."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from torchhebb.data import Data, Store, load_data
+from torchhebb.errors import UserError
+from torchhebb.nn import Network, load
+from torchhebb.progress import SILENT, Progress
+from torchhebb.train import Options, Recipe, Result, read_config, read_result
+from torchhebb.train.device import find_device
+from torchhebb.train.diagnostics import win_rates
+from torchhebb.train.features import stored_features
+from torchhebb.train.log import read_log
+from torchhebb.train.readout import predict_logits
+from torchhebb.train.run import check_fit, read_classes
+
+WIN_RATE_BATCHES, WIN_RATE_BATCH = 4, 64
+# What a line of metrics.jsonl holds that the figures are made from.
+LOGGED = {
+    "learning": {"stage", "samples", "name", "radius_mean", "r1_share"},
+    "readout": {"task", "epoch", "loss"},
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What a network says of N test images.
+
+    images (N, C, H, W) uint8; labels, predicted (N,) int64; log_odds (N,) float64, ln p / (1 - p) of the class
+    predicted, which still tells confidences apart where p rounds to 1; win_rates: (K,) for each plastic layer.
+    """
+
+    images: Tensor
+    labels: Tensor
+    predicted: Tensor
+    log_odds: Tensor
+    win_rates: dict[str, Tensor]
+
+    def confusion(self, classes: int) -> Tensor:
+        """counts (classes, classes): rows are true classes, columns predicted ones."""
+        return torch.bincount(self.labels * classes + self.predicted, minlength=classes**2).view(classes, classes)
+
+    def most_confused(self, count: int) -> Tensor:
+        """Indices of the images answered wrongly with the highest confidence, at most `count`, the worst first."""
+        wrong = (self.predicted != self.labels).nonzero().flatten()
+        return wrong[self.log_odds[wrong].argsort(descending=True, stable=True)][:count]
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A finished run; `answers` is None where the test images cannot be had, and `left_out` then says why."""
+
+    folder: Path
+    recipe: Recipe
+    options: Options
+    result: Result
+    classes: tuple[str, ...]
+    log: list[dict[str, Any]]
+    network: Network
+    answers: Answers | None
+    left_out: str
+
+
+def read_run(
+    folder: Path,
+    *,
+    device: str = "auto",
+    data_dir: Path | str | None = None,
+    store: Store | None = None,
+    progress: Progress = SILENT,
+) -> Run:
+    """Read a run folder and ask its first network about the test images; known features come from the store.
+
+    Args: data_dir, where the data sets are; by default what the run was given.
+    Raises UserError for a folder that is none, unfinished or damaged.
+    """
+    where = find_device(device)
+    recipe, options = read_config(folder)
+    if not (folder / "result.json").exists():
+        raise UserError(f"{folder} is not finished: go on with torchhebb train --resume {folder}")
+    try:
+        result = read_result(folder / "result.json")
+        log = read_log(folder / "metrics.jsonl")
+        if not log or not all(LOGGED.get(line["kind"], set()) <= line.keys() for line in log):
+            raise ValueError("metrics.jsonl is missing or incomplete")
+        if not all((folder / name).exists() for name in ("model.safetensors", "readout.safetensors")):
+            raise ValueError("a model.safetensors or readout.safetensors is missing")
+        network = load(folder)
+        if not isinstance(network, Network):
+            raise ValueError("model.safetensors holds no network")
+        classes = tuple(read_classes(folder))
+        if not all(isinstance(name, str) for name in classes) or len(classes) != getattr(network.readout, "classes", 0):
+            raise ValueError("classes.json does not fit the readout")
+    except UserError:
+        raise
+    except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
+        raise UserError(f"{folder} is damaged ({error}): run it again") from error
+    answers, left_out = None, ""
+    try:
+        data = load_data(recipe.data, data_dir=data_dir or options.data_dir, store=store, progress=progress)
+        _check_same(result, recipe, classes, data)
+    except UserError as error:
+        left_out = str(error)
+    else:
+        answers = answer(
+            network, data, device=where, precision=result.notes["precision"], store=store, progress=progress
+        )
+    return Run(folder, recipe, options, result, classes, log, network.cpu(), answers, left_out)
+
+
+@torch.no_grad()
+def answer(
+    network: Network,
+    data: Data,
+    *,
+    device: torch.device,
+    precision: Any = "float32",
+    store: Store | None = None,
+    progress: Progress = SILENT,
+) -> Answers:
+    """Ask a network with its readout about the test images of a data set."""
+    network = network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    features = stored_features(
+        network, data, "test", device=device, precision=precision, store=store or Store(), progress=progress
+    )
+    assert network.readout is not None
+    logits = predict_logits(network.readout, features).double().cpu()
+    best, predicted = logits.max(1)
+    others = logits.scatter(1, predicted.unsqueeze(1), -torch.inf).logsumexp(1)
+    parts = [
+        win_rates(network, part.to(device) / 255.0)
+        for part in data.test.images[: WIN_RATE_BATCHES * WIN_RATE_BATCH].split(WIN_RATE_BATCH)
+    ]
+    rates = {name: torch.stack([part[name] for part in parts]).mean(0).cpu() for name in parts[0]}
+    return Answers(data.test.images, data.test.labels, predicted, best - others, rates)
+
+
+def _check_same(result: Result, recipe: Recipe, classes: tuple[str, ...], data: Data) -> None:
+    """Raise UserError unless these are the images that the run was tested on."""
+    check_fit(recipe, data)
+    if data.fingerprint != result.data["fingerprint"] or len(data.classes) != len(classes):
+        raise UserError(f"{data.name} on this machine holds other images than those of the run")

@@ -1,0 +1,101 @@
+"""The instrument itself: turns, ratios, peaks, and the page that shows them."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks.harness import (
+    FOLDER,
+    MEBIBYTE,
+    PeakGrowth,
+    Remote,
+    alternate,
+    compare,
+    fresh,
+    keep,
+    make_result,
+    summarize,
+)
+from torchhebb.train import read_result
+
+CPU = torch.device("cpu")
+
+
+def test_variants_take_turns_and_warm_up_is_not_kept() -> None:
+    calls: list[str] = []
+    variants = {"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}
+    samples = alternate(variants, steps=3, warmup=2, device=CPU)
+    assert calls == ["a", "b"] * 5
+    assert {name: len(values) for name, values in samples.items()} == {"a": 3, "b": 3}
+    assert all(value >= 0 for values in samples.values() for value in values)
+
+
+def test_ratio_is_of_medians_and_drift_cancels() -> None:
+    drift = [float(2**i) for i in range(9)]
+    ratio = compare({"a": tuple(0.5 * d for d in drift), "b": tuple(drift)}, "a", "b", target=0.6)
+    assert (ratio.value, ratio.low, ratio.high, ratio.verdict) == (0.5, 0.5, 0.5, "PASS")
+    assert compare({"a": (3.0, 1.0, 2.0), "b": (1.0, 1.0, 9.0)}, "a", "b", target=1.9).verdict == "FAIL"
+
+
+def test_interval_surrounds_the_ratio_and_follows_its_seed() -> None:
+    samples = {"a": tuple(float(i % 7 + 5) for i in range(30)), "b": tuple(float(i % 5 + 9) for i in range(30))}
+    ratio = compare(samples, "a", "b")
+    assert ratio.low < ratio.value < ratio.high
+    assert ratio == compare(samples, "a", "b") and ratio.verdict == ""
+
+
+def test_summary() -> None:
+    assert summarize([1.0, 2.0, 3.0, 4.0, 5.0]) == {"median": 3.0, "q1": 2.0, "q3": 4.0}
+
+
+def test_peak_growth_sees_what_was_freed_again() -> None:
+    if sys.platform != "linux":
+        with pytest.raises(OSError), PeakGrowth.of(CPU):
+            pass
+        return
+    torch.ones(40 * MEBIBYTE)  # a peak of 160 MiB before, which must not count
+    with PeakGrowth.of(CPU) as peak:
+        block = torch.ones(16 * MEBIBYTE)
+        del block
+    assert 60 * MEBIBYTE < peak.bytes < 80 * MEBIBYTE
+
+
+def test_a_variant_lives_in_a_process_of_its_own(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    start = f"import sys, torch\nsys.path.insert(0, {str(FOLDER)!r})\nfrom harness import serve\n"
+    script.write_text(start + "steps = iter([1, 2])\nserve(lambda: next(steps), torch.device('cpu'))\n")
+    remote = Remote(str(script))
+    samples = alternate({"remote": remote}, steps=1, warmup=1, device=CPU)
+    assert samples["remote"][0] > 0
+    with pytest.raises(RuntimeError, match="should have said 'done'"):
+        remote()  # the third step ends the process
+    remote.close()
+
+
+def test_a_number_from_a_fresh_process(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text("import sys\nprint('on the way')\nprint(2 * int(sys.argv[1]))\n")
+    assert fresh(str(script), 21) == 42
+
+
+def test_a_result_is_kept_and_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    samples = {"fast": (1.0, 2.0, 3.0), "slow": (4.0, 4.0, 4.0)}
+    ratio = compare(samples, "fast", "slow", target=0.4)
+    keep(make_result("step", samples, "ms", [ratio], device=CPU, seconds=1.0, batch_size=10), tmp_path)
+    result = read_result(tmp_path / "bench" / "step-cpu.json")
+    assert result.measure("fast").values == (1.0, 2.0, 3.0)
+    assert result.notes["summaries"]["fast"] == {"median": 2.0, "q1": 1.5, "q3": 2.5}
+    assert result.notes["ratios"][0]["verdict"] == "FAIL" and result.notes["batch_size"] == 10
+    printed = capsys.readouterr().out
+    assert "fast / slow" in printed and "0.500" in printed and "FAIL" in printed
+
+
+def test_the_page_shows_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(FOLDER)
+    from benchmarks.tables import PAGE, RESULTS, fill
+
+    page = PAGE.read_text(encoding="utf-8")
+    assert fill(page, RESULTS) == page, "put the results into the page: python benchmarks/tables.py"
+    assert fill(page, FOLDER).count("Not run.") == page.count("<!-- bench: ")

@@ -1,0 +1,159 @@
+"""Evaluators on a finished run: what they find, what they keep, what they refuse."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+import torch
+from scipy.stats import binomtest
+
+from torchhebb.data import Store
+from torchhebb.errors import UserError
+from torchhebb.evaluate import (
+    EVALUATORS,
+    Accuracy,
+    Diagnostics,
+    Evaluator,
+    Figure,
+    Run,
+    evaluate,
+    get_evaluator,
+    list_evaluators,
+    open_run,
+)
+from torchhebb.evaluate.accuracy import wilson
+from torchhebb.evaluate.evaluator import Finding, Note
+from torchhebb.nn import Network
+from torchhebb.train import Result, read_result
+from torchhebb.train.diagnostics import radii
+from torchhebb.train.readouts import Logistic, Neighbors
+
+
+@pytest.fixture(scope="module")
+def accuracy(run: Run) -> Result:
+    return evaluate(Accuracy(logistic=Logistic(iterations=20)), run, command="the command")
+
+
+@pytest.fixture(scope="module")
+def diagnostics(run: Run) -> Result:
+    return evaluate(Diagnostics(bins=5), run)
+
+
+def test_names_find_evaluators_and_mistakes_find_names() -> None:
+    assert len(set(list_evaluators())) == len(EVALUATORS)
+    assert get_evaluator("accuracy") is Accuracy
+    with pytest.raises(UserError, match="unknown evaluator 'acuracy'; nearest: accuracy"):
+        get_evaluator("acuracy")
+
+
+@pytest.mark.parametrize(("correct", "images"), [(0, 30), (1, 7), (431, 449), (9000, 10_000), (50, 50)])
+def test_wilson_equals_scipy(correct: int, images: int) -> None:
+    expected = binomtest(correct, images).proportion_ci(0.95, method="wilson")
+    assert wilson([100 * correct / images], images) == pytest.approx((100 * expected.low, 100 * expected.high))
+
+
+def test_accuracy_of_every_readout(accuracy: Result, run: Run) -> None:
+    readouts = ("test", "ridge_test", "logistic_test", "neighbors_test", "labels_test", "random_test", "raw_test")
+    assert {measure.name for measure in accuracy.measures} == {f"{name}_accuracy" for name in readouts}
+    assert accuracy.measure("test_accuracy").values == pytest.approx(run.result.measure("test_accuracy").values)
+    assert accuracy.measure("test_accuracy").published == 97.0
+    for measure in accuracy.measures:
+        assert len(measure.values) == 2 and measure.interval is not None
+        assert measure.interval[0] < measure.mean < measure.interval[1]
+    assert accuracy.measure("ridge_test_accuracy").mean > 70
+    assert len(accuracy.notes["chosen"]["ridge"]) == 2 and "trained" not in accuracy.notes["chosen"]
+
+
+def test_the_trained_readout_is_the_classifier_on_pixels(accuracy: Result, run: Run) -> None:
+    x = run.data.test.images / 255.0
+    for seed, value in zip(run.seeds, accuracy.measure("test_accuracy").values, strict=True):
+        with torch.no_grad():
+            predicted = run.network(seed).classifier(x).argmax(1)
+        assert 100 * (predicted == run.data.test.labels).double().mean().item() == pytest.approx(value)
+
+
+def test_neuron_labels_belong_to_channels(run: Run) -> None:
+    channels, *positions = run.feature_shape(0)
+    assert channels == 8 and run.features(0, "test").shape == (449, channels * torch.Size(positions).numel())
+
+
+def test_only_the_readouts_that_were_asked_for(run: Run) -> None:
+    found = list(Accuracy(readouts=("neighbors",), neighbors=Neighbors(k=(1,))).run(run))
+    names = [finding.name for finding in found]
+    expected = ["neighbors_test_accuracy", "random_test_accuracy", "raw_test_accuracy", "test_images", "chosen"]
+    assert names == expected
+    with pytest.raises(UserError, match="readouts must be among trained, ridge, .* got 'svm'"):
+        list(Accuracy(readouts=("svm",)).run(run))  # type: ignore[arg-type]
+
+
+def test_memory_is_checked_before_anything_is_fitted(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torchhebb.train.readouts.linear.free_bytes", lambda device: 0)
+    monkeypatch.setattr(Accuracy, "_accuracy", None)
+    with pytest.raises(UserError, match=r"needs .* --ridge\.project"):
+        list(Accuracy(readouts=("trained", "neighbors", "ridge")).run(run))
+
+
+def test_a_result_is_kept_and_read_back(accuracy: Result, run: Run) -> None:
+    kept = read_result(run.folder / "accuracy.json")
+    assert kept.question == "accuracy" and kept.command == "the command" and kept.seeds == (0, 1)
+    assert kept.measure("test_accuracy").interval == pytest.approx(accuracy.measure("test_accuracy").interval)
+    assert json.loads((run.folder / "accuracy.json").read_text())["notes"]["settings"]["ridge"]["type"] == "Ridge"
+
+
+def test_diagnostics_are_those_of_the_log_and_of_the_weights(diagnostics: Result, run: Run) -> None:
+    curves = {curve.name: curve for curve in diagnostics.curves}
+    assert len(curves) == 2 * 5
+    lines = [line for line in run.log() if line["kind"] == "learning" and line["name"] == "block2.layer"]
+    radius = curves["block2 radius_mean"]
+    assert radius.x == tuple(sorted({line["samples"] for line in lines})) and radius.x[-1] == 1348
+    last = [line["radius_mean"] for line in lines if line["samples"] == 1348]
+    assert radius.y[-1] == pytest.approx(sum(last) / 2)
+    for number, value in enumerate(diagnostics.measure("block2_radius_mean").values):
+        network = run.network(number)
+        assert isinstance(network, Network)
+        layer = network.get_submodule("block2.layer")
+        assert radii(layer).mean().item() == pytest.approx(value, rel=1e-5)  # type: ignore[arg-type]
+
+
+def test_the_histogram_holds_every_neuron_around_the_fair_share(diagnostics: Result) -> None:
+    for name in ("block1 win_rates", "block2 win_rates"):
+        histogram = next(curve for curve in diagnostics.curves if curve.name == name)
+        assert len(histogram.x) == 5 and sum(histogram.y) == pytest.approx(1, abs=1e-5)
+        width = histogram.x[1] - histogram.x[0]
+        mean = sum(x * y for x, y in zip(histogram.x, histogram.y, strict=True))
+        assert abs(mean - 1) < width / 2
+
+
+@dataclass(frozen=True)
+class Drawn(Evaluator):
+    question: ClassVar[str] = "drawn"
+
+    def run(self, run: Run) -> Iterator[Finding]:
+        from matplotlib.figure import Figure as Canvas
+
+        yield Note("fact", [1, 2])
+        yield Figure("empty", "nothing to see", Canvas())
+
+
+def test_figures_and_notes_are_kept_beside_the_result(run: Run) -> None:
+    result = evaluate(Drawn(), run)
+    assert result.notes["fact"] == [1, 2]
+    assert result.notes["figures"] == [{"name": "empty", "caption": "nothing to see", "file": "drawn-empty.svg"}]
+    assert (run.folder / "drawn-empty.svg").read_text().startswith("<?xml")
+
+
+def test_what_is_no_finished_run_is_refused(run: Run, store: Store, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="not a run folder"):
+        open_run(tmp_path, store=store)
+    copy = Path(shutil.copytree(run.folder, tmp_path / "copy"))
+    result = read_result(copy / "result.json")
+    replace(result, data={**result.data, "fingerprint": "another"}).write(copy / "result.json")
+    with pytest.raises(UserError, match="holds other images"):
+        open_run(copy, store=store)
+    (copy / "result.json").unlink()
+    with pytest.raises(UserError, match="is not finished: go on with torchhebb train --resume"):
+        open_run(copy, store=store)

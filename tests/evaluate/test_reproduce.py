@@ -1,0 +1,187 @@
+"""Reproducing a paper within a budget: order, resuming, what is kept and what is not run."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.tiny import learned, tiny_recipe
+from torchhebb.data import Store
+from torchhebb.errors import UserError
+from torchhebb.evaluate.reproduce import Deadline, choose_items, parse_duration, reproduce
+from torchhebb.recipes import get_items, get_recipe, list_papers
+from torchhebb.recipes.item import Item
+from torchhebb.train import Learning, Options, Readout, Recipe, read_result, run_recipe
+
+CPU = Options(device="cpu", precision="float32", checkpoint_seconds=0.0)
+FAST = {"readouts": ("trained",)}
+ITEMS = (
+    Item("dear", "tiny-two", "accuracy", 5000, 10, FAST),
+    Item("cheap", "tiny-one", "accuracy", 20, 5, FAST),
+    Item("cheaper", "tiny-one", "diagnostics", 20, 1),
+)
+
+
+class Clock:
+    """Time that stands still until work of that name has reported progress a few times: it is then over.
+
+    It is the clock of `reproduce` and its progress in one.
+    """
+
+    def __init__(self, label: str, advances: int) -> None:
+        self.label, self.advances = label, advances
+        self.now, self.current = 0.0, ""
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def start(self, label: str, total: int, unit: str) -> None:
+        self.current = label
+
+    def advance(self, n: int) -> None:
+        self.advances -= self.current.endswith(self.label)
+        if self.advances == 0:
+            self.now = float("inf")
+
+    def finish(self) -> None:
+        pass
+
+
+def recipe(name: str) -> Recipe:
+    plans = {"learning": Learning(batch_size=50), "readout": Readout(epochs=4, batch_size=200)}
+    return tiny_recipe(name=name, baselines=(), **plans)
+
+
+@pytest.fixture(autouse=True)
+def tiny_recipes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torchhebb.evaluate.reproduce.get_recipe", recipe)
+
+
+@pytest.fixture
+def settings(tmp_path: Path, store: Store) -> dict[str, Any]:
+    return {"folder": tmp_path / "out", "options": CPU, "store": store}
+
+
+def statuses(outcomes: list[Any]) -> list[tuple[str, str]]:
+    return [(outcome.item.name, outcome.status) for outcome in outcomes]
+
+
+def test_the_cheapest_first_and_only_what_fits(settings: dict[str, Any], tmp_path: Path) -> None:
+    outcomes = reproduce(ITEMS, budget=1000, results=tmp_path / "results", **settings)
+    assert statuses(outcomes) == [("cheaper", "new"), ("cheap", "new"), ("dear", "not run")]
+    kept = read_result(tmp_path / "results" / "tiny-one" / "accuracy-cpu.json")
+    assert kept.measures == read_result(settings["folder"] / "tiny-one" / "accuracy.json").measures
+    assert not (settings["folder"] / "tiny-two").exists()
+
+
+def test_a_second_call_does_nothing_anew(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    first = reproduce(ITEMS, budget=1000, **settings)
+    before = {path: path.stat().st_mtime_ns for path in settings["folder"].rglob("*")}
+    monkeypatch.setattr("torchhebb.evaluate.reproduce.run_recipe", None)
+    monkeypatch.setattr("torchhebb.evaluate.reproduce.evaluate", None)
+    second = reproduce(ITEMS, budget=1000, **settings)
+    assert [outcome.status for outcome in second] == ["kept", "kept", "not run"]
+    for one, other in zip(first[:2], second[:2], strict=True):
+        assert one.result is not None and other.result is not None
+        assert [m.values for m in one.result.measures] == [m.values for m in other.result.measures]
+    assert before == {path: path.stat().st_mtime_ns for path in settings["folder"].rglob("*")}
+
+
+@pytest.mark.parametrize(("label", "advances"), [("learning", 15), ("readout", 3)])
+def test_an_item_cut_off_by_the_budget_goes_on_exactly(
+    label: str, advances: int, settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    item, clock = Item("cut", "tiny-one", "accuracy", 10, 1, FAST), Clock(label, advances)
+    with monkeypatch.context() as patched:
+        patched.setattr("torchhebb.evaluate.reproduce.time", clock)
+        outcomes = reproduce([item, ITEMS[0]], budget=6000, progress=clock, **settings)
+        assert statuses(outcomes) == [("cut", "interrupted"), ("dear", "not run")]
+    run_folder = settings["folder"] / "tiny-one"
+    assert (run_folder / "checkpoint.safetensors").exists() and not (run_folder / "result.json").exists()
+    # Under way, it goes on although its estimate exceeds the budget.
+    dearer = Item("cut", "tiny-one", "accuracy", 10_000, 1, FAST)
+    assert statuses(reproduce([dearer], budget=500, **settings)) == [("cut", "new")]
+    run_recipe(recipe("tiny-one"), CPU, folder=tmp_path / "straight", store=settings["store"])
+    straight, resumed = learned(tmp_path / "straight"), learned(run_folder)
+    for name in ("model.safetensors", "readout.safetensors"):
+        assert straight[name] == resumed[name]
+
+
+def test_a_failed_item_leaves_the_others(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = Item("broken", "tiny-one", "accuracy", 1, 1, {"readouts": ("ridge",)})
+    monkeypatch.setattr("torchhebb.train.readouts.linear.free_bytes", lambda device: 0)
+    outcomes = reproduce([broken, ITEMS[2]], budget=1000, **settings)
+    assert statuses(outcomes) == [("broken", "failed"), ("cheaper", "new")]
+    assert "--ridge.project" in outcomes[0].reason
+
+
+def test_a_folder_with_another_version_of_a_recipe_is_refused(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reproduce(ITEMS[2:], budget=1000, **settings)
+    monkeypatch.setattr("torchhebb.evaluate.reproduce.get_recipe", lambda name: tiny_recipe(name=name, seeds=5))
+    with pytest.raises(UserError, match="holds another version of tiny-one: choose another folder with --out"):
+        reproduce(ITEMS[2:], budget=1000, **settings)
+
+
+def test_a_checkpoint_interval_that_fits_a_short_budget(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Options] = []
+
+    def fake(recipe: Recipe, options: Options, **_: Any) -> None:
+        seen.append(options)
+        raise UserError("enough")
+
+    monkeypatch.setattr("torchhebb.evaluate.reproduce.run_recipe", fake)
+    reproduce(ITEMS[2:], settings["folder"], budget=50, options=Options(device="cpu"))
+    assert seen[0].checkpoint_seconds == 10
+
+
+def test_a_deadline_passes_progress_on() -> None:
+    class Heard:
+        said: list[Any] = []
+
+        def start(self, *arguments: Any) -> None:
+            self.said.append(arguments)
+
+        def advance(self, n: int) -> None:
+            self.said.append(n)
+
+        def finish(self) -> None:
+            self.said.append("finish")
+
+    deadline = Deadline(Heard(), float("inf"))
+    deadline.start("work", 2, "units")
+    deadline.advance(2)
+    deadline.finish()
+    assert Heard.said == [("work", 2, "units"), 2, "finish"]
+
+
+def test_items_by_name_recipe_or_pattern() -> None:
+    assert [item.name for item in choose_items(ITEMS, ["cheap"])] == ["cheap", "cheaper"]
+    assert [item.name for item in choose_items(ITEMS, ["tiny-t?o", "dear"])] == ["dear"]
+    assert choose_items(ITEMS, []) == list(ITEMS)
+    with pytest.raises(UserError, match="unknown item 'chaep'; nearest: cheap"):
+        choose_items(ITEMS, ["chaep"])
+
+
+@pytest.mark.parametrize("text", ["", "30", "m", "-5m", "0s", "3d", "1h30m", "ten s"])
+def test_a_budget_is_a_time(text: str) -> None:
+    with pytest.raises(UserError, match="a budget is a positive time such as 90s, 30m or 2h, got"):
+        parse_duration(text)
+    assert parse_duration("90s") == 90 and parse_duration("30m") == 1800 and parse_duration("2h") == 7200
+
+
+def test_items_of_papers_fit_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torchhebb.evaluate import get_evaluator
+
+    for paper in list_papers():
+        items = get_items(paper)
+        assert len({item.name for item in items}) == len(items)
+        assert len({(item.recipe, item.question) for item in items}) == len(items), "one answer would hide another"
+        for item in items:
+            get_recipe(item.recipe)
+            get_evaluator(item.question)(**item.settings)
+    with pytest.raises(UserError, match="unknown paper 'softheb2023'; nearest: softhebb2023"):
+        get_items("softheb2023")

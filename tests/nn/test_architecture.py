@@ -1,0 +1,116 @@
+"""A network as a value: what is built, in which order, from which draw."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from tests.tiny import ARCHITECTURE, digits, equal, state
+from torchhebb.nn import (
+    Architecture,
+    BatchNorm,
+    ConvBlock,
+    HebbConv2d,
+    HebbLinear,
+    LinearBlock,
+    Pool,
+    Standardize,
+    Triangle,
+    UnitNorm,
+)
+from torchhebb.rules import HardHebb, SoftHebb
+
+
+def test_a_block_is_norm_layer_activation_pool():
+    block = ARCHITECTURE.build().block2
+    assert [name for name, _ in block.named_children()] == ["norm", "layer", "activation", "pool"]
+    assert [type(part) for part in block] == [BatchNorm, HebbConv2d, Triangle, nn.MaxPool2d]
+    norm, layer, activation, pool = block
+    assert (norm.num_features, layer.in_channels, layer.out_channels) == (4, 4, 8)
+    assert layer.rule == SoftHebb(0.65) and activation.power == 1.4
+    assert (pool.kernel_size, pool.stride, pool.padding) == (4, 2, 1)
+
+
+def test_the_network_is_its_parts():
+    model = replace(ARCHITECTURE, mean=(0.5,), std=(0.25,)).build().eval()
+    x = digits(4).images / 255.0
+    by_hand = (x - 0.5) / 0.25
+    for block in (model.block1, model.block2):
+        for part in block:
+            by_hand = part(by_hand)
+    assert torch.equal(model(x), by_hand)
+    assert model(x).shape == (4, 8, 4, 4)
+
+
+@pytest.mark.parametrize("kernel_size", [1, 3, 5])
+@pytest.mark.parametrize("dilation", [1, 2])
+def test_padding_keeps_the_size_unless_said(kernel_size: int, dilation: int):
+    block = ConvBlock(4, kernel_size, dilation=dilation)
+    assert Architecture((1, 9, 9), (block,)).build()(torch.rand(2, 1, 9, 9)).shape[2:] == (9, 9)
+    bare = replace(block, padding=0)
+    assert Architecture((1, 9, 9), (bare,)).build()(torch.rand(2, 1, 9, 9)).shape[2] == 9 - dilation * (kernel_size - 1)
+
+
+def test_options_of_a_block_reach_its_layer():
+    config = ConvBlock(
+        6, 3, HardHebb(), 1.0, Pool("avg", 2, 2), padding=1, padding_mode="zeros", stride=2, groups=2, normalize=False
+    )
+    model = Architecture((2, 8, 8), (config,)).build()
+    assert [name for name, _ in model.block1.named_children()] == ["layer", "activation", "pool"]
+    layer = model.block1.layer
+    assert (layer.stride, layer.groups, layer.padding_mode, layer.rule) == ((2, 2), 2, "zeros", HardHebb())
+    assert isinstance(model.block1.pool, nn.AvgPool2d)
+
+
+def test_a_linear_block_takes_maps():
+    blocks = (ConvBlock(4, 3, pool=Pool()), LinearBlock(7, bias=True), LinearBlock(3, normalize=False))
+    model = Architecture((1, 8, 8), blocks).build()
+    assert isinstance(model.block2.layer, HebbLinear) and model.block2.layer.in_features == 4 * 4 * 4
+    assert model.block2.layer.bias is not None
+    assert not hasattr(model.block3, "norm")
+    assert model(torch.rand(5, 1, 8, 8)).shape == (5, 3)
+
+
+def test_inputs_are_prepared_inside():
+    model = Architecture((3, 4, 4), (LinearBlock(2),), (0.1, 0.2, 0.3), (1.0, 2.0, 3.0), unit_norm=True).build()
+    assert [type(part) for part in list(model)[:2]] == [Standardize, UnitNorm]
+    x = torch.rand(2, 3, 4, 4)
+    torch.testing.assert_close(torch.linalg.vector_norm(model[:2](x).flatten(1), dim=1), torch.ones(2))
+
+
+def test_the_seed_decides_everything():
+    torch.manual_seed(0)
+    one = state(ARCHITECTURE.build(4))
+    torch.manual_seed(1)
+    assert equal(one, state(ARCHITECTURE.build(4)))
+    assert not equal(one, state(ARCHITECTURE.build(5)))
+
+
+def test_what_is_built_is_ready_to_learn_and_has_learned_nothing():
+    model = ARCHITECTURE.build()
+    assert model.training and all(module.training for module in model.modules())
+    assert torch.equal(model.block1.norm.running_mean, torch.zeros(1)), "the size is found without learning statistics"
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_weights_start_near_the_initial_radius():
+    model = Architecture((4, 8, 8), (ConvBlock(300, 5, init_radius=7.0),)).build()
+    radius = torch.linalg.vector_norm(model.block1.layer.weight.flatten(1), dim=1)
+    # A chi distribution with 100 degrees of freedom: mean within 0.3 %, spread 7 %, over 300 neurons.
+    assert math.isclose(radius.mean().item(), 7.0, rel_tol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"kernel_size": -3}, "kernel_size must be positive, got -3"),
+        ({"channels": 0}, "out_channels must be positive, got 0"),
+        ({"groups": 3}, "groups must divide"),
+        ({"kernel_size": 99}, "must fit"),
+    ],
+)
+def test_what_cannot_be_built_is_said(change: dict[str, int], words: str):
+    with pytest.raises(ValueError, match=words):
+        Architecture((1, 8, 8), (replace(ConvBlock(4, 3), **change),)).build()

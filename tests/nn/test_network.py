@@ -1,0 +1,92 @@
+"""The network that users hold: blocks, a readout beside them, and the hub's way of saving."""
+
+import copy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from tests.tiny import digits, equal, network, state
+from torchhebb.nn import HebbLinear, LinearReadout, Network, Triangle
+
+
+def readout() -> LinearReadout:
+    made = LinearReadout(128, 10)
+    nn.init.normal_(made.weight, generator=torch.Generator().manual_seed(0))
+    return made
+
+
+def images() -> torch.Tensor:
+    return digits(6).images / 255.0
+
+
+def test_blocks_run_in_a_row():
+    first, second = HebbLinear(4, 3), HebbLinear(3, 2)
+    x = torch.rand(5, 4)
+    for model in (Network([first, Triangle(), second]), Network({"a": first, "b": Triangle(), "c": second})):
+        assert torch.equal(model(x), second(Triangle()(first(x))))
+    assert [name for name, _ in Network({"a": first, "b": second}).named_children()] == ["a", "b"]
+
+
+def test_the_classifier_is_the_readout_of_the_features():
+    model, head = network().eval(), readout()
+    with pytest.raises(ValueError, match="attach"):
+        _ = model.classifier
+    features = model(images())
+    assert model.attach(head) is model
+    assert torch.equal(model.classifier(images()), head(features))
+    assert torch.equal(model(images()), features), "attaching changes no features"
+    assert not any(name.startswith("readout") for name in model.state_dict())
+
+
+def test_the_readout_moves_with_the_network():
+    model = network().attach(readout()).double()
+    assert model.readout.weight.dtype == torch.float64
+    assert model.eval().classifier(images().double()).dtype == torch.float64
+    model.to(torch.float32, memory_format=torch.channels_last)
+    assert model.readout.weight.dtype == torch.float32
+    model.to("meta")
+    assert model.readout.weight.device.type == "meta"
+
+
+def test_a_copy_has_its_own_readout():
+    model = network().attach(readout())
+    twin = copy.deepcopy(model)
+    twin.readout.weight.zero_()
+    assert model.readout.weight.abs().sum() > 0
+
+
+def test_reset_draws_the_same_weights_from_the_same_seed():
+    model = network(0)
+    other = state(model)
+    model.reset_parameters(torch.Generator().manual_seed(1))
+    assert not torch.equal(model.block1.layer.weight, other["block1.layer.weight"])
+    model.reset_parameters(torch.Generator().manual_seed(0))
+    assert equal(state(model), other)
+
+
+def test_save_and_load_as_the_hub_does(tmp_path: Path):
+    model = network().attach(readout()).eval()
+    model.save_pretrained(tmp_path)
+    back = Network.from_pretrained(str(tmp_path)).eval()
+    assert equal(state(back), state(model)) and back.architecture == model.architecture
+    assert torch.equal(back.classifier(images()), model.classifier(images()))
+    assert (tmp_path / "model.safetensors").exists() and not list(tmp_path.glob("*.bin"))
+
+
+def test_it_works_where_the_hub_is_not_installed(tmp_path: Path):
+    program = f"""
+import sys
+sys.modules["huggingface_hub"] = None
+import torch, torchhebb
+from torchhebb.nn import Architecture, ConvBlock
+model = Architecture((1, 8, 8), (ConvBlock(4, 3),)).build().eval()
+torchhebb.save(model, {str(tmp_path / "m")!r})
+x = torch.rand(2, 1, 8, 8)
+assert torch.equal(torchhebb.load({str(tmp_path / "m")!r}).eval()(x), model(x))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr

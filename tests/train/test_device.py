@@ -1,0 +1,56 @@
+"""Names of devices and precisions: what a machine has, and one line for what it has not."""
+
+import pytest
+import torch
+
+from torchhebb.errors import UserError
+from torchhebb.train.device import autocast, find_device, find_precision
+
+
+def machine(monkeypatch: pytest.MonkeyPatch, gpus: int) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpus > 0)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
+
+
+def test_auto_takes_the_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch):
+    machine(monkeypatch, 0)
+    assert find_device("auto") == find_device() == torch.device("cpu")
+    machine(monkeypatch, 1)
+    assert find_device("auto") == torch.device("cuda")
+
+
+def test_a_device_by_name(monkeypatch: pytest.MonkeyPatch):
+    machine(monkeypatch, 2)
+    assert find_device("cpu") == torch.device("cpu")
+    assert find_device("cuda:1") == torch.device("cuda:1")
+
+
+@pytest.mark.parametrize(("name", "gpus"), [("cuda", 0), ("cuda:0", 0), ("cuda:2", 2)])
+def test_a_gpu_that_is_not_there_is_said_with_those_that_are(monkeypatch: pytest.MonkeyPatch, name: str, gpus: int):
+    machine(monkeypatch, gpus)
+    with pytest.raises(UserError, match=f"'{name}' is not on this machine; allowed: auto, cpu") as caught:
+        find_device(name)
+    assert str(caught.value).count("cuda:") == gpus + (":" in name)
+
+
+@pytest.mark.parametrize("name", ["tpu", "", "mps", "meta", "cuda:x", "gpu"])
+def test_another_name_is_refused(name: str):
+    with pytest.raises(UserError, match="device must be auto, cpu, cuda or cuda:N, got"):
+        find_device(name)
+
+
+def test_precision_follows_the_hardware(monkeypatch: pytest.MonkeyPatch):
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    for has in (True, False):
+        monkeypatch.setattr("torch.cpu.get_capabilities", lambda has=has: {"amx_bf16": has}, raising=False)
+        monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation, has=has: has)
+        assert find_precision("auto", cpu) == find_precision("auto", cuda) == ("bfloat16" if has else "float32")
+        assert find_precision("float32", cpu) == "float32" and find_precision("bfloat16", cuda) == "bfloat16"
+
+
+def test_autocast_computes_in_the_precision_asked_for():
+    x, layer = torch.rand(2, 3), torch.nn.Linear(3, 4)
+    for precision, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
+        with autocast(precision, torch.device("cpu")):
+            assert layer(x).dtype == dtype
+    assert layer.weight.dtype == torch.float32

@@ -1,0 +1,62 @@
+"""metrics.jsonl: appended, cut back, read even where a kill cut its last line."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from torchhebb.errors import UserError
+from torchhebb.train.log import Log, read_log
+
+
+def test_lines_come_back_in_order(tmp_path: Path):
+    log = Log(tmp_path / "metrics.jsonl")
+    assert log.offset == 0 and read_log(tmp_path / "metrics.jsonl") == []
+    for step in range(3):
+        log.write(kind="learning", step=step, value=0.1 * step)
+    assert read_log(tmp_path / "metrics.jsonl") == [
+        {"kind": "learning", "step": step, "value": 0.1 * step} for step in range(3)
+    ]
+
+
+def test_rewound_lines_are_written_again(tmp_path: Path):
+    path = tmp_path / "metrics.jsonl"
+    log = Log(path)
+    log.write(step=0)
+    offset = log.offset
+    log.write(step=1)
+    log.write(step=2)
+    Log(path).rewind(offset)
+    assert read_log(path) == [{"step": 0}]
+    log.write(step=1)
+    assert read_log(path) == [{"step": 0}, {"step": 1}]
+
+
+def test_a_log_shorter_than_the_offset_is_left_alone(tmp_path: Path):
+    path = tmp_path / "metrics.jsonl"
+    log = Log(path)
+    log.write(step=0)
+    log.rewind(10_000)
+    log.write(step=1)
+    assert read_log(path) == [{"step": 0}, {"step": 1}]
+
+
+def test_a_last_line_cut_short_is_left_out(tmp_path: Path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(json.dumps({"step": 0}) + "\n" + '{"step"')
+    assert read_log(path) == [{"step": 0}]
+
+
+def test_without_a_path_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    log = Log(None)
+    log.write(step=0)
+    log.rewind(0)
+    assert log.offset == 0 and not list(tmp_path.iterdir())
+
+
+def test_a_place_that_is_none_is_said_in_one_line(tmp_path: Path):
+    with pytest.raises(UserError, match="cannot write .*; free space"):
+        Log(tmp_path / "nowhere" / "metrics.jsonl").write(step=0)
+    with pytest.raises(UserError, match="cannot write"):
+        Log(tmp_path).rewind(0)

@@ -1,0 +1,235 @@
+"""From a recipe to a run folder and a result."""
+
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.tiny import equal, few_digits, learned, state, tiny_recipe, untimed
+from torchhebb import load
+from torchhebb.data import Data, Images, Store
+from torchhebb.errors import UserError
+from torchhebb.train import Options, Readout, Recipe, Result, new_run_folder, read_config, read_result, run_recipe
+from torchhebb.train.learn import calibrate, learn_images
+from torchhebb.train.run import check_fit, read_classes
+
+RECIPE = tiny_recipe(readout=Readout(epochs=2, batch_size=200), seeds=2, baselines=("random", "raw"))
+OPTIONS = Options(precision="float32")
+DATA = few_digits()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few() -> Iterator[None]:
+    """Every run of this file gets few digits."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("torchhebb.train.run.load_data", lambda *_, **__: DATA)
+        yield
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return Store(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, store: Store) -> tuple[Path, Result]:
+    folder = tmp_path_factory.mktemp("run")
+    return folder, run_recipe(RECIPE, OPTIONS, folder=folder, store=store, command="torchhebb train ...")
+
+
+def test_the_folder_holds_everything(finished: tuple[Path, Result]):
+    folder, result = finished
+    files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    seeds = {f"{place}{name}.safetensors" for place in ("", "seed-1/") for name in ("model", "readout")}
+    names = {"config.json", "classes.json", "metrics.jsonl", "checkpoint.safetensors", "result.json"}
+    assert files == seeds | names
+    assert read_config(folder) == (RECIPE, OPTIONS)
+    assert read_classes(folder) == [str(digit) for digit in range(10)]
+    assert read_result(folder / "result.json") == replace(result, seconds=round(result.seconds, 1))
+
+
+def test_the_result_is_what_the_saved_classifier_scores(finished: tuple[Path, Result]):
+    folder, result = finished
+    assert (result.recipe, result.question, result.seeds) == ("softhebb2023-digits", "accuracy", (0, 1))
+    assert [measure.name for measure in result.measures] == [
+        "test_accuracy",
+        "random_test_accuracy",
+        "raw_test_accuracy",
+    ]
+    for place, accuracy in zip((folder, folder / "seed-1"), result.measure("test_accuracy").values, strict=True):
+        predicted = load(place).eval().classifier(DATA.test.images / 255.0).argmax(1)
+        assert accuracy == pytest.approx(100 * (predicted == DATA.test.labels).double().mean().item(), abs=1.5)
+    assert all(0 <= value <= 100 for measure in result.measures for value in measure.values)
+    assert result.command == "torchhebb train ..." and result.notes["precision"] == "float32"
+
+
+def test_the_readout_left_the_network_as_it_had_learned(finished: tuple[Path, Result]):
+    for seed, place in enumerate((finished[0], finished[0] / "seed-1")):
+        alone = RECIPE.architecture.build(seed).to(memory_format=torch.channels_last)
+        learn_images(alone, DATA.train, RECIPE.learning, seed=seed)
+        assert equal(state(load(place)), state(alone))
+
+
+def test_one_recipe_twice_is_the_same_files(finished: tuple[Path, Result], store: Store, tmp_path: Path):
+    run_recipe(RECIPE, OPTIONS, folder=tmp_path, store=store)
+    for name in ("model", "readout"):
+        for place in (".", "seed-1"):
+            file = Path(place) / f"{name}.safetensors"
+            assert (tmp_path / file).read_bytes() == (finished[0] / file).read_bytes()
+    assert untimed(tmp_path / "metrics.jsonl") == untimed(finished[0] / "metrics.jsonl")
+    assert read_result(tmp_path / "result.json").measures == finished[1].measures
+
+
+def test_what_is_complete_is_not_done_again(
+    finished: tuple[Path, Result], store: Store, monkeypatch: pytest.MonkeyPatch
+):
+    folder, result = finished
+    before = learned(folder)
+
+    def never(*_: Any, **__: Any) -> None:
+        raise AssertionError("it was complete")
+
+    for name in ("learn_images", "fit_linear", "calibrate", "stored_features"):
+        monkeypatch.setattr(f"torchhebb.train.run.{name}", never)
+    again = run_recipe(RECIPE, OPTIONS, folder=folder, store=store, command=result.command)
+    assert learned(folder) == before and again.measures == result.measures and again.seconds == result.seconds
+
+
+def with_labels(data: Data, labels: torch.Tensor) -> Data:
+    return replace(data, train=Images(data.train.images, labels))
+
+
+def test_labels_reach_the_readout_alone(
+    finished: tuple[Path, Result], store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    shuffled = DATA.train.labels[torch.randperm(len(DATA.train), generator=torch.Generator().manual_seed(0))]
+    monkeypatch.setattr("torchhebb.train.run.load_data", lambda *_, **__: with_labels(DATA, shuffled))
+    run_recipe(replace(RECIPE, seeds=1), OPTIONS, folder=tmp_path, store=store)
+    assert (tmp_path / "model.safetensors").read_bytes() == (finished[0] / "model.safetensors").read_bytes()
+    assert (tmp_path / "readout.safetensors").read_bytes() != (finished[0] / "readout.safetensors").read_bytes()
+
+
+def test_the_random_baseline_is_the_calibrated_network_before_learning(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    seen = []
+
+    def keep(*arguments: Any, **options: Any) -> Any:
+        network = calibrate(*arguments, **options)
+        seen.append(state(network))
+        return network
+
+    monkeypatch.setattr("torchhebb.train.run.calibrate", keep)
+    run_recipe(replace(RECIPE, seeds=1, baselines=("random",)), OPTIONS, folder=tmp_path, store=store)
+    (calibrated,) = seen
+    untrained = state(RECIPE.architecture.build(0))
+    weights = {name for name in untrained if name.endswith("weight")}
+    assert all(torch.equal(calibrated[name], untrained[name]) for name in weights)
+    assert not any(torch.equal(calibrated[name], untrained[name]) for name in untrained.keys() - weights)
+
+
+def test_damaged_store_entries_are_made_again(
+    finished: tuple[Path, Result], tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    own, recipe = Store(tmp_path / "store"), replace(RECIPE, seeds=1, baselines=())
+    run_recipe(recipe, OPTIONS, folder=tmp_path / "one", store=own)
+    for entry in own.entries():
+        (entry.path / "features").write_bytes(b"damaged")
+    with caplog.at_level(logging.CRITICAL):
+        run_recipe(recipe, OPTIONS, folder=tmp_path / "two", store=own)
+    for name in ("model.safetensors", "readout.safetensors"):
+        assert (tmp_path / "two" / name).read_bytes() == (finished[0] / name).read_bytes()
+
+
+def test_another_recipe_in_the_folder_is_refused(finished: tuple[Path, Result], store: Store):
+    with pytest.raises(UserError, match="holds another experiment .*: resume without changed flags"):
+        run_recipe(replace(RECIPE, seeds=3), OPTIONS, folder=finished[0], store=store)
+
+
+def test_what_killed_writers_left_is_removed(tmp_path: Path, store: Store):
+    recipe = replace(RECIPE, seeds=1, baselines=())
+    run_recipe(recipe, OPTIONS, folder=tmp_path, store=store)
+    (tmp_path / "seed-1").mkdir()
+    leftovers = [tmp_path / ".checkpoint.safetensors.x1", tmp_path / "seed-1" / ".model.safetensors.x2"]
+    for leftover in leftovers:
+        leftover.write_bytes(b"half")
+    run_recipe(recipe, OPTIONS, folder=tmp_path, store=store)
+    assert not any(leftover.exists() for leftover in leftovers)
+
+
+def test_a_new_folder_is_never_one_that_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    folders = []
+    for _ in range(3):
+        folders.append(new_run_folder(RECIPE))
+        folders[-1].mkdir(parents=True)
+    assert len(set(folders)) == 3
+    assert all(folder.parent == Path("runs") and folder.name.startswith(RECIPE.name) for folder in folders)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"input_shape": (3, 8, 8)}, r"takes images of \(3, 8, 8\), digits has \(1, 8, 8\)"),
+        ({"mean": (0.5,), "std": (0.5, 0.5)}, "cannot be built: mean and std must be of one length"),
+        ({"blocks": (replace(RECIPE.architecture.blocks[0], kernel_size=99),)}, "cannot be built: .* must fit"),
+    ],
+)
+def test_a_network_that_does_not_fit_leaves_no_folder(tmp_path: Path, store: Store, change: dict[str, Any], words: str):
+    recipe = replace(RECIPE, architecture=replace(RECIPE.architecture, **change))
+    with pytest.raises(UserError, match=words) as caught:
+        check_fit(recipe, DATA)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(UserError):
+        run_recipe(recipe, OPTIONS, folder=tmp_path / "run", store=store)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b'{"recipe": {}}', b'{"recipe": 3, "options": 4}'])
+def test_a_damaged_config_is_said_in_one_line(tmp_path: Path, content: bytes):
+    (tmp_path / "config.json").write_bytes(content)
+    with pytest.raises(UserError, match=r"config\.json is damaged .*: start the run again") as caught:
+        read_config(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_config_with_a_value_out_of_range_is_said(finished: tuple[Path, Result], tmp_path: Path):
+    config = json.loads((finished[0] / "config.json").read_text())
+    config["recipe"]["readout"]["dropout"] = 2.0
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match="dropout must lie"):
+        read_config(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: replace(RECIPE, seeds=0), "seeds must be at least 1, got 0"),
+        (lambda: replace(RECIPE.learning, batch_size=0), "batch_size must be at least 1, got 0"),
+        (lambda: replace(RECIPE.learning, epochs=-1), "epochs must be at least 0, got -1"),
+        (lambda: Readout(batch_size=0), "batch_size must be at least 1, got 0"),
+        (lambda: Readout(epochs=-1), "epochs must be at least 0, got -1"),
+        (lambda: Readout(lr=-1.0), "lr must be at least 0, got -1"),
+        (lambda: Readout(lr=float("nan")), "lr must be at least 0, got nan"),
+        (lambda: Readout(dropout=1.0), r"dropout must lie in \[0, 1\), got 1"),
+    ],
+)
+def test_numbers_of_a_recipe_out_of_range_are_named(make: Any, words: str):
+    with pytest.raises(UserError, match=words):
+        make()
+
+
+def test_a_folder_that_cannot_be_is_said_in_one_line(tmp_path: Path, store: Store):
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(UserError, match="cannot write .*; choose another folder|is not a run folder"):
+            run_recipe(RECIPE, OPTIONS, folder=folder, store=store)
+
+
+def test_a_recipe_is_a_value():
+    assert isinstance(RECIPE, Recipe) and hash(RECIPE) == hash(replace(RECIPE))
