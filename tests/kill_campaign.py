@@ -2,7 +2,8 @@
 
     python -m tests.kill_campaign --kills 50 --seed 0
 
-A moment is a random time, or the sight of a file that is half written: a checkpoint, a model, an entry of the store.
+A moment is a random time, a time in the readout, or the sight of a file that is half written: a checkpoint, a model,
+an entry of the store.
 """
 
 import argparse
@@ -123,8 +124,9 @@ class Campaign:
 
     def _wait(self, process: BaseProcess, folder: Path, store: Path, old: set[tuple[str, int]]) -> None:
         """Until the moment to kill, or the end of the process."""
-        moment = self.random.choice(["time", "time", "checkpoint", "model", "store"])
+        moment = self.random.choice(["time", "time", "checkpoint", "model", "store", "readout", "readout"])
         sights = self.random.randint(1, 20) if moment == "checkpoint" else 1
+        begun, later = time.time(), self.random.uniform(0.0, 0.1)
         until = time.monotonic() + self.random.uniform(0.0, self.seconds)
         places = {
             "checkpoint": (folder, ".checkpoint.safetensors.*"),
@@ -137,6 +139,10 @@ class Campaign:
                 if time.monotonic() >= until:
                     return
                 time.sleep(0.001)
+            elif moment == "readout":
+                time.sleep(later)
+                if reads_out(folder / "metrics.jsonl", begun):
+                    return
             elif new := half_written(*places[moment]) - seen:
                 seen |= new
                 sights -= 1
@@ -144,18 +150,22 @@ class Campaign:
                     return
 
 
+def reads_out(metrics: Path, since: float) -> bool:
+    """Whether the last line of a log is of a readout and was written, or cut back to, after `since`."""
+    if not metrics.exists() or metrics.stat().st_mtime < since:
+        return False
+    return b'"kind": "readout"' in metrics.read_bytes()[-200:]
+
+
 def phase(folder: Path, store: Path, old: set[tuple[str, int]]) -> str:
-    """What a killed process was doing."""
-    if new := half_written(folder, ".*.safetensors.*") - old:
-        return f"writing a {new.pop()[0].split('.')[1]}"
-    if half_written(store, ".new-*") - old:
-        return "feature caching"
-    if not (folder / "checkpoint.safetensors").exists():
-        return "before the first checkpoint"
-    _, header = read_tensors(folder / "checkpoint.safetensors")
-    if header["task"] is None:
-        return "between tasks"
-    return "learning" if header["task"].endswith("learning") else "readout"
+    """What a killed process was doing, by the task that its last checkpoint was in and the file it was writing."""
+    new, task = half_written(folder, ".*.safetensors.*") - old, "learning"
+    if (folder / "checkpoint.safetensors").exists():
+        _, header = read_tensors(folder / "checkpoint.safetensors")
+        task = "between tasks" if header["task"] is None else header["task"].split(": ")[1]
+    if new:
+        return f"{task}, writing a {new.pop()[0].split('.')[1]}"
+    return "feature caching" if half_written(store, ".new-*") - old else task
 
 
 def main() -> int:

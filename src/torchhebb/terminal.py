@@ -142,7 +142,7 @@ def print_outcomes(outcomes: Sequence["Outcome"], folder: Path) -> None:
     for outcome in outcomes:
         item, result = outcome.item, outcome.result
         if result is None:
-            needed = format_duration(item.training_seconds + item.seconds)
+            needed = format_duration(outcome.seconds)
             said = {"not run": f"not run (about {needed})", "interrupted": "under way: run again to go on"}
             paper = get_recipe(item.recipe).published if item.question == "accuracy" else None
             rows.append((item.name, "", said.get(outcome.status, outcome.reason), "", _number(paper, "%")))

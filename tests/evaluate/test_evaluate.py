@@ -28,7 +28,7 @@ from torchhebb.evaluate import (
 from torchhebb.evaluate.accuracy import wilson
 from torchhebb.evaluate.evaluator import Finding, Note
 from torchhebb.nn import Network
-from torchhebb.train import Result, read_result
+from torchhebb.train import Measure, Result, read_result
 from torchhebb.train.diagnostics import radii
 from torchhebb.train.readouts import Logistic, Neighbors
 
@@ -83,9 +83,10 @@ def test_neuron_labels_belong_to_channels(run: Run) -> None:
 
 def test_only_the_readouts_that_were_asked_for(run: Run) -> None:
     found = list(Accuracy(readouts=("neighbors",), neighbors=Neighbors(k=(1,))).run(run))
-    names = [finding.name for finding in found]
-    expected = ["neighbors_test_accuracy", "random_test_accuracy", "raw_test_accuracy", "test_images", "chosen"]
-    assert names == expected
+    measures = [finding.name for finding in found if isinstance(finding, Measure)]
+    assert measures == ["neighbors_test_accuracy", "random_test_accuracy", "raw_test_accuracy"]
+    notes = {finding.name: finding.value for finding in found if isinstance(finding, Note)}
+    assert [choice["k"] for choice in notes["chosen"]["neighbors"]] == [1, 1] and notes["test_images"] == 449
     with pytest.raises(UserError, match="readouts must be among trained, ridge, .* got 'svm'"):
         list(Accuracy(readouts=("svm",)).run(run))  # type: ignore[arg-type]
 

@@ -22,11 +22,12 @@ _SAVES_PER_BUDGET = 5  # even a budget below the usual interval of checkpoints l
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of an item; `result` is there when it is new or kept, `reason` says why it failed."""
+    """What became of an item: its result when it is new or kept, what it still costs when not, why it failed."""
 
     item: Item
     status: Literal["new", "kept", "interrupted", "not run", "failed"]
     result: Result | None = None
+    seconds: float = 0.0
     reason: str = ""
 
 
@@ -90,8 +91,10 @@ def reproduce(
         if answer.exists():
             outcomes.append(Outcome(item, "kept", read_result(answer)))
             continue
-        if not _fits(item, run_folder, end - time.monotonic()):
-            outcomes.append(Outcome(item, "not run"))
+        left, cost = end - time.monotonic(), _cost(item, run_folder)
+        under_way = (run_folder / "config.json").exists() and not (run_folder / "result.json").exists()
+        if left <= 0 or (cost > left and not under_way):
+            outcomes.append(Outcome(item, "not run", seconds=cost))
             continue
         try:
             outcomes.append(Outcome(item, "new", _answer(item, run_folder, options, results, store, deadline, command)))
@@ -134,13 +137,9 @@ def parse_duration(text: str) -> float:
     return float(match[1]) * _UNITS[match[2]]
 
 
-def _fits(item: Item, run_folder: Path, left: float) -> bool:
-    if left <= 0:
-        return False
-    if (run_folder / "result.json").exists():
-        return item.seconds <= left
-    under_way = (run_folder / "config.json").exists()
-    return under_way or item.training_seconds + item.seconds <= left
+def _cost(item: Item, run_folder: Path) -> float:
+    """Estimated seconds for what is still to be done."""
+    return item.seconds + (0.0 if (run_folder / "result.json").exists() else item.training_seconds)
 
 
 def _answer(

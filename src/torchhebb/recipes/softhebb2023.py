@@ -12,7 +12,7 @@ def cifar10() -> Recipe:
     """CIFAR-10 at depth 3.
 
     Reproduces the main result of the paper, 80.31 +- 0.15 % (4 seeds): one unsupervised pass in batches of 10,
-    50 epochs of readout.
+    50 epochs of readout.  Expect 79.3 % or more; 23 minutes with the random baseline on two CPU cores.
     """
     return Recipe("softhebb2023-cifar10", "cifar10", depth3((3, 32, 32)), published=80.31)
 
@@ -60,8 +60,8 @@ RECIPES = (digits, mnist, cifar10)
 ITEMS = (
     Item("digits", "softhebb2023-digits", "accuracy", training_seconds=60, seconds=30),
     Item("digits: how it learns", "softhebb2023-digits", "diagnostics", training_seconds=60, seconds=3),
-    Item("MNIST, depth 3", "softhebb2023-mnist", "accuracy", 4 * 3600, 120, {"readouts": ("trained",)}),
-    Item("MNIST, depth 3: how it learns", "softhebb2023-mnist", "diagnostics", 4 * 3600, 60),
-    Item("CIFAR-10, depth 3", "softhebb2023-cifar10", "accuracy", 5 * 3600, 120, {"readouts": ("trained",)}),
-    Item("CIFAR-10, depth 3: how it learns", "softhebb2023-cifar10", "diagnostics", 5 * 3600, 60),
+    Item("MNIST, depth 3", "softhebb2023-mnist", "accuracy", 1200, 120, {"readouts": ("trained",)}),
+    Item("MNIST, depth 3: how it learns", "softhebb2023-mnist", "diagnostics", 1200, 60),
+    Item("CIFAR-10, depth 3", "softhebb2023-cifar10", "accuracy", 1400, 120, {"readouts": ("trained",)}),
+    Item("CIFAR-10, depth 3: how it learns", "softhebb2023-cifar10", "diagnostics", 1400, 60),
 )
