@@ -1,4 +1,4 @@
-"""SoftHebb-2023 in its plain form: every equation of the paper as its own eager operation (PAPERS section 2).
+"""SoftHebb-2023 in its plain form: every equation of the paper as its own eager operation.
 
 It is what the library is measured against: float32 tensors in the default layout, batch norm, reflect padding,
 convolution, softmax over channels, the statistic as a convolution whose kernel is the activity, a pass of its own

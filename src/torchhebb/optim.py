@@ -17,7 +17,7 @@ class NormAdaptiveSGD(Optimizer):
 
     Args: params; lr > 0; power, the exponent of the radius' distance to 1; groups.
     Raises ValueError for a negative lr or power.
-    Source: SoftHebb-2023, section 3; PAPERS section 2, items 3 and 4.
+    Source: SoftHebb-2023, section 3.
 
     >>> w = torch.nn.Parameter(torch.tensor([[2.0, 0.0]]), requires_grad=False)
     >>> w.grad = torch.tensor([[0.0, -3.0]])

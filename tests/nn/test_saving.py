@@ -197,6 +197,17 @@ def test_a_failing_write_leaves_the_old_file(
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
+def test_a_folder_that_becomes_read_only_meanwhile_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(*_: Any, **__: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    for name in ("replace", "unlink"):
+        monkeypatch.setattr(f"torchhebb.nn.saving.os.{name}", refuse)
+    with pytest.raises(UserError, match="cannot write .*Permission denied"):
+        save(learned(), tmp_path / "model.safetensors")
+    monkeypatch.undo()
+
+
 def test_a_place_that_is_none_is_said_in_one_line(tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot write") as caught:

@@ -19,7 +19,6 @@ from tests.tiny import few_digits
 from torchhebb.cli import main
 from torchhebb.config import to_json
 from torchhebb.data import load_data
-from torchhebb.errors import UserError
 from torchhebb.train.run import prepare_folder, read_config
 
 CAP_DAC_OVERRIDE = 1
@@ -90,7 +89,7 @@ def test_a_disk_that_is_full(tmp_path: Path, campaign: Campaign):
     said = expect_refusal(process, receive)
     assert str(folder) in said and "free space" in said
     assert not [path for path in folder.rglob(".*") if path.stat().st_size]
-    run(folder, tmp_path / "store")
+    campaign.finish(start(run, folder, tmp_path / "store"))
     assert outcome(folder) == campaign.expected
 
 
@@ -103,7 +102,7 @@ def test_a_folder_that_became_read_only(tmp_path: Path, campaign: Campaign):
     finally:
         folder.chmod(0o755)
     assert f"cannot write {folder}" in said and "Permission denied" in said
-    run(folder, tmp_path / "store")
+    campaign.finish(start(run, folder, tmp_path / "store"))
     assert outcome(folder) == campaign.expected
 
 
@@ -114,8 +113,9 @@ def test_a_damaged_checkpoint(tmp_path: Path, campaign: Campaign):
     process.join()
     path = folder / "checkpoint.safetensors"
     path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(UserError, match="delete it, and --resume begins anew"):
-        run(folder, tmp_path / "store")
+    receive, send = CONTEXT.Pipe(duplex=False)
+    said = expect_refusal(start(resume, folder, tmp_path / "store", send), receive)
+    assert f"{path} is damaged" in said and "delete it, and --resume begins anew" in said
     path.unlink()
-    run(folder, tmp_path / "store")
+    campaign.finish(start(run, folder, tmp_path / "store"))
     assert outcome(folder) == campaign.expected

@@ -76,7 +76,7 @@ def norm_adaptive_step(weight: Tensor, update: Tensor, lr: float, power: float =
 
     Args: weight and update (out, ...); groups: the largest entry is taken per group of the leading dim.
     Returns: the new weight.  Raises ValueError unless groups divides out.
-    Source: SoftHebb-2023, section 3 (weight-norm-dependent rates), PAPERS section 2, items 3 and 4.
+    Source: SoftHebb-2023, section 3 (weight-norm-dependent rates).
 
     >>> norm_adaptive_step(torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 5.0]]), lr=0.1)
     tensor([[2.0000, 0.1000]])

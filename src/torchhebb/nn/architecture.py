@@ -31,7 +31,7 @@ class Pool:
 
 @dataclass(frozen=True)
 class ConvBlock:
-    """Batch norm, convolution, triangle, pool: SoftHebb-2023's block (PAPERS section 2, items 1 to 6)."""
+    """Batch norm, convolution, triangle, pool: SoftHebb-2023's block."""
 
     channels: int
     kernel_size: int

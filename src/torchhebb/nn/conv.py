@@ -26,7 +26,7 @@ class HebbConv2d(nn.Module):
     Args: x (B, in_channels, H, W).  Returns: u (B, out_channels, H', W').
     Raises ValueError for sizes that are not positive, groups that do not divide the channels, a padding mode
     that is not known, or an input of another shape.
-    Source: SoftHebb-2023, section 3; PAPERS section 2, items 1 to 5.
+    Source: SoftHebb-2023, section 3.
 
     >>> layer = HebbConv2d(3, 8, 5, padding=2)
     >>> layer.learn(torch.rand(2, 3, 16, 16)).shape, layer.weight.grad.shape

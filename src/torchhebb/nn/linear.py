@@ -20,7 +20,7 @@ class HebbLinear(nn.Module):
 
     Args: x (B, in_features).  Returns: u (B, out_features).
     Raises ValueError for sizes that are not positive or an input of another shape.
-    Source: SoftHebb-2022; PAPERS section 1, items 1 to 4.
+    Source: SoftHebb-2022.
 
     >>> layer = HebbLinear(3, 2)
     >>> layer.learn(torch.randn(5, 3)).shape, layer.weight.grad.shape

@@ -13,7 +13,7 @@ class BatchNorm(nn.Module):
     Train mode uses the batch's statistics and moves the running ones by `momentum`; eval mode uses the latter.
 
     Args: x (B, C) or (B, C, H, W).  Returns: a tensor shaped as x.
-    Source: Ioffe and Szegedy 2015; PAPERS section 2, item 1.
+    Source: Ioffe and Szegedy 2015.
     """
 
     running_mean: Tensor

@@ -4,6 +4,7 @@ import json
 import os
 import tempfile
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,8 @@ def write_tensors(tensors: dict[str, Tensor], header: dict[str, Any], path: str 
         raise UserError(f"cannot write {path}: {error}; free space or choose another folder") from error
     finally:
         if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+            with suppress(OSError):  # renamed already, or in a folder that became read-only
+                os.unlink(temporary)
 
 
 def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""SoftHebb-2023, Hebbian deep learning without feedback (Journé et al., ICLR 2023): PAPERS section 2."""
+"""SoftHebb-2023, Hebbian deep learning without feedback (Journé et al., ICLR 2023)."""
 
 from torchhebb.nn import Architecture, ConvBlock, Pool
 from torchhebb.recipes.item import Item

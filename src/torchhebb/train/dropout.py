@@ -14,7 +14,7 @@ class PackedDropout:
 
     Args: p in [0, 1); generator, on the device of the features.
     Raises ValueError for another p.
-    Source: Srivastava et al. 2014; PAPERS section 2, item 9.
+    Source: Srivastava et al. 2014.
 
     >>> dropout = PackedDropout(0.5, torch.Generator().manual_seed(0))
     >>> sorted(set(dropout(torch.ones(4, 64)).flatten().tolist()))

@@ -28,7 +28,7 @@ def fit_linear(
 
     Args: features (N, F), any float dtype, computed in float32; labels (N,).
     Returns the readout in eval mode; with `plan.standardize` the scaling is folded into it.
-    Source: SoftHebb-2023, appendix on the linear classifier; PAPERS section 2, item 9.
+    Source: SoftHebb-2023, appendix on the linear classifier.
     """
     device = features.device
     labels = labels.to(device)

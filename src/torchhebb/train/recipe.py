@@ -23,7 +23,7 @@ class Learning:
 
 @dataclass(frozen=True)
 class Readout:
-    """The paper's linear readout: dropout, cross-entropy, Adam (PAPERS section 2, item 9)."""
+    """The paper's linear readout: dropout, cross-entropy, Adam."""
 
     epochs: int = 50
     batch_size: int = 64

@@ -4,6 +4,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -235,7 +236,8 @@ def prepare_folder(folder: Path, recipe: Recipe, options: Options, data: Data) -
         if known != recipe:
             raise UserError(f"{folder} holds another experiment ({known.name}): resume without changed flags")
         for leftover in folder.rglob(".*.safetensors.*"):  # of a process that was killed while it wrote
-            leftover.unlink(missing_ok=True)
+            with suppress(OSError):
+                leftover.unlink()
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ class Labels(ReadoutPlan):
 
     Ties and neurons that never win take the class with the largest summed activity.  Features are (N, neurons), or
     (N, neurons, positions...), which are averaged over positions.  Nothing is left open, so nothing is held out.
-    Source: SoftHebb-2022; PAPERS section 1, item 7b.
+    Source: SoftHebb-2022.
 
     >>> x = torch.tensor([[2.0, 0.0, 0.1], [0.0, 3.0, 0.2], [1.0, 0.0, 0.1]])
     >>> Labels().fit(x, torch.tensor([1, 0, 1]), 2).readout.labels.tolist()
