@@ -16,7 +16,7 @@ from torchhebb.data import Data, Images, Store
 from torchhebb.errors import UserError
 from torchhebb.train import Options, Readout, Recipe, Result, new_run_folder, read_config, read_result, run_recipe
 from torchhebb.train.learn import calibrate, learn_images
-from torchhebb.train.run import check_fit, read_classes
+from torchhebb.train.run import alone_in, check_fit, read_classes
 
 RECIPE = tiny_recipe(readout=Readout(epochs=2, batch_size=200), seeds=2, baselines=("random", "raw"))
 OPTIONS = Options(precision="float32")
@@ -46,7 +46,7 @@ def test_the_folder_holds_everything(finished: tuple[Path, Result]):
     folder, result = finished
     files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     seeds = {f"{place}{name}.safetensors" for place in ("", "seed-1/") for name in ("model", "readout")}
-    names = {"config.json", "classes.json", "metrics.jsonl", "checkpoint.safetensors", "result.json"}
+    names = {"config.json", "classes.json", "metrics.jsonl", ".lock", "checkpoint.safetensors", "result.json"}
     assert files == seeds | names
     assert read_config(folder) == (RECIPE, OPTIONS)
     assert read_classes(folder) == [str(digit) for digit in range(10)]
@@ -149,6 +149,16 @@ def test_damaged_store_entries_are_made_again(
 def test_another_recipe_in_the_folder_is_refused(finished: tuple[Path, Result], store: Store):
     with pytest.raises(UserError, match="holds another experiment .*: resume without changed flags"):
         run_recipe(replace(RECIPE, seeds=3), OPTIONS, folder=finished[0], store=store)
+
+
+def test_another_precision_in_the_folder_is_refused(finished: tuple[Path, Result], store: Store):
+    with pytest.raises(UserError, match="resume without changed flags"):
+        run_recipe(RECIPE, Options(precision="bfloat16"), folder=finished[0], store=store)
+
+
+def test_two_processes_do_not_share_a_folder(tmp_path: Path, store: Store):
+    with alone_in(tmp_path), pytest.raises(UserError, match="another process is at work in"):
+        run_recipe(RECIPE, OPTIONS, folder=tmp_path, store=store)
 
 
 def test_what_killed_writers_left_is_removed(tmp_path: Path, store: Store):

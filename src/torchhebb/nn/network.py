@@ -72,7 +72,9 @@ class Network(nn.Sequential, _Hub, library_name="torchhebb", license="mit", tags
         """Pixels -> logits.  Raises ValueError while no readout is attached."""
         if self.readout is None:
             raise ValueError("the network has no readout: train one and attach it first")
-        return nn.Sequential(self, self.readout).train(self.training)
+        classifier = nn.Sequential(self, self.readout)
+        classifier.training = self.training  # not .train(), which would wake blocks that were frozen by .eval()
+        return classifier
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> "Network":
         if self.readout is not None:

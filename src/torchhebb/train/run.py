@@ -3,8 +3,8 @@
 import json
 import os
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from filelock import FileLock, Timeout
 from torch import Tensor
 
 from torchhebb.config import from_json, to_json
@@ -68,9 +69,10 @@ def run_recipe(
     check_fit(recipe, data)
     folder = folder or new_run_folder(recipe)
     prepare_folder(folder, recipe, options, data)
-    session = Session(recipe, data, folder, device, options, store, progress)
-    seeds = range(recipe.seeds)
-    measures = session.measures([session.run_seed(seed) for seed in seeds])
+    with alone_in(folder):
+        session = Session(recipe, data, folder, device, options, store, progress)
+        seeds = range(recipe.seeds)
+        measures = session.measures([session.run_seed(seed) for seed in seeds])
     result = Result(
         recipe=recipe.name,
         question="accuracy",
@@ -232,8 +234,8 @@ def prepare_folder(folder: Path, recipe: Recipe, options: Options, data: Data) -
     """Make the run folder with its config.json and classes.json, or check that it holds the same recipe."""
     config = folder / "config.json"
     if config.exists():
-        known, _ = read_config(folder)
-        if known != recipe:
+        known, before = read_config(folder)
+        if known != recipe or before.precision != options.precision:
             raise UserError(f"{folder} holds another experiment ({known.name}): resume without changed flags")
         for leftover in folder.rglob(".*.safetensors.*"):  # of a process that was killed while it wrote
             with suppress(OSError):
@@ -249,6 +251,22 @@ def prepare_folder(folder: Path, recipe: Recipe, options: Options, data: Data) -
         os.replace(beside, config)
     except OSError as error:
         raise UserError(f"cannot write {folder}: {error.strerror}; choose another folder") from error
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keep a second process out of a run folder; the system lets go of the lock of a process that was killed."""
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError(f"another process is at work in {folder}: wait for it, or choose another folder") from None
+    except OSError as error:
+        raise UserError(f"cannot write {folder}: {error.strerror}; make it writable, then --resume") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def read_config(folder: Path) -> tuple[Recipe, Options]:
