@@ -223,8 +223,13 @@ def test_ctrl_c_tells_how_to_go_on_and_that_command_does(
 ):
     folder = tmp_path / "a run"
     command = ["train", *FLAGS, "--out", str(folder), "--baselines", "raw", "--checkpoint-seconds", "0"]
+    # A shell that starts the tests in the background has SIGINT ignored, and children inherit that.
+    program = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from torchhebb.cli import main; sys.exit(main())"
+    )
     process = subprocess.Popen(
-        [sys.executable, "-m", "torchhebb", *command], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+        [sys.executable, "-c", program, *command], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
     )
     try:
         while not (folder / "checkpoint.safetensors").exists():

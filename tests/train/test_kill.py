@@ -19,7 +19,7 @@ from tests.tiny import few_digits
 from torchhebb.cli import main
 from torchhebb.config import to_json
 from torchhebb.data import load_data
-from torchhebb.train.run import prepare_folder, read_config
+from torchhebb.train.folder import prepare_folder, read_config
 
 CAP_DAC_OVERRIDE = 1
 

@@ -15,8 +15,9 @@ from torchhebb import load
 from torchhebb.data import Data, Images, Store
 from torchhebb.errors import UserError
 from torchhebb.train import Options, Readout, Recipe, Result, new_run_folder, read_config, read_result, run_recipe
+from torchhebb.train.folder import alone_in, read_classes
 from torchhebb.train.learn import calibrate, learn_images
-from torchhebb.train.run import alone_in, check_fit, read_classes
+from torchhebb.train.run import check_fit
 
 RECIPE = tiny_recipe(readout=Readout(epochs=2, batch_size=200), seeds=2, baselines=("random", "raw"))
 OPTIONS = Options(precision="float32")

@@ -15,9 +15,10 @@ from torchhebb.train import Options, Recipe, Result, read_config, read_result
 from torchhebb.train.device import find_device
 from torchhebb.train.diagnostics import win_rates
 from torchhebb.train.features import stored_features
+from torchhebb.train.folder import read_classes
 from torchhebb.train.log import read_log
 from torchhebb.train.readout import predict_logits
-from torchhebb.train.run import check_fit, read_classes
+from torchhebb.train.run import check_fit
 
 WIN_RATE_BATCHES, WIN_RATE_BATCH = 4, 64
 # What a line of metrics.jsonl holds that the figures are made from.

@@ -1,8 +1,9 @@
 """The loop and what surrounds it."""
 
+from torchhebb.train.folder import Options, new_run_folder, read_config
 from torchhebb.train.recipe import Learning, Readout, Recipe
 from torchhebb.train.result import Curve, Measure, Result, read_result
-from torchhebb.train.run import Options, new_run_folder, read_config, run_recipe
+from torchhebb.train.run import run_recipe
 
 __all__ = [
     "Curve",

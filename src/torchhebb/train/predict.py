@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from torchhebb.data.decode import read_pixels
 from torchhebb.errors import UserError
 from torchhebb.nn import Network, load
-from torchhebb.train.run import read_classes, read_config
+from torchhebb.train.folder import read_classes, read_config
 
 
 @dataclass(frozen=True)

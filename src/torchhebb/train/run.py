@@ -1,49 +1,28 @@
 """From a recipe to a result: learn, compute features once, read them out, beside the baselines, over all seeds."""
 
-import json
-import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
-from datetime import datetime
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from filelock import FileLock, Timeout
 from torch import Tensor
 
-from torchhebb.config import from_json, to_json
 from torchhebb.data import Data, Store, load_data
 from torchhebb.errors import UserError
 from torchhebb.nn import LinearReadout, Network, load, save
 from torchhebb.progress import SILENT, Progress
 from torchhebb.train.checkpoint import Checkpoint
-from torchhebb.train.device import Precision, find_device, find_precision
+from torchhebb.train.device import find_device, find_precision
 from torchhebb.train.features import stored_features
+from torchhebb.train.folder import Options, alone_in, new_run_folder, prepare_folder
 from torchhebb.train.learn import calibrate, learn_images
 from torchhebb.train.log import Log
 from torchhebb.train.readout import fit_linear, predict_logits
 from torchhebb.train.recipe import Readout, Recipe
 from torchhebb.train.result import Measure, Result, device_name
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to run, apart from what: none of it changes what the recipe means."""
-
-    device: str = "auto"
-    """auto, cpu, cuda or cuda:N."""
-    precision: Precision = "auto"
-    """auto: bfloat16 with float32 weights where the hardware multiplies it natively, else float32."""
-    data_dir: str | None = None
-    """Where the data sets lie, <data-dir>/<name>/data/*.parquet; default $TORCHHEBB_DATA, else the hub."""
-    size: int | None = None
-    """Scale the images of a folder to size x size."""
-    checkpoint_seconds: float = 60.0
-    """Save at most this often what a killed run needs to go on."""
 
 
 def run_recipe(
@@ -218,75 +197,6 @@ def accuracy(readout: LinearReadout, features: Tensor, labels: Tensor) -> float:
     """Correct answers in percent."""
     predicted = predict_logits(readout, features).argmax(1).cpu()
     return 100.0 * (predicted == labels.cpu()).double().mean().item()
-
-
-def new_run_folder(recipe: Recipe) -> Path:
-    """runs/<recipe>-<time> under the current folder, numbered where that is taken."""
-    stem = Path("runs") / f"{recipe.name}-{datetime.now():%Y%m%d-%H%M%S}"
-    folder, number = stem, 1
-    while folder.exists():
-        number += 1
-        folder = stem.with_name(f"{stem.name}-{number}")
-    return folder
-
-
-def prepare_folder(folder: Path, recipe: Recipe, options: Options, data: Data) -> None:
-    """Make the run folder with its config.json and classes.json, or check that it holds the same recipe."""
-    config = folder / "config.json"
-    if config.exists():
-        known, before = read_config(folder)
-        if known != recipe or before.precision != options.precision:
-            raise UserError(f"{folder} holds another experiment ({known.name}): resume without changed flags")
-        for leftover in folder.rglob(".*.safetensors.*"):  # of a process that was killed while it wrote
-            with suppress(OSError):
-                leftover.unlink()
-        return
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "classes.json").write_text(json.dumps(data.classes) + "\n", encoding="utf-8")
-        text = json.dumps({"recipe": to_json(recipe), "options": to_json(options)}, indent=1)
-        # Renamed into place: a folder with a config.json is a run that can be resumed.
-        beside = config.with_name(f".{config.name}.{os.getpid()}")
-        beside.write_text(text + "\n", encoding="utf-8")
-        os.replace(beside, config)
-    except OSError as error:
-        raise UserError(f"cannot write {folder}: {error.strerror}; choose another folder") from error
-
-
-@contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """Keep a second process out of a run folder; the system lets go of the lock of a process that was killed."""
-    lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise UserError(f"another process is at work in {folder}: wait for it, or choose another folder") from None
-    except OSError as error:
-        raise UserError(f"cannot write {folder}: {error.strerror}; make it writable, then --resume") from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def read_config(folder: Path) -> tuple[Recipe, Options]:
-    """What a run folder runs; raises UserError if it is none or its config.json is damaged."""
-    path = folder / "config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        return from_json(Recipe, config["recipe"]), from_json(Options, config["options"])
-    except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"{folder} is not a run folder: it has no config.json") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is damaged ({error}): start the run again") from None
-
-
-def read_classes(folder: Path) -> list[str]:
-    """The names of a run's classes, in the order of its logits; raises UserError if the run has none."""
-    try:
-        return json.loads((folder / "classes.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise UserError(f"{folder} has no readable classes.json: it is not a run folder, or damaged") from None
 
 
 def check_fit(recipe: Recipe, data: Data) -> None:
