@@ -33,10 +33,14 @@ if TYPE_CHECKING:
 PLAIN_SECONDS = 30.0
 
 
+def _readable(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}"
+
+
 class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
-        return Text("" if speed is None else f"{speed:,.3g} {task.fields['unit']}/s", style="dim")
+        return Text("" if speed is None else f"{_readable(speed)} {task.fields['unit']}/s", style="dim")
 
 
 class BarProgress:
@@ -92,9 +96,10 @@ class PlainProgress:
         self.said = time.monotonic()
         elapsed = self.said - self.started
         rate = self.done / elapsed if elapsed > 0 else 0.0
+        speed = f"{_readable(rate)} {self.unit}/s"
         left = f", {(self.total - self.done) / rate:.0f} s left" if 0 < self.done < self.total and rate else ""
         print(
-            f"{self.label}: {self.done:,}/{self.total:,} {self.unit}, {elapsed:.0f} s, {rate:,.3g} {self.unit}/s{left}",
+            f"{self.label}: {self.done:,}/{self.total:,} {self.unit}, {elapsed:.0f} s, {speed}{left}",
             flush=True,
         )
 
