@@ -15,6 +15,8 @@ from torchhebb.nn.network import Network
 from torchhebb.nn.norm import BatchNorm, Standardize, UnitNorm
 from torchhebb.rules import Rule, SoftHebb
 
+Activation = Literal["triangle", "relu"]
+
 
 @dataclass(frozen=True)
 class Pool:
@@ -47,6 +49,7 @@ class ConvBlock:
     init_radius: float = 25.0
     lr: float = 0.01
     lr_power: float = 0.5
+    activation: Activation = "triangle"  # relu is for baselines that learn by gradients
 
     def build(self, shape: Sequence[int]) -> nn.Sequential:
         padding = self.dilation * (self.kernel_size // 2) if self.padding is None else self.padding
@@ -66,7 +69,7 @@ class ConvBlock:
             init_radius=self.init_radius,
         )
         block.add_module("layer", layer)
-        block.add_module("activation", Triangle(self.power))
+        block.add_module("activation", nn.ReLU() if self.activation == "relu" else Triangle(self.power))
         if self.pool is not None:
             block.add_module("pool", self.pool.build())
         return block
@@ -84,6 +87,7 @@ class LinearBlock:
     init_radius: float = 25.0
     lr: float = 0.01
     lr_power: float = 0.5
+    activation: Activation = "triangle"  # relu is for baselines that learn by gradients
 
     def build(self, shape: Sequence[int]) -> nn.Sequential:
         features = math.prod(shape)
@@ -93,7 +97,7 @@ class LinearBlock:
             block.add_module("norm", BatchNorm(features))
         layer = HebbLinear(features, self.features, rule=self.rule, bias=self.bias, init_radius=self.init_radius)
         block.add_module("layer", layer)
-        block.add_module("activation", Triangle(self.power))
+        block.add_module("activation", nn.ReLU() if self.activation == "relu" else Triangle(self.power))
         return block
 
 

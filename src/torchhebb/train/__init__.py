@@ -1,7 +1,7 @@
 """The loop and what surrounds it."""
 
 from torchhebb.train.folder import Options, new_run_folder, read_config
-from torchhebb.train.recipe import Learning, Readout, Recipe
+from torchhebb.train.recipe import Learning, Readout, Recipe, Supervised
 from torchhebb.train.result import Curve, Measure, Result, read_result
 from torchhebb.train.run import run_recipe
 
@@ -13,6 +13,7 @@ __all__ = [
     "Readout",
     "Recipe",
     "Result",
+    "Supervised",
     "new_run_folder",
     "read_config",
     "read_result",

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from torchhebb.data import Augment
 from torchhebb.errors import UserError
 from torchhebb.nn import Architecture
 
@@ -44,6 +45,23 @@ class Readout:
 
 
 @dataclass(frozen=True)
+class Supervised:
+    """How a baseline learns from labels by gradients: AdamW on the cross-entropy."""
+
+    epochs: int = 20
+    batch_size: int = 64
+    lr: float = 1e-3
+    weight_decay: float = 0.0
+    cosine: bool = True
+    """The rate falls to zero by a half cosine; otherwise it stays."""
+    augment: Augment = field(default_factory=Augment)
+
+    def __post_init__(self) -> None:
+        at_least(1, batch_size=self.batch_size)
+        at_least(0, epochs=self.epochs, lr=self.lr, weight_decay=self.weight_decay)
+
+
+@dataclass(frozen=True)
 class Recipe:
     """One named, complete experiment: data, network, learning plan, readout, expected result."""
 
@@ -52,8 +70,11 @@ class Recipe:
     architecture: Architecture
     learning: Learning = field(default_factory=Learning)
     readout: Readout = field(default_factory=Readout)
-    baselines: tuple[Literal["random", "raw"], ...] = ("random",)
-    """What stands beside it with the same readout: random weights with calibrated batch norm, raw pixels."""
+    baselines: tuple[Literal["random", "raw", "backpropagation"], ...] = ("random",)
+    """What stands beside it: with the same readout random weights with calibrated batch norm, or raw pixels; end to end
+    with labels, backpropagation through the same blocks."""
+    supervised: Supervised = field(default_factory=Supervised)
+    """How the backpropagation baseline learns."""
     seeds: int = 1
     published: float | None = None
     """The paper's test accuracy in percent, where it gives one."""

@@ -23,6 +23,7 @@ from torchhebb.train.log import Log
 from torchhebb.train.readout import fit_linear, predict_logits
 from torchhebb.train.recipe import Readout, Recipe
 from torchhebb.train.result import Measure, Result, device_name
+from torchhebb.train.supervised import backpropagation_model, fit_supervised, supervised_accuracy
 
 
 def run_recipe(
@@ -91,8 +92,9 @@ class Session:
         network = self.trained(seed)
         accuracies = {"test_accuracy": self._once(f"seed {seed}: readout", partial(self._read_out, network, seed))}
         for baseline in self.recipe.baselines:
-            evaluate = self._random if baseline == "random" else self._raw
-            task = f"seed {seed}: readout of {BASELINES[baseline]}"
+            evaluate = {"random": self._random, "raw": self._raw, "backpropagation": self._backpropagation}[baseline]
+            work = "" if baseline == "backpropagation" else "readout of "
+            task = f"seed {seed}: {work}{BASELINES[baseline]}"
             accuracies[f"{baseline}_test_accuracy"] = self._once(task, partial(evaluate, seed))
         return accuracies
 
@@ -174,6 +176,21 @@ class Session:
         plan = replace(self.recipe.readout, dropout=0.0, epochs=4 * self.recipe.readout.epochs)
         return accuracy(self._fit(train, seed, task, plan), test, self.data.test.labels)
 
+    def _backpropagation(self, seed: int, task: str) -> float:
+        model = backpropagation_model(self.recipe.architecture, len(self.data.classes), seed)
+        model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        fit_supervised(
+            model,
+            self.data.train,
+            self.recipe.supervised,
+            seed=seed,
+            precision=self.precision,
+            checkpoint=self.checkpoint,
+            task=task,
+            progress=self.progress,
+        )
+        return supervised_accuracy(model, self.data.test)
+
     def _fit(self, features: Tensor, seed: int, task: str, plan: Readout | None = None) -> LinearReadout:
         return fit_linear(
             features,
@@ -190,7 +207,7 @@ class Session:
         return network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-BASELINES = {"random": "random weights", "raw": "raw pixels"}
+BASELINES = {"random": "random weights", "raw": "raw pixels", "backpropagation": "backpropagation"}
 
 
 def accuracy(readout: LinearReadout, features: Tensor, labels: Tensor) -> float:
