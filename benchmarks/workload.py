@@ -1,4 +1,4 @@
-"""What the steps are measured on: images like CIFAR's, and a network in the state of a run that nears its end."""
+"""What the steps are measured on: images like CIFAR's, and a network at radii where few numbers are denormal."""
 
 from collections.abc import Callable
 from itertools import cycle
@@ -65,7 +65,7 @@ def torchhebb_step(network: Network, batches: Tensor, precision: str) -> Step:
 
 @torch.no_grad()
 def settle(network: Network, learn: Step, *, steps: int, radius: float) -> None:
-    """Some learning steps, then every layer scaled to a mean radius, as thousands of steps would bring it near 1.
+    """Some learning steps, then every layer scaled to a mean radius between a run's first and the fixed point 1.
 
     At the radii that a run starts with, the softmax is full of denormal numbers, and these decide the time.
     """

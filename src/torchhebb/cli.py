@@ -5,8 +5,9 @@ import io
 import os
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, make_dataclass
+from datetime import datetime
 from itertools import groupby, takewhile
 from pathlib import Path
 from typing import Annotated, Any
@@ -284,7 +285,7 @@ def list_(arguments: list[str]) -> int:
     flags = parse(ListFlags, arguments, "torchhebb list")
     if flags.store:
         kept = [
-            (f"{e.bytes / 1e6:,.1f} MB", f"{e.last_used}", shlex.join(map(str, e.key.values())))
+            (f"{e.bytes / 1e6:,.1f} MB", f"{datetime.fromtimestamp(e.last_used):%Y-%m-%d %H:%M}", _what(e.key))
             for e in Store().entries()
         ]
         print_table(("size", "last used", "what"), kept)
@@ -297,6 +298,12 @@ def list_(arguments: list[str]) -> int:
             raise UserError(f"no recipe matches {flags.pattern!r}; `torchhebb list` shows all")
         print_table(("recipe", "what it is"), rows)
     return 0
+
+
+def _what(key: Mapping[str, Any]) -> str:
+    """A store entry in a few words: what it is and of which data, not the whole network that made it."""
+    named = {name: value for name, value in key.items() if isinstance(value, str) and name not in ("modules", "dtype")}
+    return " ".join([named.pop("kind", "data set"), *(f"{name}={value}" for name, value in sorted(named.items()))])
 
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {

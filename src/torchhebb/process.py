@@ -13,7 +13,7 @@ _TRIM_ABOVE = 1 << 30
 def tune_process() -> None:
     """Flush denormal floats to zero, and keep freed memory instead of giving it back to the system.
 
-    A softmax over neurons far apart is full of denormals, which slow a convolution down tenfold or more; glibc
+    A softmax over neurons far apart is full of denormals, which slow the convolutions that follow; glibc
     returns each large temporary to the system, so that the next one is paid for in page faults.  Both hold for
     threads started afterwards: call it before the first tensor operation.
     """

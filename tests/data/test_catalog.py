@@ -1,4 +1,7 @@
-"""Names to tensors: digits, local Parquet, the hub, image folders, and every mistake a user can make with them."""
+"""Names to tensors: digits, local Parquet, the hub, image folders, and every mistake a user can make with them.
+
+Long because each source of images meets the same list of mistakes.
+"""
 
 import builtins
 import io

@@ -90,3 +90,9 @@ assert torch.equal(torchhebb.load({str(tmp_path / "m")!r}).eval()(x), model(x))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_classifier_keeps_frozen_blocks_frozen():
+    model = network().attach(readout())
+    model.block1.eval()
+    assert model.classifier.training and model.block2.training and not model.block1.training

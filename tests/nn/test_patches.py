@@ -8,7 +8,7 @@ import torch
 from torchhebb.nn import HebbConv2d
 from torchhebb.rules import HardHebb, Instar, RankedHebb, SoftHebb
 
-GEOMETRY = list(itertools.product((1, 2, 3, (2, 3)), (1, 2, (2, 1)), (0, 1, (1, 2)), (1, 2)))
+GEOMETRY = list(itertools.product((1, 2, 3, (2, 3)), (1, 2, (2, 1)), (0, 1, (1, 2)), (1, 2, (2, 1))))
 
 
 def twins(kernel_size, stride, padding, dilation, rule) -> tuple[HebbConv2d, HebbConv2d]:

@@ -49,6 +49,22 @@ def test_a_step_is_adamw_on_the_cross_entropy():
     assert equal(state(fit_supervised(model(), IMAGES, PLAN, seed=4)), state(by_hand))
 
 
+def test_the_rate_falls_by_a_half_cosine():
+    plan = Supervised(epochs=3, batch_size=30, lr=0.01)
+    by_hand = model()
+    optimizer = torch.optim.AdamW(by_hand.parameters(), lr=0.01, weight_decay=0.0)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=12)
+    batches = Batches(IMAGES.images, 30, labels=IMAGES.labels)
+    for epoch in range(3):
+        for x, labels in batches.epoch(epoch):
+            optimizer.zero_grad()
+            F.cross_entropy(by_hand(x), labels).backward()
+            optimizer.step()
+            scheduler.step()
+    for name, tensor in state(fit_supervised(model(), IMAGES, plan)).items():
+        torch.testing.assert_close(tensor, by_hand.state_dict()[name], rtol=1e-4, atol=1e-5)
+
+
 def test_the_gradient_reaches_every_block():
     start = state(model())
     after = state(fit_supervised(model(), IMAGES, PLAN))

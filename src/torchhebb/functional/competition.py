@@ -36,7 +36,7 @@ def soft_wta(
     u = u.movedim(dim, -1)  # channels-last u: neurons lie together in memory, and nothing below copies
     y = torch.softmax(u if inverse_temperature == 1.0 else u * inverse_temperature, -1)
     if anti_hebbian:
-        winner = u.max(-1, keepdim=True).indices  # twice as fast as argmax on a CPU
+        winner = u.max(-1, keepdim=True).indices  # faster than argmax on a CPU
         y = y.neg().scatter(-1, winner, y.gather(-1, winner))
     return y.movedim(-1, dim)
 

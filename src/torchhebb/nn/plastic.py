@@ -32,7 +32,7 @@ def compete(rule: Rule, u: Tensor, bias: Tensor | None = None, *, groups: int = 
 
 
 def linear_decay(y: Tensor, u: Tensor) -> Tensor:
-    """The decay <S_k, w_k> as the sum of y_k u_k over samples and positions: the same for u = w x, and far cheaper."""
+    """The decay <S_k, w_k> as the sum of y_k u_k over samples and positions, which it equals for u = w x."""
     return (y * u).sum([dim for dim in range(u.dim()) if dim != 1])
 
 

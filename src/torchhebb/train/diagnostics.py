@@ -21,7 +21,6 @@ class LayerDiagnostics:
     r1_share: float
     win_rate_max: float
     dead_share: float
-    win_rates: tuple[float, ...] = ()
 
 
 def plastic_layers(network: nn.Module) -> dict[str, HebbConv2d | HebbLinear]:
@@ -72,5 +71,5 @@ def diagnose(network: Network, x: Tensor) -> list[LayerDiagnostics]:
         radius, rate = radii(layer), rates[name]
         numbers = [radius.mean(), radius.std(correction=0), r1_share(layer), rate.max(), (rate == 0).float().mean()]
         mean, std, r1, most, dead = torch.stack(numbers).tolist()
-        found.append(LayerDiagnostics(name, mean, std, r1, most, dead, tuple(rate.tolist())))
+        found.append(LayerDiagnostics(name, mean, std, r1, most, dead))
     return found

@@ -143,11 +143,8 @@ def _log_diagnostics(
 ) -> None:
     speed = clock.samples_per_second(samples)
     for layer in diagnose(network, sample):
-        numbers = asdict(layer)
-        numbers.pop("win_rates")
-        checkpoint.log.write(
-            kind="learning", task=task, stage=stage, samples=samples, **numbers, samples_per_second=speed
-        )
+        numbers = {**asdict(layer), "samples_per_second": speed}
+        checkpoint.log.write(kind="learning", task=task, stage=stage, samples=samples, **numbers)
 
 
 class Clock:
