@@ -1,5 +1,6 @@
 """A network as a value: what is built, in which order, from which draw."""
 
+import copy
 import math
 from dataclasses import replace
 
@@ -16,6 +17,7 @@ from torchhebb.nn import (
     HebbLinear,
     LinearBlock,
     Pool,
+    SoftWTA,
     Standardize,
     Triangle,
     UnitNorm,
@@ -114,3 +116,18 @@ def test_weights_start_near_the_initial_radius():
 def test_what_cannot_be_built_is_said(change: dict[str, int], words: str):
     with pytest.raises(ValueError, match=words):
         Architecture((1, 8, 8), (replace(ConvBlock(4, 3), **change),)).build()
+
+
+def test_the_posterior_as_output_shares_the_log_prior_of_its_layer():
+    block = LinearBlock(5, SoftHebb(4.0, anti_hebbian=False), bias=True, normalize=False, activation="soft_wta")
+    model = Architecture((1, 8, 8), (replace(block, output_inverse_temperature=4.0),), unit_norm=True).build()
+    layer, wta = model.block1.layer, model.block1.activation
+    assert isinstance(wta, SoftWTA) and "block1.layer.bias" in state(model) and "block1.activation.bias" not in state(model)
+    x = digits(6).images / 255.0
+    for net in (model, copy.deepcopy(model).double()):
+        with torch.no_grad():
+            net.block1.layer.bias.copy_(torch.linspace(-2, -1, 5))
+        unit = torch.nn.functional.normalize(x.to(net.block1.layer.weight.dtype).flatten(1), dim=1)
+        logits = 4 * (net.block1.layer(unit) + net.block1.layer.bias)
+        assert torch.allclose(net(x.to(unit.dtype)), logits.softmax(1))
+    assert layer.bias is wta._shared[0]

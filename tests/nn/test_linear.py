@@ -170,3 +170,10 @@ def test_impossible_inputs_are_named():
     for call in (linear, linear.learn):
         with pytest.raises(ValueError, match=r"x .*got"):
             call(torch.zeros(2, 3, dtype=torch.float64))
+
+
+def test_uniform_weights_are_positive_and_have_the_radius():
+    weight = HebbLinear(784, 500, init="uniform", init_radius=35.0).weight
+    edge = math.sqrt(3) * 35 / 28
+    assert weight.min() >= 0 and weight.max() <= edge and weight.max() > 0.99 * edge
+    assert weight.norm(dim=1).mean().item() == pytest.approx(35, rel=0.01)

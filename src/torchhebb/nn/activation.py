@@ -22,14 +22,21 @@ class Triangle(nn.Module):
 
 
 class SoftWTA(nn.Module):
-    """The posterior over the neurons; see `torchhebb.functional.soft_wta`."""
+    """The posterior over the neurons; see `torchhebb.functional.soft_wta`.
 
-    def __init__(self, inverse_temperature: float = 1.0) -> None:
+    Args: inverse_temperature; bias, the log prior (K,) that a layer below owns and learns.
+    """
+
+    def __init__(self, inverse_temperature: float = 1.0, *, bias: nn.Parameter | None = None) -> None:
         super().__init__()
+        if inverse_temperature <= 0:
+            raise ValueError(f"inverse_temperature must be positive, got {inverse_temperature}")
         self.inverse_temperature = inverse_temperature
+        # In a tuple, so that it is not registered a second time: it is the layer's to save and to step.
+        self._shared = (bias,)
 
     def forward(self, u: Tensor) -> Tensor:
-        return soft_wta(u, self.inverse_temperature)
+        return soft_wta(u, self.inverse_temperature, bias=self._shared[0])
 
     def extra_repr(self) -> str:
         return f"inverse_temperature={self.inverse_temperature}"

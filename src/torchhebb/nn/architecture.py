@@ -8,14 +8,15 @@ from typing import Literal
 import torch
 from torch import nn
 
-from torchhebb.nn.activation import Triangle
+from torchhebb.nn.activation import SoftWTA, Triangle
 from torchhebb.nn.conv import HebbConv2d, PaddingMode
 from torchhebb.nn.linear import HebbLinear
 from torchhebb.nn.network import Network
 from torchhebb.nn.norm import BatchNorm, Standardize, UnitNorm
+from torchhebb.nn.plastic import Init
 from torchhebb.rules import Rule, SoftHebb
 
-Activation = Literal["triangle", "relu"]
+Activation = Literal["triangle", "relu", "soft_wta"]
 
 
 @dataclass(frozen=True)
@@ -46,10 +47,12 @@ class ConvBlock:
     dilation: int = 1
     groups: int = 1
     normalize: bool = True
+    init: Init = "normal"
     init_radius: float = 25.0
     lr: float = 0.01
     lr_power: float = 0.5
     activation: Activation = "triangle"  # relu is for baselines that learn by gradients
+    output_inverse_temperature: float = 1.0  # of soft_wta, the posterior, as activation
 
     def build(self, shape: Sequence[int]) -> nn.Sequential:
         padding = self.dilation * (self.kernel_size // 2) if self.padding is None else self.padding
@@ -66,10 +69,11 @@ class ConvBlock:
             groups=self.groups,
             padding_mode=self.padding_mode,
             rule=self.rule,
+            init=self.init,
             init_radius=self.init_radius,
         )
         block.add_module("layer", layer)
-        block.add_module("activation", nn.ReLU() if self.activation == "relu" else Triangle(self.power))
+        block.add_module("activation", _activation(self))
         if self.pool is not None:
             block.add_module("pool", self.pool.build())
         return block
@@ -77,17 +81,19 @@ class ConvBlock:
 
 @dataclass(frozen=True)
 class LinearBlock:
-    """Flatten, batch norm, fully connected layer, triangle."""
+    """Flatten, batch norm, fully connected layer, triangle; or, with soft_wta, the posterior of SoftHebb-2022."""
 
     features: int
     rule: Rule = SoftHebb()
     power: float = 1.0
     bias: bool = False
     normalize: bool = True
+    init: Init = "normal"
     init_radius: float = 25.0
     lr: float = 0.01
     lr_power: float = 0.5
     activation: Activation = "triangle"  # relu is for baselines that learn by gradients
+    output_inverse_temperature: float = 1.0  # of soft_wta, the posterior, as activation
 
     def build(self, shape: Sequence[int]) -> nn.Sequential:
         features = math.prod(shape)
@@ -95,9 +101,11 @@ class LinearBlock:
         block.add_module("flatten", nn.Flatten())
         if self.normalize:
             block.add_module("norm", BatchNorm(features))
-        layer = HebbLinear(features, self.features, rule=self.rule, bias=self.bias, init_radius=self.init_radius)
+        layer = HebbLinear(
+            features, self.features, rule=self.rule, bias=self.bias, init=self.init, init_radius=self.init_radius
+        )
         block.add_module("layer", layer)
-        block.add_module("activation", nn.ReLU() if self.activation == "relu" else Triangle(self.power))
+        block.add_module("activation", _activation(self, layer.bias))
         return block
 
 
@@ -128,3 +136,13 @@ class Architecture:
         network.architecture = self
         network.reset_parameters(torch.Generator().manual_seed(seed))
         return network
+
+
+def _activation(block: ConvBlock | LinearBlock, bias: nn.Parameter | None = None) -> nn.Module:
+    match block.activation:
+        case "relu":
+            return nn.ReLU()
+        case "soft_wta":
+            return SoftWTA(block.output_inverse_temperature, bias=bias)
+        case _:
+            return Triangle(block.power)

@@ -9,7 +9,16 @@ from torch.nn import functional as F
 
 from torchhebb.functional import conv2d_statistic, linear_statistic, plasticity
 from torchhebb.functional.plasticity import pair
-from torchhebb.nn.plastic import compete, draw_weights, leave_update, linear_decay, plastic_parameter, positive, rectify
+from torchhebb.nn.plastic import (
+    Init,
+    compete,
+    draw_weights,
+    leave_update,
+    linear_decay,
+    plastic_parameter,
+    positive,
+    rectify,
+)
 from torchhebb.rules import Rule, SoftHebb
 
 PATCHES_BYTES = 32 << 20
@@ -45,6 +54,7 @@ class HebbConv2d(nn.Module):
         groups: int = 1,
         padding_mode: PaddingMode = "reflect",
         rule: Rule = SoftHebb(),  # noqa: B008  frozen
+        init: Init = "normal",
         init_radius: float = 25.0,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -61,15 +71,15 @@ class HebbConv2d(nn.Module):
         if padding_mode not in PaddingMode.__args__:  # type: ignore[attr-defined]
             raise ValueError(f"padding_mode must be one of {PaddingMode.__args__}, got {padding_mode!r}")  # type: ignore[attr-defined]
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
-        self.rule, self.init_radius = rule, init_radius
+        self.rule, self.init, self.init_radius = rule, init, init_radius
         self.weight = plastic_parameter(
             out_channels, in_channels // groups, *self.kernel_size, device=device, dtype=dtype
         )
         self.reset_parameters()
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """w ~ N(0, init_radius^2 / fan_in)."""
-        draw_weights(self.weight, self.init_radius, generator)
+        """Weights as `init` says, at a radius near init_radius."""
+        draw_weights(self.weight, self.init, self.init_radius, generator)
 
     def forward(self, x: Tensor) -> Tensor:
         u = self._convolve(self._pad(x))

@@ -7,7 +7,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from torchhebb.functional import linear_statistic, log_prior_update, plasticity
-from torchhebb.nn.plastic import compete, draw_weights, leave_update, linear_decay, plastic_parameter, positive, rectify
+from torchhebb.nn.plastic import (
+    Init,
+    compete,
+    draw_weights,
+    leave_update,
+    linear_decay,
+    plastic_parameter,
+    positive,
+    rectify,
+)
 from torchhebb.rules import Rule, SoftHebb
 
 
@@ -34,6 +43,7 @@ class HebbLinear(nn.Module):
         *,
         rule: Rule = SoftHebb(),  # noqa: B008  frozen
         bias: bool = False,
+        init: Init = "normal",
         init_radius: float = 25.0,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
@@ -41,14 +51,14 @@ class HebbLinear(nn.Module):
         super().__init__()
         positive(in_features=in_features, out_features=out_features, init_radius=init_radius)
         self.in_features, self.out_features = in_features, out_features
-        self.rule, self.init_radius = rule, init_radius
+        self.rule, self.init, self.init_radius = rule, init, init_radius
         self.weight = plastic_parameter(out_features, in_features, device=device, dtype=dtype)
         self.bias = plastic_parameter(out_features, device=device, dtype=dtype) if bias else None
         self.reset_parameters()
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """w ~ N(0, init_radius^2 / fan_in); the bias to the uniform prior 1 / out_features."""
-        draw_weights(self.weight, self.init_radius, generator)
+        """Weights as `init` says, at a radius near init_radius; the bias to the uniform prior 1 / out_features."""
+        draw_weights(self.weight, self.init, self.init_radius, generator)
         if self.bias is not None:
             nn.init.constant_(self.bias, -math.log(self.out_features) / self.inverse_temperature)
 

@@ -1,12 +1,15 @@
 """What plastic layers share: parameters that no gradient reaches, and where an update is left."""
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from torchhebb.functional import triangle
 from torchhebb.rules import Rule
+
+Init = Literal["normal", "uniform"]
 
 
 def plastic_parameter(*shape: int, device: torch.device | str | None, dtype: torch.dtype | None) -> nn.Parameter:
@@ -41,9 +44,17 @@ def rectify(u: Tensor, groups: int = 1) -> Tensor:
     return triangle(u.unflatten(1, (groups, -1)), dim=2).flatten(1, 2)
 
 
-def draw_weights(weight: nn.Parameter, init_radius: float, generator: torch.Generator | None) -> None:
-    """w ~ N(0, init_radius^2 / fan_in), so that the radius of a neuron starts near init_radius."""
-    nn.init.normal_(weight, std=init_radius / math.sqrt(weight[0].numel()), generator=generator)
+def draw_weights(weight: nn.Parameter, init: Init, radius: float, generator: torch.Generator | None) -> None:
+    """Weights at which the radius of a neuron starts near `radius`.
+
+    normal: N(0, radius^2 / fan_in); uniform, which is positive: U[0, sqrt(3) radius / sqrt(fan_in)).
+    Source: SoftHebb-2023, with batch norm and without; the uniform one is SoftHebb-2022's.
+    """
+    fan_in = weight[0].numel()
+    if init == "normal":
+        nn.init.normal_(weight, std=radius / math.sqrt(fan_in), generator=generator)
+    else:
+        nn.init.uniform_(weight, 0, math.sqrt(3) * radius / math.sqrt(fan_in), generator=generator)
 
 
 def positive(**sizes: float) -> None:

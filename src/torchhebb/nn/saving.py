@@ -111,7 +111,8 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         if not isinstance(header, dict):
             raise ValueError("its header is not an object")
         written = header.pop("crc32", None)
-        if written is not None and written != _checksum(header, tensors):
+        # A file of other software has no header of ours, and no checksum in it.
+        if header and written != _checksum(header, tensors):
             raise ValueError("its checksum does not match")
         return tensors, header
     except FileNotFoundError:

@@ -15,7 +15,7 @@ from torchhebb.train.checkpoint import Checkpoint, pack, unpack
 from torchhebb.train.device import autocast
 from torchhebb.train.diagnostics import diagnose
 from torchhebb.train.features import frozen_inputs
-from torchhebb.train.recipe import Learning
+from torchhebb.train.recipe import AdamW, Learning
 
 DIAGNOSTICS_PER_STAGE = 20
 DIAGNOSTIC_IMAGES = 64
@@ -48,7 +48,8 @@ def learn_images(
     """
     device = next(network.parameters()).device
     checkpoint = checkpoint or Checkpoint()
-    optimizer = NormAdaptiveSGD(network.learning_groups(), lr=0.0)
+    optimizer = make_optimizer(network, plan)
+    rates = [group["lr"] for group in optimizer.param_groups]
     stages = _stages(network, plan)
     sample = images.images[:DIAGNOSTIC_IMAGES].to(device) / 255.0
 
@@ -75,6 +76,10 @@ def learn_images(
             for x in batches.epoch(epoch, start=step - epoch * len(batches)):
                 if step % every == 0:
                     _log_diagnostics(checkpoint, network, sample, clock, task, stage, step * plan.batch_size)
+                if plan.schedule != "constant":
+                    factor = plan.rate_at(step / (plan.epochs * len(batches)))
+                    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                        group["lr"] = rate * factor
                 with autocast(precision, device):
                     learn(part, x)
                 optimizer.step()
@@ -86,6 +91,15 @@ def learn_images(
         progress.finish()
         _log_diagnostics(checkpoint, network, sample, clock, task, stage, plan.epochs * len(images))
     return network.eval()
+
+
+def make_optimizer(network: Network, plan: Learning) -> torch.optim.Optimizer:
+    """What steps along the updates that the blocks leave, at their full rates."""
+    if isinstance(plan.optimizer, AdamW):
+        return torch.optim.AdamW(
+            network.parameters(), lr=plan.optimizer.lr, weight_decay=plan.optimizer.weight_decay, fused=True
+        )
+    return NormAdaptiveSGD(network.learning_groups(), lr=0.0)
 
 
 @torch.no_grad()

@@ -1,11 +1,28 @@
 """An experiment as a value: frozen dataclasses, whose fields are the command line's flags."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
 from torchhebb.data import Augment
 from torchhebb.errors import UserError
 from torchhebb.nn import Architecture
+
+
+@dataclass(frozen=True)
+class NormAdaptive:
+    """Steps of plastic layers: each block's own rate, scaled by how far a neuron's radius is from 1."""
+
+
+@dataclass(frozen=True)
+class AdamW:
+    """Steps of blocks that learn by a local loss: one rate for all."""
+
+    lr: float = 1e-3
+    weight_decay: float = 0.05
+
+    def __post_init__(self) -> None:
+        at_least(0, lr=self.lr, weight_decay=self.weight_decay)
 
 
 @dataclass(frozen=True)
@@ -16,10 +33,23 @@ class Learning:
     epochs: int = 1
     order: Literal["joint", "greedy"] = "joint"
     """joint: all blocks in the same pass; greedy: block after block, those below in eval mode."""
+    optimizer: NormAdaptive | AdamW = field(default_factory=NormAdaptive)
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """How the rates fall, step by step, from their own value to final_share of it."""
+    final_share: float = 0.0
 
     def __post_init__(self) -> None:
         at_least(1, batch_size=self.batch_size)
-        at_least(0, epochs=self.epochs)
+        at_least(0, epochs=self.epochs, final_share=self.final_share)
+
+    def rate_at(self, share: float) -> float:
+        """The factor of the rates after a share, from 0 to 1, of the steps.
+
+        >>> Learning(schedule="linear").rate_at(0.25), Learning(schedule="cosine", final_share=0.5).rate_at(0.5)
+        (0.75, 0.75)
+        """
+        left = {"constant": 1.0, "linear": 1 - share, "cosine": 0.5 * (1 + math.cos(math.pi * share))}[self.schedule]
+        return left + (1 - left) * self.final_share
 
 
 @dataclass(frozen=True)
