@@ -1,5 +1,6 @@
 """Reproducing a paper within a budget: order, resuming, what is kept and what is not run."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from tests.tiny import learned, tiny_recipe
 from torchhebb.data import Store
 from torchhebb.errors import UserError
+from torchhebb.evaluate import Run
 from torchhebb.evaluate.reproduce import Deadline, choose_items, parse_duration, reproduce
 from torchhebb.recipes import get_items, get_recipe, list_papers
 from torchhebb.recipes.item import Item
@@ -185,3 +187,27 @@ def test_items_of_papers_fit_together(monkeypatch: pytest.MonkeyPatch) -> None:
             get_evaluator(item.question)(**item.settings)
     with pytest.raises(UserError, match="unknown paper 'softheb2023'; nearest: softhebb2023"):
         get_items("softheb2023")
+
+
+def test_more_seeds_go_on_from_fewer_and_come_after_every_reduced_item(settings: dict[str, Any]) -> None:
+    items = (Item("full", "tiny-one", "accuracy", 1, 1, FAST, seeds=2, full=True), *ITEMS[1:])
+    first = reproduce(items, budget=1000, **settings)
+    assert statuses(first) == [("cheaper", "new"), ("cheap", "new"), ("full", "new")]
+    one, two = (outcome.result.measure("test_accuracy").values for outcome in first[1:])
+    assert len(one) == 1 and len(two) == 2 and two[0] == one[0]
+    again = reproduce(items, budget=1000, **settings)
+    assert {status for _, status in statuses(again)} == {"kept"} and len(again[1].result.seeds) == 2
+
+
+def test_an_answer_of_other_settings_is_asked_again(settings: dict[str, Any]) -> None:
+    reproduce(ITEMS[1:2], budget=1000, **settings)
+    other = replace(ITEMS[1], settings={"readouts": ("trained", "labels")})
+    (outcome,) = reproduce([other], budget=1000, **settings)
+    assert outcome.status == "new" and "labels_test_accuracy" in [m.name for m in outcome.result.measures]
+
+
+def test_a_piece_of_an_answer_is_computed_once(run: Run) -> None:
+    calls: list[int] = []
+    for key in ({"seed": 0, "eps": 0.1}, {"eps": 0.1, "seed": 0}, {"seed": 1, "eps": 0.1}):
+        assert run.once(lambda: calls.append(1) or [len(calls)], question="x", **key) in ([1], [2])
+    assert len(calls) == 2

@@ -14,7 +14,17 @@ from tests.tiny import equal, few_digits, learned, state, tiny_recipe, untimed
 from torchhebb import load
 from torchhebb.data import Data, Images, Store
 from torchhebb.errors import UserError
-from torchhebb.train import Options, Readout, Recipe, Result, new_run_folder, read_config, read_result, run_recipe
+from torchhebb.train import (
+    Learning,
+    Options,
+    Readout,
+    Recipe,
+    Result,
+    new_run_folder,
+    read_config,
+    read_result,
+    run_recipe,
+)
 from torchhebb.train.folder import alone_in, read_classes
 from torchhebb.train.learn import calibrate, learn_images
 from torchhebb.train.run import check_fit
@@ -149,7 +159,19 @@ def test_damaged_store_entries_are_made_again(
 
 def test_another_recipe_in_the_folder_is_refused(finished: tuple[Path, Result], store: Store):
     with pytest.raises(UserError, match="holds another experiment .*: resume without changed flags"):
-        run_recipe(replace(RECIPE, seeds=3), OPTIONS, folder=finished[0], store=store)
+        run_recipe(replace(RECIPE, learning=Learning(batch_size=51)), OPTIONS, folder=finished[0], store=store)
+    with pytest.raises(UserError, match="holds another experiment"):
+        run_recipe(replace(RECIPE, seeds=1), OPTIONS, folder=finished[0], store=store)
+
+
+def test_a_run_of_more_seeds_keeps_those_that_are_there(tmp_path: Path, store: Store):
+    recipe = replace(RECIPE, seeds=1, baselines=())
+    first = run_recipe(recipe, OPTIONS, folder=tmp_path, store=store)
+    log = (tmp_path / "metrics.jsonl").read_text()
+    both = run_recipe(replace(recipe, seeds=2), OPTIONS, folder=tmp_path, store=store)
+    assert both.seeds == (0, 1) and both.measures[0].values[:1] == first.measures[0].values
+    assert (tmp_path / "metrics.jsonl").read_text().startswith(log)
+    assert read_config(tmp_path)[0].seeds == 2
 
 
 def test_another_precision_in_the_folder_is_refused(finished: tuple[Path, Result], store: Store):

@@ -8,13 +8,14 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Literal
 
+from torchhebb.config import to_json
 from torchhebb.data import Store
 from torchhebb.errors import UserError, unknown_name
 from torchhebb.evaluate import evaluate, get_evaluator, open_run
 from torchhebb.progress import SILENT, Progress
 from torchhebb.recipes import get_recipe
 from torchhebb.recipes.item import Item
-from torchhebb.train import Options, Result, read_config, read_result, run_recipe
+from torchhebb.train import Options, Recipe, Result, read_config, read_result, run_recipe
 
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 _SAVES_PER_BUDGET = 5  # even a budget below the usual interval of checkpoints leaves something to go on from
@@ -72,7 +73,7 @@ def reproduce(
 ) -> list[Outcome]:
     """Run what fits `budget` seconds; `folder` holds a run folder for each recipe, and with it what is done already.
 
-    An item starts if its estimated cost fits what is left, or if it is under way from an earlier call.  One that is
+    Reduced items come first.  An item starts if its estimated cost fits what is left, or if its run is under way.  One that is
     still under way at the end is stopped; the next call goes on from its last checkpoint.  An item that cannot run,
     for want of its data or of memory, fails alone.
 
@@ -84,16 +85,14 @@ def reproduce(
     options = replace(options, checkpoint_seconds=min(options.checkpoint_seconds, budget / _SAVES_PER_BUDGET))
     deadline = Deadline(progress, end)
     outcomes = []
-    for item in sorted(items, key=lambda item: item.training_seconds + item.seconds):
+    for item in sorted(items, key=lambda item: (item.full, item.training_seconds + item.seconds)):
         run_folder = folder / item.recipe
-        answer = run_folder / f"{item.question}.json"
         _check_version(run_folder, item)
-        if answer.exists():
-            outcomes.append(Outcome(item, "kept", read_result(answer)))
+        if (kept := _kept(run_folder, item)) is not None:
+            outcomes.append(Outcome(item, "kept", kept))
             continue
         left, cost = end - time.monotonic(), _cost(item, run_folder)
-        under_way = (run_folder / "config.json").exists() and not (run_folder / "result.json").exists()
-        if left <= 0 or (cost > left and not under_way):
+        if left <= 0 or (cost > left and not _under_way(run_folder)):
             outcomes.append(Outcome(item, "not run", seconds=cost))
             continue
         try:
@@ -137,9 +136,39 @@ def parse_duration(text: str) -> float:
     return float(match[1]) * _UNITS[match[2]]
 
 
+def _recipe(item: Item) -> Recipe:
+    recipe = get_recipe(item.recipe)
+    return recipe if item.seeds is None else replace(recipe, seeds=item.seeds)
+
+
+def _seeds_done(run_folder: Path) -> int:
+    """How many seeds of a run folder are trained."""
+    path = run_folder / "result.json"
+    return len(read_result(path).seeds) if path.exists() else 0
+
+
+def _kept(run_folder: Path, item: Item) -> Result | None:
+    """The answer that is there already, unless it is of fewer seeds or other settings."""
+    path = run_folder / f"{item.question}.json"
+    if not path.exists():
+        return None
+    result = read_result(path)
+    settings = to_json(get_evaluator(item.question)(**item.settings))
+    enough = len(result.seeds) >= _recipe(item).seeds and result.notes.get("settings") == settings
+    return result if enough else None
+
+
+def _under_way(run_folder: Path) -> bool:
+    """Whether a run was begun, or a question asked, that did not come to its end."""
+    if not (run_folder / "config.json").exists():
+        return False
+    return _seeds_done(run_folder) < read_config(run_folder)[0].seeds
+
+
 def _cost(item: Item, run_folder: Path) -> float:
     """Estimated seconds for what is still to be done."""
-    return item.seconds + (0.0 if (run_folder / "result.json").exists() else item.training_seconds)
+    seeds = _recipe(item).seeds
+    return item.seconds + item.training_seconds * (1 - min(1.0, _seeds_done(run_folder) / seeds))
 
 
 def _answer(
@@ -152,8 +181,8 @@ def _answer(
     command: str,
 ) -> Result:
     """Train where needed, ask, keep."""
-    if not (run_folder / "result.json").exists():
-        recipe = get_recipe(item.recipe)
+    recipe = _recipe(item)
+    if _seeds_done(run_folder) < recipe.seeds:
         run_recipe(recipe, options, folder=run_folder, store=store, progress=progress, command=command)
     evaluator = get_evaluator(item.question)(**item.settings)
     result = evaluate(evaluator, open_run(run_folder, options, store=store, progress=progress), command=command)
@@ -163,5 +192,8 @@ def _answer(
 
 
 def _check_version(run_folder: Path, item: Item) -> None:
-    if (run_folder / "config.json").exists() and read_config(run_folder)[0] != get_recipe(item.recipe):
+    if not (run_folder / "config.json").exists():
+        return
+    recipe = get_recipe(item.recipe)
+    if replace(read_config(run_folder)[0], seeds=recipe.seeds) != recipe:
         raise UserError(f"{run_folder} holds another version of {item.recipe}: choose another folder with --out")

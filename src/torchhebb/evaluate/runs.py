@@ -1,7 +1,10 @@
 """A finished run as evaluators see it: its networks, their frozen features, its data."""
 
-from collections.abc import Sequence
+import json
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal
 
@@ -68,6 +71,23 @@ class Run:
         """The shape of one sample's features before they are flattened: (channels, positions...)."""
         x = self.data.test.images[:1].to(self.device) / 255.0
         return tuple(self.network(seed)(x).shape[1:])
+
+    def once(self, work: Callable[[], Any], **key: Any) -> Any:
+        """A piece of an answer, as JSON can hold it: computed at the first call with this key and kept in RUN/pieces/.
+
+        A long question that was stopped goes on after the pieces that it had.
+        Args: key, everything that the piece depends on, such as the question, a seed, a setting.
+        """
+        name = blake2b(json.dumps(key, sort_keys=True).encode(), digest_size=12).hexdigest()
+        path = self.folder / "pieces" / f"{name}.json"
+        if path.exists():
+            return json.loads(path.read_text(encoding="utf-8"))["value"]
+        value = work()
+        path.parent.mkdir(exist_ok=True)
+        beside = path.with_name(f".{path.name}.{os.getpid()}")
+        beside.write_text(json.dumps({"key": key, "value": value}) + "\n", encoding="utf-8")
+        os.replace(beside, path)
+        return value
 
     def log(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl."""

@@ -9,7 +9,8 @@ from typing import Any
 class Item:
     """Ask a recipe a question.  Costs are estimates in seconds on two CPU cores; they only order and bound the work.
 
-    A paper's items differ in (recipe, question); items of one recipe share its training.
+    A paper's items differ in (recipe, question, seeds); items of one recipe share its training, and one of more seeds
+    goes on from one of fewer.
     """
 
     name: str
@@ -21,3 +22,7 @@ class Item:
     """Of the question alone, on a trained run."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Settings of the evaluator that differ from its own."""
+    seeds: int | None = None
+    """How many; by default the recipe's own number."""
+    full: bool = False
+    """Comes after every item that is not: the reduced table first, then the whole one."""

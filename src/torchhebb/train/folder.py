@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -44,26 +44,34 @@ def new_run_folder(recipe: Recipe) -> Path:
 
 
 def prepare_folder(folder: Path, recipe: Recipe, options: Options, data: Data) -> None:
-    """Make the run folder with its config.json and classes.json, or check that it holds the same recipe."""
-    config = folder / "config.json"
-    if config.exists():
+    """Make the run folder with its config.json and classes.json, or check that it holds the same recipe.
+
+    A folder of fewer seeds is extended: what it holds is kept, and the seeds that are missing are still to be run.
+    """
+    if (folder / "config.json").exists():
         known, before = read_config(folder)
-        if known != recipe or before.precision != options.precision:
+        same = replace(known, seeds=recipe.seeds) == recipe and before.precision == options.precision
+        if not same or recipe.seeds < known.seeds:
             raise UserError(f"{folder} holds another experiment ({known.name}): resume without changed flags")
         for leftover in folder.rglob(".*.safetensors.*"):  # of a process that was killed while it wrote
             with suppress(OSError):
                 leftover.unlink()
-        return
+        if recipe.seeds == known.seeds:
+            return
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "classes.json").write_text(json.dumps(data.classes) + "\n", encoding="utf-8")
-        text = json.dumps({"recipe": to_json(recipe), "options": to_json(options)}, indent=1)
-        # Renamed into place: a folder with a config.json is a run that can be resumed.
-        beside = config.with_name(f".{config.name}.{os.getpid()}")
-        beside.write_text(text + "\n", encoding="utf-8")
-        os.replace(beside, config)
+        _write_config(folder, recipe, options)
     except OSError as error:
         raise UserError(f"cannot write {folder}: {error.strerror}; choose another folder") from error
+
+
+def _write_config(folder: Path, recipe: Recipe, options: Options) -> None:
+    """Renamed into place: a folder with a config.json is a run that can be resumed."""
+    text = json.dumps({"recipe": to_json(recipe), "options": to_json(options)}, indent=1)
+    beside = folder / f".config.json.{os.getpid()}"
+    beside.write_text(text + "\n", encoding="utf-8")
+    os.replace(beside, folder / "config.json")
 
 
 @contextmanager

@@ -1,0 +1,167 @@
+"""What stands beside a run in its evaluations: networks of the same size, trained with the same care, kept with it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from torchhebb.errors import unknown_name
+from torchhebb.evaluate.perturb import pgd
+from torchhebb.evaluate.runs import Run
+from torchhebb.nn import LinearReadout, Network, load, save
+from torchhebb.rules import HardHebb, RankedHebb, Rule
+from torchhebb.train import Supervised
+from torchhebb.train.checkpoint import Checkpoint
+from torchhebb.train.features import stored_features
+from torchhebb.train.learn import calibrate, learn_images
+from torchhebb.train.log import Log
+from torchhebb.train.readout import fit_linear
+from torchhebb.train.supervised import Perturb, backpropagation_model, fit_supervised
+
+ContenderName = Literal[
+    "own", "hard", "ranked", "random", "backpropagation", "backpropagation_long", "adversarial"
+]
+
+CONTENDERS: dict[ContenderName, str] = {
+    "own": "SoftHebb",
+    "hard": "hard WTA",
+    "ranked": "ranked WTA",
+    "random": "random weights",
+    "backpropagation": "backpropagation",
+    "backpropagation_long": "backpropagation, long",
+    "adversarial": "adversarial training",
+}
+"""The words of figures and tables."""
+
+LONG_EPOCHS = 10
+ADVERSARIAL_EPS, ADVERSARIAL_STEPS = 0.2, 7
+
+
+def contender(run: Run, seed: int, name: ContenderName) -> Network:
+    """A network of the size of the run's, in eval mode on the run's device, its readout attached.
+
+        own                    the run's network itself
+        hard, ranked           its architecture with another rule, its plan of learning and its readout
+        random                 its architecture as drawn, batch norm calibrated, its readout
+        backpropagation        the same blocks with relu, end to end with labels, for the passes of the recipe
+        backpropagation_long   the same for 10 passes, as many as a readout sees the labels
+        adversarial            that one on images moved by PGD within L-inf 0.2, 7 steps (Madry et al. 2018)
+
+    Trained at the first call, resumably, and kept in RUN/contenders/.
+    Raises UserError for an unknown name.
+    """
+    if name == "own":
+        return run.network(seed)
+    makers: dict[str, Callable[[Run, int, Checkpoint, str], Network]] = {
+        "hard": partial(_other_rule, HardHebb()),
+        "ranked": partial(_other_rule, RankedHebb()),
+        "random": _random,
+        "backpropagation": partial(_supervised, None, None),
+        "backpropagation_long": partial(_supervised, None, LONG_EPOCHS),
+        "adversarial": partial(_supervised, _attacked, LONG_EPOCHS),
+    }
+    if name not in makers:
+        raise unknown_name("contender", name, CONTENDERS)
+    folder = run.folder / "contenders" / f"{name}-{seed}"
+    path = folder / "model.safetensors"
+    if not path.exists():
+        checkpoint = Checkpoint(folder, log=Log(folder / "metrics.jsonl"))
+        save(makers[name](run, seed, checkpoint, f"seed {seed}: {CONTENDERS[name]}"), path)
+    network = load(path)
+    assert isinstance(network, Network)
+    return network.to(run.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+
+
+def prototypes(network: Network, shape: tuple[int, ...]) -> Tensor:
+    """The weights of a single layer on pixels as images (K, C, H, W): what each neuron stands for."""
+    layer = network.get_submodule("block1.layer")
+    return layer.weight.detach().unflatten(1, shape)  # type: ignore[operator, union-attr]
+
+
+def _other_rule(rule: Rule, run: Run, seed: int, checkpoint: Checkpoint, task: str) -> Network:
+    architecture = run.recipe.architecture
+    blocks = tuple(replace(block, rule=rule) for block in architecture.blocks)
+    network = _place(replace(architecture, blocks=blocks).build(seed), run)
+    learn_images(
+        network,
+        run.data.train,
+        run.recipe.learning,
+        seed=seed,
+        precision=run.precision,
+        store=run.store,
+        key=f"{run.data.fingerprint} in {run.precision}",
+        checkpoint=checkpoint,
+        task=f"{task}: learning",
+        progress=run.progress,
+    )
+    return _read_out(network, run, seed, checkpoint, task)
+
+
+def _random(run: Run, seed: int, checkpoint: Checkpoint, task: str) -> Network:
+    network = calibrate(_place(run.recipe.architecture.build(seed), run), run.data.train, seed=seed)
+    return _read_out(network, run, seed, checkpoint, task)
+
+
+def _read_out(network: Network, run: Run, seed: int, checkpoint: Checkpoint, task: str) -> Network:
+    features = stored_features(
+        network,
+        run.data,
+        "train",
+        device=run.device,
+        precision=run.precision,
+        store=run.store,
+        label=f"{task}: features",
+        progress=run.progress,
+    )
+    labels, classes = run.data.train.labels, len(run.data.classes)
+    plan, task = run.recipe.readout, f"{task}: readout"
+    return network.attach(
+        fit_linear(features, labels, classes, plan, seed=seed, checkpoint=checkpoint, task=task, progress=run.progress)
+    )
+
+
+def _supervised(
+    perturb: Perturb | None, epochs: int | None, run: Run, seed: int, checkpoint: Checkpoint, task: str
+) -> Network:
+    plan: Supervised = run.recipe.supervised if epochs is None else replace(run.recipe.supervised, epochs=epochs)
+    model = backpropagation_model(run.recipe.architecture, len(run.data.classes), seed)
+    model.to(run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    fit_supervised(
+        model,
+        run.data.train,
+        plan,
+        seed=seed,
+        precision=run.precision,
+        perturb=perturb,
+        checkpoint=checkpoint,
+        task=task,
+        progress=run.progress,
+    )
+    return as_network(model)
+
+
+def as_network(model: nn.Sequential) -> Network:
+    """A trained backpropagation model as a frozen network with its last layer as the readout."""
+    network, _, head = model
+    assert isinstance(network, Network) and isinstance(head, nn.Linear)
+    readout = LinearReadout(head.in_features, head.out_features)
+    with torch.no_grad():
+        readout.weight.copy_(head.weight)
+        readout.bias.copy_(head.bias)
+    return network.requires_grad_(False).attach(readout.eval()).eval()
+
+
+def _attacked(model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
+    """Images of a batch moved against the model as it answers in eval mode."""
+    model.eval()
+    moved = pgd(model, x, labels, eps=ADVERSARIAL_EPS, norm="inf", steps=ADVERSARIAL_STEPS)
+    model.train()
+    return moved
+
+
+def _place(network: Network, run: Run) -> Network:
+    return network.to(run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
