@@ -68,6 +68,7 @@ def contender(run: Run, seed: int, name: ContenderName) -> Network:
     folder = run.folder / "contenders" / f"{name}-{seed}"
     path = folder / "model.safetensors"
     if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
         checkpoint = Checkpoint(folder, log=Log(folder / "metrics.jsonl"))
         save(makers[name](run, seed, checkpoint, f"seed {seed}: {CONTENDERS[name]}"), path)
     network = load(path)

@@ -48,6 +48,7 @@ def judge(run: Run, seed: int = 0) -> Judge:
     if path.exists():
         load(path, into=model)
     else:
+        folder.mkdir(parents=True, exist_ok=True)
         fit_supervised(
             model.to(run.device),
             run.data.train,

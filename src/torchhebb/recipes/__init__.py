@@ -4,16 +4,18 @@ from collections.abc import Callable
 from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from torchhebb.errors import UserError, unknown_name
 from torchhebb.nn import Network
 from torchhebb.progress import SILENT, Progress
-from torchhebb.recipes import softhebb2023
+from torchhebb.recipes import softhebb2022, softhebb2023
+from torchhebb.recipes.claim import Claim
 from torchhebb.recipes.item import Item
 from torchhebb.train import Options, Recipe, Result, run_recipe
 
-MODULES = (softhebb2023,)
+MODULES = (softhebb2022, softhebb2023)
 
 
 def list_recipes(pattern: str = "*") -> list[str]:
@@ -51,8 +53,20 @@ def get_items(paper: str) -> tuple[Item, ...]:
     return known[paper]
 
 
+def get_claims(paper: str) -> tuple[Claim, ...]:
+    """What a paper says that results can confirm or refute; raises UserError with the nearest names."""
+    known = {_paper(module): module.CLAIMS for module in MODULES if hasattr(module, "CLAIMS")}
+    if paper not in known:
+        raise unknown_name("paper with claims", paper, known)
+    return known[paper]
+
+
 def _items() -> dict[str, tuple[Item, ...]]:
-    return {module.__name__.rpartition(".")[2]: module.ITEMS for module in MODULES if hasattr(module, "ITEMS")}
+    return {_paper(module): module.ITEMS for module in MODULES if hasattr(module, "ITEMS")}
+
+
+def _paper(module: ModuleType) -> str:
+    return module.__name__.rpartition(".")[2]
 
 
 def list_models(pattern: str = "*") -> list[str]:

@@ -4,7 +4,8 @@
     python -m torchhebb.report.tables --check   exit 1 and name the pages that disagree with results/
 
 A page marks a table by `<!-- results:NAME -->` and `<!-- /results -->`. NAME is a shell pattern for recipes, questions
-or recipe/question: `softhebb2023-*`, `accuracy`, `softhebb2023-*/accuracy`.
+or recipe/question: `softhebb2023-*`, `accuracy`, `softhebb2023-*/accuracy`. `<!-- claims:PAPER -->` and `<!-- /claims -->`
+mark the claims of a paper.
 """
 
 import argparse
@@ -15,10 +16,12 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from torchhebb.errors import UserError
+from torchhebb.recipes import get_claims
+from torchhebb.report.claims import claims_table
 from torchhebb.train import Measure, Result, read_result
 
-_MARKED = re.compile(r"<!-- results:(?P<name>\S+) -->.*?<!-- /results -->", re.DOTALL)
-_OPENING = re.compile(r"<!-- results:(\S+) -->")
+_MARKED = re.compile(r"<!-- (?P<kind>results|claims):(?P<name>\S+) -->.*?<!-- /(?P=kind) -->", re.DOTALL)
+_OPENING = re.compile(r"<!-- (results|claims):(\S+) -->")
 _HEADER = ("recipe", "measure", "mean ± std", "n", "published", "device")
 _BENCHMARKS = "bench"  # times and bytes have tables of their own
 NOTHING = "No result of this kind has been measured yet."
@@ -64,16 +67,17 @@ def table(results: Sequence[Result]) -> str:
 def fill(text: str, results: Sequence[Result]) -> str:
     """A page with every marked table made anew.
 
-    Raises UserError for a marker that is not closed.
+    Raises UserError for a marker that is not closed, or a paper without claims.
     """
 
     def replace(match: re.Match[str]) -> str:
-        body = table(choose(results, match["name"]))
-        return f"<!-- results:{match['name']} -->\n\n{body}\n\n<!-- /results -->"
+        kind, name = match["kind"], match["name"]
+        body = table(choose(results, name)) if kind == "results" else claims_table(get_claims(name), results)
+        return f"<!-- {kind}:{name} -->\n\n{body}\n\n<!-- /{kind} -->"
 
     filled, count = _MARKED.subn(replace, text)
     if count != len(_OPENING.findall(text)):
-        raise UserError("every <!-- results:NAME --> needs a <!-- /results --> before the next one")
+        raise UserError("every <!-- results:NAME --> needs a <!-- /results --> before the next one, and so do claims")
     return filled
 
 

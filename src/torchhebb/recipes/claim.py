@@ -1,0 +1,21 @@
+"""One claim of a paper as a comparison of two measures, so that results can confirm or refute it."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Of:
+    """A measure of a result: results/<recipe>/<question>-<device>.json."""
+
+    recipe: str
+    question: str
+    measure: str
+
+
+@dataclass(frozen=True)
+class Claim:
+    """`higher` lies above `lower`: `lower` is a measure, or a number that the claim names."""
+
+    text: str
+    higher: Of
+    lower: Of | float

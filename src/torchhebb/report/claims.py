@@ -1,0 +1,102 @@
+"""Claims of a paper against results: the difference, its 95 % interval, and what follows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import inf, sqrt
+from typing import Literal
+
+from torchhebb.recipes.claim import Claim, Of
+from torchhebb.train import Measure, Result
+
+Verdict = Literal["confirmed", "refuted", "open", "not run"]
+_HEADER = ("claim", "measured", "difference [95 %]", "seeds", "verdict")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A claim beside what was measured; `difference` is higher - lower, with its 95 % interval."""
+
+    claim: Claim
+    measures: tuple[Measure | float, ...]
+    difference: float | None
+    interval: tuple[float, float] | None
+    verdict: Verdict
+
+
+def judge_claim(claim: Claim, results: Sequence[Result]) -> Judged:
+    """Confirmed where the whole interval of the difference lies above 0, refuted where it lies below, else open.
+
+    The interval is Welch's over seeds where both sides have several, and otherwise that over the images that were
+    measured, from the intervals of the two measures; without either the claim stays open.
+    """
+    higher = _find(claim.higher, results)
+    lower = _find(claim.lower, results) if isinstance(claim.lower, Of) else claim.lower
+    if higher is None or lower is None:
+        return Judged(claim, (), None, None, "not run")
+    difference = higher.mean - _mean(lower)
+    half = half_width(higher, lower)
+    interval = None if half is None else (difference - half, difference + half)
+    verdict: Verdict = "open"
+    if interval is not None and (interval[0] > 0 or interval[1] < 0):
+        verdict = "confirmed" if difference > 0 else "refuted"
+    return Judged(claim, (higher, lower), difference, interval, verdict)
+
+
+def half_width(one: Measure, other: Measure | float) -> float | None:
+    """Half of the 95 % interval of the difference of two means; None where nothing tells how they spread.
+
+        t sqrt(s1^2 / n1 + s2^2 / n2), degrees of freedom by Welch and Satterthwaite
+
+    Source: Welch 1947.
+
+    >>> round(half_width(Measure("a", "%", (1.0, 2.0, 3.0)), Measure("b", "%", (2.0, 2.0))), 3)
+    2.484
+    """
+    from scipy.stats import t
+
+    sides = [side for side in (one, other) if isinstance(side, Measure)]
+    if all(len(side.values) > 1 for side in sides):
+        parts = [((side.std or 0.0) ** 2 / len(side.values), len(side.values) - 1) for side in sides]
+        variance = sum(part for part, _ in parts)
+        if variance == 0:
+            return 0.0
+        freedom = variance**2 / sum(part**2 / free for part, free in parts)
+        return float(t.ppf(0.975, freedom)) * sqrt(variance)
+    if any(side.interval is None for side in sides):
+        return None
+    return sqrt(sum(((side.interval[1] - side.interval[0]) / 2) ** 2 for side in sides if side.interval is not None))
+
+
+def claims_table(claims: Sequence[Claim], results: Sequence[Result]) -> str:
+    """One row a claim, as Markdown."""
+    lines = [_HEADER, *(_row(judge_claim(claim, results)) for claim in claims)]
+    rows = ["| " + " | ".join(cells) + " |" for cells in lines]
+    return "\n".join([rows[0], "|" + "---|" * len(_HEADER), *rows[1:]])
+
+
+def _row(judged: Judged) -> tuple[str, ...]:
+    if judged.difference is None:
+        return judged.claim.text, "", "", "", "not run"
+    sides = [side for side in judged.measures if isinstance(side, Measure)]
+    unit = sides[0].unit
+    measured = " against ".join(f"{_mean(side):.2f}" for side in judged.measures)
+    low, high = judged.interval or (-inf, inf)
+    bounds = f" [{low:+.2f}, {high:+.2f}]" if judged.interval else ""
+    seeds = ", ".join(dict.fromkeys(str(len(side.values)) for side in sides))
+    return judged.claim.text, f"{measured} {unit}".strip(), f"{judged.difference:+.2f}{bounds}", seeds, judged.verdict
+
+
+def _mean(side: Measure | float) -> float:
+    return side.mean if isinstance(side, Measure) else side
+
+
+def _find(of: Of, results: Sequence[Result]) -> Measure | None:
+    """The measure with the most seeds, whatever device it comes from."""
+    found = [
+        measure
+        for result in results
+        if (result.recipe, result.question) == (of.recipe, of.question)
+        for measure in result.measures
+        if measure.name == of.measure
+    ]
+    return max(found, key=lambda measure: len(measure.values), default=None)
