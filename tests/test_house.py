@@ -176,7 +176,7 @@ def repository_texts() -> Iterator[Path]:
     for top in sorted(ROOT.iterdir()):
         if top.is_file():
             yield top
-        elif top.name in {".ci", ".github", "src", "tests", "benchmarks", "examples", "docs", "results"}:
+        elif top.name in {".ci", ".github", "src", "tests", "benchmarks", "examples", "docs", "golden", "results"}:
             yield from (path for path in sorted(top.rglob("*")) if path.is_file() and "__pycache__" not in path.parts)
 
 

@@ -44,6 +44,12 @@ def png(array) -> bytes:
     return buffer.getvalue()
 
 
+def jpeg(array) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
 def write_parquet(path, encoded, labels, image="img", label="label", classes=("no", "yes"), rows=4):
     features = datasets.Features({image: datasets.Image(), label: datasets.ClassLabel(names=list(classes))})
     table = pa.table({image: [{"bytes": data, "path": None} for data in encoded], label: labels})
@@ -119,7 +125,7 @@ def test_digits_can_be_resized():
 
 
 def test_names_are_listed():
-    assert list_data() == ("cifar10", "cifar100", "digits", "fashion_mnist", "mnist")
+    assert list_data() == ("cifar10", "cifar100", "digits", "fashion_mnist", "mnist", "tiny_imagenet")
 
 
 # Parquet
@@ -166,6 +172,30 @@ def test_other_columns_of_cifar100(tmp_path, store):
         path = tmp_path / "cifar100" / "data" / f"{split}-0.parquet"
         write_parquet(path, [png(a) for a in pixels(4, 3)], [0, 1, 0, 1], label="fine_label")
     assert len(load_data("cifar100", data_dir=tmp_path, store=store).train) == 4
+
+
+def write_tiny_imagenet(folder):
+    """As the hub lays it out: RGB and grey JPEG among 64x64 images, and a split `valid` in place of `test`."""
+    columns = dict(image="image", classes=("n01443537", "n01629819"))
+    train, valid = pixels(5, 3, 64), pixels(3, 3, 64, seed=1)
+    encoded = [*map(jpeg, train), jpeg(train[0, ..., 0])]
+    name = "00000-of-00001-0123456789abcdef.parquet"
+    write_parquet(folder / "tiny_imagenet" / "data" / f"train-{name}", encoded, [0, 1, 0, 1, 1, 0], **columns)
+    write_parquet(folder / "tiny_imagenet" / "data" / f"valid-{name}", [jpeg(a) for a in valid], [1, 0, 1], **columns)
+    return encoded
+
+
+def test_tiny_imagenet_is_tested_on_its_valid_split(tmp_path, store):
+    encoded = write_tiny_imagenet(tmp_path)
+    data = load_data("tiny_imagenet", data_dir=tmp_path, store=store)
+    assert data.classes == ("n01443537", "n01629819") and data.image_size == (64, 64)
+    assert data.train.labels.tolist() == [0, 1, 0, 1, 1, 0] and data.test.labels.tolist() == [1, 0, 1]
+    for image, wanted in zip(data.train.images, encoded, strict=True):
+        with Image.open(io.BytesIO(wanted)) as decoded:
+            assert torch.equal(image, torch.from_numpy(np.array(decoded.convert("RGB"))).permute(2, 0, 1))
+    (tmp_path / "tiny_imagenet" / "data" / "valid-00000-of-00001-0123456789abcdef.parquet").unlink()
+    with pytest.raises(UserError, match=r"expected .*/tiny_imagenet/data/valid-\*.parquet"):
+        load_data("tiny_imagenet", data_dir=tmp_path, store=store)
 
 
 def test_changed_parquet_gives_fresh_data(tmp_path, store):
@@ -273,6 +303,17 @@ def test_without_a_data_folder_the_hub_is_asked(store, monkeypatch):
         data = load_data("mnist", store=store)
     assert asked == ["ylecun/mnist"]
     assert torch.equal(data.train.images, torch.from_numpy(array)[:, None]) and data.classes == ("no", "yes")
+
+
+def test_the_hub_is_asked_for_its_own_name_of_the_test_split(store, monkeypatch):
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["no", "yes"])})
+    array = pixels(4, 3)
+    rows = {"image": [{"bytes": png(a), "path": None} for a in array], "label": [0, 1, 1, 0]}
+    table = datasets.Dataset.from_dict(rows, features=features)
+    tables = datasets.DatasetDict(train=table, valid=table.select([2, 1]))
+    monkeypatch.setattr(datasets, "load_dataset", {"zh-plus/tiny-imagenet": tables}.__getitem__)
+    data = load_data("tiny_imagenet", store=store)
+    assert data.test.labels.tolist() == [1, 1] and len(data.train) == 4
 
 
 def test_a_hub_out_of_reach_is_one_line(store, monkeypatch):

@@ -50,6 +50,12 @@ def test_zero_vectors_are_orthogonal_to_all(dtype: torch.dtype):
     agree(orthogonality_loss(columns), reference.orthogonality_loss(numbers(columns)), dtype)
 
 
+def test_zero_vectors_in_half_precision():
+    z = zero_row(draw(5, 4, 3, dtype=torch.float16))
+    for loss in (structure_loss(z, z + 1), orthogonality_loss(z.T)):
+        assert loss.isfinite() and loss > 0
+
+
 @pytest.mark.parametrize("loss", [lambda x, z: structure_loss(x, z), lambda x, z: orthogonality_loss(z.T)])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_gradient_at_zero_vectors_is_finite(loss: Callable[[Tensor, Tensor], Tensor], dtype: torch.dtype):

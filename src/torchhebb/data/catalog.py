@@ -35,6 +35,12 @@ class HubName:
     image: str
     label: str
     channels: int
+    test: str = "test"  # "valid" where the hub has no labels for what it calls test
+
+    @property
+    def splits(self) -> dict[str, str]:
+        """Our names of the splits to the hub's."""
+        return {"train": "train", "test": self.test}
 
 
 _HUB = {
@@ -42,6 +48,7 @@ _HUB = {
     "fashion_mnist": HubName("zalando-datasets/fashion_mnist", "image", "label", 1),
     "cifar10": HubName("uoft-cs/cifar10", "img", "label", 3),
     "cifar100": HubName("uoft-cs/cifar100", "img", "fine_label", 3),
+    "tiny_imagenet": HubName("zh-plus/tiny-imagenet", "image", "label", 3, test="valid"),
 }
 
 
@@ -71,7 +78,7 @@ def list_data() -> tuple[str, ...]:
     """The names that `load_data` knows, beside `folder:PATH`.
 
     >>> list_data()
-    ('cifar10', 'cifar100', 'digits', 'fashion_mnist', 'mnist')
+    ('cifar10', 'cifar100', 'digits', 'fashion_mnist', 'mnist', 'tiny_imagenet')
     """
     return tuple(sorted(["digits", *_HUB]))
 
@@ -86,9 +93,10 @@ def load_data(
 ) -> Data:
     """The data set called `name`: one of `list_data()`, or `folder:PATH` for your own images by class.
 
-    `data_dir` (else $TORCHHEBB_DATA) holds `<name>/data/train-*.parquet` and `test-*.parquet`; once set, a data set
-    missing there is an error, and without it the hub is asked. A folder is PATH/train/<class>/* with
-    PATH/test/<class>/*, or PATH/<class>/*, of which a fixed fifth is held out. `size` resizes to size x size.
+    `data_dir` (else $TORCHHEBB_DATA) holds `<name>/data/train-*.parquet` and `test-*.parquet` (tiny_imagenet:
+    `valid-*.parquet`); once set, a data set missing there is an error, and without it the hub is asked. A folder is
+    PATH/train/<class>/* with PATH/test/<class>/*, or PATH/<class>/*, of which a fixed fifth is held out. `size` resizes
+    to size x size.
     Errors: UserError, in one line, for whatever is missing, unreadable or does not fit together.
 
     >>> data = load_data("digits")
@@ -157,10 +165,11 @@ class _Parquet:
         if not data_dir.is_dir():
             raise UserError(f"no such data folder: {data_dir}")
         self._hub, folder = _HUB[name], data_dir / name / "data"
-        self._files = {split: sorted(folder.glob(f"{split}-*.parquet")) for split in SPLITS}
-        for split, files in self._files.items():
-            if not files:
-                raise UserError(f"no data set {name!r} in {data_dir}: expected {folder}/{split}-*.parquet")
+        self._files = {}
+        for split, stored in self._hub.splits.items():
+            self._files[split] = sorted(folder.glob(f"{stored}-*.parquet"))
+            if not self._files[split]:
+                raise UserError(f"no data set {name!r} in {data_dir}: expected {folder}/{stored}-*.parquet")
         self.key = {"from": str(folder), "files": stamp(file for files in self._files.values() for file in files)}
 
     def open(self, size: int | None) -> tuple[int, Mapping[str, Split]]:
@@ -185,7 +194,8 @@ class _Hub:
                 f"cannot fetch {self._name!r} from the hub ({reason(error)}); "
                 f"with a local copy set --data-dir or {ENVIRONMENT}"
             ) from error
-        return self._hub.channels, {split: _Table(tables[split], self._hub, datasets) for split in SPLITS}
+        hub = self._hub
+        return hub.channels, {split: _Table(tables[stored], hub, datasets) for split, stored in hub.splits.items()}
 
 
 class _Table:

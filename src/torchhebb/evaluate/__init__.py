@@ -2,18 +2,26 @@
 
 from torchhebb.errors import unknown_name
 from torchhebb.evaluate.accuracy import Accuracy
+from torchhebb.evaluate.clustering import Clustering
+from torchhebb.evaluate.continual import Continual
 from torchhebb.evaluate.diagnostics import Diagnostics
 from torchhebb.evaluate.evaluator import Evaluator, Figure, evaluate
+from torchhebb.evaluate.low_precision import LowPrecision
+from torchhebb.evaluate.noise import Noise
 from torchhebb.evaluate.runs import Run, open_run
 
-EVALUATORS: tuple[type[Evaluator], ...] = (Accuracy, Diagnostics)
+EVALUATORS: tuple[type[Evaluator], ...] = (Accuracy, Diagnostics, Clustering, Noise, LowPrecision, Continual)
 
 __all__ = [
     "EVALUATORS",
     "Accuracy",
+    "Clustering",
+    "Continual",
     "Diagnostics",
     "Evaluator",
     "Figure",
+    "LowPrecision",
+    "Noise",
     "Run",
     "evaluate",
     "get_evaluator",

@@ -1,7 +1,62 @@
-"""Bayes: what the soft winner-take-all infers, and how its prior is learned."""
+"""Bayes: what the soft winner-take-all infers, how its prior is learned, and how far its model is from the data.
+
+The model is the mixture of `torchhebb.functional.mixture`, whose symbols these functions share.
+"""
 
 import torch
 from torch import Tensor
+
+from torchhebb.functional.mixture import joint_log_density
+
+
+def posterior(x: Tensor, weight: Tensor, inverse_temperature: float, *, bias: Tensor | None = None) -> Tensor:
+    """Bayes' rule on the densities: P(k | x) = pi_k p(x | k) / sum_l pi_l p(x | l).
+
+    Where every radius is 1 this is `soft_wta` of u = x w^T: the normaliser of the components cancels.
+
+    Args: x (B, d), unit rows; weight (K, d); bias (K,).  Returns: (B, K), rows that sum to one.
+    Raises ValueError as `mixture_log_density`.
+    Source: SoftHebb-2022, the activity as posterior.
+
+    >>> posterior(torch.eye(2), torch.eye(2), 2.0)
+    tensor([[0.8808, 0.1192],
+            [0.1192, 0.8808]])
+    """
+    joint = joint_log_density(x, weight, inverse_temperature, bias=bias)
+    return torch.exp(joint - joint.logsumexp(1, keepdim=True)).to(x.dtype)
+
+
+def mixture_cross_entropy(
+    x: Tensor, weight: Tensor, inverse_temperature: float, *, bias: Tensor | None = None
+) -> Tensor:
+    """Cross-entropy of the data under the model, in nats: - mean of log q(x).
+
+    At radius 1 its gradient to w_k is - kappa E[y_k (x - u_k w_k)]: the layer's update is its steepest descent on the
+    sphere.  Its gradient to b_k is - kappa (E[y_k] - pi_k), of which `log_prior_update` is a positive multiple.
+
+    Args: x (B, d), unit rows; weight (K, d); bias (K,).  Returns: a scalar.
+    Raises ValueError as `mixture_log_density`.
+    Source: SoftHebb-2022, the loss that plasticity lowers.
+
+    >>> mixture_cross_entropy(torch.eye(2), torch.eye(2), 0.0)  # uniform: the log of the circle's length
+    tensor(1.8379)
+    """
+    return -joint_log_density(x, weight, inverse_temperature, bias=bias).logsumexp(1).mean().to(x.dtype)
+
+
+def kl_divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """Monte Carlo estimate of KL(p || q) = E_p[log p(x) - log q(x)], in nats, from samples of p.
+
+    Args: log_p and log_q (B,), both log densities at the same samples, as `mixture_log_density` gives them; in
+    float64 where they are large.  Returns: a scalar.  Raises ValueError if the shapes differ.
+    Source: SoftHebb-2022, the divergence between data and model.
+
+    >>> kl_divergence(torch.tensor([0.0, 0.5]), torch.tensor([-1.0, 0.5]))
+    tensor(0.5000)
+    """
+    if log_p.shape != log_q.shape:
+        raise ValueError(f"log_p and log_q must be of the same samples, got {(*log_p.shape,)} and {(*log_q.shape,)}")
+    return (log_p - log_q).mean()
 
 
 def log_prior_update(y_mean: Tensor, bias: Tensor, inverse_temperature: float = 1.0) -> Tensor:

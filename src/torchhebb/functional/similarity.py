@@ -6,7 +6,7 @@ from torch.nn.functional import normalize
 
 
 def structure_loss(x: Tensor, z: Tensor) -> Tensor:
-    """Mean over B x B of (K(x) - K(z))^2, K the Gram matrix of rows scaled to unit norm (norms clamped at 1e-12).
+    """Mean over B x B of (K(x) - K(z))^2, K the Gram matrix of rows scaled to unit norm (norms at least 1e-12).
 
     Zero when the cosine similarities between the samples are the same in x and z.
 
@@ -36,5 +36,5 @@ def orthogonality_loss(z: Tensor) -> Tensor:
 
 
 def _cosine_gram(rows: Tensor) -> Tensor:
-    rows = normalize(rows, dim=1, eps=1e-12)
+    rows = normalize(rows, dim=1, eps=max(1e-12, torch.finfo(rows.dtype).tiny))
     return rows @ rows.mT

@@ -1,14 +1,17 @@
 """Modules that own weights."""
 
 from torchhebb.nn.activation import SoftWTA, Triangle
-from torchhebb.nn.architecture import Architecture, ConvBlock, LinearBlock, Pool
+from torchhebb.nn.architecture import Architecture, ConvBlock, LinearBlock
 from torchhebb.nn.conv import HebbConv2d
 from torchhebb.nn.learning import learn
 from torchhebb.nn.linear import HebbLinear
+from torchhebb.nn.local import LocalLossBlock
 from torchhebb.nn.network import Network
 from torchhebb.nn.norm import BatchNorm, Standardize, UnitNorm
+from torchhebb.nn.pool import Pool
 from torchhebb.nn.readout import LinearReadout, NeuronLabels
 from torchhebb.nn.saving import load, save
+from torchhebb.nn.sphere import LocalConvBlock, SPHeReBlock
 
 __all__ = [
     "Architecture",
@@ -18,9 +21,12 @@ __all__ = [
     "HebbLinear",
     "LinearBlock",
     "LinearReadout",
+    "LocalConvBlock",
+    "LocalLossBlock",
     "Network",
     "NeuronLabels",
     "Pool",
+    "SPHeReBlock",
     "SoftWTA",
     "Standardize",
     "Triangle",

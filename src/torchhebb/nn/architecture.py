@@ -14,22 +14,11 @@ from torchhebb.nn.linear import HebbLinear
 from torchhebb.nn.network import Network
 from torchhebb.nn.norm import BatchNorm, Standardize, UnitNorm
 from torchhebb.nn.plastic import Init
+from torchhebb.nn.pool import Pool
+from torchhebb.nn.sphere import LocalConvBlock
 from torchhebb.rules import Rule, SoftHebb
 
 Activation = Literal["triangle", "relu", "soft_wta"]
-
-
-@dataclass(frozen=True)
-class Pool:
-    """Spatial pooling after the activation."""
-
-    kind: Literal["max", "avg"] = "max"
-    kernel_size: int = 2
-    stride: int = 2
-    padding: int = 0
-
-    def build(self) -> nn.Module:
-        return (nn.MaxPool2d if self.kind == "max" else nn.AvgPool2d)(self.kernel_size, self.stride, self.padding)
 
 
 @dataclass(frozen=True)
@@ -86,7 +75,8 @@ class LinearBlock:
     features: int
     rule: Rule = SoftHebb()
     power: float = 1.0
-    bias: bool = False
+    bias: bool = False  # log priors, learned at their own rate
+    bias_lr: float = 1e-5
     normalize: bool = True
     init: Init = "normal"
     init_radius: float = 25.0
@@ -114,10 +104,11 @@ class Architecture:
     """Pixels in [0, 1] of `input_shape` (C, H, W), what is done to them, and the blocks they pass."""
 
     input_shape: tuple[int, int, int]
-    blocks: tuple[ConvBlock | LinearBlock, ...]
+    blocks: tuple[ConvBlock | LinearBlock | LocalConvBlock, ...]
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     unit_norm: bool = False
+    feature_pool: int | None = None  # the last maps, averaged to this height and width, are the features
 
     def build(self, seed: int = 0) -> Network:
         """The network, its weights drawn from `seed`: the same on every machine and device."""
@@ -132,6 +123,8 @@ class Architecture:
             with torch.no_grad():
                 shape = block.eval()(torch.zeros(1, *shape)).shape[1:]
             modules[f"block{number}"] = block.train()
+        if self.feature_pool is not None:
+            modules["feature_pool"] = nn.AdaptiveAvgPool2d(self.feature_pool)
         network = Network(modules)
         network.architecture = self
         network.reset_parameters(torch.Generator().manual_seed(seed))

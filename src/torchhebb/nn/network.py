@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from torchhebb.errors import UserError
+from torchhebb.nn.sphere import LocalConvBlock
+
 if TYPE_CHECKING:
     from torchhebb.nn.architecture import Architecture
 
@@ -41,26 +44,27 @@ class Network(nn.Sequential, _Hub, library_name="torchhebb", license="mit", tags
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draw the weights of every layer again, in order."""
-        for module in self.modules():
-            if module is not self and hasattr(module, "reset_parameters"):
-                module.reset_parameters(generator)  # type: ignore[operator]
+        for child in self.children():
+            _reset(child, generator)
 
     def learning_groups(self) -> list[dict[str, Any]]:
-        """Parameter groups for an optimizer, one a block, with the rates that the architecture gives.
+        """Parameter groups for an optimizer, one a block and one for its log priors, with the architecture's rates.
 
-        Raises ValueError for a network that was not built from an Architecture.
+        Raises ValueError for a network that was not built from an Architecture, UserError for one with a block that
+        has no rate of its own.
         """
         if self.architecture is None:
             raise ValueError("the network has no architecture, so no learning rates: build it by Architecture.build()")
-        return [
-            {
-                "params": list(self.get_submodule(f"block{number}").parameters()),
-                "lr": block.lr,
-                "power": block.lr_power,
-                "groups": getattr(block, "groups", 1),
-            }
-            for number, block in enumerate(self.architecture.blocks, 1)
-        ]
+        groups = []
+        for number, block in enumerate(self.architecture.blocks, 1):
+            if isinstance(block, LocalConvBlock):
+                raise UserError(f"block{number} learns by a local loss and has no rate of its own: choose AdamW")
+            parameters = list(self.get_submodule(f"block{number}").parameters())
+            rates = {"lr": block.lr, "power": block.lr_power, "groups": getattr(block, "groups", 1)}
+            groups.append({"params": [p for p in parameters if p.dim() > 1], **rates})
+            if biases := [p for p in parameters if p.dim() == 1]:
+                groups.append({"params": biases, **rates, "lr": block.bias_lr})
+        return groups
 
     def attach(self, readout: nn.Module) -> "Network":
         """Take over a trained readout (features -> logits)."""
@@ -98,3 +102,12 @@ class Network(nn.Sequential, _Hub, library_name="torchhebb", license="mit", tags
             wanted = {name: kwargs[name] for name in names if name in kwargs}
             folder = Path(snapshot_download(model_id, allow_patterns="*.safetensors", **wanted))
         return load(folder / "model.safetensors").to(kwargs.get("map_location", "cpu"))  # type: ignore[return-value]
+
+
+def _reset(module: nn.Module, generator: torch.Generator | None) -> None:
+    """A module that draws its own weights answers for all that it holds."""
+    if hasattr(module, "reset_parameters"):
+        module.reset_parameters(generator)  # type: ignore[operator]
+    else:
+        for child in module.children():
+            _reset(child, generator)

@@ -14,7 +14,7 @@ MAX = Pool("max", kernel_size=4, stride=2, padding=1)
 CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2434, 0.2616)
 TINY_MEAN, TINY_STD = (0.4803, 0.4482, 0.3976), (0.2764, 0.2689, 0.2816)
 
-READOUT = Readout(standardize=True, init_scale=0.0)
+READOUT = Readout(standardize=True, init_scale=0.0, online=True)
 NARROW_EPOCHS, NARROW_LR = 3, 3e-3
 PUBLISHED, NARROW = (384, 768, 1536), (48, 96, 192)
 

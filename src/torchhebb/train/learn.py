@@ -15,6 +15,7 @@ from torchhebb.train.checkpoint import Checkpoint, pack, unpack
 from torchhebb.train.device import autocast
 from torchhebb.train.diagnostics import diagnose
 from torchhebb.train.features import frozen_inputs
+from torchhebb.train.online import OnlineReadout
 from torchhebb.train.recipe import AdamW, Learning
 
 DIAGNOSTICS_PER_STAGE = 20
@@ -32,18 +33,19 @@ def learn_images(
     precision: Literal["float32", "bfloat16"] = "float32",
     store: Store | None = None,
     key: str = "",
+    online: OnlineReadout | None = None,
     checkpoint: Checkpoint | None = None,
     task: str = "learn",
     progress: Progress = SILENT,
 ) -> Network:
-    """Train the plastic blocks on images alone; labels are never read.
+    """Train the plastic blocks on images alone; labels are never read, but by a readout that learns beside them.
 
     Joint order is one stage in which all blocks learn; greedy order is one stage a block, whose inputs, the outputs
     of those below in eval mode, are computed once.  Every stage passes over the images `plan.epochs` times.  A
     checkpoint continues exactly.
 
     Args: store, where inputs of greedy stages are kept (without one, in memory); key, what tells these images in this
-    precision from others there.
+    precision from others there; online, a readout to train on the features of every batch, in joint order.
     Returns the network, in eval mode.
     """
     device = next(network.parameters()).device
@@ -51,13 +53,16 @@ def learn_images(
     optimizer = make_optimizer(network, plan)
     rates = [group["lr"] for group in optimizer.param_groups]
     stages = _stages(network, plan)
+    kept = {"network": network, "optimizer": optimizer}
+    if online is not None:
+        kept |= {"online": online.readout, "online_optimizer": online.optimizer}
     sample = images.images[:DIAGNOSTIC_IMAGES].to(device) / 255.0
 
     first_stage, first_step = 0, 0
     if restored := checkpoint.restore(task):
         position, tensors = restored
         first_stage, first_step = position["stage"], position["step"]
-        unpack(tensors, network=network, optimizer=optimizer)
+        unpack(tensors, **kept)
 
     for stage in range(first_stage, len(stages)):
         below, part = _enter(network, stages[stage])
@@ -65,7 +70,7 @@ def learn_images(
         if stage > 0:
             with autocast(precision, device):
                 inputs = frozen_inputs(below, images, f"{task} block {stage + 1}: inputs", store, key, progress)
-        batches = Batches(inputs, plan.batch_size, seed=seed, device=device)
+        batches = Batches(inputs, plan.batch_size, labels=images.labels, seed=seed, device=device)
         every = max(1, plan.epochs * len(batches) // DIAGNOSTICS_PER_STAGE)
         label = task if len(stages) == 1 else f"{task} block {stage + 1}"
         progress.start(label, len(images) * plan.epochs, "images")
@@ -73,21 +78,22 @@ def learn_images(
         clock = Clock(step * plan.batch_size)
         progress.advance(min(step * plan.batch_size, len(images) * plan.epochs))
         for epoch in range(step // len(batches), plan.epochs):
-            for x in batches.epoch(epoch, start=step - epoch * len(batches)):
+            for x, labels in batches.epoch(epoch, start=step - epoch * len(batches)):
                 if step % every == 0:
                     _log_diagnostics(checkpoint, network, sample, clock, task, stage, step * plan.batch_size)
-                if plan.schedule != "constant":
-                    factor = plan.rate_at(step / (plan.epochs * len(batches)))
-                    for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                        group["lr"] = rate * factor
+                factor = plan.rate_at(step / (plan.epochs * len(batches)))
+                for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                    group["lr"] = rate * factor
                 with autocast(precision, device):
-                    learn(part, x)
+                    output = learn(part, x)
                 optimizer.step()
                 optimizer.zero_grad()
+                if online is not None:
+                    online.step(output, labels, factor)
                 step += 1
                 progress.advance(len(x))
                 if checkpoint.due:
-                    checkpoint.save(task, {"stage": stage, "step": step}, pack(network=network, optimizer=optimizer))
+                    checkpoint.save(task, {"stage": stage, "step": step}, pack(**kept))
         progress.finish()
         _log_diagnostics(checkpoint, network, sample, clock, task, stage, plan.epochs * len(images))
     return network.eval()
@@ -109,7 +115,7 @@ def calibrate(network: Network, images: Images, *, seed: int = 0) -> Network:
     It is what a network of random weights needs before it is a fair baseline.  Returns the network, in eval mode.
     """
     device = next(network.parameters()).device
-    norms = [module for module in network.modules() if isinstance(module, BatchNorm)]
+    norms = [module for module in network.modules() if isinstance(module, BatchNorm | nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     network.eval()
     batches = Batches(images.images, min(CALIBRATION_BATCH, len(images)), seed=seed, drop_last=True, device=device)
@@ -133,13 +139,15 @@ def _stages(network: Network, plan: Learning) -> list[list[str]]:
 def _enter(network: Network, learning: list[str]) -> tuple[nn.Sequential, nn.Sequential]:
     """Put the blocks that learn in train mode and all others in eval mode.
 
-    Returns what lies below them, and the part that learns; in the first stage, what lies below belongs to that part.
+    Returns what lies below them, and the part that learns; in the first stage, what lies below belongs to that part,
+    and in the last what lies above.
     """
     network.eval()
     children = dict(network.named_children())
     names = list(children)
     first, last = names.index(learning[0]), names.index(learning[-1])
     first = 0 if not any(name.startswith("block") for name in names[:first]) else first
+    last = last if any(name.startswith("block") for name in names[last + 1 :]) else len(names) - 1
     for name in learning:
         children[name].train()
     modules = list(children.values())

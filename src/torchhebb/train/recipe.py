@@ -66,6 +66,8 @@ class Readout:
     """Weights start at init_scale * U[0, 1)."""
     standardize: bool = False
     """Scale every feature to zero mean and unit variance over the training images."""
+    online: bool = False
+    """Train another one beside the blocks while they learn, by their own optimizer, AdamW."""
 
     def __post_init__(self) -> None:
         at_least(1, batch_size=self.batch_size)
@@ -111,6 +113,9 @@ class Recipe:
 
     def __post_init__(self) -> None:
         at_least(1, seeds=self.seeds)
+        learning = self.learning
+        if self.readout.online and not (isinstance(learning.optimizer, AdamW) and learning.order == "joint"):
+            raise UserError("readout.online needs learning.order joint and learning.optimizer AdamW")
 
 
 def at_least(least: int, **values: float) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from torchhebb.data import Data, Store, load_data
 from torchhebb.errors import UserError
@@ -20,8 +20,9 @@ from torchhebb.train.features import stored_features
 from torchhebb.train.folder import Options, alone_in, new_run_folder, prepare_folder
 from torchhebb.train.learn import calibrate, learn_images
 from torchhebb.train.log import Log
+from torchhebb.train.online import OnlineReadout
 from torchhebb.train.readout import fit_linear, predict_logits
-from torchhebb.train.recipe import Readout, Recipe
+from torchhebb.train.recipe import AdamW, Readout, Recipe
 from torchhebb.train.result import Measure, Result, device_name
 from torchhebb.train.supervised import backpropagation_model, fit_supervised, supervised_accuracy
 
@@ -91,6 +92,9 @@ class Session:
         """Everything one seed gives: accuracies in percent by name."""
         network = self.trained(seed)
         accuracies = {"test_accuracy": self._once(f"seed {seed}: readout", partial(self._read_out, network, seed))}
+        if self.recipe.readout.online:
+            task = f"seed {seed}: readout beside the blocks"
+            accuracies["online_test_accuracy"] = self._once(task, partial(self._online, network, seed))
         for baseline in self.recipe.baselines:
             evaluate = {"random": self._random, "raw": self._raw, "backpropagation": self._backpropagation}[baseline]
             work = "" if baseline == "backpropagation" else "readout of "
@@ -105,6 +109,7 @@ class Session:
 
         def learn(task: str) -> None:
             network = self._place(self.recipe.architecture.build(seed))
+            online = self._online_readout(network, seed)
             learn_images(
                 network,
                 self.data.train,
@@ -113,11 +118,14 @@ class Session:
                 precision=self.precision,
                 store=self.store,
                 key=f"{self.data.fingerprint} in {self.precision}",
+                online=online,
                 checkpoint=self.checkpoint,
                 task=task,
                 progress=self.progress,
             )
             save(network, path)
+            if online is not None:
+                save(online.readout, path.with_name("online.safetensors"))
 
         self._once(task, learn)
         return self._place(load(path)).eval()  # type: ignore[arg-type]
@@ -163,6 +171,17 @@ class Session:
         readout = self._fit(train, seed, task)
         save(readout, self.seed_folder(seed) / "readout.safetensors")
         return accuracy(readout, test, self.data.test.labels)
+
+    def _online_readout(self, network: Network, seed: int) -> OnlineReadout | None:
+        plan = self.recipe.learning.optimizer
+        if not self.recipe.readout.online or not isinstance(plan, AdamW):
+            return None
+        shape = self.recipe.architecture.input_shape
+        return OnlineReadout(network, shape, len(self.data.classes), plan, seed=seed)
+
+    def _online(self, network: Network, seed: int, task: str) -> float:
+        readout = load(self.seed_folder(seed) / "online.safetensors").to(self.device)
+        return accuracy(readout, self.features(network, "test", task), self.data.test.labels)
 
     def _random(self, seed: int, task: str) -> float:
         network = calibrate(self._place(self.recipe.architecture.build(seed)), self.data.train, seed=seed)
@@ -210,7 +229,7 @@ class Session:
 BASELINES = {"random": "random weights", "raw": "raw pixels", "backpropagation": "backpropagation"}
 
 
-def accuracy(readout: LinearReadout, features: Tensor, labels: Tensor) -> float:
+def accuracy(readout: nn.Module, features: Tensor, labels: Tensor) -> float:
     """Correct answers in percent."""
     predicted = predict_logits(readout, features).argmax(1).cpu()
     return 100.0 * (predicted == labels.cpu()).double().mean().item()

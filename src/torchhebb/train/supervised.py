@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from torchhebb.data import Batches, Images
-from torchhebb.nn import Architecture
+from torchhebb.nn import Architecture, LocalConvBlock, LocalLossBlock
 from torchhebb.progress import SILENT, Progress
 from torchhebb.train.checkpoint import Checkpoint, pack, unpack
 from torchhebb.train.device import autocast
@@ -94,12 +94,21 @@ def supervised_accuracy(model: nn.Module, images: Images, *, batch_size: int = 2
 
 
 def backpropagation_model(architecture: Architecture, classes: int, seed: int = 0) -> nn.Sequential:
-    """The same blocks as a SoftHebb network, made for gradients: relu, He's weights, and a linear layer on top.
+    """The same blocks, made for gradients, and a linear layer on top.
 
-    Source: the BP baseline of SoftHebb-2023; He et al. 2015 for the weights.
+    Hebbian blocks get relu and He's weights; blocks of a local loss stay as they are, their auxiliary left out.
+    Source: the BP baselines of SoftHebb-2023 and SPHeRe-2025; He et al. 2015 for the weights.
     """
-    blocks = tuple(replace(block, activation="relu", init_radius=math.sqrt(2.0)) for block in architecture.blocks)
+    blocks = tuple(
+        block
+        if isinstance(block, LocalConvBlock)
+        else replace(block, activation="relu", init="normal", init_radius=math.sqrt(2.0))
+        for block in architecture.blocks
+    )
     network = replace(architecture, blocks=blocks).build(seed).requires_grad_(True)
+    for module in network.modules():
+        if isinstance(module, LocalLossBlock):
+            module.auxiliary.requires_grad_(False)
     with torch.no_grad():
         width = network.eval()(torch.zeros(1, *architecture.input_shape)).numel()
     head = nn.Linear(width, classes)

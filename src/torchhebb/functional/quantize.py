@@ -1,0 +1,68 @@
+"""Quantisation: weights on the grid of a signed fixed-point number."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Rounding = Literal["nearest", "stochastic"]
+
+
+def quantize(
+    weight: Tensor,
+    bits: int,
+    *,
+    scale: float | Tensor,
+    rounding: Rounding = "nearest",
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """q = scale * clip(round(w / scale), -L, L) with L = 2^(bits - 1) - 1 levels on either side of zero.
+
+    nearest: ties go to the even level.  stochastic: up with the probability of the fraction above the level below, so
+    that E[q] = w within the range; a weight on the grid stays where it is.  Both are exact for a power of two.
+
+    Args: weight of any shape and float dtype; bits >= 2; scale > 0, the size of a level, a number or a tensor that
+    broadcasts with weight; generator, of the stochastic draws, on weight's device.
+    Returns: a tensor shaped as weight.  Raises ValueError for bits below 2 or another rounding.
+    Source: Gupta et al. 2015 for stochastic rounding.
+
+    >>> quantize(torch.tensor([0.3, -0.6, 5.0]), 4, scale=0.5)
+    tensor([ 0.5000, -0.5000,  3.5000])
+    """
+    most = _levels(bits)
+    if rounding not in ("nearest", "stochastic"):
+        raise ValueError(f"rounding must be nearest or stochastic, got {rounding!r}")
+    position = weight / scale
+    if rounding == "nearest":
+        level = position.round()
+    else:
+        below = position.floor()  # the fraction is exact; position plus a draw would not be
+        draw = torch.rand(weight.shape, generator=generator, device=weight.device, dtype=weight.dtype)
+        level = below + (draw < position - below).to(weight.dtype)
+    return level.clamp(-most, most) * scale
+
+
+def power_of_two_scale(weight: Tensor, bits: int, *, per: Literal["neuron", "layer"] = "neuron") -> Tensor:
+    """The smallest power of two that is a level at which `quantize` clips no weight: 2^ceil(log2(max |w| / L)).
+
+    One exponent a neuron, or one a layer.  As weights shrink the level halves now and then; what lay on the old grid
+    lies on the new one, so that changing the level moves no weight.
+
+    Args: weight (out, ...) in float32 or float64; bits >= 2.
+    Returns: (out, 1, ...) or (1, 1, ...); 1 where all weights are zero.  Raises ValueError for bits below 2.
+
+    >>> power_of_two_scale(torch.tensor([[7.0, 1.0], [0.0, -0.8]]), 4)
+    tensor([[1.0000],
+            [0.1250]])
+    """
+    dims = list(range(0 if per == "layer" else 1, weight.dim()))
+    level = weight.abs().amax(dims, keepdim=True) / _levels(bits)
+    mantissa = torch.frexp(level).mantissa  # in [0.5, 1), or zero; unlike a power, the division by it is exact
+    scale = level / torch.where(mantissa == 0.5, 1.0, mantissa)
+    return torch.where(level > 0, scale, 1.0)
+
+
+def _levels(bits: int) -> int:
+    if bits < 2:
+        raise ValueError(f"bits must be at least 2, got {bits}")
+    return 2 ** (bits - 1) - 1

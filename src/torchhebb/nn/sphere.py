@@ -1,0 +1,113 @@
+"""SPHeRe's block: a convolution that learns to keep the similarities between its inputs in few dimensions."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from torchhebb.functional import orthogonality_loss, structure_loss
+from torchhebb.nn.local import LocalLossBlock
+from torchhebb.nn.plastic import positive
+from torchhebb.nn.pool import Pool
+
+MAX_POOL = Pool("max", kernel_size=4, stride=2, padding=1)
+
+
+@dataclass(frozen=True)
+class SPHeReLoss:
+    """structure * structure_loss(x, p) + orthogonality * orthogonality_loss(p); a term of weight 0 is not computed.
+
+    Raises ValueError for a negative weight, or if both are 0.
+    Source: SPHeRe-2025; its weights are 1 and 0.8.
+    """
+
+    structure: float = 1.0
+    orthogonality: float = 0.8
+
+    def __post_init__(self) -> None:
+        if min(self.structure, self.orthogonality) < 0 or self.structure == self.orthogonality == 0:
+            raise ValueError(f"structure and orthogonality must not be negative, and one of them positive, got {self}")
+
+    def __call__(self, x: Tensor, p: Tensor) -> Tensor:
+        if self.orthogonality == 0:
+            return self.structure * structure_loss(x, p)
+        orthogonality = self.orthogonality * orthogonality_loss(p)
+        return orthogonality if self.structure == 0 else self.structure * structure_loss(x, p) + orthogonality
+
+
+class SPHeReBlock(LocalLossBlock):
+    """Convolution 3x3 with bias, batch norm, leaky relu, pool; the loss on a projection to few dimensions.
+
+    The auxiliary: convolution 1x1 to half of the channels, batch norm, relu, average over space, linear.
+
+    Args: orthogonality and structure, the weights of the loss' terms; projection, its dimensions; residual, whether the
+    input, zero-padded in channels and averaged over space, is added to the output after the loss was taken.
+    Returns: from x (B, in_channels, H, W), (B, out_channels, H', W') as `pool` makes of H x W; None does not pool.
+    Raises ValueError for sizes that are not positive, or a residual to fewer channels.
+    Source: SPHeRe-2025, its released code's block.
+
+    >>> import torch
+    >>> block = SPHeReBlock(3, 8, projection=16)
+    >>> block.learn(torch.rand(4, 3, 32, 32)).shape, block.body.conv.weight.grad.shape
+    (torch.Size([4, 8, 16, 16]), torch.Size([8, 3, 3, 3]))
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        projection: int = 256,
+        orthogonality: float = 0.8,
+        residual: bool = False,
+        structure: float = 1.0,
+        negative_slope: float = 0.2,
+        pool: Pool | None = MAX_POOL,
+    ) -> None:
+        positive(in_channels=in_channels, out_channels=out_channels, projection=projection)
+        if residual and out_channels < in_channels:
+            raise ValueError(f"a residual needs out_channels of at least {in_channels}, got {out_channels}")
+        body = nn.Sequential()
+        body.add_module("conv", nn.Conv2d(in_channels, out_channels, 3, padding=1))
+        body.add_module("norm", nn.BatchNorm2d(out_channels))
+        body.add_module("activation", nn.LeakyReLU(negative_slope, inplace=True))
+        if pool is not None:
+            body.add_module("pool", pool.build())
+        half = max(1, out_channels // 2)
+        auxiliary = nn.Sequential(
+            nn.Conv2d(out_channels, half, 1),
+            nn.BatchNorm2d(half),
+            nn.ReLU(inplace=True),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(half, projection),
+        )
+        super().__init__(body, auxiliary, SPHeReLoss(structure, orthogonality), residual=residual)
+
+
+@dataclass(frozen=True)
+class LocalConvBlock:
+    """Convolution, batch norm, leaky relu, pool, trained by a local loss: SPHeRe-2025's block.
+
+    It has no rate of its own: such blocks learn by `Learning(optimizer=AdamW(...))`.
+    """
+
+    channels: int
+    projection: int = 256
+    structure: float = 1.0  # weight of the structure loss
+    orthogonality: float = 0.8  # weight of the orthogonality loss
+    residual: bool = False
+    negative_slope: float = 0.2  # of the leaky relu
+    pool: Pool | None = MAX_POOL
+
+    def build(self, shape: Sequence[int]) -> nn.Module:
+        return SPHeReBlock(
+            shape[0],
+            self.channels,
+            projection=self.projection,
+            orthogonality=self.orthogonality,
+            residual=self.residual,
+            structure=self.structure,
+            negative_slope=self.negative_slope,
+            pool=self.pool,
+        )
