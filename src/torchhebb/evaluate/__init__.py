@@ -2,6 +2,7 @@
 
 from torchhebb.errors import unknown_name
 from torchhebb.evaluate.accuracy import Accuracy
+from torchhebb.evaluate.attacks import Attacks
 from torchhebb.evaluate.clustering import Clustering
 from torchhebb.evaluate.continual import Continual
 from torchhebb.evaluate.diagnostics import Diagnostics
@@ -10,11 +11,12 @@ from torchhebb.evaluate.low_precision import LowPrecision
 from torchhebb.evaluate.noise import Noise
 from torchhebb.evaluate.runs import Run, open_run
 
-EVALUATORS: tuple[type[Evaluator], ...] = (Accuracy, Diagnostics, Clustering, Noise, LowPrecision, Continual)
+EVALUATORS: tuple[type[Evaluator], ...] = (Accuracy, Diagnostics, Clustering, Noise, LowPrecision, Continual, Attacks)
 
 __all__ = [
     "EVALUATORS",
     "Accuracy",
+    "Attacks",
     "Clustering",
     "Continual",
     "Diagnostics",
