@@ -21,9 +21,7 @@ from torchhebb.train.log import Log
 from torchhebb.train.readout import fit_linear
 from torchhebb.train.supervised import Perturb, backpropagation_model, fit_supervised
 
-ContenderName = Literal[
-    "own", "hard", "ranked", "random", "backpropagation", "backpropagation_long", "adversarial"
-]
+ContenderName = Literal["own", "hard", "ranked", "random", "backpropagation", "backpropagation_long", "adversarial"]
 
 CONTENDERS: dict[ContenderName, str] = {
     "own": "SoftHebb",
@@ -165,4 +163,3 @@ def _attacked(model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
 
 def _place(network: Network, run: Run) -> Network:
     return network.to(run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-

@@ -1,0 +1,250 @@
+"""Does learning without labels lower the cross-entropy of a readout that was trained before?"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from torchhebb.data import Batches, Images
+from torchhebb.errors import UserError, unknown_name
+from torchhebb.evaluate.contenders import ContenderName, contender
+from torchhebb.evaluate.evaluator import Evaluator, Finding, Note
+from torchhebb.evaluate.runs import Run
+from torchhebb.nn import LinearReadout, Network
+from torchhebb.train import Curve, Learning, Measure, Supervised
+from torchhebb.train.checkpoint import Checkpoint
+from torchhebb.train.device import autocast
+from torchhebb.train.features import extract_features
+from torchhebb.train.learn import learn_images
+from torchhebb.train.readout import fit_linear
+from torchhebb.train.supervised import fit_supervised
+
+LEARNERS: tuple[ContenderName, ...] = ("own", "hard", "backpropagation")
+TEST_BATCH = 500
+OTHER_ORDER = 1_000_000  # added to a seed, for images in another order
+
+Trace = dict[str, list[float]]
+
+
+@dataclass(frozen=True)
+class CrossEntropy(Evaluator):
+    """The post-hoc curve: cross-entropy of a finished readout while the layers below it learn once more.
+
+    1. The layers learn, and a readout is trained with labels on what they have become.
+    2. The layers get back the random weights that they began with; the readout stays as it is.
+    3. They learn again by the same plan: without labels, but for backpropagation, which follows the gradient of this
+       readout's loss.
+
+    Curves `test_cross_entropy`, `test_accuracy` and `batch_cross_entropy`, each followed by the contender, against
+    images seen; the last is taken on every training batch just before it is learned, averaged between points.
+    Measures on test images: `<contender>_cross_entropy_before`, `_after` and `_fall` in nats, positive where it fell,
+    and `<contender>_accuracy_before` and `_after` in %.  Whether it fell with every seed is noted.
+    With the images in the same order as before, the layers end where the readout was trained; `reorder` tells what is
+    left of the fall in another order.
+    Raises UserError for settings out of range or contenders that do not learn.
+    Source: SoftHebb-2022, post-hoc cross-entropy.
+    """
+
+    question: ClassVar[str] = "cross_entropy"
+
+    contenders: tuple[ContenderName, ...] = LEARNERS
+    """Who learns."""
+    readout_epochs: int = 100
+    """Epochs of the readout, which is the recipe's in all else."""
+    points: int = 60
+    """How often to look after the first time, which is before any image."""
+    images: int | None = None
+    """How many test images, the first of them; None is all."""
+    reorder: bool = False
+    """Whether the images come in another order the second time."""
+
+    def run(self, run: Run) -> Iterator[Finding]:
+        self._check()
+        falls: dict[str, bool] = {}
+        for name in self.contenders:
+            traces = [self._trace(run, seed, name) for seed in run.seeds]
+            for quantity, label, x in (
+                ("test_cross_entropy", "test cross-entropy, nats", "samples"),
+                ("test_accuracy", "test accuracy, %", "samples"),
+                ("batch_cross_entropy", "cross-entropy of the next batch, nats", "batch_samples"),
+            ):
+                lines = [trace[quantity] for trace in traces]
+                yield spread(f"{quantity} {name}", "images seen", label, traces[0][x], lines)
+            loss, right = ([trace[f"test_{name}"] for trace in traces] for name in ("cross_entropy", "accuracy"))
+            fall = tuple(line[0] - line[-1] for line in loss)
+            yield Measure(f"{name}_cross_entropy_before", "nats", tuple(line[0] for line in loss))
+            yield Measure(f"{name}_cross_entropy_after", "nats", tuple(line[-1] for line in loss))
+            yield Measure(f"{name}_cross_entropy_fall", "nats", fall)
+            yield Measure(f"{name}_accuracy_before", "%", tuple(line[0] for line in right))
+            yield Measure(f"{name}_accuracy_after", "%", tuple(line[-1] for line in right))
+            falls[name] = min(fall) > 0
+        yield Note("falls", falls)
+
+    def _check(self) -> None:
+        for name in self.contenders:
+            if name not in LEARNERS:
+                raise unknown_name("contender that learns", name, LEARNERS)
+        for setting in ("readout_epochs", "points", "images"):
+            value = getattr(self, setting)
+            if value is not None and value < 1:
+                raise UserError(f"{setting} must be at least 1, got {value}")
+
+    def _trace(self, run: Run, seed: int, name: ContenderName) -> Trace:
+        settings = {s: getattr(self, s) for s in ("readout_epochs", "points", "images", "reorder")}
+        return run.once(
+            lambda: self._learn_again(run, seed, name),
+            question=self.question,
+            seed=seed,
+            contender=name,
+            precision=run.precision,
+            **settings,
+        )
+
+    def _learn_again(self, run: Run, seed: int, name: ContenderName) -> Trace:
+        trained, train, test = contender(run, seed, name), run.data.train, run.data.test
+        assert trained.architecture is not None
+        readout = self._readout(run, trained, seed, name)
+        network = trained.architecture.build(seed).to(run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model = nn.Sequential(network, readout)
+        order = seed + OTHER_ORDER * self.reorder
+        plan = run.recipe.supervised if name == "backpropagation" else run.recipe.learning
+        seen = samples_seen(len(train), plan, len(trained.architecture.blocks))
+        steps = sorted({round(point * (len(seen) - 1) / self.points) for point in range(self.points + 1)})
+        batches = Batches(train.images, plan.batch_size, labels=train.labels, seed=order, device=run.device)
+        upcoming = (batch for epoch in range(seen[-1] // len(train)) for batch in batches.epoch(epoch % plan.epochs))
+        tests = Batches(
+            test.images[: self.images], TEST_BATCH, labels=test.labels[: self.images], shuffle=False, device=run.device
+        )
+        losses: list[Tensor] = []
+        trace: Trace = {"test_cross_entropy": [], "test_accuracy": []}
+
+        def look(step: int) -> None:
+            with at_rest(model), autocast(run.precision, run.device):
+                if (batch := next(upcoming, None)) is not None:
+                    losses.append(F.cross_entropy(model(batch[0]).float(), batch[1]))
+                if step in steps:
+                    loss, accuracy = _test(model, tests)
+                    trace["test_cross_entropy"].append(loss)
+                    trace["test_accuracy"].append(accuracy)
+            run.progress.advance(1)
+
+        run.progress.start(f"seed {seed}: {name} learns again", len(seen), "steps")
+        look(0)
+        fit(model, train, plan, look, seed=order, precision=run.precision)
+        run.progress.finish()
+        of_batch = torch.stack(losses).cpu()
+        windows = list(pairwise(steps))
+        return trace | {
+            "samples": [seen[step] for step in steps],
+            "batch_samples": [(seen[start] + seen[end]) / 2 for start, end in windows],
+            "batch_cross_entropy": [of_batch[start:end].mean().item() for start, end in windows],
+        }
+
+    def _readout(self, run: Run, trained: Network, seed: int, name: str) -> LinearReadout:
+        """What is trained on the finished layers, with labels."""
+        with autocast(run.precision, run.device):
+            features = extract_features(
+                trained,
+                run.data.train,
+                device=run.device,
+                label=f"seed {seed}: {name}: features",
+                progress=run.progress,
+            )
+        return fit_linear(
+            features,
+            run.data.train.labels,
+            len(run.data.classes),
+            replace(run.recipe.readout, epochs=self.readout_epochs),
+            seed=seed,
+            task=f"seed {seed}: {name}: readout",
+            progress=run.progress,
+        )
+
+
+class Watch(Checkpoint):
+    """A checkpoint that keeps nothing: the training loops ask it after every step, and it calls `look(steps done)`."""
+
+    def __init__(self, look: Callable[[int], None]) -> None:
+        super().__init__()
+        self.look, self.steps = look, 0
+
+    @property
+    def due(self) -> bool:
+        return True
+
+    def save(self, task: str, position: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        self.steps += 1
+        self.look(self.steps)
+
+
+def fit(
+    model: nn.Sequential,
+    images: Images,
+    plan: Learning | Supervised,
+    look: Callable[[int], None],
+    *,
+    seed: int,
+    precision: Literal["float32", "bfloat16"],
+) -> None:
+    """Train a network and what stands above it, and call `look(steps done)` after every step.
+
+    By Learning the network alone learns, without labels; by Supervised, the network and what above it has gradients.
+    """
+    network = model[0]
+    assert isinstance(network, Network)
+    if isinstance(plan, Supervised):
+        network.requires_grad_(True)
+        fit_supervised(model, images, plan, seed=seed, precision=precision, checkpoint=Watch(look))
+    else:
+        learn_images(network, images, plan, seed=seed, precision=precision, checkpoint=Watch(look))
+
+
+def samples_seen(images: int, plan: Learning | Supervised, blocks: int) -> list[int]:
+    """How many samples a training has seen after 0, 1, 2, ... steps; greedy stages follow each other.
+
+    >>> samples_seen(5, Learning(batch_size=2, epochs=2), 1)
+    [0, 2, 4, 5, 7, 9, 10]
+    """
+    stages = blocks if isinstance(plan, Learning) and plan.order == "greedy" else 1
+    of_pass = [*range(plan.batch_size, images, plan.batch_size), images]
+    return [0, *(number * images + seen for number in range(stages * plan.epochs) for seen in of_pass)]
+
+
+@contextmanager
+def at_rest(model: nn.Module) -> Iterator[None]:
+    """Eval mode without gradients, to look at a model in the middle of its training."""
+    modes = {module: module.training for module in model.modules()}
+    try:
+        with torch.no_grad():
+            model.eval()
+            yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def spread(name: str, x_label: str, y_label: str, x: Sequence[float], lines: Sequence[Sequence[float]]) -> Curve:
+    """The mean over seeds of lines of one x, with its spread.
+
+    >>> spread("loss", "images", "nats", [0, 10], [[2.0, 1.0], [4.0, 1.0]]).y
+    (3.0, 1.0)
+    """
+    values = torch.tensor(lines, dtype=torch.float64)
+    std = tuple(values.std(0).tolist()) if len(values) > 1 else None
+    return Curve(name, x_label, y_label, tuple(x), tuple(values.mean(0).tolist()), std)
+
+
+def _test(model: nn.Module, batches: Batches) -> tuple[float, float]:
+    """Mean cross-entropy in nats, and accuracy in %."""
+    loss, right, count = 0.0, 0, 0
+    for x, labels in batches.epoch(0):
+        logits = model(x).float()
+        loss += F.cross_entropy(logits, labels, reduction="sum").item()
+        right += int((logits.argmax(1) == labels).sum())
+        count += len(labels)
+    return loss / count, 100 * right / count

@@ -1,0 +1,145 @@
+"""Pictures of objects between classes: what they are, what the layer believes of them, what the judge reads."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from torchhebb.evaluate.evaluator import Figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
+
+# Told apart by people who see colours differently (Okabe and Ito).
+SOURCE, TARGET, REST = "#0072B2", "#D55E00", "#D9D9D9"
+WORDS = {"bridge": "bridge", "blend": "blend of\nits two ends", "ascent": "posterior\nalone"}
+LEGEND = "Bar: the layer's posterior, blue for the source class, orange for the target, grey for all others"
+
+
+@dataclass(frozen=True, eq=False)
+class Path:
+    """Paths from one class to another.
+
+    Args: images (B, steps, C, H, W); pair, source, target (B,), number of each one's pair and its classes; posterior
+    and judged (B, steps, classes), probabilities of layer and judge.
+    """
+
+    images: Tensor
+    pair: Tensor
+    source: Tensor
+    target: Tensor
+    posterior: Tensor
+    judged: Tensor
+
+    def lines(self) -> dict[str, list[list[float]]]:
+        """Mean probability of both classes by pair and step: "judge source", "posterior target" and so on."""
+        found = {}
+        for who, values in {"judge": self.judged, "posterior": self.posterior}.items():
+            for word, classes in {"source": self.source, "target": self.target}.items():
+                of_class = values.gather(2, classes.view(-1, 1, 1).expand(-1, values.shape[1], 1))[:, :, 0]
+                found[f"{who} {word}"] = [of_class[self.pair == pair].mean(0).tolist() for pair in self.pair.unique()]
+        return found
+
+
+def paths_figure(path: Path, classes: Sequence[str], shares: Sequence[float]) -> Figure:
+    """Every path as a row, every step as a column."""
+    labels = [f"{_word(classes[a])} \u2192 {_word(classes[b])}" for a, b in _ends(path)]
+    titles = [{0.0: "test image", 1.0: "target class"}.get(share, f"{share:.3g}") for share in shares]
+    canvas = _canvas([(label, path, number) for number, label in enumerate(labels)], classes, titles)
+    caption = (
+        "Test images on a bridge to another class, each the first that was drawn for its pair. Between its ends an "
+        "object is expected of both classes. The bar is the layer's posterior mass of the source class (blue), the "
+        "target class (orange) and all others (grey); below it what the independent judge reads, and how surely."
+    )
+    return Figure("paths", caption, canvas)
+
+
+def controls_figure(paths: Mapping[str, Path], classes: Sequence[str], shares: Sequence[float]) -> Figure:
+    """The first three bridges, each above what a blend of pixels and the posterior alone make of the same image."""
+    numbers = range(min(3, len(paths["bridge"].images)))
+    rows = [(WORDS[name], path, number) for number in numbers for name, path in paths.items()]
+    caption = (
+        "Bridges above their controls: the pixel-wise blend of the bridge's two ends, and the path that climbs the "
+        "posterior of the target class alone and goes as far as bridges do on average."
+    )
+    return Figure("controls", caption, _canvas(rows, classes, [f"{share:.3g}" for share in shares]))
+
+
+def samples_figure(images: Tensor, classes: Tensor, judged: Tensor, names: Sequence[str]) -> Figure:
+    """Objects (B, C, H, W) made from prototypes of one class each: a row a class."""
+    from matplotlib.figure import Figure as Canvas
+
+    rows = classes.unique().tolist()
+    columns = int((classes == rows[0]).sum())
+    canvas = Canvas(figsize=(0.8 * columns + 0.5, 0.85 * len(rows)), layout="constrained")
+    grid = canvas.subplots(len(rows), columns, squeeze=False)
+    for line, name in zip(grid, rows, strict=True):
+        line[0].set_ylabel(_word(names[name]), fontsize=11)
+        for axes, image, read in zip(line, images[classes == name], judged[classes == name].argmax(1), strict=True):
+            _show(axes, image)
+            axes.set_frame_on(False)
+            if read != name:
+                axes.set_xlabel(f"judge: {_word(names[read])}", fontsize=7, color=TARGET)
+    caption = (
+        "Objects that the layer makes of a class: a point between two prototypes that both stand for it, and one step "
+        "to the mean that the layer expects there. Where the judge reads another class, it says so."
+    )
+    return Figure("samples", caption, canvas)
+
+
+def _canvas(rows: Sequence[tuple[str, Path, int]], classes: Sequence[str], titles: Sequence[str]) -> "Canvas":
+    """A row for every (label, path, number of its image), a column for every step."""
+    from matplotlib.figure import Figure as Canvas
+
+    canvas = Canvas(figsize=(1.0 * len(titles) + 0.9, 1.28 * len(rows) + 0.4), layout="constrained")
+    grid = canvas.subplots(len(rows), len(titles), squeeze=False)
+    for line, (label, path, number) in zip(grid, rows, strict=True):
+        source, target = _ends(path)[number]
+        for step, axes in enumerate(line):
+            image, posterior, judged = (
+                path.images[number, step],
+                path.posterior[number, step],
+                path.judged[number, step],
+            )
+            _show(axes, image)
+            _bar(axes, image.shape[-2:], float(posterior[source]), float(posterior[target]))
+            read = int(judged.argmax())
+            says = f"{_word(classes[read])}  {100 * float(judged[read]):.0f} %"
+            axes.set_xlabel(says, fontsize=7.5, color={source: SOURCE, target: TARGET}.get(read, "black"), labelpad=1)
+        line[0].set_ylabel(label, fontsize=9)
+    for axes, title in zip(grid[0], titles, strict=True):
+        axes.set_title(title, fontsize=8)
+    canvas.suptitle(f"{LEGEND}.  Below: what the judge reads", fontsize=8)
+    return canvas
+
+
+def _bar(axes: "Axes", size: Sequence[int], source: float, target: float) -> None:
+    """Source from the left, target from the right, the rest between them, under an image of `size` (H, W)."""
+    height, width = size
+    thick = height / 10
+    middle, left = height - 0.5 + thick, -0.5
+    for start, share, colour in (
+        (0.0, source, SOURCE),
+        (source, 1 - source - target, REST),
+        (1 - target, target, TARGET),
+    ):
+        axes.barh(middle, share * width, thick, left=left + start * width, color=colour, linewidth=0)
+    axes.set(xlim=(left, width - 0.5), ylim=(middle + thick, -0.5), frame_on=False)
+
+
+def _show(axes: "Axes", image: Tensor) -> None:
+    pixels = (image.permute(1, 2, 0) if len(image) == 3 else image.mean(0)).cpu().numpy()
+    axes.imshow(pixels, cmap="gray", vmin=0, vmax=1, aspect="equal")
+    axes.set(xticks=[], yticks=[])
+
+
+def _ends(path: Path) -> list[tuple[int, int]]:
+    """Source and target of every image."""
+    return list(zip(path.source.tolist(), path.target.tolist(), strict=True))
+
+
+def _word(name: str) -> str:
+    """A class name without the dollar that matplotlib would read mathematics into."""
+    return name.replace("$", r"\$")
