@@ -69,7 +69,8 @@ def test_it_is_trained_once(layer: Run, monkeypatch: pytest.MonkeyPatch) -> None
 def test_adversarial_training_pays_where_it_is_attacked(layer: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     from torchhebb.evaluate.perturb import pgd
 
-    monkeypatch.setattr("torchhebb.evaluate.contenders.LONG_EPOCHS", 4)
+    for name, value in {"LONG_EPOCHS": 4, "ADVERSARIAL_EPOCHS": 4, "ADVERSARIAL_BATCH": 20}.items():
+        monkeypatch.setattr(f"torchhebb.evaluate.contenders.{name}", value)
     x, labels = layer.data.test.images[:200] / 255.0, layer.data.test.labels[:200]
     survived = {}
     for name in ("backpropagation_long", "adversarial"):

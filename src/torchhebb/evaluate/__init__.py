@@ -9,9 +9,21 @@ from torchhebb.evaluate.diagnostics import Diagnostics
 from torchhebb.evaluate.evaluator import Evaluator, Figure, evaluate
 from torchhebb.evaluate.low_precision import LowPrecision
 from torchhebb.evaluate.noise import Noise
+from torchhebb.evaluate.reconstruction import Reconstruction
 from torchhebb.evaluate.runs import Run, open_run
+from torchhebb.evaluate.transfer import Transfer
 
-EVALUATORS: tuple[type[Evaluator], ...] = (Accuracy, Diagnostics, Clustering, Noise, LowPrecision, Continual, Attacks)
+EVALUATORS: tuple[type[Evaluator], ...] = (
+    Accuracy,
+    Diagnostics,
+    Clustering,
+    Noise,
+    LowPrecision,
+    Continual,
+    Attacks,
+    Transfer,
+    Reconstruction,
+)
 
 __all__ = [
     "EVALUATORS",
@@ -24,7 +36,9 @@ __all__ = [
     "Figure",
     "LowPrecision",
     "Noise",
+    "Reconstruction",
     "Run",
+    "Transfer",
     "evaluate",
     "get_evaluator",
     "list_evaluators",

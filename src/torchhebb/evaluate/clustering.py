@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -73,8 +73,10 @@ def _accuracies(run: Run, seed: int, method: Callable[..., tuple[Tensor, Tensor,
     labels, classes = run.data.train.labels, len(run.data.classes)
     linear = fit_linear(train, labels, classes, run.recipe.readout, seed=seed)
     named = Labels().fit(train, labels, classes).readout
-    accuracies = (percent_correct(predict_logits(readout, test), run.data.test.labels) for readout in (linear, named))
-    return (*accuracies, iterations)
+    right, named_right = (
+        percent_correct(predict_logits(readout, test), run.data.test.labels) for readout in (linear, named)
+    )
+    return right, named_right, iterations
 
 
 def _k_means(plan: Clustering, run: Run, seed: int) -> tuple[Tensor, Tensor, int]:
@@ -83,11 +85,11 @@ def _k_means(plan: Clustering, run: Run, seed: int) -> tuple[Tensor, Tensor, int
     network, layer = run.network(seed).cpu(), _layer(run, seed)
     train, test = (_inputs(run, split) for split in (run.data.train.images, run.data.test.images))
     model = KMeans(layer.out_features, init="random", n_init=1, max_iter=plan.iterations, random_state=seed)
-    centres = torch.from_numpy(_quietly(model.fit, train.numpy()).cluster_centers_)
+    _quietly(model.fit, train.numpy())
+    block = network.get_submodule("block1")
     with torch.no_grad():
-        network.get_submodule("block1.layer").weight.copy_(F.normalize(centres, dim=1))
-        features = tuple(_in_parts(network.block1, x) for x in (train, test))
-    return *features, int(model.n_iter_)
+        block.get_parameter("layer.weight").copy_(F.normalize(torch.from_numpy(model.cluster_centers_), dim=1))
+        return _in_parts(block, train), _in_parts(block, test), int(model.n_iter_)
 
 
 def _mixture(plan: Clustering, run: Run, seed: int) -> tuple[Tensor, Tensor, int]:
@@ -104,8 +106,8 @@ def _mixture(plan: Clustering, run: Run, seed: int) -> tuple[Tensor, Tensor, int
         random_state=seed,
     )
     _quietly(model.fit, train)
-    features = tuple(torch.from_numpy(model.predict_proba(x)).float() for x in (train, test))
-    return *features, int(model.n_iter_)
+    shares, test_shares = (torch.from_numpy(model.predict_proba(x)).float() for x in (train, test))
+    return shares, test_shares, int(model.n_iter_)
 
 
 def _layer(run: Run, seed: int) -> HebbLinear:
@@ -125,10 +127,10 @@ def _in_parts(block: torch.nn.Module, x: Tensor) -> Tensor:
     return torch.cat([block(part) for part in x.split(1000)])
 
 
-def _quietly(fit: Callable[..., object], x: object) -> object:
+def _quietly(fit: Callable[..., Any], x: Any) -> None:
     """That the iterations are over is no news: how many there were is kept."""
     from sklearn.exceptions import ConvergenceWarning
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return fit(x)
+        fit(x)

@@ -3,15 +3,15 @@
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from torchhebb.errors import unknown_name
+from torchhebb.errors import UserError, unknown_name
 from torchhebb.evaluate.perturb import pgd
 from torchhebb.evaluate.runs import Run
-from torchhebb.nn import LinearReadout, Network, load, save
+from torchhebb.nn import LinearReadout, LocalConvBlock, Network, load, save
 from torchhebb.rules import HardHebb, RankedHebb, Rule
 from torchhebb.train import Supervised
 from torchhebb.train.checkpoint import Checkpoint
@@ -36,6 +36,7 @@ CONTENDERS: dict[ContenderName, str] = {
 
 LONG_EPOCHS = 10
 ADVERSARIAL_EPS, ADVERSARIAL_STEPS = 0.2, 7
+ADVERSARIAL_EPOCHS, ADVERSARIAL_BATCH = 5, 128
 
 
 def contender(run: Run, seed: int, name: ContenderName) -> Network:
@@ -46,10 +47,11 @@ def contender(run: Run, seed: int, name: ContenderName) -> Network:
         random                 its architecture as drawn, batch norm calibrated, its readout
         backpropagation        the same blocks with relu, end to end with labels, for the passes of the recipe
         backpropagation_long   the same for 10 passes, as many as a readout sees the labels
-        adversarial            that one on images moved by PGD within L-inf 0.2, 7 steps (Madry et al. 2018)
+        adversarial            the same for 5 passes in batches of 128, on images moved by PGD within L-inf 0.2, 7 steps
+                               (Madry et al. 2018)
 
     Trained at the first call, resumably, and kept in RUN/contenders/.
-    Raises UserError for an unknown name.
+    Raises UserError for an unknown name, or another rule where blocks learn by local losses.
     """
     if name == "own":
         return run.network(seed)
@@ -57,9 +59,9 @@ def contender(run: Run, seed: int, name: ContenderName) -> Network:
         "hard": partial(_other_rule, HardHebb()),
         "ranked": partial(_other_rule, RankedHebb()),
         "random": _random,
-        "backpropagation": partial(_supervised, None, None),
-        "backpropagation_long": partial(_supervised, None, LONG_EPOCHS),
-        "adversarial": partial(_supervised, _attacked, LONG_EPOCHS),
+        "backpropagation": partial(_supervised, {}, None),
+        "backpropagation_long": partial(_supervised, {"epochs": LONG_EPOCHS}, None),
+        "adversarial": partial(_supervised, {"epochs": ADVERSARIAL_EPOCHS, "batch_size": ADVERSARIAL_BATCH}, _attacked),
     }
     if name not in makers:
         raise unknown_name("contender", name, CONTENDERS)
@@ -76,14 +78,17 @@ def contender(run: Run, seed: int, name: ContenderName) -> Network:
 
 def prototypes(network: Network, shape: tuple[int, ...]) -> Tensor:
     """The weights of a single layer on pixels as images (K, C, H, W): what each neuron stands for."""
-    layer = network.get_submodule("block1.layer")
-    return layer.weight.detach().unflatten(1, shape)  # type: ignore[operator, union-attr]
+    return network.get_parameter("block1.layer.weight").detach().unflatten(1, shape)
 
 
 def _other_rule(rule: Rule, run: Run, seed: int, checkpoint: Checkpoint, task: str) -> Network:
     architecture = run.recipe.architecture
-    blocks = tuple(replace(block, rule=rule) for block in architecture.blocks)
-    network = _place(replace(architecture, blocks=blocks).build(seed), run)
+    blocks = []
+    for block in architecture.blocks:
+        if isinstance(block, LocalConvBlock):
+            raise UserError(f"{run.recipe.name} learns by local losses: it has no rule to exchange for {rule}")
+        blocks.append(replace(block, rule=rule))
+    network = _place(replace(architecture, blocks=tuple(blocks)).build(seed), run)
     learn_images(
         network,
         run.data.train,
@@ -123,9 +128,9 @@ def _read_out(network: Network, run: Run, seed: int, checkpoint: Checkpoint, tas
 
 
 def _supervised(
-    perturb: Perturb | None, epochs: int | None, run: Run, seed: int, checkpoint: Checkpoint, task: str
+    changes: dict[str, Any], perturb: Perturb | None, run: Run, seed: int, checkpoint: Checkpoint, task: str
 ) -> Network:
-    plan: Supervised = run.recipe.supervised if epochs is None else replace(run.recipe.supervised, epochs=epochs)
+    plan: Supervised = replace(run.recipe.supervised, **changes)
     model = backpropagation_model(run.recipe.architecture, len(run.data.classes), seed)
     model.to(run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     fit_supervised(

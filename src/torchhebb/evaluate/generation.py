@@ -23,8 +23,8 @@ from torchhebb.train.readouts import Labels
 
 NEIGHBOURS = 50
 PER_CLASS = 10
-COPY = 0.05
-"""The share of real test images that are nearer to a training image than what counts as a copy."""
+LOWEST = 0.05
+"""The share of real test images whose nearness to a training image counts as close."""
 
 Pieces = dict[str, Any]
 
@@ -44,8 +44,9 @@ class Generation(Evaluator):
         <path>_middle_read_as_<source|target|third>   by the judge, half way
         <what>_nearest, <what>_nearest_cosine         median distance and cosine to the nearest training image
         <what>_nearest_ratio                          median distance to the nearest over the mean of the nearest 50:
-                                                      0 for a copy
-        <what>_copies                                 share nearer than the nearest twentieth of real test images
+                                                      0 for a copy, near 1 for a mean of many
+        <what>_close, <what>_copies                   share with a distance, and with a ratio, below the lowest twentieth
+                                                      of the test images that the judge reads as the same class
         bridge_length, samples_spread                 mean distance from the image to the end; between samples of a
                                                       class, beside test_spread of test images
 
@@ -206,17 +207,26 @@ class _Work:
         images = self.run.data.train.images
         count = min(NEIGHBOURS, len(images))
         found: dict[str, tuple[str, float]] = {}
-        limit: Tensor | None = None
+        limits: list[Tensor] = []
         for name, x in objects.items():
             distances = nearest_distances(x, images, count)
-            nearest = distances[:, 0]
-            limit = nearest.quantile(COPY) if limit is None else limit  # of the real images, which come first
+            nearest, read = distances[:, 0], self.judge(x).argmax(1)
+            ratio = nearest / distances.mean(1).clamp_min(1e-12)
             angles = nearest_distances(x, images, unit=True)[:, 0]
+            limits = limits or [self._lowest(values, read) for values in (nearest, ratio)]  # test images come first
             found[f"{name}_nearest"] = "", nearest.median().item()
             found[f"{name}_nearest_cosine"] = "", (1 - angles.square() / 2).median().item()
-            found[f"{name}_nearest_ratio"] = "", (nearest / distances.mean(1).clamp_min(1e-12)).median().item()
-            found[f"{name}_copies"] = _percent(nearest < limit)
+            found[f"{name}_nearest_ratio"] = "", ratio.median().item()
+            found[f"{name}_close"] = _percent(nearest < limits[0][read])
+            found[f"{name}_copies"] = _percent(ratio < limits[1][read])
         return found
+
+    def _lowest(self, values: Tensor, read: Tensor) -> Tensor:
+        """Below which the lowest of values (B,) lie, for every class; 0, which nothing is below, for a class unread."""
+        limits = values.new_zeros(self.classes)
+        for name in read.unique():
+            limits[name] = values[read == name].quantile(LOWEST)
+        return limits
 
     def _starts(self) -> tuple[Tensor, Tensor]:
         """The images (B, C, H, W) that paths start from, and the number of each one's pair."""

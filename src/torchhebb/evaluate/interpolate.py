@@ -73,6 +73,8 @@ def bridge(
 
     the direction without negative pixels at which the tangent of J_s is largest; J_s is convex, so it never falls.
 
+    The end is a mode of the target's density; the posterior there is the target's unless another class is denser still.
+
     Args: x (B, d), directions; source and target (B,), classes that at least one neuron stands for; shares, in [0, 1],
     rising.  Returns: (B, shares, d), directions.
     Source: SoftHebb-2022, objects that interpolate real classes; the path of densities is that of Neal 2001.

@@ -144,9 +144,12 @@ class Reconstruction(Evaluator):
             encoder = by_own_statistics(encoder_to(network(), depth))
             image = run.data.test.images[self.image : self.image + 1].to(run.device) / 255.0
             errors = {}
+            run.progress.start(f"seed {seed}: {method.words}: one image", 2, "decoders")
             for name, std in (("clean", 0.0), ("noisy", ONE_IMAGE_NOISE)):
                 z = encode(encoder, add_noise(image, std, seed), run.precision)
                 errors[name] = fit_one_image(self._decoder(run, z, seed), z, image, steps=self.steps, lr=self.lr)
+                run.progress.advance(1)
+            run.progress.finish()
             return errors
 
         settings = [self.widths, self.lr, self.steps, self.image, run.precision]

@@ -35,8 +35,9 @@ def picture_rows(rows: Mapping[str, Tensor]) -> "Canvas":
     tiles = F.pad(tiles, (0, 1, 0, 1), value=255)
     page = tiles.permute(0, 3, 1, 4, 2).flatten(0, 1).flatten(1, 2)  # (rows H, N W, C)
     pixels = page.expand(-1, -1, 3) if page.shape[2] == 1 else page
-    canvas = Canvas(figsize=(2.2 + 0.6 * tiles.shape[1], 0.3 + 0.6 * len(tiles)), layout="constrained")
-    axes = canvas.add_subplot()
+    margin, breadth = 0.2 + 0.075 * max(map(len, rows)), 0.6 * tiles.shape[1]  # inches
+    canvas = Canvas(figsize=(margin + breadth, 0.6 * len(tiles)))
+    axes = canvas.add_axes((margin / (margin + breadth), 0.0, breadth / (margin + breadth), 1.0))
     axes.imshow(pixels.numpy(), interpolation="nearest")
     axes.set_yticks([(number + 0.5) * height for number in range(len(rows))], [_plain(label) for label in rows])
     axes.set_xticks([])
@@ -61,9 +62,9 @@ def error_panels(panels: Sequence[Panel], depths: Sequence[int]) -> "Canvas":
         axes.set_title(title, fontsize=9)
         axes.set_xticks(list(depths))
         axes.set_xlabel("features after block", fontsize=8)
-        axes.set_yscale("log")
         axes.tick_params(labelsize=8)
         axes.grid(alpha=0.25)
+    grid[0].set_ylim(bottom=0)
     grid[0].set_ylabel("mean squared error x 1000", fontsize=8)
     handles, labels = grid[-1].get_legend_handles_labels()
     canvas.legend(handles, labels, loc="outside upper left", ncols=3, frameon=False, fontsize=8)

@@ -34,6 +34,8 @@ class Run:
     precision: Literal["float32", "bfloat16"]
     store: Store
     progress: Progress
+    data_dir: str | None = None
+    """Where the data sets lie, for questions that need others than the run's own."""
 
     @property
     def seeds(self) -> Sequence[int]:
@@ -113,4 +115,4 @@ def open_run(
         raise UserError(f"{data.name} on this machine holds other images than those that {folder} was trained on")
     device = find_device(options.device)
     precision = find_precision(options.precision, device)
-    return Run(folder, recipe, result, data, device, precision, store, progress)
+    return Run(folder, recipe, result, data, device, precision, store, progress, data_dir)

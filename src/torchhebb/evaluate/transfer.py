@@ -20,7 +20,7 @@ from torchhebb.evaluate.contenders import CONTENDERS, ContenderName, contender
 from torchhebb.evaluate.evaluator import Evaluator, Figure, Finding, Note
 from torchhebb.evaluate.runs import Run
 from torchhebb.nn import Network, load, save
-from torchhebb.train import Measure, read_config
+from torchhebb.train import Measure
 from torchhebb.train.checkpoint import Checkpoint
 from torchhebb.train.device import autocast
 from torchhebb.train.features import extract_features
@@ -134,8 +134,7 @@ class Transfer(Evaluator):
     def _load(self, run: Run, name: str) -> Data:
         if name == run.data.name:
             return run.data
-        data_dir = read_config(run.folder)[1].data_dir
-        return load_data(name, data_dir=data_dir, store=run.store, progress=run.progress)
+        return load_data(name, data_dir=run.data_dir, store=run.store, progress=run.progress)
 
     def _size(self, data: Data) -> int:
         return len(data.test) if self.test_images is None else min(self.test_images, len(data.test))

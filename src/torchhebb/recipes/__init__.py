@@ -10,18 +10,18 @@ from typing import Any
 from torchhebb.errors import UserError, unknown_name
 from torchhebb.nn import Network
 from torchhebb.progress import SILENT, Progress
-from torchhebb.recipes import softhebb2022, softhebb2023
+from torchhebb.recipes import softhebb2022, softhebb2023, sphere2025
 from torchhebb.recipes.claim import Claim
 from torchhebb.recipes.item import Item
 from torchhebb.train import Options, Recipe, Result, run_recipe
 
-MODULES = (softhebb2022, softhebb2023)
+MODULES = (softhebb2022, softhebb2023, sphere2025)
 
 
 def list_recipes(pattern: str = "*") -> list[str]:
     """Names of the recipes that match a shell pattern.
 
-    >>> list_recipes("*digits")
+    >>> list_recipes("softhebb2023-d*")
     ['softhebb2023-digits']
     """
     return [name for name in recipe_functions() if fnmatch(name, pattern)]

@@ -5,6 +5,7 @@ recipe: same blocks, same optimizer), and with SoftHebb's rule at the same width
 """
 
 from torchhebb.nn import Architecture, ConvBlock, LocalConvBlock, Pool
+from torchhebb.recipes.claim import Claim, Of
 from torchhebb.recipes.item import Item
 from torchhebb.rules import SoftHebb
 from torchhebb.train import Learning, Readout, Recipe, Supervised
@@ -14,16 +15,17 @@ MAX = Pool("max", kernel_size=4, stride=2, padding=1)
 CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2434, 0.2616)
 TINY_MEAN, TINY_STD = (0.4803, 0.4482, 0.3976), (0.2764, 0.2689, 0.2816)
 
-READOUT = Readout(standardize=True, init_scale=0.0, online=True)
-NARROW_EPOCHS, NARROW_LR = 3, 3e-3
 PUBLISHED, NARROW = (384, 768, 1536), (48, 96, 192)
+
+# The authors' readout learns beside the blocks, without dropout; the one on frozen features follows it in that.
+READOUT = Readout(dropout=0.0, standardize=True, init_scale=0.0, online=True)
 
 
 def cifar10() -> Recipe:
     """CIFAR-10, blocks of 384, 768 and 1536 channels, 100 epochs.
 
-    Reproduces the linear readout of the paper; the authors' log of an earlier form of the loss ends at 81.18 % (its best
-    epoch on the test images: 81.43 %).  Not run: about 100 hours on two CPU cores, as long again for backpropagation.
+    Reproduces the linear readout of the paper, here `online_test_accuracy`; the authors' log of an earlier form of the
+    loss ends at 81.18 % (81.43 % at its best epoch on test images).  Not run; it takes days on two CPU cores.
     """
     return _local("sphere2025-cifar10", "cifar10", network(PUBLISHED), epochs=100, published=81.18)
 
@@ -34,35 +36,45 @@ def cifar100() -> Recipe:
 
 
 def tiny_imagenet() -> Recipe:
-    """Tiny-ImageNet at 64x64, its maps averaged to 4x4.  Published value not known; not run."""
+    """Tiny-ImageNet at 64x64, its last maps averaged to 4x4.  Published value not known; not run."""
     architecture = network(PUBLISHED, (3, 64, 64), TINY_MEAN, TINY_STD)
     return _local("sphere2025-tiny-imagenet", "tiny_imagenet", architecture, epochs=100)
 
 
 def cifar10_softhebb() -> Recipe:
-    """CIFAR-10, SoftHebb at SPHeRe's widths with its own CIFAR settings: one unsupervised epoch.  Not run."""
-    return _softhebb("sphere2025-cifar10-softhebb", "cifar10", softhebb(PUBLISHED), epochs=100)
+    """CIFAR-10, SoftHebb at SPHeRe's widths with SoftHebb-2023's settings: one unsupervised epoch, 100 of readout.
+
+    The paper's comparison; its value is not known to us.  Not run.
+    """
+    return _softhebb("sphere2025-cifar10-softhebb", "cifar10", PUBLISHED, readout_epochs=100)
 
 
 def cifar10_narrow() -> Recipe:
-    """CIFAR-10 at an eighth of the channels and a few epochs: what two CPU cores can do.  Nothing was published on it."""
-    return _local("sphere2025-cifar10-narrow", "cifar10", network(NARROW), epochs=NARROW_EPOCHS, lr=NARROW_LR)
+    """CIFAR-10 at an eighth of the channels, 4 epochs of batches of 32: for two CPU cores; nothing was published on it.
 
-
-def cifar100_narrow() -> Recipe:
-    """CIFAR-100 in the same way."""
-    return _local("sphere2025-cifar100-narrow", "cifar100", network(NARROW), epochs=NARROW_EPOCHS, lr=NARROW_LR)
+    Batch size and rate were chosen on 5,000 held-out training images; small batches give more steps in as many epochs.
+    """
+    return _local("sphere2025-cifar10-narrow", "cifar10", network(NARROW), epochs=4, batch_size=32, lr=2e-3)
 
 
 def cifar10_narrow_softhebb() -> Recipe:
-    """CIFAR-10, SoftHebb at the narrow widths."""
-    return _softhebb("sphere2025-cifar10-narrow-softhebb", "cifar10", softhebb(NARROW), epochs=50)
+    """CIFAR-10, SoftHebb at the narrow widths: one unsupervised epoch, 50 of readout."""
+    return _softhebb("sphere2025-cifar10-narrow-softhebb", "cifar10", NARROW, readout_epochs=50)
+
+
+def cifar100_narrow() -> Recipe:
+    """CIFAR-100 with the narrow network and plan of CIFAR-10."""
+    return _local("sphere2025-cifar100-narrow", "cifar100", network(NARROW), epochs=4, batch_size=32, lr=2e-3)
 
 
 def digits() -> Recipe:
-    """The embedded 8x8 digits: three small blocks that learn in seconds; nothing was published on them."""
+    """The embedded 8x8 digits: three small blocks that learn in seconds; nothing was published on them.
+
+    Epochs, batch size and rate were chosen on a quarter of the training images.  Expect 98 %, as
+    random weights give here; a minute for three seeds on two CPU cores.
+    """
     blocks = (LocalConvBlock(32, pool=None), LocalConvBlock(64), LocalConvBlock(128, residual=True))
-    return _local("sphere2025-digits", "digits", Architecture((1, 8, 8), blocks), epochs=30, lr=3e-3, seeds=3)
+    return _local("sphere2025-digits", "digits", Architecture((1, 8, 8), blocks), epochs=10, batch_size=64, seeds=3)
 
 
 def digits_softhebb() -> Recipe:
@@ -93,48 +105,41 @@ def network(
     return Architecture(input_shape, blocks, mean, std, feature_pool=4)
 
 
-def softhebb(widths: tuple[int, int, int]) -> Architecture:
-    """The same widths with SoftHebb-2023's settings for CIFAR."""
-    first, second, third = widths
-    return Architecture(
-        (3, 32, 32),
-        (
-            ConvBlock(first, 5, SoftHebb(1.0), power=0.7, pool=MAX, lr=0.08),
-            ConvBlock(second, 3, SoftHebb(0.65), power=1.4, pool=MAX, lr=0.005),
-            ConvBlock(third, 3, SoftHebb(0.25), power=1.0, pool=Pool("avg", 2, 2), lr=0.01),
-        ),
-    )
-
-
 def _local(
     name: str,
     data: str,
     architecture: Architecture,
     *,
     epochs: int,
+    batch_size: int = 128,
     lr: float = 1e-3,
-    published: float | None = None,
     seeds: int = 1,
+    published: float | None = None,
 ) -> Recipe:
-    """AdamW on the local losses, its rate falling to a thousandth by a half cosine; the baseline's plan is the same."""
+    """AdamW, its rate falling to a thousandth by a half cosine; backpropagation follows the same plan."""
+    decay = 0.05
     return Recipe(
         name,
         data,
         architecture,
-        Learning(
-            batch_size=128, epochs=epochs, optimizer=AdamW(lr, weight_decay=0.05), schedule="cosine", final_share=1e-3
-        ),
+        Learning(batch_size, epochs, optimizer=AdamW(lr, decay), schedule="cosine", final_share=1e-3),
         READOUT,
         baselines=("random", "backpropagation"),
-        supervised=Supervised(epochs=epochs, batch_size=128, lr=1e-3, weight_decay=0.05),
-        published=published,
+        supervised=Supervised(epochs, batch_size, lr, weight_decay=decay),
         seeds=seeds,
+        published=published,
     )
 
 
-def _softhebb(name: str, data: str, architecture: Architecture, *, epochs: int) -> Recipe:
-    """One unsupervised pass in batches of 10, `epochs` of readout."""
-    return Recipe(name, data, architecture, readout=Readout(epochs=epochs))
+def _softhebb(name: str, data: str, widths: tuple[int, int, int], *, readout_epochs: int) -> Recipe:
+    """SoftHebb-2023's settings for CIFAR at other widths."""
+    first, second, third = widths
+    blocks = (
+        ConvBlock(first, 5, SoftHebb(1.0), power=0.7, pool=MAX, lr=0.08),
+        ConvBlock(second, 3, SoftHebb(0.65), power=1.4, pool=MAX, lr=0.005),
+        ConvBlock(third, 3, SoftHebb(0.25), power=1.0, pool=Pool("avg", 2, 2), lr=0.01),
+    )
+    return Recipe(name, data, Architecture((3, 32, 32), blocks), readout=Readout(readout_epochs))
 
 
 RECIPES = (
@@ -149,4 +154,26 @@ RECIPES = (
     tiny_imagenet,
 )
 
-ITEMS = (Item("digits", "sphere2025-digits", "accuracy", 60, 30),)
+_READOUTS = {"readouts": ("trained", "ridge")}
+_DAYS = 5 * 86_400.0
+
+ITEMS = (
+    Item("digits, SoftHebb", "sphere2025-digits-softhebb", "accuracy", 40, 15, _READOUTS),
+    Item("digits", "sphere2025-digits", "accuracy", 60, 15, _READOUTS),
+    Item("CIFAR-10, narrow, SoftHebb", "sphere2025-cifar10-narrow-softhebb", "accuracy", 300, 40, _READOUTS),
+    Item("CIFAR-10, narrow", "sphere2025-cifar10-narrow", "accuracy", 600, 40, _READOUTS),
+    Item("CIFAR-100, narrow", "sphere2025-cifar100-narrow", "accuracy", 600, 60, _READOUTS),
+    Item("CIFAR-10, SoftHebb", "sphere2025-cifar10-softhebb", "accuracy", 14_400, 600, _READOUTS, full=True),
+    Item("CIFAR-10", "sphere2025-cifar10", "accuracy", _DAYS, 600, _READOUTS, full=True),
+    Item("CIFAR-100", "sphere2025-cifar100", "accuracy", _DAYS, 600, _READOUTS, full=True),
+    Item("Tiny-ImageNet", "sphere2025-tiny-imagenet", "accuracy", 8 * _DAYS, 1200, _READOUTS, full=True),
+)
+
+CLAIMS = tuple(
+    Claim(
+        f"{title}: local losses above SoftHebb on the same widths",
+        Of(f"sphere2025-{data}", "accuracy", "test_accuracy"),
+        Of(f"sphere2025-{data}-softhebb", "accuracy", "test_accuracy"),
+    )
+    for title, data in (("CIFAR-10", "cifar10"), ("CIFAR-10, narrow", "cifar10-narrow"))
+)
