@@ -87,7 +87,7 @@ def test_list(run: Path, capsys: pytest.CaptureFixture[str]):
     for arguments, expected in (
         (["list"], list_recipes()),
         (["list", "*digits"], list_recipes("*digits")),
-        (["list", "--data"], ["cifar10", "cifar100", "digits", "fashion_mnist", "mnist"]),
+        (["list", "--data"], ["cifar10", "cifar100", "digits", "fashion_mnist", "mnist", "tiny_imagenet"]),
     ):
         assert main(arguments) == 0
         assert [line.split("\t")[0] for line in capsys.readouterr().out.splitlines()] == expected
@@ -143,7 +143,7 @@ MISTAKES = [
     (["train", "--resume", "nowhere"], ["nowhere is not a run folder"]),
     (["train", "--resume", "FILE"], ["FILE is not a run folder"]),
     (["train", "--resume", "RUN", "--out", "x"], ["--resume names the run folder itself: leave out --out"]),
-    (["train", "--resume", "RUN", "--seeds", "2"], ["RUN holds another experiment", "without changed flags"]),
+    (["train", "--resume", "RUN", "--learning.epochs", "2"], ["RUN holds another experiment", "without changed flags"]),
     (["train", "softhebb2023-mnist", "--resume=RUN"], ["RUN holds softhebb2023-digits, not softhebb2023-mnist"]),
     (["train", "--out", "FILE"], ["FILE"]),
     (["train", "--out", "FILE/run"], ["FILE/run"]),

@@ -122,7 +122,8 @@ def test_the_posterior_as_output_shares_the_log_prior_of_its_layer():
     block = LinearBlock(5, SoftHebb(4.0, anti_hebbian=False), bias=True, normalize=False, activation="soft_wta")
     model = Architecture((1, 8, 8), (replace(block, output_inverse_temperature=4.0),), unit_norm=True).build()
     layer, wta = model.block1.layer, model.block1.activation
-    assert isinstance(wta, SoftWTA) and "block1.layer.bias" in state(model) and "block1.activation.bias" not in state(model)
+    assert isinstance(wta, SoftWTA) and layer.bias is not None
+    assert "block1.layer.bias" in state(model) and "block1.activation.bias" not in state(model)
     x = digits(6).images / 255.0
     for net in (model, copy.deepcopy(model).double()):
         with torch.no_grad():

@@ -13,7 +13,8 @@ from torchhebb.cli import main
 from torchhebb.data import Store
 from torchhebb.errors import UserError
 from torchhebb.report import Answers, read_run, render, write_report
-from torchhebb.report.figures import confusion, filters, lines, win_rate_shares
+from torchhebb.report.figures import confusion, lines, win_rate_shares
+from torchhebb.report.pictures import filters
 from torchhebb.report.series import Series, learning_series
 from torchhebb.train import read_result
 

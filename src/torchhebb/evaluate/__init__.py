@@ -5,24 +5,32 @@ from torchhebb.evaluate.accuracy import Accuracy
 from torchhebb.evaluate.attacks import Attacks
 from torchhebb.evaluate.clustering import Clustering
 from torchhebb.evaluate.continual import Continual
+from torchhebb.evaluate.convergence import Convergence
+from torchhebb.evaluate.cross_entropy import CrossEntropy
 from torchhebb.evaluate.diagnostics import Diagnostics
 from torchhebb.evaluate.evaluator import Evaluator, Figure, evaluate
 from torchhebb.evaluate.low_precision import LowPrecision
 from torchhebb.evaluate.noise import Noise
+from torchhebb.evaluate.online import Online
 from torchhebb.evaluate.reconstruction import Reconstruction
 from torchhebb.evaluate.runs import Run, open_run
+from torchhebb.evaluate.temperature import Temperature
 from torchhebb.evaluate.transfer import Transfer
 
 EVALUATORS: tuple[type[Evaluator], ...] = (
     Accuracy,
-    Diagnostics,
-    Clustering,
-    Noise,
-    LowPrecision,
-    Continual,
     Attacks,
-    Transfer,
+    Clustering,
+    Continual,
+    Convergence,
+    CrossEntropy,
+    Diagnostics,
+    LowPrecision,
+    Noise,
+    Online,
     Reconstruction,
+    Temperature,
+    Transfer,
 )
 
 __all__ = [
@@ -31,13 +39,17 @@ __all__ = [
     "Attacks",
     "Clustering",
     "Continual",
+    "Convergence",
+    "CrossEntropy",
     "Diagnostics",
     "Evaluator",
     "Figure",
     "LowPrecision",
     "Noise",
+    "Online",
     "Reconstruction",
     "Run",
+    "Temperature",
     "Transfer",
     "evaluate",
     "get_evaluator",
@@ -50,7 +62,7 @@ def list_evaluators() -> list[str]:
     """The questions there are.
 
     >>> list_evaluators()[:2]
-    ['accuracy', 'diagnostics']
+    ['accuracy', 'attacks']
     """
     return [evaluator.question for evaluator in EVALUATORS]
 

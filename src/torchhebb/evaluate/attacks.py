@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torchhebb.data import Images
 from torchhebb.errors import UserError, unknown_name
 from torchhebb.evaluate.accuracy import wilson
-from torchhebb.evaluate.contenders import CONTENDERS, ContenderName, contender
+from torchhebb.evaluate.contenders import ContenderName, contender, contender_label
 from torchhebb.evaluate.evaluator import Evaluator, Figure, Finding, Note
 from torchhebb.evaluate.gallery import NORMS, gallery, robustness
 from torchhebb.evaluate.judge import judge
@@ -81,7 +81,7 @@ class Attacks(Evaluator):
         for name, seeds in tallies.items():
             yield from _measures(name, seeds, len(images))
         panels = {
-            norm: {CONTENDERS[name]: _curve(name, norm, radii, seeds) for name, seeds in tallies.items()}
+            norm: {contender_label(run, name): _curve(name, norm, radii, seeds) for name, seeds in tallies.items()}
             for norm, radii in self._radii().items()
         }
         for panel in panels.values():
@@ -124,7 +124,7 @@ class Attacks(Evaluator):
         tally = Tally(len(images), {"clean_accuracy": 100 * len(x) / len(images)})
         attacks = self._applicable(model)
         total = len(attacks) * sum(map(len, self._radii().values()))
-        run.progress.start(f"seed {seed}: attacks on {CONTENDERS[name]}", total, "attacks")
+        run.progress.start(f"seed {seed}: attacks on {contender_label(run, name)}", total, "attacks")
         for norm, radii in self._radii().items():
             worst, broken = x, torch.zeros_like(labels, dtype=torch.bool)
             by_gradient = broken
@@ -189,7 +189,7 @@ class Attacks(Evaluator):
 
     def _galleries(self, run: Run, images: Images, eye: nn.Module) -> Iterator[Figure | Note]:
         seed = run.seeds[0]
-        networks = {CONTENDERS[name]: contender(run, seed, name) for name in self.contenders}
+        networks = {contender_label(run, name): contender(run, seed, name) for name in self.contenders}
         x, labels = _on_device(images, run)
         known = torch.stack([_answers(net.classifier, x, 500) for net in networks.values()] + [_answers(eye, x, 500)])
         rows = _one_a_class(labels.where((known == labels).all(0), -1))[: self.examples]

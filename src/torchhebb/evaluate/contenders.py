@@ -12,7 +12,7 @@ from torchhebb.errors import UserError, unknown_name
 from torchhebb.evaluate.perturb import pgd
 from torchhebb.evaluate.runs import Run
 from torchhebb.nn import LinearReadout, LocalConvBlock, Network, load, save
-from torchhebb.rules import HardHebb, RankedHebb, Rule
+from torchhebb.rules import HardHebb, RankedHebb, Rule, SoftHebb
 from torchhebb.train import Supervised
 from torchhebb.train.checkpoint import Checkpoint
 from torchhebb.train.features import stored_features
@@ -24,7 +24,7 @@ from torchhebb.train.supervised import Perturb, backpropagation_model, fit_super
 ContenderName = Literal["own", "hard", "ranked", "random", "backpropagation", "backpropagation_long", "adversarial"]
 
 CONTENDERS: dict[ContenderName, str] = {
-    "own": "SoftHebb",
+    "own": "this network",
     "hard": "hard WTA",
     "ranked": "ranked WTA",
     "random": "random weights",
@@ -32,7 +32,9 @@ CONTENDERS: dict[ContenderName, str] = {
     "backpropagation_long": "backpropagation, long",
     "adversarial": "adversarial training",
 }
-"""The words of figures and tables."""
+"""The words of figures and tables; `contender_label` knows more of a run's own network."""
+
+_OWN: dict[type, str] = {SoftHebb: "SoftHebb", HardHebb: "hard WTA", RankedHebb: "ranked WTA", LocalConvBlock: "SPHeRe"}
 
 LONG_EPOCHS = 10
 ADVERSARIAL_EPS, ADVERSARIAL_STEPS = 0.2, 7
@@ -74,6 +76,13 @@ def contender(run: Run, seed: int, name: ContenderName) -> Network:
     network = load(path)
     assert isinstance(network, Network)
     return network.to(run.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+
+
+def contender_label(run: Run, name: ContenderName) -> str:
+    """The words for a contender in a figure; for the run's own network, what its first block learns by."""
+    block = run.recipe.architecture.blocks[0]
+    learns_by = type(block if isinstance(block, LocalConvBlock) else block.rule)
+    return _OWN.get(learns_by, CONTENDERS["own"]) if name == "own" else CONTENDERS[name]
 
 
 def prototypes(network: Network, shape: tuple[int, ...]) -> Tensor:

@@ -11,7 +11,7 @@ from torch import nn
 from torchhebb.data import Images
 from torchhebb.errors import UserError, unknown_name
 from torchhebb.evaluate.accuracy import wilson
-from torchhebb.evaluate.contenders import CONTENDERS, ContenderName, contender
+from torchhebb.evaluate.contenders import ContenderName, contender, contender_label
 from torchhebb.evaluate.cross_entropy import at_rest, fit, samples_seen, spread
 from torchhebb.evaluate.evaluator import Evaluator, Figure, Finding, Note
 from torchhebb.evaluate.runs import Run
@@ -93,7 +93,11 @@ class Convergence(Evaluator):
                         measures.append(_accuracy(f"{name}_{readout}", lines, run))
         yield from measures
         yield Note("not_reached", missed)
-        yield Figure("curves", "Test accuracy against training images seen.", _figure(panels))
+        yield Figure(
+            "curves",
+            "Test accuracy against training images seen.",
+            _figure(panels, {name: contender_label(run, name) for name in self.contenders}),
+        )
 
     def _check(self) -> None:
         for name in self.contenders:
@@ -182,7 +186,7 @@ class Convergence(Evaluator):
                 trace.setdefault(readout, []).append(value)
             run.progress.advance(1)
 
-        run.progress.start(f"seed {seed}: {CONTENDERS[name]}, {passes} passes", len(steps), "points")
+        run.progress.start(f"seed {seed}: {contender_label(run, name)}, {passes} passes", len(steps), "points")
         look(0)
         fit(model, images, plan, look, seed=seed, precision=run.precision)
         run.progress.finish()
@@ -229,7 +233,7 @@ def first_reached(x: Sequence[float], y: Sequence[float], level: float) -> float
     return None
 
 
-def _figure(panels: Mapping[int, Mapping[str, Curve]]) -> "Canvas":
+def _figure(panels: Mapping[int, Mapping[str, Curve]], words: Mapping[str, str]) -> "Canvas":
     """A panel a number of passes, a colour a contender, a style a readout; images on a logarithmic axis."""
     from matplotlib.figure import Figure as Canvas
 
@@ -240,7 +244,7 @@ def _figure(panels: Mapping[int, Mapping[str, Curve]]) -> "Canvas":
     ):
         for curve in curves.values():
             _, name, readout = curve.name.split()
-            colour, label = f"C{FOLLOWED.index(name)}", f"{CONTENDERS[name]}, {READOUTS[readout]}"  # type: ignore[index]
+            colour, label = f"C{FOLLOWED.index(name)}", f"{words[name]}, {READOUTS[readout]}"
             if name == "random":
                 axes.axhline(curve.y[0], color=colour, linestyle=styles[readout], linewidth=1, label=label)
             else:

@@ -15,7 +15,7 @@ from torchhebb.evaluate.evaluator import Evaluator, Finding
 from torchhebb.evaluate.runs import Run
 from torchhebb.train import Curve, Measure
 from torchhebb.train.device import autocast
-from torchhebb.train.diagnostics import win_rates
+from torchhebb.train.diagnostics import plastic_layers, win_rates
 from torchhebb.train.features import batch_size_for
 
 QUANTITIES = {
@@ -63,6 +63,8 @@ Series = dict[tuple[str, str], dict[str, dict[float, float]]]
 def _series(run: Run) -> Series:
     """(layer, quantity) -> task of a seed -> samples seen -> value."""
     lines = [line for line in run.log() if line["kind"] == "learning"]
+    if not plastic_layers(run.network(run.seeds[0])):
+        raise UserError(f"{run.recipe.name} has no layer with a radius: its blocks learn by local losses")
     if not lines:
         raise UserError(f"{run.folder / 'metrics.jsonl'} has no record of learning: train the run again")
     stage = max(line["samples"] for line in lines)

@@ -13,7 +13,7 @@ from torchhebb.data import Batches
 from torchhebb.data.corruptions import CORRUPTIONS, Corruption
 from torchhebb.errors import UserError, unknown_name
 from torchhebb.evaluate.accuracy import wilson
-from torchhebb.evaluate.contenders import CONTENDERS, ContenderName, contender
+from torchhebb.evaluate.contenders import CONTENDERS, ContenderName, contender, contender_label
 from torchhebb.evaluate.evaluator import Evaluator, Figure, Finding, Note
 from torchhebb.evaluate.runs import Run
 from torchhebb.train import Curve, Measure
@@ -86,7 +86,11 @@ class Noise(Evaluator):
                 own, other = answers["own", corruption], answers["backpropagation", corruption]
                 yield advantage(corruption, own, other, severities)
         yield Note("test_images", next(iter(answers.values())).shape[2])
-        yield Figure("corruptions", "Accuracy on corrupted test images.", _figure(self.contenders, answers, grid))
+        yield Figure(
+            "corruptions",
+            "Accuracy on corrupted test images.",
+            _figure({name: contender_label(run, name) for name in self.contenders}, answers, grid),
+        )
 
     def _grid(self) -> dict[str, Severities]:
         """The severities of every corruption that is asked for, after a check of all settings."""
@@ -217,7 +221,7 @@ def _curve(name: str, corruption: str, severities: Severities, right: Tensor) ->
     return Curve(f"{corruption} {name}", label, "test accuracy, %", (0.0, *severities), y, std)
 
 
-def _figure(contenders: tuple[ContenderName, ...], answers: Answers, grid: Mapping[str, Severities]) -> "Canvas":
+def _figure(contenders: Mapping[ContenderName, str], answers: Answers, grid: Mapping[str, Severities]) -> "Canvas":
     """Small multiples: one corruption each, one line a contender."""
     from matplotlib.figure import Figure as Canvas
 
@@ -228,10 +232,10 @@ def _figure(contenders: tuple[ContenderName, ...], answers: Answers, grid: Mappi
     for panel in panels.flat[len(grid) :]:
         panel.set_visible(False)
     for panel, (corruption, severities) in zip(panels.flat, grid.items(), strict=False):
-        for name in contenders:
+        for name, label in contenders.items():
             curve = _curve(name, corruption, severities, answers[name, corruption])
             width = 2.0 if name == "own" else 1.2
-            panel.errorbar(curve.x, curve.y, curve.std, label=CONTENDERS[name], linewidth=width, capsize=2)
+            panel.errorbar(curve.x, curve.y, curve.std, label=label, linewidth=width, capsize=2)
         panel.set_title(corruption.replace("_", " "), fontsize=9)
         panel.set_xlabel(curve.x_label, fontsize=8)
         panel.tick_params(labelsize=8)

@@ -73,9 +73,9 @@ def reproduce(
 ) -> list[Outcome]:
     """Run what fits `budget` seconds; `folder` holds a run folder for each recipe, and with it what is done already.
 
-    Reduced items come first.  An item starts if its estimated cost fits what is left, or if its run is under way.  One that is
-    still under way at the end is stopped; the next call goes on from its last checkpoint.  An item that cannot run,
-    for want of its data or of memory, fails alone.
+    Reduced items come first.  An item starts if its estimated cost fits what is left, or if its run is under way.
+    One that is still under way at the end is stopped; the next call goes on from its last checkpoint.  An item that
+    cannot run, for want of its data or of memory, fails alone.
 
     Args: results, where results are kept as well, as <recipe>/<question>-<cpu or gpu>.json.
     Returns the outcomes in the order of cost.  Raises UserError if `folder` holds other versions of these recipes.

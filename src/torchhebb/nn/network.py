@@ -63,7 +63,7 @@ class Network(nn.Sequential, _Hub, library_name="torchhebb", license="mit", tags
             rates = {"lr": block.lr, "power": block.lr_power, "groups": getattr(block, "groups", 1)}
             groups.append({"params": [p for p in parameters if p.dim() > 1], **rates})
             if biases := [p for p in parameters if p.dim() == 1]:
-                groups.append({"params": biases, **rates, "lr": block.bias_lr})
+                groups.append({"params": biases, **rates, "lr": getattr(block, "bias_lr", block.lr)})
         return groups
 
     def attach(self, readout: nn.Module) -> "Network":

@@ -14,8 +14,8 @@ class Of:
 
 @dataclass(frozen=True)
 class Claim:
-    """`higher` lies above `lower`: `lower` is a measure, or a number that the claim names."""
+    """`higher` lies above `lower`; one of them may be a number that the claim names."""
 
     text: str
-    higher: Of
+    higher: Of | float
     lower: Of | float

@@ -157,17 +157,123 @@ RECIPES = (
 )
 
 _READOUTS = {"readouts": ("trained", "labels")}
-
-ITEMS = (
-    Item("digits", "softhebb2022-digits", "accuracy", training_seconds=15, seconds=5, settings=_READOUTS),
-    Item("MNIST, 2000 neurons", "softhebb2022-mnist", "accuracy", 60, 15, _READOUTS, seeds=1),
-    Item("MNIST, hard WTA", "softhebb2022-mnist-hard", "accuracy", 40, 15, _READOUTS, seeds=1),
+_MNIST, _HARD, _SMALL, _FASHION = (
+    f"softhebb2022-{name}" for name in ("mnist", "mnist-hard", "mnist-500", "fashion-mnist")
+)
+_NAMES = {
+    _MNIST: "MNIST, 2000 neurons",
+    "softhebb2022-mnist-500": "MNIST, 500 neurons",
+    "softhebb2022-mnist-100": "MNIST, 100 neurons",
+    _HARD: "MNIST, hard WTA",
+    "softhebb2022-mnist-ranked": "MNIST, ranked WTA",
+    "softhebb2022-mnist-bias": "MNIST, learned prior",
+    "softhebb2022-mnist-scalar": "MNIST, one falling rate",
+    "softhebb2022-mnist-preset": "MNIST, the released preset",
+}
+_FASHION_NAMES = {
+    _FASHION: "Fashion-MNIST, 2000 neurons",
+    f"{_FASHION}-500": "Fashion-MNIST, 500 neurons",
+    f"{_FASHION}-100": "Fashion-MNIST, 100 neurons",
+    f"{_FASHION}-hard": "Fashion-MNIST, hard WTA",
+}
+# What else is asked of MNIST: question, recipe, seconds a seed on two CPU cores, settings.
+_QUESTIONS: tuple[tuple[str, str, float, dict[str, Any]], ...] = (
+    ("generation", _MNIST, 60, {}),
+    ("noise", _MNIST, 150, {}),
+    ("clustering", _SMALL, 200, {}),
+    ("low_precision", _SMALL, 120, {}),
+    ("temperature", _SMALL, 150, {}),
+    ("online", _SMALL, 120, {"samples": 3000}),
+    ("cross_entropy", _MNIST, 200, {"readout_epochs": 30, "images": 2000, "reorder": True}),
+    ("convergence", _MNIST, 250, {"passes": (1,), "readout_images": 10_000}),
+    ("attacks", _MNIST, 700, {}),
 )
 
+ITEMS = (
+    Item("digits", "softhebb2022-digits", "accuracy", 20, 5, _READOUTS),
+    *(Item(name, recipe, "accuracy", 40, 10, _READOUTS, seeds=1) for recipe, name in _NAMES.items()),
+    *(Item(f"MNIST: {q.replace('_', ' ')}", r, q, 40, cost, s, seeds=1) for q, r, cost, s in _QUESTIONS),
+    Item("MNIST, 2000 neurons, all seeds", _MNIST, "accuracy", 200, 50, _READOUTS, seeds=5, full=True),
+    Item("MNIST, hard WTA, all seeds", _HARD, "accuracy", 200, 50, _READOUTS, seeds=5, full=True),
+    *(
+        Item(f"{name}, all seeds", recipe, "accuracy", 120, 30, _READOUTS, full=True)
+        for recipe, name in _NAMES.items()
+        if recipe not in (_MNIST, _HARD)
+    ),
+    *(Item(name, recipe, "accuracy", 120, 30, _READOUTS, full=True) for recipe, name in _FASHION_NAMES.items()),
+    *(
+        Item(f"MNIST: {q.replace('_', ' ')}, all seeds", r, q, 120, 3 * cost, s, seeds=3, full=True)
+        for q, r, cost, s in _QUESTIONS
+    ),
+    *(
+        Item(
+            f"Fashion-MNIST: {q.replace('_', ' ')}", r.replace("mnist", "fashion-mnist"), q, 120, 3 * cost, s, full=True
+        )
+        for q, r, cost, s in _QUESTIONS
+    ),
+)
+
+
+def _accuracy(recipe: str, measure: str = "test_accuracy") -> Of:
+    return Of(recipe, "accuracy", measure)
+
+
+_LABELS, _BP = "labels_test_accuracy", "backpropagation_test_accuracy"
+
 CLAIMS = (
+    Claim("MNIST shown once, linear readout: soft above hard WTA", _accuracy(_MNIST), _accuracy(_HARD)),
     Claim(
-        "MNIST shown once, linear readout: soft above hard WTA",
-        Of("softhebb2022-mnist", "accuracy", "test_accuracy"),
-        Of("softhebb2022-mnist-hard", "accuracy", "test_accuracy"),
+        "MNIST shown once, labelled neurons: soft above hard WTA", _accuracy(_MNIST, _LABELS), _accuracy(_HARD, _LABELS)
+    ),
+    Claim("MNIST shown once: soft WTA above end-to-end backpropagation", _accuracy(_MNIST), _accuracy(_MNIST, _BP)),
+    Claim(
+        "Fashion-MNIST shown once, linear readout: soft above hard WTA",
+        _accuracy(_FASHION),
+        _accuracy(f"{_FASHION}-hard"),
+    ),
+    Claim(
+        "Fashion-MNIST shown once: soft WTA above end-to-end backpropagation",
+        _accuracy(_FASHION),
+        _accuracy(_FASHION, _BP),
+    ),
+    Claim("Learning the prior helps the linear readout", _accuracy("softhebb2022-mnist-bias"), _accuracy(_MNIST)),
+    Claim(
+        "Cross-entropy of a kept readout falls while the layer learns again without labels",
+        Of(_MNIST, "cross_entropy", "own_cross_entropy_fall"),
+        0.0,
+    ),
+    Claim(
+        "SoftHebb needs fewer images than backpropagation to reach 90 %",
+        Of(_MNIST, "convergence", "backpropagation_head_1_pass_images_to_90"),
+        Of(_MNIST, "convergence", "own_linear_1_pass_images_to_90"),
+    ),
+    Claim(
+        "Gaussian noise takes less accuracy from SoftHebb than from backpropagation",
+        Of(_MNIST, "noise", "gaussian_noise_advantage"),
+        0.0,
+    ),
+    *(
+        Claim(
+            f"Worst of all attacks within {ball}: SoftHebb above backpropagation",
+            Of(_MNIST, "attacks", f"own_{point}_worst_accuracy"),
+            Of(_MNIST, "attacks", f"backpropagation_{point}_worst_accuracy"),
+        )
+        for ball, point in (("L-inf 0.1", "linf_0.1"), ("L2 1", "l2_1"))
+    ),
+    Claim(
+        "Attacks that succeed look like the other class: the judge agrees with a fooled SoftHebb more often than with "
+        "fooled backpropagation (PGD, L-inf 0.1)",
+        Of(_MNIST, "attacks", "own_linf_0.1_pgd_judge_agrees"),
+        Of(_MNIST, "attacks", "backpropagation_linf_0.1_pgd_judge_agrees"),
+    ),
+    Claim(
+        "Attacks that succeed on SoftHebb look like the other class to the judge more often than not (PGD, L-inf 0.1)",
+        Of(_MNIST, "attacks", "own_linf_0.1_pgd_judge_agrees"),
+        50.0,
+    ),
+    Claim(
+        "Bases of 200 to 1000 are best on unit-norm inputs: the best inverse temperature, for 500 neurons, below 7",
+        7.0,
+        Of(_SMALL, "temperature", "hebbian_best_inverse_temperature"),
     ),
 )

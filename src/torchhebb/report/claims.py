@@ -29,11 +29,10 @@ def judge_claim(claim: Claim, results: Sequence[Result]) -> Judged:
     The interval is Welch's over seeds where both sides have several, and otherwise that over the images that were
     measured, from the intervals of the two measures; without either the claim stays open.
     """
-    higher = _find(claim.higher, results)
-    lower = _find(claim.lower, results) if isinstance(claim.lower, Of) else claim.lower
+    higher, lower = (_find(side, results) if isinstance(side, Of) else side for side in (claim.higher, claim.lower))
     if higher is None or lower is None:
         return Judged(claim, (), None, None, "not run")
-    difference = higher.mean - _mean(lower)
+    difference = _mean(higher) - _mean(lower)
     half = half_width(higher, lower)
     interval = None if half is None else (difference - half, difference + half)
     verdict: Verdict = "open"
@@ -42,7 +41,7 @@ def judge_claim(claim: Claim, results: Sequence[Result]) -> Judged:
     return Judged(claim, (higher, lower), difference, interval, verdict)
 
 
-def half_width(one: Measure, other: Measure | float) -> float | None:
+def half_width(one: Measure | float, other: Measure | float) -> float | None:
     """Half of the 95 % interval of the difference of two means; None where nothing tells how they spread.
 
         t sqrt(s1^2 / n1 + s2^2 / n2), degrees of freedom by Welch and Satterthwaite

@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from torchhebb.data import Data, Store, load_data
 from torchhebb.errors import UserError
-from torchhebb.nn import Network, load
+from torchhebb.nn import HebbConv2d, HebbLinear, Network, load
 from torchhebb.progress import SILENT, Progress
+from torchhebb.report.answers import Evaluation, read_evaluations
 from torchhebb.train import Options, Recipe, Result, read_config, read_result
 from torchhebb.train.device import find_device
 from torchhebb.train.diagnostics import win_rates
@@ -65,6 +66,7 @@ class Run:
     network: Network
     answers: Answers | None
     left_out: str
+    evaluations: tuple[Evaluation, ...] = ()
 
 
 def read_run(
@@ -111,7 +113,8 @@ def read_run(
         answers = answer(
             network, data, device=where, precision=result.notes["precision"], store=store, progress=progress
         )
-    return Run(folder, recipe, options, result, classes, log, network.cpu(), answers, left_out)
+    evaluations = read_evaluations(folder)
+    return Run(folder, recipe, options, result, classes, log, network.cpu(), answers, left_out, evaluations)
 
 
 @torch.no_grad()
@@ -139,6 +142,15 @@ def answer(
     ]
     rates = {name: torch.stack([part[name] for part in parts]).mean(0).cpu() for name in parts[0]}
     return Answers(data.test.images, data.test.labels, predicted, best - others, rates)
+
+
+def first_layer(network: Network) -> tuple[str, Tensor]:
+    """Name and weights of the first layer of neurons, (K, inputs) or (K, C, H, W)."""
+    return next(
+        (name, module.weight)
+        for name, module in network.named_modules()
+        if isinstance(module, HebbConv2d | HebbLinear | nn.Conv2d | nn.Linear)
+    )
 
 
 def _check_same(result: Result, recipe: Recipe, classes: tuple[str, ...], data: Data) -> None:

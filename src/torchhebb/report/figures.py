@@ -1,4 +1,4 @@
-"""Pictures of a run: data -> SVG or PNG bytes.
+"""Drawings of a run: data -> SVG bytes.
 
 An SVG is made to stand inside a page: transparent, its colours are the page's (currentColor, and the custom
 properties --accent, --muted, --third), so that it follows light and dark; its text is text.
@@ -6,6 +6,7 @@ properties --accent, --muted, --third), so that it follows light and dark; its t
 
 import io
 import re
+import textwrap
 import warnings
 from collections.abc import Mapping, Sequence
 from itertools import cycle
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from torchhebb.report.pictures import CELL_RGB
 from torchhebb.report.series import Series
 
 if TYPE_CHECKING:
@@ -32,10 +34,9 @@ THEME = {
     PAPER: "var(--paper)",
 }
 LINES = ((ACCENT, "-"), (INK, "-"), (THIRD, "-"), (ACCENT, "--"), (INK, "--"), (THIRD, "--"))
-# The accent and the third colour between their light and dark values: an image cannot follow the page.
-CELL_RGB, BELOW_RGB = (178, 82, 38), (74, 138, 154)
 NUMBERS_UP_TO, NAMES_UP_TO = 12, 30
-TILE, GAP = 42, 10
+TEXT_WIDTH = 48  # characters that fit beside each other in a figure
+DECADES = 2  # of x, above which its axis is logarithmic
 
 
 def lines(
@@ -48,14 +49,17 @@ def lines(
     mark: float | None = None,
     limits: tuple[float, float] | None = None,
 ) -> bytes:
-    """One line a series, its range over seeds as a band; `name` tells the figures of a page apart.
+    """One line a series, from low to high as a band; `name` tells the figures of a page apart.
 
-    log asks for a logarithmic axis, which is drawn where it spans a decade; mark is a dashed horizontal line.
+    log asks for a logarithmic y, which is drawn where it spans a decade; x is logarithmic where it spans more than two.
+    mark is a dashed horizontal line.
     """
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
+    from matplotlib.ticker import FuncFormatter
 
-    figure, axes = _figure(3.0)
-    for (label, s), (colour, style) in zip(series.items(), cycle(LINES), strict=False):
+    names = [_short(label, TEXT_WIDTH) or "–" for label in series]  # a legend leaves out an empty one
+    columns = max(1, min(3, len(names), TEXT_WIDTH // max(map(len, names))))
+    figure, axes = _figure(2.8 + 0.2 * -(-len(names) // columns))
+    for label, s, (colour, style) in zip(names, series.values(), cycle(LINES), strict=False):
         axes.plot(s.x, s.mean, color=colour, linestyle=style, linewidth=1.6, label=label)
         if s.low != s.high:
             axes.fill_between(s.x, s.low, s.high, color=colour, alpha=0.15, linewidth=0)
@@ -65,18 +69,15 @@ def lines(
     if log and 0 < 10 * lowest <= highest:
         axes.set_yscale("log")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    axes.set_xlabel(x_label)
-    axes.set_title(y_label, loc="left", color=INK, fontsize=11)
     axes.margins(x=0.02)
+    _scale_x(axes, [x for s in series.values() for x in s.x])
+    axes.set_xlabel(_wrapped(x_label))
+    axes.set_title(_wrapped(y_label), loc="left", color=INK, fontsize=11)
     if limits is not None:
         axes.set_ylim(*limits)
     axes.grid(axis="y", color=MUTED, alpha=0.25, linewidth=0.6)
     spacing: dict[str, Any] = {"handlelength": 1.3, "columnspacing": 1.4, "borderaxespad": 0.2}
-    figure.legend(
-        loc="outside lower left", ncols=min(3, len(series)), frameon=False, labelcolor=INK, fontsize=9.5, **spacing
-    )
+    figure.legend(loc="outside lower left", ncols=columns, frameon=False, labelcolor=INK, fontsize=9.5, **spacing)
     return _svg(figure, name)
 
 
@@ -162,41 +163,6 @@ def confusion(counts: Tensor, classes: Sequence[str], *, name: str) -> bytes:
     return _svg(figure, name)
 
 
-def filters(weight: Tensor, input_shape: Sequence[int], *, limit: int = 96, columns: int = 16) -> bytes:
-    """The weights of first-layer neurons as tiles of one PNG, each scaled to its own largest weight.
-
-    Args: weight (K, C, H, W), or (K, C H W) of a fully connected layer on images of `input_shape`.
-    Three channels are shown as colours around mid grey; of other numbers the mean, its sign as colour, zero clear.
-    """
-    tiles = weight[:limit].detach().float().cpu()
-    if tiles.dim() == 2:
-        tiles = tiles.view(len(tiles), *input_shape)
-    tiles = tiles if tiles.shape[1] == 3 else tiles.mean(1, keepdim=True)
-    tiles = (tiles / tiles.abs().amax((1, 2, 3), keepdim=True).clamp_min(1e-12)).permute(0, 2, 3, 1)
-    if tiles.shape[3] == 3:
-        rgba = torch.cat([(tiles + 1) * 127.5, torch.full_like(tiles[..., :1], 255)], 3)
-    else:
-        colour = torch.where(tiles > 0, torch.tensor(CELL_RGB), torch.tensor(BELOW_RGB))
-        rgba = torch.cat([colour, 16 + 239 * tiles.abs()], 3)
-    pixels = rgba.round().byte().numpy()
-    height, width = pixels.shape[1:3]
-    factor = max(1, TILE // max(height, width))
-    step = (height * factor + GAP, width * factor + GAP)
-    columns = min(columns, len(pixels))
-    rows = -(-len(pixels) // columns)
-    canvas = np.zeros((rows * step[0] - GAP, columns * step[1] - GAP, 4), dtype=np.uint8)
-    for number, tile in enumerate(pixels):
-        top, left = number // columns * step[0], number % columns * step[1]
-        canvas[top : top + height * factor, left : left + width * factor] = tile.repeat(factor, 0).repeat(factor, 1)
-    return _png(canvas)
-
-
-def picture(image: Tensor) -> bytes:
-    """One image (C, H, W) uint8 as a PNG: three channels as colours, other numbers as their mean."""
-    pixels = image if len(image) == 3 else image.float().mean(0, keepdim=True).round().byte().expand(3, -1, -1)
-    return _png(pixels.permute(1, 2, 0).contiguous().numpy())
-
-
 def _figure(height: float) -> "tuple[Figure, Axes]":
     from matplotlib.figure import Figure
 
@@ -211,6 +177,22 @@ def _figure(height: float) -> "tuple[Figure, Axes]":
     axes.xaxis.label.set(color=MUTED, fontsize=10.5)
     axes.yaxis.label.set(color=MUTED, fontsize=10.5)
     return figure, axes
+
+
+def _scale_x(axes: "Axes", x: Sequence[float]) -> None:
+    """Whole numbers where x has no others; above two decades a logarithmic axis, on which 0 keeps a place."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
+
+    positive = [value for value in x if value > 0]
+    if positive and min(x) >= 0 and max(x) > 10**DECADES * min(positive):
+        if min(x) > 0:
+            axes.set_xscale("log")
+        else:
+            axes.set_xscale("symlog", linthresh=min(positive), linscale=0.4)
+        axes.xaxis.set_minor_locator(NullLocator())
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=all(value == int(value) for value in x)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
 
 
 def _svg(figure: "Figure", name: str) -> bytes:
@@ -232,14 +214,10 @@ def _svg(figure: "Figure", name: str) -> bytes:
     return text.encode()
 
 
-def _png(pixels: np.ndarray) -> bytes:
-    from PIL import Image
-
-    out = io.BytesIO()
-    Image.fromarray(pixels).save(out, format="PNG", optimize=True)
-    return out.getvalue()
+def _short(label: str, width: int = 12) -> str:
+    """A name that fits beside a cell; an escaped dollar keeps matplotlib from reading mathematics into it."""
+    return (label if len(label) <= width else label[: width - 1] + "…").replace("$", r"\$")
 
 
-def _short(label: str) -> str:
-    """A class name that fits beside a cell; an escaped dollar keeps matplotlib from reading mathematics into it."""
-    return (label if len(label) <= 12 else label[:11] + "…").replace("$", r"\$")
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, TEXT_WIDTH).replace("$", r"\$")

@@ -1,16 +1,12 @@
 """One self-contained HTML file about one run or several: no script, no network, everything from outside escaped."""
 
-import base64
 import contextlib
 import math
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
-
-from markupsafe import Markup
 
 from torchhebb import __version__
 from torchhebb.config import to_json
@@ -18,33 +14,15 @@ from torchhebb.data import Store
 from torchhebb.errors import UserError
 from torchhebb.progress import SILENT, Progress
 from torchhebb.recipes import recipe_functions
-from torchhebb.report import figures
-from torchhebb.report.collect import Answers, Run, read_run
-from torchhebb.report.series import Series, block_name, learning_series, readout_series
-from torchhebb.report.words import duration, flatten, number
-from torchhebb.train.diagnostics import plastic_layers
+from torchhebb.report import figures, pictures
+from torchhebb.report.collect import Answers, Run, first_layer, read_run
+from torchhebb.report.findings import evaluation_section
+from torchhebb.report.parts import Figure, Section, curves, drawn, image
+from torchhebb.report.series import block_name, learning_series, readout_series
+from torchhebb.report.words import duration, flatten
 from torchhebb.train.run import BASELINES
 
 EXAMPLES, PAIRS = 9, 3
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A picture with its text alternative inside, and the caption that holds its numbers."""
-
-    markup: Markup
-    caption: str
-    wide: bool = False
-
-
-@dataclass(frozen=True)
-class Section:
-    """Figures under one heading; `note` says what they show or what was left out."""
-
-    title: str
-    note: str
-    figures: tuple[Figure, ...]
-    small: tuple[Figure, ...] = ()  # many small pictures, together as wide as one figure
 
 
 def write_report(
@@ -136,30 +114,38 @@ def view(run: Run, key: str) -> dict[str, Any]:
 
 
 def _sections(run: Run, key: str) -> Iterator[Section]:
+    yield from _learning(run, key)
+    yield _mistakes(run, key)
+    for evaluation in run.evaluations:
+        yield evaluation_section(evaluation, key)
+
+
+def _learning(run: Run, key: str) -> Iterator[Section]:
     accuracy, loss = _accuracy(run, key), readout_series(run.log)
-    losses = [_curves(loss, "epochs", "Readout loss", key, log=True)] if loss else []
+    losses = [curves(loss, "epochs", "Readout loss", key, log=True)] if loss else []
     yield Section("Accuracy", "", (accuracy, *losses))
     radius, r1 = (learning_series(run.log, quantity) for quantity in ("radius_mean", "r1_share"))
     if radius:
         note = "A neuron whose weights have norm 1 has settled: its step is zero. Bands span the seeds."
-        curves = (
-            _curves(radius, "images seen", "Mean radius of the neurons", key, mark=1.0),
-            _curves(r1, "images seen", "Share of neurons at radius 1", key, limits=(-0.02, 1.02)),
+        drawings = (
+            curves(radius, "images seen", "Mean radius of the neurons", key, mark=1.0),
+            curves(r1, "images seen", "Share of neurons at radius 1", key, limits=(-0.02, 1.02)),
         )
-        yield Section("Learning without labels", note, curves)
-    if run.answers is not None:
+        yield Section("Learning without labels", note, drawings)
+    if run.answers is not None and run.answers.win_rates:
         bars = tuple(_win_rates(block_name(name), rates, key) for name, rates in run.answers.win_rates.items())
         yield Section("Who wins", "How often each neuron responds most strongly, on test images.", bars)
-    if figure := _filters(run):
-        yield Section("First-layer filters", "", (figure,))
+    yield from _filters(run)
+
+
+def _mistakes(run: Run, key: str) -> Section:
     if run.answers is None:
         missing = "The confusion matrix, the images most confused and the win rates are left out"
-        yield Section("Mistakes", f"{missing}: {run.left_out}.", ())
-        return
+        return Section("Mistakes", f"{missing}: {run.left_out}.", ())
     worst = tuple(_examples(run, run.answers))
     note = "Of the first seed; its wrong answers as images, the most confident first."
     note = note if worst else "The first seed answered every test image right."
-    yield Section("Mistakes", note, (_confusion(run, run.answers, key),), worst)
+    return Section("Mistakes", note, (_confusion(run, run.answers, key),), worst)
 
 
 def _accuracy(run: Run, key: str) -> Figure:
@@ -169,13 +155,7 @@ def _accuracy(run: Run, key: str) -> Figure:
     svg = figures.dots(rows, "Test accuracy, %", mark=published, name=f"{key} accuracy")
     said = "; ".join(f"{_method(m.name)} {m.mean:.2f}" + (f" ± {m.std:.2f}" if m.std else "") for m in measures)
     beside = "no published value" if published is None else f"published {published:.2f}"
-    return _drawn(svg, "Test accuracy in percent", f"{said}; {beside}. A dot is a seed, a bar the mean.")
-
-
-def _curves(series: dict[str, Series], x_label: str, title: str, key: str, **drawing: Any) -> Figure:
-    svg = figures.lines(series, x_label, title, name=f"{key} {title}", **drawing)
-    ends = "; ".join(f"{name} {number(s.mean[0])} → {number(s.mean[-1])}" for name, s in series.items())
-    return _drawn(svg, f"{title} against {x_label}", f"{ends}.")
+    return drawn(svg, "Test accuracy in percent", f"{said}; {beside}. A dot is a seed, a bar the mean.")
 
 
 def _win_rates(layer: str, rates: Any, key: str) -> Figure:
@@ -183,21 +163,28 @@ def _win_rates(layer: str, rates: Any, key: str) -> Figure:
     title = f"{layer[:1].upper()}{layer[1:]}, {len(rates):,} neurons"
     svg = figures.histogram(names, shares, title, "wins, in multiples of the fair share", name=f"{key} {layer}")
     most = f"{rates.max().item():.1%}".replace("%", " %")
-    return _drawn(svg, f"Win rates of {layer}", f"{shares[0]:.0f} % never win here; the most frequent wins {most}.")
+    return drawn(svg, f"Win rates of {layer}", f"{shares[0]:.0f} % never win here; the most frequent wins {most}.")
 
 
-def _filters(run: Run) -> Figure | None:
-    name, layer = next(iter(plastic_layers(run.network).items()))
-    weight, shape = layer.weight, run.recipe.architecture.input_shape
-    if weight.dim() == 2 and weight.shape[1] != math.prod(shape):
-        return None
+def _filters(run: Run) -> Iterator[Section]:
+    """The weights of the first layer as images, where its inputs are pixels."""
+    name, weight = first_layer(run.network)
+    shape = run.recipe.architecture.input_shape
+    whole = weight.dim() == 2
+    if whole and weight.shape[1] != math.prod(shape):
+        return
     shown = min(len(weight), 96)
-    size = "×".join(map(str, weight.shape[2:] or shape[1:]))
+    size = "×".join(map(str, shape[1:] if whole else weight.shape[2:]))
     which = f"all {shown}" if shown == len(weight) else f"the first {shown} of {len(weight):,}"
-    sign = "mid grey is zero" if layer.weight.shape[1] == 3 else "rust is positive, blue negative, clear zero"
+    channels = shape[0] if whole else weight.shape[1]
+    sign = "mid grey is zero" if channels == 3 else "rust is positive, blue negative, clear zero"
     alt = f"Weights of {block_name(name)} as small images"
     caption = f"{which[:1].upper()}{which[1:]} neurons of {block_name(name)}, {size} pixels each; {sign}."
-    return _image(figures.filters(weight, shape), alt, caption, wide=True)
+    note = (
+        "A neuron sees the whole image: its weights are its prototype, the image it responds to most." if whole else ""
+    )
+    title = "First-layer prototypes" if whole else "First-layer filters"
+    yield Section(title, note, (image(pictures.filters(weight, shape), alt, caption, wide=True),))
 
 
 def _confusion(run: Run, answers: Answers, key: str) -> Figure:
@@ -209,7 +196,7 @@ def _confusion(run: Run, answers: Answers, key: str) -> Figure:
         f"{run.classes[t]} taken for {run.classes[p]} ({off[t, p]} of {counts[t].sum()})" for t, p in found if off[t, p]
     ]
     said = f"{counts.trace():,} of {counts.sum():,} test images right, first seed. "
-    return _drawn(svg, "Confusion matrix", said + (f"Most often: {'; '.join(pairs)}." if pairs else ""))
+    return drawn(svg, "Confusion matrix", said + (f"Most often: {'; '.join(pairs)}." if pairs else ""))
 
 
 def _examples(run: Run, answers: Answers) -> Iterator[Figure]:
@@ -221,20 +208,11 @@ def _examples(run: Run, answers: Answers) -> Iterator[Figure]:
         )
         caption = f"{true} → {said}\n{confidence}"
         alt = f"Test image {index}: {true}, taken for {said} with confidence {confidence}"
-        yield _image(figures.picture(answers.images[index]), alt, caption)
-
-
-def _drawn(svg: bytes, title: str, caption: str) -> Figure:
-    label = Markup('<svg role="img" aria-label="{}" ').format(f"{title}. {caption}")
-    return Figure(label + Markup(svg.decode().removeprefix("<svg ")), caption)
-
-
-def _image(png: bytes, alt: str, caption: str, *, wide: bool = False) -> Figure:
-    data = base64.b64encode(png).decode()
-    return Figure(Markup('<img src="data:image/png;base64,{}" alt="{}">').format(data, alt), caption, wide)
+        yield image(pictures.picture(answers.images[index]), alt, caption)
 
 
 def _method(measure: str) -> str:
     """The row of a measure: what was read out."""
-    names = {"test_accuracy": "learned features"} | {f"{b}_test_accuracy": name for b, name in BASELINES.items()}
+    baselines = {f"{baseline}_test_accuracy": name for baseline, name in BASELINES.items()}
+    names = {"test_accuracy": "learned features", "online_test_accuracy": "online readout", **baselines}
     return names.get(measure, measure.replace("_", " "))

@@ -51,10 +51,10 @@ def readout_series(log: Iterable[Mapping[str, Any]]) -> dict[str, Series]:
 def block_name(layer: str) -> str:
     """A layer as a reader calls it.
 
-    >>> block_name("block1.layer"), block_name("encoder")
-    ('block 1', 'encoder')
+    >>> block_name("block1.layer"), block_name("block2.body.conv"), block_name("encoder")
+    ('block 1', 'block 2', 'encoder')
     """
-    return re.sub(r"^block(\d+)\.layer$", r"block \1", layer)
+    return re.sub(r"^block(\d+)\.(layer|body\.conv)$", r"block \1", layer)
 
 
 def _series(points: Iterable[tuple[str, float, float]]) -> dict[str, Series]:

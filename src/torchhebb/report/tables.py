@@ -4,8 +4,8 @@
     python -m torchhebb.report.tables --check   exit 1 and name the pages that disagree with results/
 
 A page marks a table by `<!-- results:NAME -->` and `<!-- /results -->`. NAME is a shell pattern for recipes, questions
-or recipe/question: `softhebb2023-*`, `accuracy`, `softhebb2023-*/accuracy`. `<!-- claims:PAPER -->` and `<!-- /claims -->`
-mark the claims of a paper.
+or recipe/question: `softhebb2023-*`, `accuracy`, `softhebb2023-*/accuracy`.  `<!-- claims:PAPER -->` and
+`<!-- /claims -->` mark the claims of a paper.
 """
 
 import argparse

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from torchhebb.data import Batches, Images, Store
-from torchhebb.nn import BatchNorm, Network, learn
+from torchhebb.nn import BatchNorm, LocalLossBlock, Network, learn
 from torchhebb.optim import NormAdaptiveSGD
 from torchhebb.progress import SILENT, Progress
 from torchhebb.train.checkpoint import Checkpoint, pack, unpack
@@ -167,6 +167,10 @@ def _log_diagnostics(
     for layer in diagnose(network, sample):
         numbers = {**asdict(layer), "samples_per_second": speed}
         checkpoint.log.write(kind="learning", task=task, stage=stage, samples=samples, **numbers)
+    for name, block in network.named_modules():
+        if isinstance(block, LocalLossBlock) and block.last_loss is not None:
+            loss = {"name": name, "loss": block.last_loss.item(), "samples_per_second": speed}
+            checkpoint.log.write(kind="local", task=task, stage=stage, samples=samples, **loss)
 
 
 class Clock:
