@@ -24,7 +24,7 @@ DEFAULT_RECIPE = "softhebb2023-digits"
 USAGE = """usage: torchhebb COMMAND ...
 
   train [RECIPE]        learn, read out and test a recipe (default: {default})
-  evaluate WHAT RUN     ask a run, or a recipe that is trained first: {questions}
+  evaluate WHAT RUN     ask a run, or a recipe that is trained first; without WHAT, the questions there are
   reproduce PAPER       what fits a budget of time of {papers}
   report RUN...         one page about finished runs, with their figures
   predict RUN IMAGE...  classes of image files by a trained run
@@ -147,6 +147,8 @@ class EvaluateFlags:
     options: Annotated[Options, tyro.conf.arg(name="")]
     out: Path | None = None
     """The run folder of a recipe; by default runs/<recipe>-<time>."""
+    first_seeds: int | None = None
+    """Ask only so many seeds of the run, the first ones."""
     results: Path | None = None
     """Also keep the result as RESULTS/<recipe>/<question>-<cpu or gpu>.json."""
 
@@ -192,7 +194,8 @@ def evaluate(arguments: list[str]) -> int:
             recipe = get_recipe(target)
             folder = flags.out or new_run_folder(recipe)
             run_recipe(recipe, flags.options, folder=folder, progress=progress, command=command)
-        result = evaluate(flags.evaluator, open_run(folder, flags.options, progress=progress), command=command)
+        run = open_run(folder, flags.options, seeds=flags.first_seeds, progress=progress)
+        result = evaluate(flags.evaluator, run, command=command)
     finally:
         progress.close()
     if flags.results is not None:
@@ -317,10 +320,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
 
 
 def _usage() -> str:
-    from torchhebb.evaluate import list_evaluators
-
-    questions, papers = ", ".join(list_evaluators()), ", ".join(list_papers())
-    return USAGE.format(default=DEFAULT_RECIPE, questions=questions, papers=papers)
+    return USAGE.format(default=DEFAULT_RECIPE, papers=", ".join(list_papers()))
 
 
 def parse(kind: Any, arguments: list[str], program: str, **default: Any) -> Any:

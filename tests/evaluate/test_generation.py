@@ -59,7 +59,7 @@ def result(single: Run) -> Result:
 def made(seed: int = 0) -> Causes:
     """Causes of three classes with a prior, in double precision."""
     generator = torch.Generator().manual_seed(seed)
-    weight = torch.rand(7, 5, generator=generator, dtype=torch.float64)
+    weight = torch.rand(7, 5, generator=generator, dtype=torch.float64) - 0.3
     bias = torch.randn(7, generator=generator, dtype=torch.float64) / 10
     return Causes(normalize(weight, dim=1), bias, 6.0, torch.tensor([0, 1, 2, 0, 1, 2, 1]))
 
@@ -111,6 +111,10 @@ def test_no_iteration_of_a_bridge_lowers_its_objective(share: float) -> None:
         points.append(bridge(causes, start, source, target, (share,), iterations=iterations)[:, 0])
     values = torch.stack([climbed(causes, x, start, source, target, share) for x in points])
     assert (values.diff(dim=0) >= -1e-12).all() and (values[-1] > values[0]).all()
+    last = bridge(causes, start, source, target, (share,), iterations=2000)[:, 0].requires_grad_()
+    assert (last >= 0).all()
+    (gradient,) = torch.autograd.grad(climbed(causes, last, start, source, target, share).sum(), last)
+    torch.testing.assert_close(normalize(gradient.clamp_min(0), dim=1), last.detach())  # no direction leads higher
 
 
 def starts(run: Run, causes: Causes, source: int) -> Tensor:
@@ -165,6 +169,21 @@ def test_mixtures_are_of_their_class_and_no_prototypes(causes: Causes) -> None:
     assert (angles > 0.01).double().mean() > 0.8
 
 
+def test_mixtures_join_two_different_prototypes(monkeypatch: pytest.MonkeyPatch) -> None:
+    causes = made()
+
+    def watch(one: Tensor, other: Tensor, share: Tensor) -> Tensor:
+        assert not (one == other).all(1).any()
+        seen.append((one, other))
+        return geodesic(one, other, share)
+
+    seen: list[tuple[Tensor, Tensor]] = []
+    monkeypatch.setattr("torchhebb.evaluate.interpolate.geodesic", watch)
+    mixtures(causes, torch.tensor([2]).expand(100), torch.Generator().manual_seed(0))
+    ends = torch.cat(seen[0])  # class 2 has the neurons 2 and 5
+    assert (ends @ normalize(causes.weight[[2, 5]], dim=1).T).amax(1).allclose(torch.ones(200, dtype=torch.float64))
+
+
 def test_a_geodesic_divides_the_angle() -> None:
     one, other = normalize(torch.rand(2, 30, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0)), dim=2)
     share = torch.linspace(0, 1, 30, dtype=torch.float64)
@@ -203,7 +222,7 @@ def test_a_training_image_counts_as_a_copy(single: Run, causes: Causes) -> None:
     assert found["copy_close"] == found["copy_copies"] == ("%", 100.0)
 
 
-def test_measures_tell_what_the_judge_reads(result: Result) -> None:
+def test_measures_tell_what_the_judge_reads(result: Result, single: Run, causes: Causes) -> None:
     for path in ("bridge", "blend", "ascent"):
         thirds = [result.measure(f"{path}_middle_read_as_{word}").values for word in ("source", "target", "third")]
         assert [sum(seed) for seed in zip(*thirds, strict=True)] == pytest.approx([100.0, 100.0])
@@ -212,6 +231,10 @@ def test_measures_tell_what_the_judge_reads(result: Result) -> None:
     assert end.unit == "%" and end.interval is not None and end.mean > 70
     assert result.measure("samples_read_as_class").mean > 80
     assert result.notes["images"] == 18
+    path = _Work(GENERATION, single, 0, causes).paths()["bridge"]
+    for step, place in ((2, "middle"), (4, "end")):
+        right = (path.judged[:, step].argmax(1) == path.target).double().mean().item()
+        assert result.measure(f"bridge_{place}_read_as_target").values[0] == pytest.approx(100 * right)
 
 
 def test_measures_tell_how_near_training_images_are(result: Result, single: Run) -> None:

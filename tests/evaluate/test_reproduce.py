@@ -9,7 +9,7 @@ import pytest
 from tests.tiny import learned, tiny_recipe
 from torchhebb.data import Store
 from torchhebb.errors import UserError
-from torchhebb.evaluate import Run
+from torchhebb.evaluate import Run, open_run
 from torchhebb.evaluate.reproduce import Deadline, choose_items, parse_duration, reproduce
 from torchhebb.recipes import get_items, get_recipe, list_papers
 from torchhebb.recipes.item import Item
@@ -211,3 +211,18 @@ def test_a_piece_of_an_answer_is_computed_once(run: Run) -> None:
     for key in ({"seed": 0, "eps": 0.1}, {"eps": 0.1, "seed": 0}, {"seed": 1, "eps": 0.1}):
         assert run.once(lambda: calls.append(1) or [len(calls)], question="x", **key) in ([1], [2])
     assert len(calls) == 2
+
+
+def test_an_item_of_one_seed_asks_one_seed_of_a_longer_run(settings: dict[str, Any]) -> None:
+    run_recipe(
+        replace(recipe("tiny-one"), seeds=2), CPU, folder=settings["folder"] / "tiny-one", store=settings["store"]
+    )
+    (outcome,) = reproduce(ITEMS[1:2], budget=1000, **settings)
+    assert outcome.result.seeds == (0,) and len(outcome.result.measure("test_accuracy").values) == 1
+
+
+def test_seeds_that_are_not_there_are_refused(run: Run) -> None:
+    assert open_run(run.folder, seeds=1, store=run.store).seeds == (0,)
+    for seeds in (0, 3):
+        with pytest.raises(UserError, match="seeds must be from 1 to 2"):
+            open_run(run.folder, seeds=seeds, store=run.store)

@@ -45,8 +45,8 @@ class Generation(Evaluator):
         <what>_nearest, <what>_nearest_cosine         median distance and cosine to the nearest training image
         <what>_nearest_ratio                          median distance to the nearest over the mean of the nearest 50:
                                                       0 for a copy, near 1 for a mean of many
-        <what>_close, <what>_copies                   share whose distance, and whose ratio, is below that
-                                                      of the lowest twentieth of test images that the judge reads as the same class
+        <what>_close, <what>_copies                   share whose distance, and whose ratio, is below the lowest 5 % of
+                                                      the test images that the judge reads as the same class
         bridge_length, samples_spread                 mean distance from the image to the end; between samples of a
                                                       class, beside test_spread of test images
 

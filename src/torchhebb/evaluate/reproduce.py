@@ -185,7 +185,8 @@ def _answer(
     if _seeds_done(run_folder) < recipe.seeds:
         run_recipe(recipe, options, folder=run_folder, store=store, progress=progress, command=command)
     evaluator = get_evaluator(item.question)(**item.settings)
-    result = evaluate(evaluator, open_run(run_folder, options, store=store, progress=progress), command=command)
+    run = open_run(run_folder, options, seeds=recipe.seeds, store=store, progress=progress)
+    result = evaluate(evaluator, run, command=command)
     if results is not None:
         result.write(results / result.recipe / f"{result.question}-{result.device_slug}.json")
     return result

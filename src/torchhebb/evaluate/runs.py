@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal
@@ -97,17 +97,29 @@ class Run:
 
 
 def open_run(
-    folder: Path, options: Options | None = None, *, store: Store | None = None, progress: Progress = SILENT
+    folder: Path,
+    options: Options | None = None,
+    *,
+    seeds: int | None = None,
+    store: Store | None = None,
+    progress: Progress = SILENT,
 ) -> Run:
     """A finished run; `options` (by default its own) say where to compute and where the data sets are.
 
-    Raises UserError for a folder without a finished run, or data that are no longer what it was trained on.
+    Args: seeds, how many of its seeds, the first ones; by default all.
+    Raises UserError for a folder without a finished run or with fewer seeds, or data that are no longer what it was
+    trained on.
     """
     recipe, own = read_config(folder)
     options, store = options or own, store or Store()
     if not (folder / "result.json").exists():
         raise UserError(f"{folder} is not finished: go on with torchhebb train --resume {folder}")
     result = read_result(folder / "result.json")
+    if seeds is not None:
+        if not 1 <= seeds <= len(result.seeds):
+            raise UserError(f"seeds must be from 1 to {len(result.seeds)}, as many as {folder} has, got {seeds}")
+        measures = tuple(replace(measure, values=measure.values[:seeds]) for measure in result.measures)
+        result = replace(result, seeds=result.seeds[:seeds], measures=measures)
     data_dir, size = options.data_dir or own.data_dir, options.size or own.size
     data = load_data(recipe.data, data_dir=data_dir, size=size, store=store, progress=progress)
     check_fit(recipe, data)
