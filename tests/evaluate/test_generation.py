@@ -231,9 +231,9 @@ def test_measures_tell_what_the_judge_reads(result: Result, single: Run, causes:
     assert end.unit == "%" and end.interval is not None and end.mean > 70
     assert result.measure("samples_read_as_class").mean > 80
     assert result.notes["images"] == 18
-    path = _Work(GENERATION, single, 0, causes).paths()["bridge"]
+    bridged = _Work(GENERATION, single, 0, causes).paths()["bridge"]
     for step, place in ((2, "middle"), (4, "end")):
-        right = (path.judged[:, step].argmax(1) == path.target).double().mean().item()
+        right = (bridged.judged[:, step].argmax(1) == bridged.target).double().mean().item()
         assert result.measure(f"bridge_{place}_read_as_target").values[0] == pytest.approx(100 * right)
 
 

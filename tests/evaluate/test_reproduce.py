@@ -181,10 +181,12 @@ def test_items_of_papers_fit_together(monkeypatch: pytest.MonkeyPatch) -> None:
     for paper in list_papers():
         items = get_items(paper)
         assert len({item.name for item in items}) == len(items)
-        assert len({(item.recipe, item.question) for item in items}) == len(items), "one answer would hide another"
+        asked = {(item.recipe, item.question, item.seeds or get_recipe(item.recipe).seeds) for item in items}
+        assert len(asked) == len(items), "one answer would hide another"
         for item in items:
-            get_recipe(item.recipe)
             get_evaluator(item.question)(**item.settings)
+            same = [other for other in items if (other.recipe, other.question) == (item.recipe, item.question)]
+            assert all(other.settings == item.settings for other in same), "two settings would take turns"
     with pytest.raises(UserError, match="unknown paper 'softheb2023'; nearest: softhebb2023"):
         get_items("softheb2023")
 

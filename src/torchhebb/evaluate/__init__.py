@@ -9,6 +9,7 @@ from torchhebb.evaluate.convergence import Convergence
 from torchhebb.evaluate.cross_entropy import CrossEntropy
 from torchhebb.evaluate.diagnostics import Diagnostics
 from torchhebb.evaluate.evaluator import Evaluator, Figure, evaluate
+from torchhebb.evaluate.generation import Generation
 from torchhebb.evaluate.low_precision import LowPrecision
 from torchhebb.evaluate.noise import Noise
 from torchhebb.evaluate.online import Online
@@ -25,6 +26,7 @@ EVALUATORS: tuple[type[Evaluator], ...] = (
     Convergence,
     CrossEntropy,
     Diagnostics,
+    Generation,
     LowPrecision,
     Noise,
     Online,
@@ -44,6 +46,7 @@ __all__ = [
     "Diagnostics",
     "Evaluator",
     "Figure",
+    "Generation",
     "LowPrecision",
     "Noise",
     "Online",

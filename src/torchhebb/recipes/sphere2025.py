@@ -9,6 +9,7 @@ from torchhebb.recipes.claim import Claim, Of
 from torchhebb.recipes.item import Item
 from torchhebb.rules import SoftHebb
 from torchhebb.train import Learning, Readout, Recipe, Supervised
+from torchhebb.train.readouts import Ridge
 from torchhebb.train.recipe import AdamW
 
 MAX = Pool("max", kernel_size=4, stride=2, padding=1)
@@ -65,6 +66,11 @@ def cifar10_narrow_softhebb() -> Recipe:
 def cifar100_narrow() -> Recipe:
     """CIFAR-100 with the narrow network and plan of CIFAR-10."""
     return _local("sphere2025-cifar100-narrow", "cifar100", network(NARROW), epochs=4, batch_size=32, lr=2e-3)
+
+
+def cifar100_narrow_softhebb() -> Recipe:
+    """CIFAR-100, SoftHebb at the narrow widths: one unsupervised epoch, 50 of readout."""
+    return _softhebb("sphere2025-cifar100-narrow-softhebb", "cifar100", NARROW, readout_epochs=50)
 
 
 def digits() -> Recipe:
@@ -148,6 +154,7 @@ RECIPES = (
     cifar10_narrow,
     cifar10_narrow_softhebb,
     cifar100_narrow,
+    cifar100_narrow_softhebb,
     cifar10,
     cifar10_softhebb,
     cifar100,
@@ -157,12 +164,50 @@ RECIPES = (
 _READOUTS = {"readouts": ("trained", "ridge")}
 _DAYS = 5 * 86_400.0
 
+_FEW = {"learning_images": 10_000, "train_images": 5000, "test_images": 2000}
+_CONTINUAL = {
+    "readouts": ("task_aware",),
+    "images_per_class": 100,
+    "probe_images_per_class": 50,
+    "test_images_per_class": 50,
+    "supervised_epochs": 4,
+}
+_NARROW10, _NARROW100 = "sphere2025-cifar10-narrow", "sphere2025-cifar100-narrow"
+
 ITEMS = (
     Item("digits, SoftHebb", "sphere2025-digits-softhebb", "accuracy", 40, 15, _READOUTS),
     Item("digits", "sphere2025-digits", "accuracy", 60, 15, _READOUTS),
-    Item("CIFAR-10, narrow, SoftHebb", "sphere2025-cifar10-narrow-softhebb", "accuracy", 300, 40, _READOUTS),
-    Item("CIFAR-10, narrow", "sphere2025-cifar10-narrow", "accuracy", 600, 40, _READOUTS),
-    Item("CIFAR-100, narrow", "sphere2025-cifar100-narrow", "accuracy", 600, 60, _READOUTS),
+    Item("CIFAR-10, narrow, SoftHebb", f"{_NARROW10}-softhebb", "accuracy", 200, 20, _READOUTS),
+    Item("CIFAR-10, narrow", _NARROW10, "accuracy", 600, 20, _READOUTS),
+    Item("CIFAR-10, narrow: similarity", _NARROW10, "similarity", 600, 25),
+    Item("CIFAR-100, narrow, SoftHebb", f"{_NARROW100}-softhebb", "accuracy", 220, 20, _READOUTS),
+    Item("CIFAR-100, narrow", _NARROW100, "accuracy", 640, 20, _READOUTS),
+    Item(
+        "CIFAR-10, narrow: reconstruction",
+        _NARROW10,
+        "reconstruction",
+        600,
+        300,
+        {"widths": (64, 32), "epochs": 3, "train_images": 5000, "contenders": ("own", "backpropagation", "random")},
+    ),
+    Item(
+        "CIFAR-10, narrow: transfer",
+        _NARROW10,
+        "transfer",
+        600,
+        480,
+        {**_FEW, "ridge": Ridge(project=1024)},
+    ),
+    Item("CIFAR-10, narrow: ablation", _NARROW10, "ablation", 600, 500, {"epochs": 2, "learning_images": 10_000}),
+    Item(
+        "CIFAR-100, narrow, SoftHebb: continual",
+        f"{_NARROW100}-softhebb",
+        "continual",
+        220,
+        600,
+        {**_CONTINUAL, "learning_epochs": 1},
+    ),
+    Item("CIFAR-100, narrow: continual", _NARROW100, "continual", 640, 650, {**_CONTINUAL, "learning_epochs": 3}),
     Item("CIFAR-10, SoftHebb", "sphere2025-cifar10-softhebb", "accuracy", 14_400, 600, _READOUTS, full=True),
     Item("CIFAR-10", "sphere2025-cifar10", "accuracy", _DAYS, 600, _READOUTS, full=True),
     Item("CIFAR-100", "sphere2025-cifar100", "accuracy", _DAYS, 600, _READOUTS, full=True),

@@ -1,0 +1,119 @@
+"""The variants of a network of local losses that an ablation compares."""
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from torchhebb.data import Images
+from torchhebb.nn import Architecture, ConvBlock, LocalConvBlock, LocalLossBlock, Network
+from torchhebb.recipes.softhebb2023 import depth3
+from torchhebb.train import Learning
+from torchhebb.train.learn import learn_images
+
+_DRAWN_RADIUS = 3**-0.5  # of a convolution as torch draws it, U(-1/sqrt(fan_in), 1/sqrt(fan_in))
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A network to learn and to read out, after the blocks of `depths` or, with none, after all of them."""
+
+    label: str
+    architecture: Architecture
+    kind: Literal["sphere", "softhebb_blocks", "softhebb_start", "random"] = "sphere"
+    depths: tuple[int, ...] = ()
+
+    def build(self, seed: int) -> Network:
+        """As drawn from the seed."""
+        build = (
+            partial(softhebb_blocks, self.architecture) if self.kind == "softhebb_blocks" else self.architecture.build
+        )
+        return build(seed)
+
+
+def changed(architecture: Architecture, **fields: Any) -> Architecture:
+    """The same fields of all blocks set to new values."""
+    return replace(architecture, blocks=tuple(replace(block, **fields) for block in architecture.blocks))
+
+
+def widened(architecture: Architecture, factor: float) -> Architecture:
+    """All blocks with so many times their channels, rounded, one at least."""
+    blocks = tuple(
+        replace(block, channels=max(1, round(factor * block.channels)))  # type: ignore[union-attr]
+        for block in architecture.blocks
+    )
+    return replace(architecture, blocks=blocks)
+
+
+def deepened(architecture: Architecture, depth: int) -> Architecture:
+    """The first `depth` blocks; above as many as there are, the last one again and again, without pooling."""
+    blocks = architecture.blocks
+    further = replace(blocks[-1], pool=None)  # type: ignore[call-arg]
+    return replace(architecture, blocks=(blocks + (further,) * depth)[:depth])
+
+
+def until(network: Network, depth: int) -> nn.Sequential:
+    """A network without the blocks above `depth`; what follows all blocks stays."""
+    kept = {f"block{number}" for number in range(1, depth + 1)}
+    children = network.named_children()
+    return nn.Sequential(*(child for name, child in children if name in kept or not name.startswith("block")))
+
+
+def softhebb_blocks(architecture: Architecture, seed: int = 0) -> Network:
+    """Blocks of SoftHebb-2023's depth 3 that learn by the local losses of an architecture, at its channels.
+
+    Batch norm, convolution 5x5, then 3x3, without bias, triangle with its power, its pools; blocks above the third are
+    like the third, and a block that did not pool does not.  Projections stay as they are; a residual there is not.
+    """
+    children = dict(architecture.build(seed).named_children())
+    x = torch.zeros(1, *architecture.input_shape)
+    for name, block in children.items():
+        if isinstance(block, LocalLossBlock):
+            config = architecture.blocks[int(name.removeprefix("block")) - 1]
+            assert isinstance(config, LocalConvBlock)
+            like = _softhebb_like(int(name.removeprefix("block")))
+            body = replace(like, channels=config.channels, pool=like.pool if config.pool else None).build(x.shape[1:])
+            kernel = like.kernel_size
+            body.layer = nn.Conv2d(
+                x.shape[1], config.channels, kernel, padding=kernel // 2, padding_mode="reflect", bias=False
+            )
+            children[name] = LocalLossBlock(body, block.auxiliary, block.loss)
+        with torch.no_grad():
+            x = children[name].eval()(x)
+    network = Network({name: child.train() for name, child in children.items()})
+    network.reset_parameters(torch.Generator().manual_seed(seed))
+    return network
+
+
+@torch.no_grad()
+def start_from_softhebb(network: Network, images: Images, *, seed: int, task: str, **learning: Any) -> None:
+    """Give the convolutions of local-loss blocks what SoftHebb learns in one pass over the images in batches of 10.
+
+    SoftHebb's network has the same convolutions and pools, with SoftHebb-2023's batch norm, triangles, temperatures and
+    rates.  Each neuron's weights are scaled to the radius that the block's own are drawn with; biases stay as drawn.
+    """
+    architecture = network.architecture
+    assert architecture is not None
+    blocks = []
+    for number, block in enumerate(architecture.blocks, 1):
+        assert isinstance(block, LocalConvBlock)
+        blocks.append(replace(_softhebb_like(number), kernel_size=3, channels=block.channels, pool=block.pool))
+    device = next(network.parameters()).device
+    soft = replace(architecture, blocks=tuple(blocks)).build(seed)
+    soft.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    learn_images(soft, images, Learning(), seed=seed, task=task, **learning)
+    for number in range(1, len(blocks) + 1):
+        weight = soft.get_parameter(f"block{number}.layer.weight")
+        directions = F.normalize(weight.flatten(1), dim=1).view(weight.shape)
+        network.get_parameter(f"block{number}.body.conv.weight").copy_(_DRAWN_RADIUS * directions)
+
+
+def _softhebb_like(number: int) -> ConvBlock:
+    """SoftHebb-2023's block of that number at depth 3; its third for all above."""
+    blocks = depth3((3, 32, 32)).blocks
+    block = blocks[min(number, len(blocks)) - 1]
+    assert isinstance(block, ConvBlock)
+    return block
