@@ -48,7 +48,7 @@ def test_a_contender_has_the_size_of_the_run_and_answers(layer: Run, name: Any) 
 def test_the_rules_are_those_that_they_are_named_for(layer: Run) -> None:
     assert contender(layer, 0, "own").architecture == layer.recipe.architecture
     assert contender(layer, 0, "hard").architecture.blocks[0].rule == HardHebb()
-    assert contender(layer, 0, "ranked").architecture.blocks[0].rule == RankedHebb()
+    assert contender(layer, 0, "ranked").architecture.blocks[0].rule == RankedHebb(delta=0.1)
     assert contender(layer, 0, "backpropagation").architecture.blocks[0].activation == "relu"
     untrained = layer.recipe.architecture.build(0)
     assert equal(state(contender(layer, 0, "random")), state(untrained))

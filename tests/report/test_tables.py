@@ -54,6 +54,25 @@ def test_a_marker_chooses(name: str, expected: list[str]) -> None:
     assert fill(filled, results) == filled
 
 
+def test_patterns_of_measures_choose_among_the_rows() -> None:
+    filled = fill("<!-- results:paper-data test_*,other -->\n<!-- /results -->", [result()])
+    assert "| test accuracy |" in filled and "radius" not in filled
+    assert fill(filled, [result()]) == filled
+
+
+def test_a_grid_has_what_there_is() -> None:
+    marked = "<!-- grid:paper-data test,other accuracy,loss -->\n<!-- /grid -->"
+    lines = fill(marked, [result()]).splitlines()
+    assert lines[2:5] == ["|  | accuracy, % | n |", "|---|---|---|", "| test | 80.20 ± 0.20 | 3 |"]
+    assert NOTHING in fill(marked, [])
+
+
+@pytest.mark.parametrize("what", ["results:a b c", "grid:a b", "grid:a b c d", "claims:no-such-paper"])
+def test_a_marker_that_says_too_much_or_too_little(what: str) -> None:
+    with pytest.raises(UserError):
+        fill(f"<!-- {what} --><!-- /{what.partition(':')[0]} -->", [result()])
+
+
 def test_filling_keeps_everything_else_and_several_tables_apart() -> None:
     filled = fill(MARKED + MARKED.replace("paper-*", "other"), [result()])
     assert filled.count("| paper-data | test accuracy |") == 1 and filled.count(NOTHING) == 1

@@ -11,13 +11,21 @@ from torch import Tensor, nn
 
 from torchhebb.config import to_json
 from torchhebb.errors import UserError, unknown_name
-from torchhebb.evaluate.ablation_variants import Variant, changed, deepened, start_from_softhebb, until, widened
+from torchhebb.evaluate.ablation_variants import (
+    Variant,
+    changed,
+    deepened,
+    local_blocks,
+    start_from_softhebb,
+    until,
+    widened,
+)
 from torchhebb.evaluate.accuracy import wilson
 from torchhebb.evaluate.bring import draw
 from torchhebb.evaluate.cross_entropy import spread
 from torchhebb.evaluate.evaluator import Evaluator, Figure, Finding, Note
 from torchhebb.evaluate.runs import Run
-from torchhebb.nn import LocalConvBlock, Network
+from torchhebb.nn import Network
 from torchhebb.train import Curve, Measure
 from torchhebb.train.device import autocast
 from torchhebb.train.features import extract_features
@@ -136,9 +144,7 @@ class Ablation(Evaluator):
     def _variants(self, run: Run) -> dict[str, Variant]:
         """All variants by name, the unchanged one first."""
         base = run.recipe.architecture
-        for number, block in enumerate(base.blocks, 1):
-            if not isinstance(block, LocalConvBlock):
-                raise UserError(f"block{number} of {run.recipe.name} does not learn by a local loss: nothing to ablate")
+        local_blocks(base)
         depths = tuple(sorted({*self.depths}))
         deep = deepened(base, depths[-1]) if depths else base
         found: dict[Change, dict[str, Variant]] = {

@@ -1,7 +1,6 @@
 """The variants of a network of local losses that an ablation compares."""
 
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -9,6 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from torchhebb.data import Images
+from torchhebb.errors import UserError
 from torchhebb.nn import Architecture, ConvBlock, LocalConvBlock, LocalLossBlock, Network
 from torchhebb.recipes.softhebb2023 import depth3
 from torchhebb.train import Learning
@@ -28,30 +28,37 @@ class Variant:
 
     def build(self, seed: int) -> Network:
         """As drawn from the seed."""
-        build = (
-            partial(softhebb_blocks, self.architecture) if self.kind == "softhebb_blocks" else self.architecture.build
-        )
-        return build(seed)
+        if self.kind == "softhebb_blocks":
+            return softhebb_blocks(self.architecture, seed)
+        return self.architecture.build(seed)
+
+
+def local_blocks(architecture: Architecture) -> tuple[LocalConvBlock, ...]:
+    """The blocks; raises UserError for one that does not learn by a local loss."""
+    blocks = []
+    for number, block in enumerate(architecture.blocks, 1):
+        if not isinstance(block, LocalConvBlock):
+            raise UserError(f"block{number} does not learn by a local loss: nothing to ablate")
+        blocks.append(block)
+    return tuple(blocks)
 
 
 def changed(architecture: Architecture, **fields: Any) -> Architecture:
     """The same fields of all blocks set to new values."""
-    return replace(architecture, blocks=tuple(replace(block, **fields) for block in architecture.blocks))
+    return replace(architecture, blocks=tuple(replace(block, **fields) for block in local_blocks(architecture)))
 
 
 def widened(architecture: Architecture, factor: float) -> Architecture:
     """All blocks with so many times their channels, rounded, one at least."""
-    blocks = tuple(
-        replace(block, channels=max(1, round(factor * block.channels)))  # type: ignore[union-attr]
-        for block in architecture.blocks
-    )
+    channels = [max(1, round(factor * block.channels)) for block in local_blocks(architecture)]
+    blocks = tuple(replace(block, channels=c) for block, c in zip(local_blocks(architecture), channels, strict=True))
     return replace(architecture, blocks=blocks)
 
 
 def deepened(architecture: Architecture, depth: int) -> Architecture:
     """The first `depth` blocks; above as many as there are, the last one again and again, without pooling."""
-    blocks = architecture.blocks
-    further = replace(blocks[-1], pool=None)  # type: ignore[call-arg]
+    blocks = local_blocks(architecture)
+    further = replace(blocks[-1], pool=None)
     return replace(architecture, blocks=(blocks + (further,) * depth)[:depth])
 
 
@@ -68,13 +75,13 @@ def softhebb_blocks(architecture: Architecture, seed: int = 0) -> Network:
     Batch norm, convolution 5x5, then 3x3, without bias, triangle with its power, its pools; blocks above the third are
     like the third, and a block that did not pool does not.  Projections stay as they are; a residual there is not.
     """
+    configs = {f"block{number}": (number, block) for number, block in enumerate(local_blocks(architecture), 1)}
     children = dict(architecture.build(seed).named_children())
     x = torch.zeros(1, *architecture.input_shape)
     for name, block in children.items():
         if isinstance(block, LocalLossBlock):
-            config = architecture.blocks[int(name.removeprefix("block")) - 1]
-            assert isinstance(config, LocalConvBlock)
-            like = _softhebb_like(int(name.removeprefix("block")))
+            number, config = configs[name]
+            like = _softhebb_like(number)
             body = replace(like, channels=config.channels, pool=like.pool if config.pool else None).build(x.shape[1:])
             kernel = like.kernel_size
             body.layer = nn.Conv2d(
@@ -97,12 +104,12 @@ def start_from_softhebb(network: Network, images: Images, *, seed: int, task: st
     """
     architecture = network.architecture
     assert architecture is not None
-    blocks = []
-    for number, block in enumerate(architecture.blocks, 1):
-        assert isinstance(block, LocalConvBlock)
-        blocks.append(replace(_softhebb_like(number), kernel_size=3, channels=block.channels, pool=block.pool))
+    blocks = tuple(
+        replace(_softhebb_like(number), kernel_size=3, channels=block.channels, pool=block.pool)
+        for number, block in enumerate(local_blocks(architecture), 1)
+    )
     device = next(network.parameters()).device
-    soft = replace(architecture, blocks=tuple(blocks)).build(seed)
+    soft = replace(architecture, blocks=blocks).build(seed)
     soft.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     learn_images(soft, images, Learning(), seed=seed, task=task, **learning)
     for number in range(1, len(blocks) + 1):

@@ -59,7 +59,7 @@ def contender(run: Run, seed: int, name: ContenderName) -> Network:
         return run.network(seed)
     makers: dict[str, Callable[[Run, int, Checkpoint, str], Network]] = {
         "hard": partial(_other_rule, HardHebb()),
-        "ranked": partial(_other_rule, RankedHebb()),
+        "ranked": partial(_other_rule, RankedHebb(delta=0.1)),
         "random": _random,
         "backpropagation": partial(_supervised, {}, None),
         "backpropagation_long": partial(_supervised, {"epochs": LONG_EPOCHS}, None),

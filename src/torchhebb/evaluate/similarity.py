@@ -68,8 +68,8 @@ class Similarity(Evaluator):
                     values.setdefault((name, quantity), []).append(value)
                 if seed == run.seeds[0]:
                     grams[name] = {stage: cosine_similarity(z).cpu() for stage, z in stages.items()}
-        for (name, quantity), found in values.items():
-            yield Measure(f"{name}_{quantity}", "", tuple(found))
+        for (who, quantity), found in values.items():
+            yield Measure(f"{who}_{quantity}", "", tuple(found))
         yield Note("images", len(images))
         caption = "Cosine similarities between test images sorted by class; white lines part the classes."
         yield Figure("matrices", caption, _figure(grams, self.images_per_class))

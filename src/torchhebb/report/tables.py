@@ -4,11 +4,14 @@
     python -m torchhebb.report.tables --check   exit 1 and name the pages that disagree with results/
 
 A page marks a table by `<!-- results:NAME -->` and `<!-- /results -->`. NAME is a shell pattern for recipes, questions
-or recipe/question: `softhebb2023-*`, `accuracy`, `softhebb2023-*/accuracy`.  `<!-- claims:PAPER -->` and
-`<!-- /claims -->` mark the claims of a paper.
+or recipe/question: `softhebb2023-*`, `accuracy`, `softhebb2023-*/accuracy`; patterns of measures may follow it, with
+commas between them. `<!-- claims:PAPER -->` and `<!-- /claims -->` mark the claims of a paper, and
+`<!-- grid:NAME ROWS COLUMNS -->` and `<!-- /grid -->` one result as a grid: ROWS are beginnings of measures, COLUMNS
+their ends.
 """
 
 import argparse
+import dataclasses
 import re
 import sys
 from collections.abc import Iterable, Sequence
@@ -20,8 +23,8 @@ from torchhebb.recipes import get_claims
 from torchhebb.report.claims import claims_table
 from torchhebb.train import Measure, Result, read_result
 
-_MARKED = re.compile(r"<!-- (?P<kind>results|claims):(?P<name>\S+) -->.*?<!-- /(?P=kind) -->", re.DOTALL)
-_OPENING = re.compile(r"<!-- (results|claims):(\S+) -->")
+_MARKED = re.compile(r"<!-- (?P<kind>results|claims|grid):(?P<what>[^>\n]+) -->.*?<!-- /(?P=kind) -->", re.DOTALL)
+_OPENING = re.compile(r"<!-- (results|claims|grid):[^>\n]+ -->")
 _HEADER = ("recipe", "measure", "mean ± std", "n", "published", "device")
 _BENCHMARKS = "bench"  # times and bytes have tables of their own
 NOTHING = "No result of this kind has been measured yet."
@@ -60,20 +63,44 @@ def table(results: Sequence[Result]) -> str:
     rows = [_row(result, measure) for result in results for measure in result.measures]
     if not rows:
         return NOTHING
-    lines = ["| " + " | ".join(cells) + " |" for cells in (_HEADER, *rows)]
-    return "\n".join([lines[0], "|" + "---|" * len(_HEADER), *lines[1:]])
+    return "\n".join([_line(_HEADER), "|" + "---|" * len(_HEADER), *map(_line, rows)])
+
+
+def grid(results: Sequence[Result], rows: Sequence[str], columns: Sequence[str]) -> str:
+    """Means with their spread, a row a beginning of measures and a column an end; what there is not stays empty.
+
+    >>> measures = (Measure("own_clean_accuracy", "%", (96.0,)), Measure("hard_clean_accuracy", "%", (95.0, 97.0)))
+    >>> result = Result("r", "attacks", measures, (0, 1), 1.0, "GPU", "", {}, versions={}, commit="")
+    >>> print(grid([result], ["own", "hard"], ["clean_accuracy"]))
+    |  | clean accuracy, % | n |
+    |---|---|---|
+    | own | 96.00 | 1 |
+    | hard | 96.00 ± 1.41 | 2 |
+    """
+    known = {measure.name: measure for result in results for measure in result.measures}
+    if not known:
+        return NOTHING
+    units = {end: known[f"{row}_{end}"].unit for end in columns for row in rows if f"{row}_{end}" in known}
+    header = ["", *(f"{end.replace('_', ' ')}, {units[end]}".rstrip(", ") for end in columns if end in units), "n"]
+    lines = []
+    for row in rows:
+        found = [known.get(f"{row}_{end}") for end in columns if end in units]
+        counts = sorted({len(measure.values) for measure in found if measure is not None})
+        if counts:
+            lines.append([row.replace("_", " "), *map(_cell, found), ", ".join(map(str, counts))])
+    return "\n".join([_line(header), "|" + "---|" * len(header), *map(_line, lines)])
 
 
 def fill(text: str, results: Sequence[Result]) -> str:
     """A page with every marked table made anew.
 
-    Raises UserError for a marker that is not closed, or a paper without claims.
+    Raises UserError for a marker that is not closed or says too much or too little, or a paper without claims.
     """
 
     def replace(match: re.Match[str]) -> str:
-        kind, name = match["kind"], match["name"]
-        body = table(choose(results, name)) if kind == "results" else claims_table(get_claims(name), results)
-        return f"<!-- {kind}:{name} -->\n\n{body}\n\n<!-- /{kind} -->"
+        kind, what = match["kind"], match["what"].split()
+        bodies = {"results": _results_body, "claims": _claims_body, "grid": _grid_body}
+        return f"<!-- {kind}:{match['what']} -->\n\n{bodies[kind](what, results)}\n\n<!-- /{kind} -->"
 
     filled, count = _MARKED.subn(replace, text)
     if count != len(_OPENING.findall(text)):
@@ -116,6 +143,37 @@ def main(argv: Sequence[str] | None = None) -> int:
     for page in found:
         print(f"{page}: {'disagrees with results/: run make tables' if flags.check else 'updated'}")
     return 1 if flags.check and found else 0
+
+
+def _results_body(what: list[str], results: Sequence[Result]) -> str:
+    name, patterns = what[0], what[1].split(",") if len(what) > 1 else ["*"]
+    if len(what) > 2:
+        raise UserError(f"a table of results has a name and patterns of measures, got {' '.join(what)!r}")
+    chosen = (
+        dataclasses.replace(r, measures=tuple(m for m in r.measures if any(fnmatch(m.name, p) for p in patterns)))
+        for r in choose(results, name)
+    )
+    return table(list(chosen))
+
+
+def _claims_body(what: list[str], results: Sequence[Result]) -> str:
+    return claims_table(get_claims(" ".join(what)), results)
+
+
+def _grid_body(what: list[str], results: Sequence[Result]) -> str:
+    if len(what) != 3:
+        raise UserError(f"a grid has a name, rows and columns, got {' '.join(what)!r}")
+    return grid(choose(results, what[0]), what[1].split(","), what[2].split(","))
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _cell(measure: Measure | None) -> str:
+    if measure is None:
+        return ""
+    return f"{measure.mean:.2f}" + ("" if measure.std is None else f" ± {measure.std:.2f}")
 
 
 def _filled(page: Path, results: Sequence[Result]) -> str:
