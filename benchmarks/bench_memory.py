@@ -8,14 +8,14 @@ is the growth of its peak over the state in which the network and one batch are 
 """
 
 import json
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import torch
 import tyro
-from harness import MEBIBYTE, RESULTS, PeakGrowth, compare, fresh, keep, make_result
+from depths import compare_memory
+from harness import RESULTS, PeakGrowth
 from torch import Tensor, nn
 from torch.nn import functional as F
 from workload import CLASSES, Step, place, torchhebb_step
@@ -49,33 +49,7 @@ def main(settings: Settings) -> None:
     if settings.method is not None:
         print(json.dumps(measure(settings, settings.method, device)))
         return
-    started = time.perf_counter()
-    samples = {}
-    for depth in settings.depths:
-        for method in METHODS:
-            flags = {"batch-size": settings.batch_size, "channels": settings.channels, "device": settings.device}
-            arguments = [part for name, value in flags.items() for part in (f"--{name}", value)]
-            cell = ["--method", method, "--depths", depth, *arguments]
-            growths = [fresh("bench_memory.py", *cell) for _ in range(settings.runs)]
-            samples[label(method, depth)] = tuple(growth / MEBIBYTE for growth in growths)
-    first, last = settings.depths[0], settings.depths[-1]
-    ratios = [compare(samples, *(label(method, depth) for method in METHODS)) for depth in settings.depths]
-    ratios += [compare(samples, label(method, last), label(method, first)) for method in METHODS]
-    result = make_result(
-        "memory",
-        samples,
-        "MiB",
-        ratios,
-        device=device,
-        seconds=time.perf_counter() - started,
-        batch_size=settings.batch_size,
-        channels=settings.channels,
-    )
-    keep(result, settings.results)
-
-
-def label(method: Method, depth: int) -> str:
-    return f"{method}, depth {depth}"
+    compare_memory("memory", "bench_memory.py", METHODS, settings, device)
 
 
 def measure(settings: Settings, method: Method, device: torch.device) -> int:

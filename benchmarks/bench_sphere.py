@@ -16,7 +16,8 @@ from typing import Literal
 
 import torch
 import tyro
-from harness import MEBIBYTE, RESULTS, PeakGrowth, alternate, compare, fresh, keep, make_result
+from depths import compare_memory
+from harness import RESULTS, PeakGrowth, alternate, compare, keep, make_result
 from torch import Tensor
 from torch.nn import functional as F
 from workload import CLASSES, Step, make_images, place
@@ -61,7 +62,7 @@ def main(settings: Settings) -> None:
         return
     tune_process()
     time_steps(settings, device)
-    compare_memory(settings, device)
+    compare_memory("sphere-memory", "bench_sphere.py", METHODS, settings, device)
 
 
 def time_steps(settings: Settings, device: torch.device) -> None:
@@ -81,36 +82,6 @@ def time_steps(settings: Settings, device: torch.device) -> None:
         warmup=settings.warmup,
     )
     keep(result, settings.results)
-
-
-def compare_memory(settings: Settings, device: torch.device) -> None:
-    started = time.perf_counter()
-    samples = {}
-    for depth in settings.depths:
-        for method in METHODS:
-            flags = {"batch-size": settings.batch_size, "channels": settings.channels, "device": settings.device}
-            arguments = [part for name, value in flags.items() for part in (f"--{name}", value)]
-            cell = ["--method", method, "--depths", depth, *arguments]
-            growths = [fresh("bench_sphere.py", *cell) for _ in range(settings.runs)]
-            samples[label(method, depth)] = tuple(growth / MEBIBYTE for growth in growths)
-    first, last = settings.depths[0], settings.depths[-1]
-    ratios = [compare(samples, *(label(method, depth) for method in METHODS)) for depth in settings.depths]
-    ratios += [compare(samples, label(method, last), label(method, first)) for method in METHODS]
-    result = make_result(
-        "sphere-memory",
-        samples,
-        "MiB",
-        ratios,
-        device=device,
-        seconds=time.perf_counter() - started,
-        batch_size=settings.batch_size,
-        channels=settings.channels,
-    )
-    keep(result, settings.results)
-
-
-def label(method: str, depth: int) -> str:
-    return f"{method}, depth {depth}"
 
 
 def measure(settings: Settings, method: str, device: torch.device) -> int:

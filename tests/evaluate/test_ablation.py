@@ -23,9 +23,9 @@ from torchhebb.evaluate.ablation_variants import (
     widened,
 )
 from torchhebb.evaluate.accuracy import wilson
-from torchhebb.nn import Architecture, LocalConvBlock, Pool
+from torchhebb.nn import Architecture, ConvBlock, LocalConvBlock, Pool
 from torchhebb.rules import SoftHebb
-from torchhebb.train import Learning, Options, Readout, Recipe, Result, run_recipe
+from torchhebb.train import Learning, Measure, Options, Readout, Recipe, Result, run_recipe
 from torchhebb.train.features import extract_features
 from torchhebb.train.learn import calibrate, learn_images
 from torchhebb.train.readout import predict_logits
@@ -119,12 +119,13 @@ def drawn(count: int, wanted: int) -> torch.Tensor:
 
 
 def test_with_the_recipes_plan_the_unchanged_network_is_the_runs_own(
-    local: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    local: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torchhebb.evaluate.ablation.learn_images", None)
     whole = open_run(local.folder, store=local.store)
-    found = evaluate(Ablation(variants=(), readout="trained"), whole)
-    assert found.measure("unchanged_test_accuracy").values == whole.result.measure("test_accuracy").values
+    found = next(Ablation(variants=(), readout="trained").run(whole))
+    assert isinstance(found, Measure) and found.name == "unchanged_test_accuracy"
+    assert found.values == whole.result.measure("test_accuracy").values
 
 
 def test_random_weights_are_calibrated_and_nothing_more(answer: Result, local: Run) -> None:
@@ -216,28 +217,17 @@ def test_the_start_is_softhebbs_directions_at_the_radius_of_drawn_weights() -> N
         assert torch.equal(
             network.get_parameter(f"block{number}.body.conv.bias"), before[f"block{number}.body.conv.bias"]
         )
-    hebbian = replace(
-        ARCHITECTURE,
-        blocks=tuple(
-            block
-            for block in (
-                hebbian_block(4, 1.0, 0.7, 0.08, BLOCKS[0].pool),
-                hebbian_block(8, 0.65, 1.4, 0.005, BLOCKS[1].pool),
-            )
-        ),
-    ).build(2)
+    blocks = (
+        ConvBlock(4, 3, SoftHebb(1.0), power=0.7, pool=BLOCKS[0].pool, lr=0.08),
+        ConvBlock(8, 3, SoftHebb(0.65), power=1.4, pool=BLOCKS[1].pool, lr=0.005),
+    )
+    hebbian = replace(ARCHITECTURE, blocks=blocks).build(2)
     learn_images(hebbian, images, Learning(), seed=2)
     cosine = F.cosine_similarity(
         hebbian.get_parameter("block1.layer.weight").flatten(1),
         network.get_parameter("block1.body.conv.weight").flatten(1),
     )
     assert cosine.min() > 0.9999
-
-
-def hebbian_block(channels: int, t: float, power: float, lr: float, pool: Pool | None) -> "object":
-    from torchhebb.nn import ConvBlock
-
-    return ConvBlock(channels, 3, SoftHebb(t), power=power, pool=pool, lr=lr)
 
 
 def test_a_run_without_local_losses_is_refused(run: Run) -> None:
@@ -265,8 +255,8 @@ def test_mistakes_are_named_before_anything_is_learned(
 
 
 def test_a_variant_that_does_not_fit_the_images_is_named(local: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    shallow = replace(ARCHITECTURE, blocks=(BLOCKS[0], BLOCKS[1], replace(BLOCKS[1], residual=False)))
+    small = replace(ARCHITECTURE, input_shape=(1, 2, 2), blocks=(replace(BLOCKS[0], pool=None),))  # 5x5 needs more
     monkeypatch.setattr("torchhebb.evaluate.ablation.learn_images", None)
-    odd = replace(local, recipe=replace(local.recipe, architecture=shallow))
+    odd = replace(local, recipe=replace(local.recipe, architecture=small))
     with pytest.raises(UserError, match="the variant softhebb_blocks cannot be built"):
         next(Ablation(variants=("softhebb_blocks",)).run(odd))

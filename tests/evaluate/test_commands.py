@@ -63,7 +63,7 @@ def test_mistakes_end_in_one_line(
 
 def test_help_names_the_questions(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", "--help"]) == 0
-    assert "accuracy, attacks" in capsys.readouterr().out
+    assert "ablation, accuracy" in capsys.readouterr().out
     assert main([]) == 0
     assert "softhebb2023" in capsys.readouterr().out
 

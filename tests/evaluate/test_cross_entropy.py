@@ -13,7 +13,8 @@ from torchhebb.data import Batches, Images, Store
 from torchhebb.errors import UserError
 from torchhebb.evaluate import Run, evaluate, open_run
 from torchhebb.evaluate.contenders import contender
-from torchhebb.evaluate.cross_entropy import CrossEntropy, at_rest, fit, samples_seen, spread
+from torchhebb.evaluate.cross_entropy import CrossEntropy
+from torchhebb.evaluate.watch import at_rest, fit, samples_seen, spread
 from torchhebb.nn import Architecture, ConvBlock, LinearBlock, LinearReadout
 from torchhebb.recipes import get_recipe
 from torchhebb.rules import SoftHebb

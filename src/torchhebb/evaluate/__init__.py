@@ -1,6 +1,7 @@
 """One file per question that can be asked of a run; found by name."""
 
 from torchhebb.errors import unknown_name
+from torchhebb.evaluate.ablation import Ablation
 from torchhebb.evaluate.accuracy import Accuracy
 from torchhebb.evaluate.attacks import Attacks
 from torchhebb.evaluate.clustering import Clustering
@@ -15,10 +16,12 @@ from torchhebb.evaluate.noise import Noise
 from torchhebb.evaluate.online import Online
 from torchhebb.evaluate.reconstruction import Reconstruction
 from torchhebb.evaluate.runs import Run, open_run
+from torchhebb.evaluate.similarity import Similarity
 from torchhebb.evaluate.temperature import Temperature
 from torchhebb.evaluate.transfer import Transfer
 
 EVALUATORS: tuple[type[Evaluator], ...] = (
+    Ablation,
     Accuracy,
     Attacks,
     Clustering,
@@ -31,12 +34,14 @@ EVALUATORS: tuple[type[Evaluator], ...] = (
     Noise,
     Online,
     Reconstruction,
+    Similarity,
     Temperature,
     Transfer,
 )
 
 __all__ = [
     "EVALUATORS",
+    "Ablation",
     "Accuracy",
     "Attacks",
     "Clustering",
@@ -52,6 +57,7 @@ __all__ = [
     "Online",
     "Reconstruction",
     "Run",
+    "Similarity",
     "Temperature",
     "Transfer",
     "evaluate",
@@ -65,7 +71,7 @@ def list_evaluators() -> list[str]:
     """The questions there are.
 
     >>> list_evaluators()[:2]
-    ['accuracy', 'attacks']
+    ['ablation', 'accuracy']
     """
     return [evaluator.question for evaluator in EVALUATORS]
 

@@ -12,9 +12,9 @@ from torchhebb.data import Images
 from torchhebb.errors import UserError, unknown_name
 from torchhebb.evaluate.accuracy import wilson
 from torchhebb.evaluate.contenders import ContenderName, contender, contender_label
-from torchhebb.evaluate.cross_entropy import at_rest, fit, samples_seen, spread
 from torchhebb.evaluate.evaluator import Evaluator, Figure, Finding, Note
 from torchhebb.evaluate.runs import Run
+from torchhebb.evaluate.watch import at_rest, fit, samples_seen, spread
 from torchhebb.nn import Network
 from torchhebb.train import Curve, Measure, Readout
 from torchhebb.train.device import autocast

@@ -1,28 +1,25 @@
 """Does learning without labels lower the cross-entropy of a readout that was trained before?"""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any, ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from torchhebb.data import Batches, Images
+from torchhebb.data import Batches
 from torchhebb.errors import UserError, unknown_name
 from torchhebb.evaluate.contenders import ContenderName, contender
 from torchhebb.evaluate.evaluator import Evaluator, Finding, Note
 from torchhebb.evaluate.runs import Run
+from torchhebb.evaluate.watch import at_rest, fit, samples_seen, spread
 from torchhebb.nn import LinearReadout, Network
-from torchhebb.train import Curve, Learning, Measure, Supervised
-from torchhebb.train.checkpoint import Checkpoint
+from torchhebb.train import Measure
 from torchhebb.train.device import autocast
 from torchhebb.train.features import extract_features
-from torchhebb.train.learn import learn_images
 from torchhebb.train.readout import fit_linear
-from torchhebb.train.supervised import fit_supervised
 
 LEARNERS: tuple[ContenderName, ...] = ("own", "hard", "backpropagation")
 TEST_BATCH = 500
@@ -164,79 +161,6 @@ class CrossEntropy(Evaluator):
             task=f"seed {seed}: {name}: readout",
             progress=run.progress,
         )
-
-
-class Watch(Checkpoint):
-    """A checkpoint that keeps nothing: the training loops ask it after every step, and it calls `look(steps done)`."""
-
-    def __init__(self, look: Callable[[int], None]) -> None:
-        super().__init__()
-        self.look, self.steps = look, 0
-
-    @property
-    def due(self) -> bool:
-        return True
-
-    def save(self, task: str, position: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-        self.steps += 1
-        self.look(self.steps)
-
-
-def fit(
-    model: nn.Sequential,
-    images: Images,
-    plan: Learning | Supervised,
-    look: Callable[[int], None],
-    *,
-    seed: int,
-    precision: Literal["float32", "bfloat16"],
-) -> None:
-    """Train a network and what stands above it, and call `look(steps done)` after every step.
-
-    By Learning the network alone learns, without labels; by Supervised, the network and what above it has gradients.
-    """
-    network = model[0]
-    assert isinstance(network, Network)
-    if isinstance(plan, Supervised):
-        network.requires_grad_(True)
-        fit_supervised(model, images, plan, seed=seed, precision=precision, checkpoint=Watch(look))
-    else:
-        learn_images(network, images, plan, seed=seed, precision=precision, checkpoint=Watch(look))
-
-
-def samples_seen(images: int, plan: Learning | Supervised, blocks: int) -> list[int]:
-    """How many samples a training has seen after 0, 1, 2, ... steps; greedy stages follow each other.
-
-    >>> samples_seen(5, Learning(batch_size=2, epochs=2), 1)
-    [0, 2, 4, 5, 7, 9, 10]
-    """
-    stages = blocks if isinstance(plan, Learning) and plan.order == "greedy" else 1
-    of_pass = [*range(plan.batch_size, images, plan.batch_size), images]
-    return [0, *(number * images + seen for number in range(stages * plan.epochs) for seen in of_pass)]
-
-
-@contextmanager
-def at_rest(model: nn.Module) -> Iterator[None]:
-    """Eval mode without gradients, to look at a model in the middle of its training."""
-    modes = {module: module.training for module in model.modules()}
-    try:
-        with torch.no_grad():
-            model.eval()
-            yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
-
-
-def spread(name: str, x_label: str, y_label: str, x: Sequence[float], lines: Sequence[Sequence[float]]) -> Curve:
-    """The mean over seeds of lines of one x, with its spread.
-
-    >>> spread("loss", "images", "nats", [0, 10], [[2.0, 1.0], [4.0, 1.0]]).y
-    (3.0, 1.0)
-    """
-    values = torch.tensor(lines, dtype=torch.float64)
-    std = tuple(values.std(0).tolist()) if len(values) > 1 else None
-    return Curve(name, x_label, y_label, tuple(x), tuple(values.mean(0).tolist()), std)
 
 
 def _test(model: nn.Module, batches: Batches) -> tuple[float, float]:

@@ -17,9 +17,9 @@ from torchhebb.errors import UserError
 from torchhebb.evaluate.accuracy import wilson
 from torchhebb.evaluate.continual import average_accuracy, forgetting
 from torchhebb.evaluate.convergence import read_out
-from torchhebb.evaluate.cross_entropy import at_rest, spread
 from torchhebb.evaluate.evaluator import Evaluator, Figure, Finding
 from torchhebb.evaluate.runs import Run
+from torchhebb.evaluate.watch import at_rest, spread
 from torchhebb.nn import LinearBlock, LocalConvBlock, Network, NeuronLabels, learn
 from torchhebb.train import Curve, Measure, Readout
 from torchhebb.train.device import autocast

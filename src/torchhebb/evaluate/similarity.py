@@ -71,7 +71,7 @@ class Similarity(Evaluator):
         for (who, quantity), found in values.items():
             yield Measure(f"{who}_{quantity}", "", tuple(found))
         yield Note("images", len(images))
-        caption = "Cosine similarities between test images sorted by class; white lines part the classes."
+        caption = "Cosine similarities between test images sorted by class; lines part the classes."
         yield Figure("matrices", caption, _figure(grams, self.images_per_class))
 
     def _images(self, run: Run) -> Images:
@@ -132,8 +132,8 @@ def cosine_similarity(z: Tensor) -> Tensor:
 def class_separation(similarity: Tensor, labels: Tensor) -> float:
     """Mean similarity within classes, the diagonal apart, less the mean between classes.
 
-    >>> class_separation(torch.tensor([[1.0, 0.5, 0.0], [0.5, 1.0, 0.2], [0.0, 0.2, 1.0]]), torch.tensor([0, 0, 1]))
-    0.4
+    >>> class_separation(torch.tensor([[1.0, 0.5, 0.0], [0.5, 1.0, 0.0], [0.0, 0.0, 1.0]]), torch.tensor([0, 0, 1]))
+    0.5
     """
     same = labels.unsqueeze(0) == labels.unsqueeze(1)
     within = same & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
@@ -166,8 +166,8 @@ def _figure(grams: Mapping[str, Mapping[str, Tensor]], per_class: int) -> "Canva
         for part, (stage, gram) in zip(axes, row.items(), strict=True):
             picture = part.imshow(gram.numpy(), vmin=lowest, vmax=1.0, interpolation="nearest")
             for line in range(per_class, len(gram), per_class):
-                part.axhline(line - 0.5, color="white", linewidth=0.4)
-                part.axvline(line - 0.5, color="white", linewidth=0.4)
+                part.axhline(line - 0.5, color="black", linewidth=0.4)
+                part.axvline(line - 0.5, color="black", linewidth=0.4)
             part.set(xticks=[], yticks=[])
             part.set_title(stage.replace("block", "block ").replace("_", ", "), fontsize=7)
         axes[0].set_ylabel("learned" if name == "own" else CONTENDERS[name], fontsize=8)  # type: ignore[index]

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torchhebb.data import Batches, Images
 from torchhebb.errors import UserError
 from torchhebb.evaluate.convergence import read_out
-from torchhebb.evaluate.cross_entropy import spread
 from torchhebb.evaluate.evaluator import Evaluator, Figure, Finding, Note
 from torchhebb.evaluate.runs import Run
+from torchhebb.evaluate.watch import spread
 from torchhebb.functional import hard_wta, soft_wta
 from torchhebb.nn import Architecture, ConvBlock, LinearBlock, Network
 from torchhebb.rules import HardHebb, SoftHebb

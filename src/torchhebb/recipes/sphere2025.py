@@ -198,7 +198,14 @@ ITEMS = (
         480,
         {**_FEW, "ridge": Ridge(project=1024)},
     ),
-    Item("CIFAR-10, narrow: ablation", _NARROW10, "ablation", 600, 500, {"epochs": 2, "learning_images": 10_000}),
+    Item(
+        "CIFAR-10, narrow: ablation",
+        _NARROW10,
+        "ablation",
+        600,
+        500,
+        {"epochs": 1, "learning_images": 10_000, "readout_images": 10_000},
+    ),
     Item(
         "CIFAR-100, narrow, SoftHebb: continual",
         f"{_NARROW100}-softhebb",
