@@ -95,7 +95,7 @@ def test_what_was_not_run_is_said(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["softhebb2032"], "unknown paper 'softhebb2032'; nearest: softhebb2023, softhebb2022"),
+        (["softhebb2032"], "unknown paper 'softhebb2032'; nearest: softhebb2023, softhebb2022, sphere2025"),
         (["softhebb2023", "--budget", "30"], "a budget is a positive time such as 90s, 30m or 2h, got '30'"),
         (["softhebb2023", "--only", "dogits"], "unknown item 'dogits'; nearest: digits"),
     ],
