@@ -179,17 +179,17 @@ _FASHION_NAMES = {
     f"{_FASHION}-100": "Fashion-MNIST, 100 neurons",
     f"{_FASHION}-hard": "Fashion-MNIST, hard WTA",
 }
-# What else is asked of MNIST: question, recipe, seconds a seed on two CPU cores, settings.
+# What else is asked of MNIST: question, recipe, seconds a seed on one CPU core, settings.
 _QUESTIONS: tuple[tuple[str, str, float, dict[str, Any]], ...] = (
     ("generation", _MNIST, 60, {}),
-    ("noise", _MNIST, 150, {}),
-    ("clustering", _SMALL, 200, {}),
-    ("low_precision", _SMALL, 120, {}),
-    ("temperature", _SMALL, 150, {}),
-    ("online", _SMALL, 120, {"samples": 3000}),
-    ("cross_entropy", _MNIST, 200, {"readout_epochs": 30, "images": 2000, "reorder": True}),
-    ("convergence", _MNIST, 250, {"passes": (1,), "readout_images": 10_000}),
-    ("attacks", _MNIST, 700, {}),
+    ("noise", _MNIST, 100, {}),
+    ("clustering", _SMALL, 100, {}),
+    ("low_precision", _SMALL, 90, {}),
+    ("temperature", _SMALL, 80, {}),
+    ("online", _SMALL, 35, {"samples": 3000}),
+    ("cross_entropy", _MNIST, 125, {"readout_epochs": 30, "images": 2000, "reorder": True}),
+    ("convergence", _MNIST, 80, {"passes": (1,), "readout_images": 10_000}),
+    ("attacks", _MNIST, 1150, {}),
 )
 
 ITEMS = (
