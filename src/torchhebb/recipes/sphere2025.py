@@ -107,7 +107,7 @@ def network(
     std: tuple[float, ...] = CIFAR_STD,
 ) -> Architecture:
     """Three blocks of local losses, the last with a residual; features of 4x4 positions."""
-    blocks = tuple(LocalConvBlock(width, residual=width == widths[-1]) for width in widths)
+    blocks = tuple(LocalConvBlock(width, residual=number == len(widths)) for number, width in enumerate(widths, 1))
     return Architecture(input_shape, blocks, mean, std, feature_pool=4)
 
 
@@ -212,7 +212,7 @@ ITEMS = (
         "continual",
         220,
         600,
-        {**_CONTINUAL, "learning_epochs": 1},
+        {**_CONTINUAL, "learning_epochs": 1, "methods": ("own", "random", "joint_own", "backpropagation")},
     ),
     Item("CIFAR-100, narrow: continual", _NARROW100, "continual", 640, 650, {**_CONTINUAL, "learning_epochs": 3}),
     Item("CIFAR-10, SoftHebb", "sphere2025-cifar10-softhebb", "accuracy", 14_400, 600, _READOUTS, full=True),
