@@ -195,7 +195,7 @@ ITEMS = (
         _NARROW10,
         "transfer",
         600,
-        480,
+        300,
         {**_FEW, "ridge": Ridge(project=1024)},
     ),
     Item(
@@ -203,8 +203,8 @@ ITEMS = (
         _NARROW10,
         "ablation",
         600,
-        500,
-        {"epochs": 1, "learning_images": 10_000, "readout_images": 10_000},
+        400,
+        _ABLATION,
     ),
     Item(
         "CIFAR-100, narrow, SoftHebb: continual",
@@ -212,7 +212,7 @@ ITEMS = (
         "continual",
         220,
         600,
-        {**_CONTINUAL, "learning_epochs": 1, "methods": ("own", "random", "joint_own", "backpropagation")},
+        {**_CONTINUAL, "learning_epochs": 1},
     ),
     Item("CIFAR-100, narrow: continual", _NARROW100, "continual", 640, 650, {**_CONTINUAL, "learning_epochs": 3}),
     Item("CIFAR-10, SoftHebb", "sphere2025-cifar10-softhebb", "accuracy", 14_400, 600, _READOUTS, full=True),
