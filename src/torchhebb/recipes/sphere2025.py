@@ -164,7 +164,15 @@ RECIPES = (
 _READOUTS = {"readouts": ("trained", "ridge")}
 _DAYS = 5 * 86_400.0
 
-_FEW = {"learning_images": 10_000, "train_images": 5000, "test_images": 2000}
+_FEW = {"learning_images": 5000, "train_images": 5000, "test_images": 2000}
+_ABLATION = {
+    "epochs": 1,
+    "learning_images": 10_000,
+    "readout_images": 10_000,
+    "projections": (64,),
+    "channel_factors": (0.5,),
+    "slopes": (0.0, 1.0),
+}
 _CONTINUAL = {
     "readouts": ("task_aware",),
     "images_per_class": 100,
