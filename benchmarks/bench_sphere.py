@@ -3,7 +3,8 @@
     python benchmarks/bench_sphere.py
 
 The step: the network of the recipe sphere2025-cifar10 from equal weights, batch 128.  Backpropagation is the recipe's
-own baseline, without auxiliaries and with a linear layer on the 24,576 features.  Both step by AdamW.
+own baseline, without auxiliaries and with a linear layer on the 24,576 features; the local step has no readout, which
+learns on frozen features afterwards.  Both step by AdamW.
 Memory: blocks of 96 channels without pooling, RGB images of 32x32; each number comes from a process of its own, and is
 the growth of its peak over the state in which the network and one batch are there.
 """

@@ -50,6 +50,12 @@ def test_only_divisors_of_the_classes(count: int) -> None:
         split_classes(DIGITS, count)
 
 
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_an_order_of_classes_has_a_seed_that_numpy_takes(seed: int) -> None:
+    with pytest.raises(UserError, match=rf"seed of an order of classes must be from 0 to 4294967295, got {seed}"):
+        split_classes(DIGITS, 5, seed=seed)
+
+
 def test_a_class_without_images_is_named() -> None:
     few = replace(DIGITS, test=DIGITS.test.select((DIGITS.test.labels != 7).nonzero().flatten()))
     with pytest.raises(UserError, match="digits has no test images of class 7"):

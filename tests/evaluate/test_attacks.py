@@ -2,6 +2,7 @@
 
 import math
 import random
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -41,7 +42,7 @@ LINF, L2 = ("linf_0.1", "linf_0.2"), ("l2_1",)
 
 
 @pytest.fixture(scope="module")
-def soft_run(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def finished(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Two seeds of twenty neurons whose posterior is read out."""
     folder = tmp_path_factory.mktemp("runs") / "soft"
     block = LinearBlock(
@@ -66,6 +67,12 @@ def soft_run(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Run:
     )
     run_recipe(recipe, Options(device="cpu", precision="float32"), folder=folder, store=store)
     return open_run(folder, store=store)
+
+
+@pytest.fixture
+def soft_run(finished: Run, tmp_path: Path) -> Run:
+    """A copy for each test, as pieces of answers are kept in the folder."""
+    return replace(finished, folder=shutil.copytree(finished.folder, tmp_path / "soft"))
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +154,22 @@ def test_the_answer(soft_run: Run, stand_ins: Callable[[nn.Module], None]) -> No
 
 def test_the_same_twice(soft_run: Run, stand_ins: Callable[[nn.Module], None]) -> None:
     quick = replace(SETTINGS, contenders=("own",), linf=(0.1,), l2=(0.5,), examples=0, steps=2)
-    assert values(evaluate(quick, soft_run)) == values(evaluate(quick, soft_run))
+    first = values(evaluate(quick, soft_run))
+    shutil.rmtree(soft_run.folder / "pieces")
+    assert values(evaluate(quick, soft_run)) == first
+
+
+def test_what_was_attacked_before_a_stop_is_kept(
+    soft_run: Run, stand_ins: Callable[[nn.Module], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = replace(SETTINGS, contenders=("own",), attacks=("fgsm", "square"), linf=(0.1,), l2=(), examples=0)
+    first = evaluate(quick, soft_run)
+    monkeypatch.setattr(Attacks, "_tally", None)
+    again = evaluate(quick, soft_run)
+    assert values(again) == values(first) and again.notes == first.notes
+    for change in ({"queries": 3}, {"linf": (0.2,)}, {"images": 5}, {"attacks": ("fgsm",)}, {"contenders": ("hard",)}):
+        with pytest.raises(TypeError):
+            evaluate(replace(quick, **change), soft_run)
 
 
 def test_accuracies_are_those_of_the_attacks_themselves(soft_run: Run, stand_ins: Callable[[nn.Module], None]) -> None:
@@ -263,6 +285,7 @@ def test_without_images_that_all_answer_rightly_there_is_no_gallery(
         (Attacks(contenders=()), "at least one"),
         (Attacks(attacks=("pdg",)), "nearest: pgd"),  # type: ignore[arg-type]
         (Attacks(softness=(1.0,)), "between 0 and 1"),
+        (Attacks(contenders=("own", "backprop")), "nearest: backpropagation"),  # type: ignore[arg-type]
     ],
 )
 def test_errors(settings: Attacks, message: str, soft_run: Run) -> None:

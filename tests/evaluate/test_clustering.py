@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from torchhebb.errors import UserError
 from torchhebb.evaluate import Run, open_run
 from torchhebb.evaluate.clustering import Clustering, _k_means, _mixture
 from torchhebb.evaluate.evaluator import Note
+from torchhebb.nn import Network
 from torchhebb.recipes import get_recipe
 from torchhebb.train import Learning, Measure, run_recipe
 
@@ -43,6 +45,34 @@ def test_features_of_k_means_are_a_posterior_peaked_at_the_nearest_centre(layer:
     assert train.shape == (len(layer.data.train), 100) and test.shape == (len(layer.data.test), 100)
     assert torch.allclose(train.sum(1), torch.ones(len(train))) and iterations <= 5
     assert len(train.argmax(1).unique()) > 50
+
+
+def test_centres_do_not_inherit_the_log_priors_of_the_layers_neurons(
+    layer: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    block = replace(layer.recipe.architecture.blocks[0], bias=True)
+    architecture = replace(layer.recipe.architecture, blocks=(block,))
+
+    def network(run: Run, seed: int) -> Network:
+        found = architecture.build(seed).eval()
+        found.get_parameter("block1.layer.bias")[:50] = -10.0
+        return found
+
+    monkeypatch.setattr(Run, "network", network)
+    train, _, _ = _k_means(Clustering(iterations=5), layer, 0)
+    assert (train.argmax(1) < 50).any()
+
+
+@pytest.mark.parametrize("change", [{"normalize": True}, {"mean": (0.5,), "std": (0.3,)}])
+def test_inputs_that_the_clusterings_would_not_see_are_refused(
+    change: dict[str, Any], layer: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    architecture = layer.recipe.architecture
+    if "normalize" in change:
+        change = {"blocks": (replace(architecture.blocks[0], **change),)}
+    monkeypatch.setattr(Run, "network", lambda run, seed: replace(architecture, **change).build(seed).eval())
+    with pytest.raises(UserError, match="as they are or of unit norm"):
+        list(Clustering().run(layer))
 
 
 def test_responsibilities_of_the_mixture_sum_to_one(layer: Run) -> None:

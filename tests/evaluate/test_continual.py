@@ -25,7 +25,9 @@ from torchhebb.evaluate.continual.question import PORT, is_ported
 from torchhebb.evaluate.continual.record import as_matrix
 from torchhebb.evaluate.evaluator import Note
 from torchhebb.progress import Silent
-from torchhebb.train import Measure, Result
+from torchhebb.recipes import sphere2025
+from torchhebb.recipes.softhebb2023 import depth3
+from torchhebb.train import Learning, Measure, Recipe, Result
 from torchhebb.train.readouts import Ridge
 
 QUICK: dict[str, Any] = {"learning_epochs": 1, "supervised_epochs": 2, "ewc_images": 10, "replay_images": 40}
@@ -404,6 +406,8 @@ def test_fewer_images(small: Callable[..., Run]) -> None:
         ({"images_per_class": 0}, "images of a class must be at least 1, got 0"),
         ({"supervised_epochs": -1}, "supervised_epochs must be at least 0, got -1"),
         ({"ewc_images": 0}, "ewc_images must be at least 1, got 0"),
+        ({"ridge": Ridge(project=128)}, "ridge.project must lie from 1 to 127, got 128"),
+        ({"class_order": -1}, "seed of an order of classes must be from 0 to 4294967295, got -1"),
     ],
 )
 def test_settings_that_do_not_fit(run: Run, monkeypatch: Any, settings: dict[str, Any], message: str) -> None:
@@ -420,6 +424,18 @@ def test_memory_is_checked_before_anything_is_learned(run: Run, monkeypatch: pyt
 
 
 def test_only_what_the_replication_did_stands_beside_its_numbers(run: Run) -> None:
-    cifar100 = replace(run, recipe=replace(run.recipe, data="cifar100"))
-    assert is_ported(cifar100, Continual()) and not is_ported(run, Continual())
-    assert not is_ported(cifar100, Continual(tasks=10))
+    recipe = Recipe("softhebb2023-cifar100", "cifar100", depth3((3, 32, 32)))
+    same, asked = replace(run, recipe=recipe), Continual(probe_images_per_class=None)
+    assert is_ported(same, asked)
+    for change in (
+        {"tasks": 10},
+        {"images_per_class": 100},
+        {"probe_images_per_class": 100},
+        {"test_images_per_class": 50},
+        {"learning_epochs": 3},
+        {"supervised_epochs": 4},
+    ):
+        assert not is_ported(same, replace(asked, **change))
+    narrow = sphere2025.cifar100_narrow_softhebb()
+    for other in (narrow, replace(recipe, data="cifar10"), replace(recipe, learning=Learning(epochs=5))):
+        assert not is_ported(replace(run, recipe=other), asked)

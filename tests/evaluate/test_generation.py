@@ -13,7 +13,8 @@ from tests.tiny import tiny_recipe
 from torchhebb.data import Store
 from torchhebb.errors import UserError
 from torchhebb.evaluate import Run, evaluate, open_run
-from torchhebb.evaluate.generation import Generation, _Work, causes_of
+from torchhebb.evaluate.accuracy import wilson
+from torchhebb.evaluate.generation import Generation, _measures, _Work, causes_of
 from torchhebb.evaluate.interpolate import Causes, as_pixels, ascent, bridge, geodesic, mixtures
 from torchhebb.evaluate.nearest import nearest_distances
 from torchhebb.nn import Architecture, LinearBlock
@@ -309,3 +310,9 @@ def test_a_class_without_a_neuron_and_another_network_are_named(
     monkeypatch.setattr("torchhebb.evaluate.generation.causes_of", lambda run, seed: without)
     with pytest.raises(UserError, match="no neuron stands for class 8"):
         next(GENERATION.run(single))
+
+
+def test_an_interval_rests_on_the_fewest_images_of_any_seed() -> None:
+    pieces = [{"measures": {"bridge_end_read_as_target": ("%", 50.0)}, "images": n, "samples": 9} for n in (100, 40)]
+    (measure,) = _measures(pieces)
+    assert measure.interval == wilson((50.0, 50.0), 40)

@@ -252,7 +252,7 @@ def test_figures_show_every_method(reconstruction: Result, run: Run) -> None:
 def test_answers_are_kept_and_the_same_anew(
     reconstruction: Result, run: Run, copied: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = replace(ASKED, contenders=("own", "random"), depths=(2,))
+    asked = replace(ASKED, contenders=("own", "random"), depths=(2, 2))  # a depth asked for twice is one
 
     def values(result: Result) -> dict[str, tuple[float, ...]]:
         return {measure.name: measure.values for measure in result.measures}

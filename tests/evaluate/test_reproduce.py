@@ -89,6 +89,15 @@ def test_a_second_call_does_nothing_anew(settings: dict[str, Any], monkeypatch: 
     assert before == {path: path.stat().st_mtime_ns for path in settings["folder"].rglob("*")}
 
 
+def test_an_answer_that_is_there_already_is_kept_among_the_results_too(
+    settings: dict[str, Any], tmp_path: Path
+) -> None:
+    reproduce(ITEMS[1:2], budget=1000, **settings)
+    assert statuses(reproduce(ITEMS[1:2], budget=1000, results=tmp_path / "results", **settings)) == [("cheap", "kept")]
+    kept = read_result(tmp_path / "results" / "tiny-one" / "accuracy-cpu.json")
+    assert kept.measures == read_result(settings["folder"] / "tiny-one" / "accuracy.json").measures
+
+
 @pytest.mark.parametrize(("label", "advances"), [("learning", 15), ("readout", 3)])
 def test_an_item_cut_off_by_the_budget_goes_on_exactly(
     label: str, advances: int, settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -134,7 +134,8 @@ def test_separation_of_perfect_classes_is_one_and_of_none_is_nothing() -> None:
         ({"images_per_class": 1}, "images_per_class must be at least 2, got 1"),
         ({"images_per_class": 1000}, "images_per_class must be at most [0-9]+ for the test images here, got 1000"),
         ({"classes": 1}, "classes must be at least 2, got 1"),
-        ({"contenders": ()}, "contenders must name one at least"),
+        ({"contenders": ()}, "contenders must be different names, one at least, got "),
+        ({"contenders": ("own", "own")}, "contenders must be different names, one at least, got own, own"),
         ({"contenders": ("randon",)}, "unknown contender 'randon'; nearest: random"),
     ],
 )

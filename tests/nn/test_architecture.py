@@ -3,6 +3,7 @@
 import copy
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -111,9 +112,10 @@ def test_weights_start_near_the_initial_radius():
         ({"channels": 0}, "out_channels must be positive, got 0"),
         ({"groups": 3}, "groups must divide"),
         ({"kernel_size": 99}, "must fit"),
+        ({"activation": "softwta"}, "activation must be triangle, relu or soft_wta, got 'softwta'"),
     ],
 )
-def test_what_cannot_be_built_is_said(change: dict[str, int], words: str):
+def test_what_cannot_be_built_is_said(change: dict[str, Any], words: str):
     with pytest.raises(ValueError, match=words):
         Architecture((1, 8, 8), (replace(ConvBlock(4, 3), **change),)).build()
 

@@ -62,7 +62,12 @@ def test_features_are_sixteen_positions_of_the_last_block(shape: tuple[int, int,
     assert network(torch.rand(2, *shape)).shape == (2, 192, 4, 4)
 
 
-@pytest.mark.parametrize("data", ["cifar10", "cifar10-narrow", "digits"])
+def test_the_last_block_alone_has_a_residual_whatever_the_widths():
+    blocks = sphere2025.network((8, 8, 8)).blocks
+    assert [block.residual for block in blocks] == [False, False, True]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("data", ["cifar10", "cifar10-narrow", "cifar100-narrow", "digits"])
 def test_softhebb_has_the_same_widths(data: str):
     local, hebbian = RECIPES[f"sphere2025-{data}"], RECIPES[f"sphere2025-{data}-softhebb"]
     assert local.data == hebbian.data and local.architecture.input_shape == hebbian.architecture.input_shape
@@ -93,6 +98,7 @@ def test_a_run_of_the_digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     recipe = replace(
         recipe,
         seeds=1,
+        published=81.18,
         learning=replace(recipe.learning, epochs=8),
         readout=replace(recipe.readout, epochs=10),
         supervised=replace(recipe.supervised, epochs=1),
@@ -100,6 +106,8 @@ def test_a_run_of_the_digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     result = run_recipe(recipe, Options(precision="float32"), folder=tmp_path)
     names = {f"{name}test_accuracy" for name in ("", "online_", "random_", "backpropagation_")}
     assert {measure.name for measure in result.measures} == names
+    beside = {measure.name: measure.published for measure in result.measures if measure.published is not None}
+    assert beside == {"online_test_accuracy": 81.18}, "the authors' readout learns beside the blocks"
     assert result.measure("test_accuracy").mean > 70 and result.measure("online_test_accuracy").mean > 30
     assert (tmp_path / "online.safetensors").exists()
 

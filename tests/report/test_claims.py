@@ -58,6 +58,13 @@ def test_one_seed_without_an_interval_stays_open() -> None:
     assert judge_claim(CLAIM, [result("soft", 99.0), result("hard", 1.0)]).verdict == "open"
 
 
+def test_seeds_that_agree_to_the_last_digit_leave_the_judgement_to_the_images() -> None:
+    soft, hard = result("soft", 96.0, 96.0, interval=(95.6, 96.4)), result("hard", 95.9, 95.9, interval=(95.5, 96.3))
+    judged = judge_claim(CLAIM, [soft, hard])
+    assert judged.verdict == "open" and judged.interval == pytest.approx((0.1 - 0.4 * 2**0.5, 0.1 + 0.4 * 2**0.5))
+    assert judge_claim(CLAIM, [result("soft", 60.0, 60.0), result("hard", 7.0, 7.0)]).verdict == "confirmed"
+
+
 def test_against_a_number() -> None:
     claim = Claim("above 95", of("soft"), 95.0)
     assert judge_claim(claim, [result("soft", 96.0, 96.2, 96.1)]).verdict == "confirmed"

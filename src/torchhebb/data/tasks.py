@@ -23,7 +23,8 @@ def split_classes(data: Data, tasks: int, *, seed: int = 0) -> tuple[Task, ...]:
     """Class-incremental tasks of equally many classes: Split-CIFAR-100 is `split_classes(cifar100, 5)`.
 
     Seed 0 keeps the natural order of the classes, any other permutes them; images keep the order they have in `data`.
-    Raises UserError unless `tasks` divides the classes, or for a class without training or test images.
+    Raises UserError unless `tasks` divides the classes, for a class without training or test images, or a seed that is
+    not from 0 to 2^32 - 1.
 
     >>> from torchhebb.data import load_data
     >>> [task.classes for task in split_classes(load_data("digits"), 5)]
@@ -33,6 +34,8 @@ def split_classes(data: Data, tasks: int, *, seed: int = 0) -> tuple[Task, ...]:
     if tasks < 1 or count % tasks:
         allowed = ", ".join(str(n) for n in range(1, count + 1) if count % n == 0)
         raise UserError(f"tasks must divide the {count} classes of {data.name} ({allowed}), got {tasks}")
+    if not 0 <= seed < 2**32:
+        raise UserError(f"the seed of an order of classes must be from 0 to {2**32 - 1}, got {seed}")
     # numpy promises this old generator's stream for all versions, so an order stays the same for ever.
     order = np.random.RandomState(seed).permutation(count).tolist() if seed else list(range(count))
     each = count // tasks

@@ -56,8 +56,8 @@ class Accuracy(Evaluator):
         images = len(run.data.test)
         for name, accuracies in values.items():
             trained = name == "trained"
-            published = run.recipe.published if trained else None
             full = "test_accuracy" if trained else f"{name}_test_accuracy"
+            published = run.recipe.published_for(full)
             yield Measure(full, "%", tuple(accuracies), published, wilson(accuracies, images))
         for measure in run.result.measures:
             if measure.name != "test_accuracy":

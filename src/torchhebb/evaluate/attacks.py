@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from statistics import fmean, stdev
 from typing import ClassVar, Literal
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torchhebb.data import Images
 from torchhebb.errors import UserError, unknown_name
 from torchhebb.evaluate.accuracy import wilson
-from torchhebb.evaluate.contenders import ContenderName, contender, contender_label
+from torchhebb.evaluate.contenders import CONTENDERS, ContenderName, contender, contender_label
 from torchhebb.evaluate.evaluator import Evaluator, Figure, Finding, Note
 from torchhebb.evaluate.gallery import NORMS, gallery, robustness
 from torchhebb.evaluate.judge import judge
@@ -77,7 +77,7 @@ class Attacks(Evaluator):
         tallies: dict[ContenderName, list[Tally]] = {name: [] for name in self.contenders}
         for seed in run.seeds:
             for name in self.contenders:
-                tallies[name].append(self._tally(run, seed, name, images, eye))
+                tallies[name].append(self._kept(run, seed, name, images, eye))
         for name, seeds in tallies.items():
             yield from _measures(name, seeds, len(images))
         panels = {
@@ -105,6 +105,9 @@ class Attacks(Evaluator):
         for attack in self.attacks:
             if attack not in ATTACKS:
                 raise unknown_name("attack", attack, ATTACKS)
+        for name in self.contenders:
+            if name not in CONTENDERS:
+                raise unknown_name("contender", name, CONTENDERS)
         if not self.linf + self.l2 or min(self.linf + self.l2) <= 0:
             raise UserError(f"linf and l2 must hold radii above 0, got {self.linf} and {self.l2}")
         if not self.softness or not all(0 < share < 1 for share in self.softness):
@@ -113,6 +116,19 @@ class Attacks(Evaluator):
     def _radii(self) -> dict[Norm, list[float]]:
         norms: dict[Norm, list[float]] = {"inf": sorted(self.linf), "2": sorted(self.l2)}
         return {norm: radii for norm, radii in norms.items() if radii}
+
+    def _kept(self, run: Run, seed: int, name: ContenderName, images: Images, eye: nn.Module) -> "Tally":
+        settings = ("attacks", "steps", "restarts", "queries", "softness")
+        kept = run.once(
+            lambda: asdict(self._tally(run, seed, name, images, eye)),
+            question=self.question,
+            seed=seed,
+            contender=name,
+            images=len(images),
+            radii=self._radii(),
+            **{setting: getattr(self, setting) for setting in settings},
+        )
+        return Tally(**kept)
 
     def _tally(self, run: Run, seed: int, name: ContenderName, images: Images, eye: nn.Module) -> "Tally":
         """Every attack in every ball on one network.  Only images that it answers rightly when clean are attacked."""
@@ -166,7 +182,7 @@ class Attacks(Evaluator):
         seed: int,
         chunk: int,
     ) -> Tensor:
-        """What one attack makes of the images, with the same draws for every network."""
+        """What one attack makes of the images; all draws follow from the seed."""
         if attack == "square":
             return square(model, x, labels, eps=eps, norm=norm, queries=self.queries, seed=seed, batch_size=chunk)
         climb = partial(pgd, model, eps=eps, norm=norm, steps=self.steps, restarts=self.restarts)

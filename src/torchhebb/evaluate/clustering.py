@@ -14,7 +14,7 @@ from torchhebb.errors import UserError
 from torchhebb.evaluate.accuracy import wilson
 from torchhebb.evaluate.evaluator import Evaluator, Finding, Note
 from torchhebb.evaluate.runs import Run
-from torchhebb.nn import HebbLinear
+from torchhebb.nn import BatchNorm, HebbLinear, Standardize
 from torchhebb.train import Measure
 from torchhebb.train.readout import fit_linear, predict_logits
 from torchhebb.train.readouts import Labels
@@ -29,7 +29,7 @@ class Clustering(Evaluator):
     The unit-norm centres of k-means take the place of the layer's weights, so that its features are a posterior like
     the layer's; those of the mixture are its responsibilities.  Linear readout as in the recipe, and labelled
     components.  Measures `<method>_test_accuracy` and `<method>_labels_test_accuracy` in %, a value a seed.
-    Raises UserError for a run of more than one fully connected layer.
+    Raises UserError for a run of more than one fully connected layer, or with other scaling of its input.
     """
 
     question: ClassVar[str] = "clustering"
@@ -89,6 +89,8 @@ def _k_means(plan: Clustering, run: Run, seed: int) -> tuple[Tensor, Tensor, int
     block = network.get_submodule("block1")
     with torch.no_grad():
         block.get_parameter("layer.weight").copy_(F.normalize(torch.from_numpy(model.cluster_centers_), dim=1))
+        for bias in (parameter for parameter in block.parameters() if parameter.dim() == 1):
+            bias.zero_()  # log priors of the layer's neurons, which say nothing of these centres
         return _in_parts(block, train), _in_parts(block, test), int(model.n_iter_)
 
 
@@ -111,9 +113,14 @@ def _mixture(plan: Clustering, run: Run, seed: int) -> tuple[Tensor, Tensor, int
 
 
 def _layer(run: Run, seed: int) -> HebbLinear:
-    layers = [module for module in run.network(seed).modules() if isinstance(module, HebbLinear)]
-    if len(layers) != 1 or len(run.recipe.architecture.blocks) != 1:
-        raise UserError(f"clustering is asked of a network of one fully connected layer, {run.recipe.name} has another")
+    network = run.network(seed)
+    layers = [module for module in network.modules() if isinstance(module, HebbLinear)]
+    scaled = any(isinstance(module, BatchNorm | Standardize) for module in network.modules())
+    if len(layers) != 1 or len(run.recipe.architecture.blocks) != 1 or scaled:
+        raise UserError(
+            "clustering is asked of a network of one fully connected layer on pixels as they are or of unit norm, "
+            f"{run.recipe.name} has another"
+        )
     return layers[0]
 
 

@@ -48,7 +48,7 @@ def contender(run: Run, seed: int, name: ContenderName) -> Network:
         hard, ranked           its architecture with another rule, its plan of learning and its readout
         random                 its architecture as drawn, batch norm calibrated, its readout
         backpropagation        the same blocks with relu, end to end with labels, for the passes of the recipe
-        backpropagation_long   the same for 10 passes, as many as a readout sees the labels
+        backpropagation_long   the same for 10 passes over the labelled images
         adversarial            the same for 5 passes in batches of 128, on images moved by PGD within L-inf 0.2, 7 steps
                                (Madry et al. 2018)
 

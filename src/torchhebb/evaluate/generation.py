@@ -276,7 +276,7 @@ def _measures(pieces: Sequence[Pieces]) -> Iterator[Measure]:
     for name, (unit, _) in pieces[0]["measures"].items():
         values = tuple(piece["measures"][name][1] for piece in pieces)
         read, samples = "_read_as_" in name, name.startswith("samples")
-        count = pieces[0]["samples" if samples else "images"]
+        count = min(piece["samples" if samples else "images"] for piece in pieces)
         yield Measure(name, unit, values, None, wilson(values, count) if read else None)
 
 

@@ -179,8 +179,7 @@ def _radii(network: Network) -> Answer:
 
 def _measure(name: str, answers: list[Answer], run: Run) -> Measure:
     values = tuple(answer["accuracy"] for answer in answers)
-    published = run.recipe.published if name == "test_accuracy" else None
-    return Measure(name, "%", values, published, wilson(values, len(run.data.test)))
+    return Measure(name, "%", values, run.recipe.published_for(name), wilson(values, len(run.data.test)))
 
 
 def _curve(name: str, label: str, answers: dict[int, list[Answer]], quantity: str) -> Curve:

@@ -89,7 +89,7 @@ class Reconstruction(Evaluator):
 
     def run(self, run: Run) -> Iterator[Finding]:
         self._check(run)
-        depths = self.depths or tuple(range(1, len(run.recipe.architecture.blocks) + 1))
+        depths = tuple(sorted({*self.depths})) or tuple(range(1, len(run.recipe.architecture.blocks) + 1))
         methods, stds = methods_of(run, self.contenders, self.others), (0.0, *self.noise)
         single: dict[str, list[dict[str, list[float]]]] = {method.name: [] for method in methods}
         found: Found = {(method.name, depth): [] for method in methods for depth in depths}

@@ -89,6 +89,8 @@ def reproduce(
         run_folder = folder / item.recipe
         _check_version(run_folder, item)
         if (kept := _kept(run_folder, item)) is not None:
+            if results is not None:
+                _keep(kept, results)
             outcomes.append(Outcome(item, "kept", kept))
             continue
         left, cost = end - time.monotonic(), _cost(item, run_folder)
@@ -159,7 +161,7 @@ def _kept(run_folder: Path, item: Item) -> Result | None:
 
 
 def _under_way(run_folder: Path) -> bool:
-    """Whether a run was begun, or a question asked, that did not come to its end."""
+    """Whether a training was begun that did not come to its end."""
     if not (run_folder / "config.json").exists():
         return False
     return _seeds_done(run_folder) < read_config(run_folder)[0].seeds
@@ -188,8 +190,12 @@ def _answer(
     run = open_run(run_folder, options, seeds=recipe.seeds, store=store, progress=progress)
     result = evaluate(evaluator, run, command=command)
     if results is not None:
-        result.write(results / result.recipe / f"{result.question}-{result.device_slug}.json")
+        _keep(result, results)
     return result
+
+
+def _keep(result: Result, results: Path) -> None:
+    result.write(results / result.recipe / f"{result.question}-{result.device_slug}.json")
 
 
 def _check_version(run_folder: Path, item: Item) -> None:

@@ -81,8 +81,8 @@ class Similarity(Evaluator):
                 raise UserError(f"{setting} must be at least {least}, got {getattr(self, setting)}")
         if unknown := [name for name in self.contenders if name not in CONTENDERS]:
             raise unknown_name("contender", unknown[0], CONTENDERS)
-        if not self.contenders:
-            raise UserError("contenders must name one at least")
+        if not self.contenders or len(set(self.contenders)) < len(self.contenders):
+            raise UserError(f"contenders must be different names, one at least, got {', '.join(self.contenders)}")
         labels, wanted = run.data.test.labels, self.images_per_class
         index = [(labels == label).nonzero()[:wanted, 0] for label in range(min(self.classes, len(run.data.classes)))]
         if (fewest := min(map(len, index))) < wanted:

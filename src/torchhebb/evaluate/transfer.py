@@ -53,7 +53,8 @@ class Transfer(Evaluator):
         <target>_native_accuracy           of the network that was learned on the target itself
         <target>_random_accuracy           of the weights as drawn, batch norm calibrated on the target
 
-    Raises UserError for a data set that cannot be had, or numbers of images below 1.
+    Raises UserError for a data set that cannot be had, two of one name, numbers of images below 1, or contenders, which
+    have learned from all images, beside networks that learn from some.
     Source: SPHeRe-2025, transfer between data sets.
     """
 
@@ -66,7 +67,7 @@ class Transfer(Evaluator):
     contenders: tuple[ContenderName, ...] = ()
     """Networks that learned from the run's data by other means, such as backpropagation, as further rows."""
     learning_images: int | None = None
-    """How many images every network learns from, drawn once; with None all, and the run's network is one of them."""
+    """How many images networks learn from, drawn once; with None all, and the run's network is one of them."""
     train_images: int | None = None
     """How many training images of a target the readout is fitted to, drawn once; None is all of them."""
     test_images: int | None = None
@@ -82,7 +83,7 @@ class Transfer(Evaluator):
         self._check()
         targets, left_out = self._targets(run)
         sources = _named([self._load(run, name) for name in self.sources] or [run.data, *targets.values()])
-        learned = sources | targets
+        learned = _named([*sources.values(), *targets.values()])
         makers: dict[str, Maker] = {name: partial(self._learned, run, data) for name, data in learned.items()}
         others = {f"{name}_{label_of(run.data)}": partial(_contender, run, name) for name in self.contenders}
         makers |= others | {RANDOM: partial(_random, run)}
@@ -110,6 +111,8 @@ class Transfer(Evaluator):
                 raise UserError(f"{name} must be at least 1, got {count}")
         if unknown := [name for name in self.contenders if name not in CONTENDERS]:
             raise unknown_name("contender", unknown[0], CONTENDERS)
+        if self.contenders and self.learning_images is not None:
+            raise UserError("contenders learn from all images of the run: leave learning_images out beside them")
 
     def _targets(self, run: Run) -> tuple[dict[str, Data], dict[str, str]]:
         """The data sets to read out on by their labels, and why others that have a name are not among them."""

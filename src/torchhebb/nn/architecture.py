@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import nn
 
+from torchhebb.errors import UserError
 from torchhebb.nn.activation import SoftWTA, Triangle
 from torchhebb.nn.conv import HebbConv2d, PaddingMode
 from torchhebb.nn.linear import HebbLinear
@@ -137,5 +138,7 @@ def _activation(block: ConvBlock | LinearBlock, bias: nn.Parameter | None = None
             return nn.ReLU()
         case "soft_wta":
             return SoftWTA(block.output_inverse_temperature, bias=bias)
-        case _:
+        case "triangle":
             return Triangle(block.power)
+        case other:
+            raise UserError(f"activation must be triangle, relu or soft_wta, got {other!r}")

@@ -43,7 +43,7 @@ class SPHeReBlock(LocalLossBlock):
     Args: orthogonality and structure, the weights of the loss' terms; projection, its dimensions; residual, whether the
     input, zero-padded in channels and averaged over space, is added to the output after the loss was taken.
     Returns: from x (B, in_channels, H, W), (B, out_channels, H', W') as `pool` makes of H x W; None does not pool.
-    Raises ValueError for sizes that are not positive, or a residual to fewer channels.
+    Raises ValueError for sizes that are not positive, a negative slope below 0, or a residual to fewer channels.
     Source: SPHeRe-2025, its released code's block.
 
     >>> import torch
@@ -65,6 +65,8 @@ class SPHeReBlock(LocalLossBlock):
         pool: Pool | None = MAX_POOL,
     ) -> None:
         positive(in_channels=in_channels, out_channels=out_channels, projection=projection)
+        if negative_slope < 0:
+            raise ValueError(f"negative_slope must not be negative, got {negative_slope}")
         if residual and out_channels < in_channels:
             raise ValueError(f"a residual needs out_channels of at least {in_channels}, got {out_channels}")
         body = nn.Sequential()

@@ -26,8 +26,9 @@ class Judged:
 def judge_claim(claim: Claim, results: Sequence[Result]) -> Judged:
     """Confirmed where the whole interval of the difference lies above 0, refuted where it lies below, else open.
 
-    The interval is Welch's over seeds where both sides have several, and otherwise that over the images that were
-    measured, from the intervals of the two measures; without either the claim stays open.
+    The interval is Welch's over seeds where both sides have several, and otherwise, or where all seeds agree to the
+    last digit, that over the images that were measured, from the intervals of the two measures; with one seed and
+    without these the claim stays open.
     """
     higher, lower = (_find(side, results) if isinstance(side, Of) else side for side in (claim.higher, claim.lower))
     if higher is None or lower is None:
@@ -54,15 +55,15 @@ def half_width(one: Measure | float, other: Measure | float) -> float | None:
     from scipy.stats import t
 
     sides = [side for side in (one, other) if isinstance(side, Measure)]
-    if all(len(side.values) > 1 for side in sides):
+    several = all(len(side.values) > 1 for side in sides)
+    if several:
         parts = [((side.std or 0.0) ** 2 / len(side.values), len(side.values) - 1) for side in sides]
         variance = sum(part for part, _ in parts)
-        if variance == 0:
-            return 0.0
-        freedom = variance**2 / sum(part**2 / free for part, free in parts)
-        return float(t.ppf(0.975, freedom)) * sqrt(variance)
+        if variance > 0:
+            freedom = variance**2 / sum(part**2 / free for part, free in parts)
+            return float(t.ppf(0.975, freedom)) * sqrt(variance)
     if any(side.interval is None for side in sides):
-        return None
+        return 0.0 if several else None
     return sqrt(sum(((side.interval[1] - side.interval[0]) / 2) ** 2 for side in sides if side.interval is not None))
 
 

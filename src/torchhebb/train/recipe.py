@@ -109,13 +109,19 @@ class Recipe:
     """How the backpropagation baseline learns."""
     seeds: int = 1
     published: float | None = None
-    """The paper's test accuracy in percent, where it gives one."""
+    """The paper's test accuracy in percent, where it gives one; see `published_for`."""
 
     def __post_init__(self) -> None:
         at_least(1, seeds=self.seeds)
         learning = self.learning
         if self.readout.online and not (isinstance(learning.optimizer, AdamW) and learning.order == "joint"):
             raise UserError("readout.online needs learning.order joint and learning.optimizer AdamW")
+
+    def published_for(self, measure: str) -> float | None:
+        """What the paper reports of a measure: of the readout that learns beside the blocks where it has one."""
+        return (
+            self.published if measure == ("online_test_accuracy" if self.readout.online else "test_accuracy") else None
+        )
 
 
 def at_least(least: int, **values: float) -> None:

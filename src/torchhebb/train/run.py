@@ -140,7 +140,7 @@ class Session:
                 name,
                 "%",
                 tuple(result[name] for result in results),
-                self.recipe.published if name == "test_accuracy" else None,
+                self.recipe.published_for(name),
             )
             for name in results[0]
         )

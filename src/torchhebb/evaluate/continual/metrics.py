@@ -23,7 +23,8 @@ def forgetting(matrix: Tensor) -> float:
     """F = mean over j < T-1 of max over i >= j of A[i, j] - A[T-1, j]: the loss since the best time; never negative.
 
     Accuracies before a task was learned are not lost by learning others, so the maximum starts at i = j.
-    Source: Chaudhry et al. 2018.  Raises UserError unless two tasks and more were learned one after another.
+    Source: Chaudhry et al. 2018, whose maximum leaves out the last stage, so that theirs is negative where a task ended
+    at its best.  Raises UserError unless two tasks and more were learned one after another.
 
     >>> import torch
     >>> forgetting(torch.tensor([[90.0, 50.0], [70.0, 80.0]]))

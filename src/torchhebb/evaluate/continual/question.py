@@ -23,7 +23,7 @@ from torchhebb.evaluate.continual.probes import Probes, by_position
 from torchhebb.evaluate.continual.record import READOUTS, Record, Rows, as_matrix, learn_in_turn, make_folder
 from torchhebb.evaluate.evaluator import Evaluator, Figure, Finding, Note
 from torchhebb.evaluate.runs import Run
-from torchhebb.rules import SoftHebb
+from torchhebb.recipes.softhebb2023 import depth3
 from torchhebb.train import Learning, Measure, Supervised
 from torchhebb.train.folder import alone_in
 from torchhebb.train.readouts import Ridge
@@ -38,7 +38,7 @@ PORT = {
     "backpropagation_task_aware_average_accuracy": 55.5,
     "backpropagation_task_aware_backward_transfer": -16.8,
 }
-"""Split-CIFAR-100 in 5 tasks as an unaffiliated replication of SoftHebb-2023 reports it."""
+"""Split-CIFAR-100 in 5 tasks as an unaffiliated replication of SoftHebb-2023 reports it, on that paper's network."""
 
 _WITHOUT_LABELS = ("own", "random", "joint_own")
 _START = "backpropagation_start"  # the blocks of backpropagation before they learn: where their transfer starts
@@ -121,7 +121,7 @@ class Continual(Evaluator):
         yield Note("matrices", found)
         yield Note("change", changes)
         if is_ported(run, self):
-            yield Note("published", "of an unaffiliated replication at full width on all images, not of the paper")
+            yield Note("published", "of an unaffiliated replication, not of the paper")
         for readout in found[self.methods[0]]:
             mean = {METHODS[m]: torch.stack([as_matrix(rows) for rows in found[m][readout]]).mean(0) for m in found}
             yield Figure(readout, CAPTIONS[readout], heat_maps(mean))
@@ -158,7 +158,10 @@ class Continual(Evaluator):
                 raise UserError(f"{kind} must be different names among {', '.join(known)}, got {', '.join(chosen)}")
         counts = [len(task.train) for task in probed]
         samples = sum(counts) if "task_free" in self.readouts else max(counts)
-        self.ridge.check(samples, math.prod(run.feature_shape(run.seeds[0])), run.device)
+        width = math.prod(run.feature_shape(run.seeds[0]))
+        if self.ridge.project is not None and not 1 <= self.ridge.project < width:
+            raise UserError(f"ridge.project must lie from 1 to {width - 1}, got {self.ridge.project}")
+        self.ridge.check(samples, width, run.device)
         at_least(0, ewc_strength=self.ewc_strength)
         at_least(1, ewc_images=self.ewc_images)
         at_least(0, learning_epochs=self.learning_epochs or 0, supervised_epochs=self.supervised_epochs or 0)
@@ -240,10 +243,12 @@ def _is_joint(method: str) -> bool:
 
 
 def is_ported(run: Run, settings: Continual) -> bool:
-    """Whether the replication has reported this data set in these tasks on this rule."""
-    rules = [getattr(block, "rule", None) for block in run.recipe.architecture.blocks]
-    same_tasks = run.recipe.data == "cifar100" and settings.tasks == 5
-    return same_tasks and all(isinstance(rule, SoftHebb) for rule in rules)
+    """Whether the replication has reported this: SoftHebb-2023's network, all images of CIFAR-100, 5 tasks, 1 pass."""
+    limits = (settings.images_per_class, settings.probe_images_per_class, settings.test_images_per_class)
+    recipe, epochs = run.recipe, settings.learning_epochs
+    same_data = recipe.data == "cifar100" and settings.tasks == 5 and limits == (None, None, None)
+    same_plan = (recipe.learning.epochs if epochs is None else epochs) == 1 and settings.supervised_epochs is None
+    return same_data and same_plan and recipe.architecture == depth3((3, 32, 32))
 
 
 def _limited(images: Images, count: int | None) -> Images:
