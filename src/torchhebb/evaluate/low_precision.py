@@ -91,6 +91,7 @@ class LowPrecision(Evaluator):
     def _answer(self, run: Run, seed: int, method: Method, bits: int) -> Answer:
         task = f"seed {seed}: {method}, {bits} bits"
         key = {"question": self.question, "method": method, "bits": bits, "scale": self.scale, "seed": seed}
+        key["precision"] = run.precision
         return run.once(lambda: _read_out(run, self.network(run, seed, method, bits), seed, task), **key)
 
     def network(self, run: Run, seed: int, method: Method, bits: int) -> Network:
