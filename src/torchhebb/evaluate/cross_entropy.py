@@ -1,9 +1,9 @@
 """Does learning without labels lower the cross-entropy of a readout that was trained before?"""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from torchhebb.data import Batches
 from torchhebb.errors import UserError, unknown_name
-from torchhebb.evaluate.contenders import ContenderName, contender
-from torchhebb.evaluate.evaluator import Evaluator, Finding, Note
+from torchhebb.evaluate.contenders import ContenderName, contender, contender_label
+from torchhebb.evaluate.evaluator import Evaluator, Figure, Finding, Note
 from torchhebb.evaluate.runs import Run
 from torchhebb.evaluate.watch import at_rest, fit, samples_seen, spread
 from torchhebb.nn import LinearReadout, Network
@@ -20,6 +20,9 @@ from torchhebb.train import Measure
 from torchhebb.train.device import autocast
 from torchhebb.train.features import extract_features
 from torchhebb.train.readout import fit_linear
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Canvas
 
 LEARNERS: tuple[ContenderName, ...] = ("own", "hard", "backpropagation")
 TEST_BATCH = 500
@@ -63,6 +66,7 @@ class CrossEntropy(Evaluator):
     def run(self, run: Run) -> Iterator[Finding]:
         self._check()
         falls: dict[str, bool] = {}
+        drawn: dict[str, dict[str, Curve]] = {}
         for name in self.contenders:
             traces = [self._trace(run, seed, name) for seed in run.seeds]
             for quantity, label, x in (
@@ -71,7 +75,9 @@ class CrossEntropy(Evaluator):
                 ("batch_cross_entropy", "cross-entropy of the next batch, nats", "batch_samples"),
             ):
                 lines = [trace[quantity] for trace in traces]
-                yield spread(f"{quantity} {name}", "images seen", label, traces[0][x], lines)
+                curve = spread(f"{quantity} {name}", "images seen", label, traces[0][x], lines)
+                drawn.setdefault(quantity, {})[contender_label(run, name)] = curve
+                yield curve
             loss, right = ([trace[f"test_{name}"] for trace in traces] for name in ("cross_entropy", "accuracy"))
             fall = tuple(line[0] - line[-1] for line in loss)
             yield Measure(f"{name}_cross_entropy_before", "nats", tuple(line[0] for line in loss))
@@ -81,6 +87,10 @@ class CrossEntropy(Evaluator):
             yield Measure(f"{name}_accuracy_after", "%", tuple(line[-1] for line in right))
             falls[name] = min(fall) > 0
         yield Note("falls", falls)
+        of_test = {
+            quantity: drawn[quantity] for quantity in ("test_cross_entropy", "test_accuracy") if quantity in drawn
+        }
+        yield Figure("curves", "A finished readout while the layers below it learn once more.", _figure(of_test))
 
     def _check(self) -> None:
         for name in self.contenders:
@@ -161,6 +171,23 @@ class CrossEntropy(Evaluator):
             task=f"seed {seed}: {name}: readout",
             progress=run.progress,
         )
+
+
+def _figure(panels: Mapping[str, Mapping[str, Curve]]) -> "Canvas":
+    """A panel a quantity, a line a contender, its spread over seeds as a band."""
+    from matplotlib.figure import Figure as Canvas
+
+    canvas = Canvas(figsize=(4.2 * len(panels), 3.2), layout="constrained")
+    for axes, curves in zip(canvas.subplots(1, len(panels), squeeze=False)[0], panels.values(), strict=True):
+        for label, curve in curves.items():
+            axes.plot(curve.x, curve.y, label=label)
+            if curve.std is not None:
+                bounds = [[y + sign * std for y, std in zip(curve.y, curve.std, strict=True)] for sign in (-1, 1)]
+                axes.fill_between(curve.x, *bounds, alpha=0.2)
+            axes.set(xlabel=curve.x_label, ylabel=curve.y_label)
+        axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    return canvas
 
 
 def _test(model: nn.Module, batches: Batches) -> tuple[float, float]:
