@@ -14,6 +14,7 @@ from torchhebb.errors import UserError
 from torchhebb.evaluate import Run, evaluate, open_run
 from torchhebb.evaluate.contenders import contender
 from torchhebb.evaluate.cross_entropy import CrossEntropy
+from torchhebb.evaluate.evaluator import Figure
 from torchhebb.evaluate.watch import at_rest, fit, samples_seen, spread
 from torchhebb.nn import Architecture, ConvBlock, LinearBlock, LinearReadout
 from torchhebb.recipes import get_recipe
@@ -216,3 +217,12 @@ def test_mistakes_are_named_before_anything_is_trained(
     monkeypatch.setattr("torchhebb.evaluate.cross_entropy.contender", None)
     with pytest.raises(UserError, match=message):
         next(CrossEntropy(**settings).run(layer))  # type: ignore[arg-type]
+
+
+def test_the_picture_has_a_line_a_contender(layer: Run) -> None:
+    settings = CrossEntropy(contenders=("own", "backpropagation"), readout_epochs=2, points=4, images=50)
+    (figure,) = (finding for finding in settings.run(layer) if isinstance(finding, Figure))
+    panels = figure.picture.axes
+    assert [axes.get_ylabel() for axes in panels] == ["test cross-entropy, nats", "test accuracy, %"]
+    assert [len(axes.lines) for axes in panels] == [2, 2]
+    assert [text.get_text() for text in panels[-1].get_legend().get_texts()] == ["SoftHebb", "backpropagation"]

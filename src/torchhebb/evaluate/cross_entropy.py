@@ -1,6 +1,6 @@
 """Does learning without labels lower the cross-entropy of a readout that was trained before?"""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar
@@ -16,7 +16,7 @@ from torchhebb.evaluate.evaluator import Evaluator, Figure, Finding, Note
 from torchhebb.evaluate.runs import Run
 from torchhebb.evaluate.watch import at_rest, fit, samples_seen, spread
 from torchhebb.nn import LinearReadout, Network
-from torchhebb.train import Measure
+from torchhebb.train import Curve, Measure
 from torchhebb.train.device import autocast
 from torchhebb.train.features import extract_features
 from torchhebb.train.readout import fit_linear
@@ -87,9 +87,7 @@ class CrossEntropy(Evaluator):
             yield Measure(f"{name}_accuracy_after", "%", tuple(line[-1] for line in right))
             falls[name] = min(fall) > 0
         yield Note("falls", falls)
-        of_test = {
-            quantity: drawn[quantity] for quantity in ("test_cross_entropy", "test_accuracy") if quantity in drawn
-        }
+        of_test = [curves for quantity, curves in drawn.items() if quantity.startswith("test")]
         yield Figure("curves", "A finished readout while the layers below it learn once more.", _figure(of_test))
 
     def _check(self) -> None:
@@ -173,12 +171,12 @@ class CrossEntropy(Evaluator):
         )
 
 
-def _figure(panels: Mapping[str, Mapping[str, Curve]]) -> "Canvas":
+def _figure(panels: Sequence[Mapping[str, Curve]]) -> "Canvas":
     """A panel a quantity, a line a contender, its spread over seeds as a band."""
     from matplotlib.figure import Figure as Canvas
 
     canvas = Canvas(figsize=(4.2 * len(panels), 3.2), layout="constrained")
-    for axes, curves in zip(canvas.subplots(1, len(panels), squeeze=False)[0], panels.values(), strict=True):
+    for axes, curves in zip(canvas.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         for label, curve in curves.items():
             axes.plot(curve.x, curve.y, label=label)
             if curve.std is not None:
