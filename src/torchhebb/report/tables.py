@@ -173,7 +173,8 @@ def _line(cells: Sequence[str]) -> str:
 def _cell(measure: Measure | None) -> str:
     if measure is None:
         return ""
-    return f"{measure.mean:.2f}" + ("" if measure.std is None else f" ± {measure.std:.2f}")
+    small = 0 < abs(measure.mean) < 0.1
+    return f"{measure.mean:.{'2g' if small else '2f'}}" + ("" if measure.std is None else f" ± {measure.std:.2f}")
 
 
 def _filled(page: Path, results: Sequence[Result]) -> str:
