@@ -175,7 +175,7 @@ def test_contenders_and_the_trained_readout(run: Run) -> None:
 def test_by_default_targets_are_what_is_at_hand(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     targets, left_out = Transfer()._targets(run)
     assert list(targets) == ["digits", "negatives"] and left_out == {
-        "absent": "no data set 'absent' here",
+        "absent": "it cannot be had here",
         "huge": "its images are 28 pixels high, the input 8",
     }
 
