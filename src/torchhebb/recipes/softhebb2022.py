@@ -103,7 +103,7 @@ def digits() -> Recipe:
         learning=Learning(batch_size=8, epochs=10),
         readout=Readout(epochs=30, batch_size=32, dropout=0.0, lr=1e-2),
         baselines=("backpropagation",),
-        supervised=Supervised(epochs=10, batch_size=32),
+        supervised=Supervised(epochs=10, batch_size=32, lr=3e-2),
         seeds=3,
     )
 
