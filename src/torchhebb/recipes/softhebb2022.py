@@ -47,7 +47,7 @@ def mnist_hard() -> Recipe:
 def mnist_ranked() -> Recipe:
     """MNIST, 2000 neurons of Krotov and Hopfield's rule: the second unlearns, by 0.1 as chosen on held-out images.
 
-    At their 0.4 the layer does not converge in one pass: 62 % held out.
+    At their 0.4 the layer does not converge in one pass.
     """
     return _recipe("softhebb2022-mnist-ranked", "mnist", 2000, RankedHebb(delta=0.1))
 
