@@ -1,4 +1,7 @@
-"""Attacks on whole networks: what is counted, what the judge reads, the square attack, the pictures."""
+"""Attacks on whole networks: what is counted, what the judge reads, the square attack, the pictures.
+
+Long because the square attack is held against its paper and another implementation in both norms.
+"""
 
 import math
 import random

@@ -1,4 +1,7 @@
-"""Continual learning: metrics by hand, laws of methods and readouts, and a stop that leaves no trace."""
+"""Continual learning: metrics by hand, laws of methods and readouts, and a stop that leaves no trace.
+
+Long because every method and readout obeys laws of its own, all on one tiny run.
+"""
 
 import shutil
 from collections.abc import Callable
