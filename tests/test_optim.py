@@ -68,6 +68,31 @@ def test_a_bias_steps_by_its_update_when_that_is_small(largest: float):
     agree(bias, expected)
 
 
+def test_groups_of_biases_have_their_own_largest_entry():
+    bias, gradient = draw(18, 6), draw(19, 6) * torch.tensor([0.1, 0.1, 10, 10, 100, 100])
+    grouped, parts = plastic(bias.clone()), [plastic(part.clone()) for part in bias.chunk(3)]
+    grouped.grad = gradient
+    for part, share in zip(parts, gradient.chunk(3), strict=True):
+        part.grad = share
+    NormAdaptiveSGD([{"params": [grouped], "groups": 3}, {"params": parts}], lr=0.1).step()
+    torch.testing.assert_close(grouped, torch.cat(parts))
+
+
+@pytest.mark.parametrize("shape", [(6, 4), (6, 2, 3, 3), (6,)])
+def test_a_rate_may_be_a_tensor(shape: tuple[int, ...]):
+    rates = torch.tensor([0.1, 0.1, 0.2, 0.2, 0.4, 0.4]).double()
+    start, gradient = draw(20, *shape), draw(21, *shape)
+    apart, one, by_number = (plastic(start.clone()) for _ in range(3))
+    for parameter in (apart, one, by_number):
+        parameter.grad = gradient
+    NormAdaptiveSGD([{"params": [apart], "lr": rates}], lr=0.0).step()
+    NormAdaptiveSGD([{"params": [one], "lr": torch.tensor(0.1).double()}], lr=0.0).step()
+    NormAdaptiveSGD([by_number], lr=0.1).step()
+    torch.testing.assert_close(one, by_number)
+    factor = (rates / 0.1).view(-1, *[1] * (len(shape) - 1))
+    torch.testing.assert_close(apart, start + factor * (by_number - start))
+
+
 def test_a_step_is_the_functional_step():
     weight, update = draw(7, 4, 3), draw(8, 4, 3)
     parameter = plastic(weight.clone())

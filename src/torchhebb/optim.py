@@ -13,7 +13,9 @@ class NormAdaptiveSGD(Optimizer):
     """Steps along -grad, the update of a plastic layer, by `norm_adaptive_step`.
 
     A 1-D parameter (bias) steps by lr * update / max(1, largest entry).
-    Per-layer rates are parameter groups; a group's `groups` is the number of groups of neurons in its weights.
+    Per-layer rates are parameter groups; a group's `groups` is the number of groups of neurons in its weights and
+    biases, each with its own largest entry.  A group's "lr" may also be a tensor on the weights' device, of no
+    dimension or with a rate for every neuron.
 
     Args: params; lr > 0; power, the exponent of the radius' distance to 1; groups.
     Raises ValueError for a negative lr or power.
@@ -42,7 +44,9 @@ class NormAdaptiveSGD(Optimizer):
                 if weight.grad is None:
                     continue
                 if weight.dim() == 1:
-                    weight.sub_(weight.grad / weight.grad.abs().amax().clamp_min(1.0), alpha=group["lr"])
+                    largest = weight.grad.abs().view(group["groups"], -1).amax(1).clamp_min(1.0)
+                    each = largest.repeat_interleave(len(weight) // group["groups"])
+                    weight.sub_(group["lr"] * weight.grad / each)
                 else:
                     rate = norm_adaptive_rate(weight, weight.grad, group["lr"], group["power"], groups=group["groups"])
                     weight.addcmul_(rate, weight.grad, value=-1)

@@ -52,7 +52,7 @@ def learn_images(
     checkpoint = checkpoint or Checkpoint()
     optimizer = make_optimizer(network, plan)
     rates = [group["lr"] for group in optimizer.param_groups]
-    stages = _stages(network, plan)
+    stages = stages_of(network, plan)
     kept = {"network": network, "optimizer": optimizer}
     if online is not None:
         kept |= {"online": online.readout, "online_optimizer": online.optimizer}
@@ -65,7 +65,7 @@ def learn_images(
         unpack(tensors, **kept)
 
     for stage in range(first_stage, len(stages)):
-        below, part = _enter(network, stages[stage])
+        below, part = enter_stage(network, stages[stage])
         inputs = images.images
         if stage > 0:
             with autocast(precision, device):
@@ -80,7 +80,7 @@ def learn_images(
         for epoch in range(step // len(batches), plan.epochs):
             for x, labels in batches.epoch(epoch, start=step - epoch * len(batches)):
                 if step % every == 0:
-                    _log_diagnostics(checkpoint, network, sample, clock, task, stage, step * plan.batch_size)
+                    log_diagnostics(checkpoint, network, sample, clock, task, stage, step * plan.batch_size)
                 factor = plan.rate_at(step / (plan.epochs * len(batches)))
                 for group, rate in zip(optimizer.param_groups, rates, strict=True):
                     group["lr"] = rate * factor
@@ -95,7 +95,7 @@ def learn_images(
                 if checkpoint.due:
                     checkpoint.save(task, {"stage": stage, "step": step}, pack(**kept))
         progress.finish()
-        _log_diagnostics(checkpoint, network, sample, clock, task, stage, plan.epochs * len(images))
+        log_diagnostics(checkpoint, network, sample, clock, task, stage, plan.epochs * len(images))
     return network.eval()
 
 
@@ -130,13 +130,13 @@ def calibrate(network: Network, images: Images, *, seed: int = 0) -> Network:
     return network.eval()
 
 
-def _stages(network: Network, plan: Learning) -> list[list[str]]:
+def stages_of(network: Network, plan: Learning) -> list[list[str]]:
     """The names of the children that learn in each stage."""
     blocks = [name for name, _ in network.named_children() if name.startswith("block")]
     return [blocks] if plan.order == "joint" else [[name] for name in blocks]
 
 
-def _enter(network: Network, learning: list[str]) -> tuple[nn.Sequential, nn.Sequential]:
+def enter_stage(network: Network, learning: list[str]) -> tuple[nn.Sequential, nn.Sequential]:
     """Put the blocks that learn in train mode and all others in eval mode.
 
     Returns what lies below them, and the part that learns; in the first stage, what lies below belongs to that part,
@@ -154,7 +154,7 @@ def _enter(network: Network, learning: list[str]) -> tuple[nn.Sequential, nn.Seq
     return nn.Sequential(*modules[:first]), nn.Sequential(*modules[first : last + 1])
 
 
-def _log_diagnostics(
+def log_diagnostics(
     checkpoint: Checkpoint,
     network: Network,
     sample: torch.Tensor,
@@ -163,6 +163,7 @@ def _log_diagnostics(
     stage: int,
     samples: int,
 ) -> None:
+    """Write what the layers of a network look like after so many samples, on the images `sample`."""
     speed = clock.samples_per_second(samples)
     for layer in diagnose(network, sample):
         numbers = {**asdict(layer), "samples_per_second": speed}
