@@ -32,7 +32,7 @@ def test_a_run_is_asked_with_settings_from_flags(run: Run, capsys: pytest.Captur
 
 
 def test_a_recipe_is_trained_first(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("torchhebb.cli.get_recipe", lambda name: tiny_recipe())
+    monkeypatch.setattr("torchhebb.cli.evaluate.get_recipe", lambda name: tiny_recipe())
     arguments = ["evaluate", "diagnostics", "softhebb2023-digits", "--device", "cpu", "--precision", "float32"]
     assert main([*arguments, "--out", "mine"]) == 0
     assert read_config(Path("mine")) == (tiny_recipe(), Options(device="cpu", precision="float32"))

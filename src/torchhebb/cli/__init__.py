@@ -1,0 +1,58 @@
+"""The command line: a module a command, each of which parses, calls, prints."""
+
+import os
+import sys
+from collections.abc import Callable
+
+from torchhebb.cli import evaluate, listing, predict, report, reproduce, train
+from torchhebb.cli.flags import DEFAULT_RECIPE
+from torchhebb.errors import UserError, unknown_name
+from torchhebb.process import tune_process
+from torchhebb.recipes import list_papers
+
+USAGE = """usage: torchhebb COMMAND ...
+
+  train [RECIPE]        learn, read out and test a recipe (default: {default})
+  evaluate WHAT RUN     ask a run, or a recipe that is trained first; without WHAT, the questions there are
+  reproduce PAPER       what fits a budget of time of {papers}
+  report RUN...         one page about finished runs, with their figures
+  predict RUN IMAGE...  classes of image files by a trained run
+  list                  recipes, with the flags --data and --store for data sets and kept files
+
+torchhebb COMMAND --help tells more."""
+
+COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "train": train.run,
+    "evaluate": evaluate.run,
+    "reproduce": reproduce.run,
+    "report": report.run,
+    "predict": predict.run,
+    "list": listing.run,
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; exit code 0, 2 for a user's mistake, 130 for Ctrl-C, 141 where nobody reads the output."""
+    tune_process()
+    arguments = sys.argv[1:] if argv is None else argv
+    try:
+        if not arguments or arguments[0] in ("-h", "--help"):
+            print(_usage())
+            return 0
+        if arguments[0] not in COMMANDS:
+            raise unknown_name("command", arguments[0], COMMANDS)
+        return COMMANDS[arguments[0]](arguments[1:])
+    except UserError as error:
+        print(f"torchhebb: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        # Who read the output has gone; without this the interpreter would complain once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except KeyboardInterrupt:
+        print("torchhebb: stopped", file=sys.stderr)
+        return 130
+
+
+def _usage() -> str:
+    return USAGE.format(default=DEFAULT_RECIPE, papers=", ".join(list_papers()))

@@ -1,0 +1,30 @@
+"""Command-line words into dataclasses."""
+
+import contextlib
+import io
+from itertools import groupby
+from typing import Any
+
+import tyro
+
+from torchhebb.errors import UserError
+
+DEFAULT_RECIPE = "softhebb2023-digits"
+
+
+def parse(kind: Any, arguments: list[str], program: str, **default: Any) -> Any:
+    """Flags into a dataclass; a mistake becomes a UserError of one line."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(kind, prog=program, args=arguments, config=(tyro.conf.AvoidSubcommands,), **default)
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        # A title, the message, a rule, help: in a box of "│" and "─", or under "-" where the output is not UTF-8.
+        _, *lines = (line.strip(" │╭╮╰╯") for line in said.getvalue().splitlines() if line.strip())
+        parts = [list(part) for rule, part in groupby(lines, lambda line: not line.strip("─-")) if not rule]
+        flags = ", ".join(line for part in parts[1:] for line in part if line.startswith("--"))
+        raise UserError(
+            f"{' '.join(parts[0]).rstrip('.')}; see {flags + ' in ' if flags else ''}{program} --help"
+        ) from None

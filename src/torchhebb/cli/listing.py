@@ -1,0 +1,52 @@
+"""torchhebb list: recipes, data sets, kept files."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import tyro
+
+from torchhebb.cli.flags import parse
+from torchhebb.errors import UserError
+from torchhebb.recipes import list_recipes, recipe_functions
+
+
+@dataclass(frozen=True)
+class ListFlags:
+    """What there is: recipes that match a pattern, data sets, or files kept in the store."""
+
+    pattern: tyro.conf.Positional[str] = "*"
+    data: bool = False
+    """List data sets in place of recipes."""
+    store: bool = False
+    """List what the store keeps, in place of recipes."""
+
+
+def run(arguments: list[str]) -> int:
+    """torchhebb list [PATTERN] [--data] [--store]"""
+    from torchhebb.data import Store, list_data
+    from torchhebb.terminal import print_table
+
+    flags = parse(ListFlags, arguments, "torchhebb list")
+    if flags.store:
+        kept = [
+            (f"{e.bytes / 1e6:,.1f} MB", f"{datetime.fromtimestamp(e.last_used):%Y-%m-%d %H:%M}", _what(e.key))
+            for e in Store().entries()
+        ]
+        print_table(("size", "last used", "what"), kept)
+    elif flags.data:
+        print_table(("data set",), [(name,) for name in list_data()])
+    else:
+        functions = recipe_functions()
+        rows = [(name, (functions[name].__doc__ or "").split("\n")[0]) for name in list_recipes(flags.pattern)]
+        if not rows:
+            raise UserError(f"no recipe matches {flags.pattern!r}; `torchhebb list` shows all")
+        print_table(("recipe", "what it is"), rows)
+    return 0
+
+
+def _what(key: Mapping[str, Any]) -> str:
+    """A store entry in a few words: what it is and of which data, not the whole network that made it."""
+    named = {name: value for name, value in key.items() if isinstance(value, str) and name not in ("modules", "dtype")}
+    return " ".join([named.pop("kind", "data set"), *(f"{name}={value}" for name, value in sorted(named.items()))])

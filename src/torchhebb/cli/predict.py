@@ -1,0 +1,33 @@
+"""torchhebb predict: classes of image files."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from torchhebb.cli.flags import parse
+from torchhebb.errors import UserError
+
+
+@dataclass(frozen=True)
+class PredictFlags:
+    """The class of each image file by a trained run."""
+
+    run: tyro.conf.Positional[Path]
+    """A run folder."""
+    images: tyro.conf.Positional[tuple[Path, ...]]
+    """Image files; they are scaled to the size that the network takes."""
+    top: int = 1
+    """How many classes to show for each image, the likeliest first."""
+
+
+def run(arguments: list[str]) -> int:
+    """torchhebb predict RUN IMAGE... [--top N]"""
+    from torchhebb.terminal import print_predictions
+    from torchhebb.train.predict import predict_files
+
+    flags = parse(PredictFlags, arguments, "torchhebb predict")
+    if not flags.images:
+        raise UserError("predict needs image files: torchhebb predict RUN IMAGE...")
+    print_predictions(predict_files(flags.run, flags.images, top=flags.top))
+    return 0

@@ -1,0 +1,40 @@
+"""torchhebb report: one page about finished runs."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from torchhebb.cli.flags import parse
+from torchhebb.errors import UserError
+
+
+@dataclass(frozen=True)
+class ReportFlags:
+    """One self-contained HTML page about finished runs; several are compared."""
+
+    runs: tyro.conf.Positional[tuple[Path, ...]]
+    """Run folders."""
+    out: Path | None = None
+    """The file; by default report.html in the folder of a single run, for several in the current folder."""
+    device: str = "auto"
+    """Where features that are not kept any more are computed again."""
+    data_dir: Path | None = None
+    """Where the data sets are; by default what the run was given."""
+
+
+def run(arguments: list[str]) -> int:
+    """torchhebb report RUN... [--out FILE]"""
+    from torchhebb.report import write_report
+    from torchhebb.terminal import make_progress
+
+    flags = parse(ReportFlags, arguments, "torchhebb report")
+    if not flags.runs:
+        raise UserError("report needs run folders: torchhebb report RUN...")
+    progress = make_progress()
+    try:
+        page = write_report(flags.runs, flags.out, device=flags.device, data_dir=flags.data_dir, progress=progress)
+    finally:
+        progress.close()
+    print(page)
+    return 0

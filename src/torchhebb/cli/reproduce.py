@@ -1,0 +1,53 @@
+"""torchhebb reproduce: what fits a budget of time of a paper."""
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from torchhebb.cli.flags import parse
+from torchhebb.recipes import get_items
+from torchhebb.train import Options
+
+
+@dataclass(frozen=True)
+class ReproduceFlags:
+    """What a paper reports, beside what it published: the cheapest first, until the budget is spent; resumable."""
+
+    paper: tyro.conf.Positional[str]
+    options: Annotated[Options, tyro.conf.arg(name="")]
+    budget: str = "30m"
+    """How long it may take, as in 90s, 30m or 2h."""
+    only: tuple[str, ...] = ()
+    """Only items whose name or recipe holds one of these patterns."""
+    out: Path | None = None
+    """Where runs are kept and resumed; by default runs/reproduce-<paper>."""
+    results: Path | None = None
+    """Also keep results as RESULTS/<recipe>/<question>-<cpu or gpu>.json."""
+
+
+def run(arguments: list[str]) -> int:
+    """torchhebb reproduce PAPER [--budget 30m] [--only PATTERN...]"""
+    from torchhebb.evaluate.reproduce import choose_items, parse_duration, reproduce
+    from torchhebb.terminal import make_progress, print_outcomes
+
+    flags = parse(ReproduceFlags, arguments, "torchhebb reproduce")
+    items, budget = choose_items(get_items(flags.paper), flags.only), parse_duration(flags.budget)
+    folder = flags.out or Path("runs") / f"reproduce-{flags.paper}"
+    progress = make_progress()
+    try:
+        outcomes = reproduce(
+            items,
+            folder,
+            budget=budget,
+            options=flags.options,
+            results=flags.results,
+            progress=progress,
+            command=shlex.join(["torchhebb", "reproduce", *arguments]),
+        )
+    finally:
+        progress.close()
+    print_outcomes(outcomes, folder)
+    return 1 if any(outcome.status == "failed" for outcome in outcomes) else 0

@@ -1,0 +1,77 @@
+"""torchhebb train: learn, read out, test."""
+
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from torchhebb.cli.flags import DEFAULT_RECIPE, parse
+from torchhebb.errors import UserError
+from torchhebb.recipes import get_recipe
+from torchhebb.train import Options, Recipe, new_run_folder, read_config, run_recipe
+
+
+@dataclass(frozen=True)
+class TrainFlags:
+    """Learn without labels, read out, test; everything is kept in the run folder."""
+
+    recipe: Annotated[Recipe, tyro.conf.arg(name="")]
+    options: Annotated[Options, tyro.conf.arg(name="")]
+    out: Path | None = None
+    """The run folder; by default runs/<recipe>-<time>."""
+    resume: Path | None = None
+    """Go on with this run folder where it stopped."""
+    results: Path | None = None
+    """Also keep the result as RESULTS/<recipe>/accuracy-<cpu or gpu>.json."""
+
+
+def run(arguments: list[str]) -> int:
+    """torchhebb train [RECIPE] [flags]"""
+    from torchhebb.report import write_report
+    from torchhebb.terminal import make_progress, print_result
+
+    named = bool(arguments) and not arguments[0].startswith("-")
+    name, arguments = (arguments[0], arguments[1:]) if named else (None, arguments)
+    resumed = _resume_folder(arguments)
+    recipe, options = (
+        read_config(resumed) if resumed else (get_recipe(DEFAULT_RECIPE if name is None else name), Options())
+    )
+    if resumed and name not in (None, recipe.name):
+        raise UserError(f"{resumed} holds {recipe.name}, not {name}")
+    flags = parse(
+        TrainFlags, arguments, f"torchhebb train {recipe.name}", default=TrainFlags(recipe, options, resume=resumed)
+    )
+    if flags.resume and flags.out:
+        raise UserError("--resume names the run folder itself: leave out --out")
+    folder = flags.resume or flags.out or new_run_folder(flags.recipe)
+    progress = make_progress()
+    try:
+        command = shlex.join(["torchhebb", "train", *([name] if name else []), *arguments])
+        result = run_recipe(flags.recipe, flags.options, folder=folder, progress=progress, command=command)
+    except KeyboardInterrupt:
+        progress.close()
+        started = (folder / "config.json").exists()
+        advice = f"; go on with: torchhebb train --resume {shlex.quote(str(folder))}" if started else ""
+        print(f"torchhebb: stopped{advice}", file=sys.stderr)
+        return 130
+    finally:
+        progress.close()
+    if flags.results is not None:
+        result.write(flags.results / result.recipe / f"{result.question}-{result.device_slug}.json")
+    print_result(result, folder)
+    page = write_report([folder], device=flags.options.device, data_dir=flags.options.data_dir)
+    print(f"report: {page}")
+    return 0
+
+
+def _resume_folder(arguments: list[str]) -> Path | None:
+    """The folder after --resume: its recipe gives the other flags their defaults."""
+    for flag, value in zip(arguments, [*arguments[1:], ""], strict=False):
+        if flag == "--resume":
+            return Path(value)
+        if flag.startswith("--resume="):
+            return Path(flag.removeprefix("--resume="))
+    return None
