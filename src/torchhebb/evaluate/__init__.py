@@ -14,6 +14,7 @@ from torchhebb.evaluate.generation import Generation
 from torchhebb.evaluate.low_precision import LowPrecision
 from torchhebb.evaluate.noise import Noise
 from torchhebb.evaluate.online import Online
+from torchhebb.evaluate.receptive_fields import ReceptiveFields
 from torchhebb.evaluate.reconstruction import Reconstruction
 from torchhebb.evaluate.runs import Run, open_run
 from torchhebb.evaluate.similarity import Similarity
@@ -33,6 +34,7 @@ EVALUATORS: tuple[type[Evaluator], ...] = (
     LowPrecision,
     Noise,
     Online,
+    ReceptiveFields,
     Reconstruction,
     Similarity,
     Temperature,
@@ -55,6 +57,7 @@ __all__ = [
     "LowPrecision",
     "Noise",
     "Online",
+    "ReceptiveFields",
     "Reconstruction",
     "Run",
     "Similarity",

@@ -1,0 +1,111 @@
+"""Sheets of small images, exact to the pixel, stacked into one figure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
+
+TILE_PIXELS = 64  # a tile is magnified by whole numbers to about this, so that viewers show its pixels sharply
+GAP = 0.12  # between tiles, in widths of a tile
+MARGIN, TITLE = 0.12, 0.27  # inches
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """Images (N, C, H, W) in [0, 1], NaN where there is nothing to see, in rows of `columns`; a tile is `side` inches.
+
+    Three channels are colours; of other numbers the mean is shown in grey.
+    """
+
+    title: str
+    images: Tensor
+    columns: int
+    side: float
+
+    def pixels(self) -> np.ndarray:
+        return sheet(self.images, self.columns)
+
+    def inches(self) -> tuple[float, float]:
+        """(width, height) of the sheet."""
+        height, width = self.images.shape[2:]
+        longest, rows = max(height, width), -(-len(self.images) // self.columns)
+        across, down = (self.side * (side / longest) for side in (width, height))
+        return across * (self.columns * (1 + GAP) - GAP), down * (rows * (1 + GAP) - GAP)
+
+
+def sheet(images: Tensor, columns: int) -> np.ndarray:
+    """Images (N, C, H, W) in [0, 1] as one RGBA array, each magnified by a whole number; NaN is transparent.
+
+    >>> sheet(torch.zeros(3, 1, 64, 64), 2).shape
+    (136, 136, 4)
+    """
+    tiles = images.detach().float().cpu()
+    tiles = tiles if tiles.shape[1] == 3 else tiles.mean(1, keepdim=True).expand(-1, 3, -1, -1)
+    seen = ~tiles.isnan().any(1, keepdim=True)
+    rgba = torch.cat([tiles.nan_to_num(0.0).clamp(0, 1), seen.float()], 1)
+    magnified = (255 * rgba).round().byte().permute(0, 2, 3, 1).numpy()
+    height, width = magnified.shape[1:3]
+    factor = max(1, round(TILE_PIXELS / max(height, width)))
+    magnified = magnified.repeat(factor, 1).repeat(factor, 2)
+    height, width = magnified.shape[1:3]
+    step = height + round(GAP * height), width + round(GAP * width)
+    rows = -(-len(tiles) // columns)
+    canvas = np.zeros((rows * step[0] - (step[0] - height), columns * step[1] - (step[1] - width), 4), dtype=np.uint8)
+    for number, tile in enumerate(magnified):
+        top, left = number // columns * step[0], number % columns * step[1]
+        canvas[top : top + height, left : left + width] = tile
+    return canvas
+
+
+def stretched(images: Tensor) -> Tensor:
+    """Every image (N, C, H, W) scaled by itself, from its smallest value at 0 to its largest at 1; NaN stays.
+
+    >>> stretched(torch.tensor([-2.0, 0.0, 2.0]).view(1, 1, 1, 3)).flatten().tolist()
+    [0.0, 0.5, 1.0]
+    """
+    rows = images.flatten(1)
+    low = rows.nan_to_num(nan=torch.inf).amin(1).view(-1, 1, 1, 1)
+    high = rows.nan_to_num(nan=-torch.inf).amax(1).view(-1, 1, 1, 1)
+    return (images - low) / (high - low).clamp_min(1e-12)
+
+
+def stack(panels: Sequence[Panel]) -> "Canvas":
+    """Panels under each other, each under its title."""
+    from matplotlib.figure import Figure as Canvas
+
+    sizes = [panel.inches() for panel in panels]
+    titles = [len(panel.title.split("\n")) * 0.17 + TITLE - 0.17 for panel in panels]
+    width = max(width for width, _ in sizes) + 2 * MARGIN
+    width = max(width, *(0.075 * len(line) + 2 * MARGIN for panel in panels for line in panel.title.split("\n")))
+    height = sum(height for _, height in sizes) + sum(titles) + MARGIN * (len(panels) + 1)
+    canvas = Canvas(figsize=(width, height))
+    top = height - MARGIN
+    for panel, title, (across, down) in zip(panels, titles, sizes, strict=True):
+        top -= title
+        canvas.text(MARGIN / width, (top + 0.07) / height, panel.title, fontsize=9.5, va="bottom", ha="left")
+        axes = canvas.add_axes((MARGIN / width, (top - down) / height, across / width, down / height))
+        show(axes, panel.pixels())
+        top -= down + MARGIN
+    return canvas
+
+
+def show(axes: "Axes", pixels: np.ndarray) -> None:
+    """A sheet on axes of its own, without frame and ticks."""
+    axes.imshow(pixels, interpolation="none", aspect="auto")
+    axes.set_axis_off()
+
+
+def side_of(size: tuple[int, int], largest: int, inches: float) -> float:
+    """Inches of a tile for images of this size where the largest of the figure get `inches`: areas grow as sizes do.
+
+    >>> side_of((5, 5), 20, 1.0), side_of((20, 20), 20, 1.0)
+    (0.5, 1.0)
+    """
+    return inches * (max(size) / largest) ** 0.5
