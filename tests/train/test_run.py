@@ -27,6 +27,9 @@ from torchhebb.train import (
 )
 from torchhebb.train.folder import alone_in, read_classes
 from torchhebb.train.learn import calibrate, learn_images
+from torchhebb.train.readout import fit_linear
+from torchhebb.train.recipe import PublishedBeside
+from torchhebb.train.run import accuracy as score
 from torchhebb.train.run import check_fit
 
 RECIPE = tiny_recipe(readout=Readout(epochs=2, batch_size=200), seeds=2, baselines=("random", "raw"))
@@ -142,6 +145,30 @@ def test_the_random_baseline_is_the_calibrated_network_before_learning(
     weights = {name for name in untrained if name.endswith("weight")}
     assert all(torch.equal(calibrated[name], untrained[name]) for name in weights)
     assert not any(torch.equal(calibrated[name], untrained[name]) for name in untrained.keys() - weights)
+
+
+def test_the_uncalibrated_baseline_is_the_network_as_it_was_built(store: Store, tmp_path: Path):
+    recipe = replace(RECIPE, seeds=1, learning=Learning(epochs=0), baselines=("random", "uncalibrated"))
+    result = run_recipe(recipe, OPTIONS, folder=tmp_path, store=store)
+    built = RECIPE.architecture.build(0).eval()
+    with torch.no_grad():
+        train, test = (built(images.images / 255.0).flatten(1) for images in (DATA.train, DATA.test))
+    readout = fit_linear(train, DATA.train.labels, 10, RECIPE.readout)
+    uncalibrated = result.measure("uncalibrated_test_accuracy").mean
+    assert uncalibrated == pytest.approx(score(readout, test, DATA.test.labels), abs=1.5)
+    assert uncalibrated == result.measure("test_accuracy").mean, "a pass of no epochs learns nothing"
+    assert uncalibrated != result.measure("random_test_accuracy").mean
+
+
+def test_published_numbers_of_baselines_stand_beside_them(store: Store, tmp_path: Path):
+    beside = PublishedBeside(random=64.6, backpropagation=84.0)
+    recipe = replace(RECIPE, seeds=1, baselines=("random", "uncalibrated", "raw"), published=80.31)
+    first = run_recipe(recipe, OPTIONS, folder=tmp_path, store=store)
+    assert [measure.published for measure in first.measures] == [80.31, None, None, None]
+    again = run_recipe(replace(recipe, published_beside=beside), OPTIONS, folder=tmp_path, store=store)
+    assert [measure.published for measure in again.measures] == [80.31, 64.6, 64.6, None], "the run goes on"
+    assert [measure.values for measure in again.measures] == [measure.values for measure in first.measures]
+    assert replace(recipe, published_beside=beside).published_for("backpropagation_test_accuracy") == 84.0
 
 
 def test_damaged_store_entries_are_made_again(

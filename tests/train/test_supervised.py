@@ -1,5 +1,6 @@
 """The supervised loop: AdamW by hand, hooks that count, and a stop that leaves no trace."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tests.tiny import ARCHITECTURE, digits, equal, state, tiny_recipe
-from torchhebb.data import Augment, Batches, load_data
+from torchhebb.data import Augment, Batches, Images, load_data
+from torchhebb.nn import Architecture, ConvBlock, Pool
 from torchhebb.progress import Silent
+from torchhebb.rules import SoftHebb
 from torchhebb.train import Supervised
 from torchhebb.train.checkpoint import Checkpoint
 from torchhebb.train.log import Log
@@ -109,6 +112,26 @@ def test_backpropagation_learns_the_digits(tmp_path: Path):
     recipe: Any = tiny_recipe(baselines=("backpropagation",), supervised=Supervised(epochs=8, batch_size=32, lr=0.01))
     result = run_recipe(recipe, folder=tmp_path / "run")
     assert result.measure("backpropagation_test_accuracy").mean > 93.0
+
+
+def test_a_rule_that_rectifies_leaves_no_trace_in_the_network_for_gradients():
+    first, second = ARCHITECTURE.blocks
+    rectified = replace(ARCHITECTURE, blocks=(first, replace(second, rule=SoftHebb(0.65, rectify=True))))
+    one, other = backpropagation_model(rectified, 10, 3).eval(), model(3).eval()
+    x = IMAGES.images / 255.0
+    assert equal(state(one), state(other)) and torch.equal(one(x), other(x))
+    below = one[0].block1(x)
+    u = F.conv2d(F.pad(one[0].block2.norm(below), (1, 1, 1, 1), mode="reflect"), one[0].block2.layer.weight)
+    assert torch.equal(one[0].block2(below), F.max_pool2d(u.relu(), 4, 2, 1))
+
+
+def test_weights_in_groups_start_at_the_fan_in_of_a_group():
+    block = ConvBlock(384, 1, groups=4, pool=Pool("max", 2, 2))
+    grouped = backpropagation_model(Architecture((64, 8, 8), (block,)), 10)
+    weight = grouped[0].block1.layer.weight
+    assert weight.shape == (384, 16, 1, 1) and weight.requires_grad
+    assert weight.std().item() == pytest.approx((2 / 16) ** 0.5, rel=0.03)
+    fit_supervised(grouped, Images(torch.randint(0, 256, (20, 64, 8, 8), dtype=torch.uint8), IMAGES.labels[:20]), PLAN)
 
 
 def test_accuracy_counts_right_answers():

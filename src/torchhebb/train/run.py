@@ -96,7 +96,12 @@ class Session:
             task = f"seed {seed}: readout beside the blocks"
             accuracies["online_test_accuracy"] = self._once(task, partial(self._online, network, seed))
         for baseline in self.recipe.baselines:
-            evaluate = {"random": self._random, "raw": self._raw, "backpropagation": self._backpropagation}[baseline]
+            evaluate = {
+                "random": self._random,
+                "uncalibrated": self._uncalibrated,
+                "raw": self._raw,
+                "backpropagation": self._backpropagation,
+            }[baseline]
             work = "" if baseline == "backpropagation" else "readout of "
             task = f"seed {seed}: {work}{BASELINES[baseline]}"
             accuracies[f"{baseline}_test_accuracy"] = self._once(task, partial(evaluate, seed))
@@ -185,8 +190,13 @@ class Session:
 
     def _random(self, seed: int, task: str) -> float:
         network = calibrate(self._place(self.recipe.architecture.build(seed)), self.data.train, seed=seed)
-        train = self.features(network, "train", task)
-        readout = self._fit(train, seed, task)
+        return self._read_out_untrained(network, seed, task)
+
+    def _uncalibrated(self, seed: int, task: str) -> float:
+        return self._read_out_untrained(self._place(self.recipe.architecture.build(seed)).eval(), seed, task)
+
+    def _read_out_untrained(self, network: Network, seed: int, task: str) -> float:
+        readout = self._fit(self.features(network, "train", task), seed, task)
         return accuracy(readout, self.features(network, "test", task), self.data.test.labels)
 
     def _raw(self, seed: int, task: str) -> float:
@@ -226,7 +236,12 @@ class Session:
         return network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-BASELINES = {"random": "random weights", "raw": "raw pixels", "backpropagation": "backpropagation"}
+BASELINES = {
+    "random": "random weights",
+    "uncalibrated": "random weights, not calibrated",
+    "raw": "raw pixels",
+    "backpropagation": "backpropagation",
+}
 
 
 def accuracy(readout: nn.Module, features: Tensor, labels: Tensor) -> float:

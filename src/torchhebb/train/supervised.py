@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from torchhebb.data import Batches, Images
-from torchhebb.nn import Architecture, LocalConvBlock, LocalLossBlock
+from torchhebb.nn import Architecture, ConvBlock, LinearBlock, LocalConvBlock, LocalLossBlock
 from torchhebb.progress import SILENT, Progress
+from torchhebb.rules import SoftHebb
 from torchhebb.train.checkpoint import Checkpoint, pack, unpack
 from torchhebb.train.device import autocast
 from torchhebb.train.recipe import Supervised
@@ -96,14 +97,12 @@ def supervised_accuracy(model: nn.Module, images: Images, *, batch_size: int = 2
 def backpropagation_model(architecture: Architecture, classes: int, seed: int = 0) -> nn.Sequential:
     """The same blocks, made for gradients, and a linear layer on top.
 
-    Hebbian blocks get relu and He's weights; blocks of a local loss stay as they are, their auxiliary left out.
+    Hebbian blocks get relu and He's weights, and lose a rule that rectifies: relu(u), not relu(relu(u - mean u)).
+    Blocks of a local loss stay as they are, their auxiliary left out.
     Source: the BP baselines of SoftHebb-2023 and SPHeRe-2025; He et al. 2015 for the weights.
     """
     blocks = tuple(
-        block
-        if isinstance(block, LocalConvBlock)
-        else replace(block, activation="relu", init="normal", init_radius=math.sqrt(2.0))
-        for block in architecture.blocks
+        block if isinstance(block, LocalConvBlock) else _for_gradients(block) for block in architecture.blocks
     )
     network = replace(architecture, blocks=blocks).build(seed).requires_grad_(True)
     for module in network.modules():
@@ -116,3 +115,9 @@ def backpropagation_model(architecture: Architecture, classes: int, seed: int = 
     for parameter in head.parameters():
         nn.init.uniform_(parameter, -(width**-0.5), width**-0.5, generator=generator)
     return nn.Sequential(network, nn.Flatten(), head).train()
+
+
+def _for_gradients(block: ConvBlock | LinearBlock) -> ConvBlock | LinearBlock:
+    # The rule has no part in a gradient but for what it does to the layer's output.
+    rule = SoftHebb() if block.rule.rectify else block.rule
+    return replace(block, rule=rule, activation="relu", init="normal", init_radius=math.sqrt(2.0))

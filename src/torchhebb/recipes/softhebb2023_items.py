@@ -1,0 +1,80 @@
+"""What `torchhebb reproduce softhebb2023` does: one seed of all that two CPU cores can carry, then the rest."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from torchhebb.recipes.item import Item
+
+_TRAINED = {"readouts": ("trained",)}
+_HOUR, _DAY = 3600.0, 86_400.0
+_SEEDS = 3
+
+# Seconds of training a seed on two CPU cores, estimated from the arithmetic and from CIFAR-10's measured 1,354 s.
+_PLAIN = {1: 700.0, 2: 1000.0, 3: 1400.0}
+_OTHER = {"hard": "hard WTA", "ranked": "ranked WTA", "hebbian": "no anti-Hebbian losers"}
+_END_TO_END = {1: 1.0 * _HOUR, 2: 4.0 * _HOUR, 3: 16.0 * _HOUR}
+
+
+def _accuracy(name: str, recipe: str, seconds: float, **more: Any) -> Item:
+    return Item(name, f"softhebb2023-{recipe}", "accuracy", seconds, 120, _TRAINED, **more)
+
+
+def _cifar(title: str, data: str, factor: float, **more: Any) -> Iterator[Item]:
+    """Every depth with random weights beside it, and what stands beside it in recipes of its own."""
+    said = ", all seeds" if "seeds" in more else ""
+    seeds = more.get("seeds", 1)
+    for depth, seconds in _PLAIN.items():
+        name = data if depth == 3 else f"{data}-depth{depth}"
+        words = f"{title}, depth {depth}"
+        yield _accuracy(f"{words}{said}", name, seeds * factor * seconds, **more)
+        for variant, called in _OTHER.items():
+            yield _accuracy(f"{words}, {called}{said}", f"{name}-{variant}", seeds * factor * 0.65 * seconds, **more)
+        yield _accuracy(f"{words}, random weights{said}", f"{name}-random", seeds * factor * 700, **more)
+
+
+def _deep(title: str, data: str, depths: int, days: float) -> Iterator[Item]:
+    """Data sets for larger machines, the deepest last."""
+    for depth in range(1, depths + 1):
+        name = data if depth == depths else f"{data}-depth{depth}"
+        yield _accuracy(f"{title}, depth {depth}", name, days * _DAY * 2.0 ** (depth - depths), full=True)
+
+
+def _supervised(title: str, data: str) -> Iterator[Item]:
+    for depth, seconds in _END_TO_END.items():
+        name = data if depth == 3 else f"{data}-depth{depth}"
+        yield _accuracy(f"{title}, depth {depth}, backpropagation", f"{name}-backpropagation", seconds, full=True)
+
+
+_DIGITS, _MNIST, _CIFAR10 = (f"softhebb2023-{name}" for name in ("digits", "mnist", "cifar10"))
+
+ITEMS = (
+    Item("digits", _DIGITS, "accuracy", training_seconds=60, seconds=30),
+    Item("digits: how it learns", _DIGITS, "diagnostics", training_seconds=60, seconds=3),
+    _accuracy("MNIST, depth 3", "mnist", 1200),
+    Item("MNIST, depth 3: how it learns", _MNIST, "diagnostics", 1200, 60),
+    *_cifar("CIFAR-10", "cifar10", 1.0),
+    Item("CIFAR-10, depth 3: how it learns", _CIFAR10, "diagnostics", 1400, 60),
+    _accuracy("CIFAR-10, depth 3, width x1", "cifar10-width1", 240),
+    _accuracy("CIFAR-10, depth 3, width x2", "cifar10-width2", 480),
+    _accuracy("CIFAR-10, depth 1, 48 neurons", "cifar10-depth1-neurons48", 450),
+    _accuracy("CIFAR-10, depth 1, 192 neurons", "cifar10-depth1-neurons192", 1300),
+    *(
+        _accuracy(f"CIFAR-10, fully connected, depth {depth}", f"cifar10-depth{depth}-linear", 300 * depth)
+        for depth in (1, 2)
+    ),
+    *_cifar("CIFAR-100", "cifar100", 1.3),
+    *(_accuracy(f"MNIST, depth 3, {called}", f"mnist-{variant}", 800) for variant, called in _OTHER.items()),
+    _accuracy("Fashion-MNIST, depth 3", "fashion-mnist", 1200),
+    *_cifar("CIFAR-10", "cifar10", 1.0, seeds=_SEEDS, full=True),
+    *_cifar("CIFAR-100", "cifar100", 1.3, seeds=_SEEDS, full=True),
+    *_supervised("CIFAR-10", "cifar10"),
+    _accuracy("CIFAR-10, depth 3, the paper's backpropagation", "cifar10-grouped", 4 * _HOUR, full=True),
+    *_supervised("CIFAR-100", "cifar100"),
+    *(
+        _accuracy(f"STL-10, fully connected, depth {depth}", f"stl10-depth{depth}-linear", 4 * _HOUR, full=True)
+        for depth in (1, 2)
+    ),
+    *_deep("STL-10", "stl10", 4, 3.0),
+    *_deep("ImageNette", "imagenette", 5, 6.0),
+    *_deep("ImageNet", "imagenet", 5, 600.0),
+)

@@ -1,0 +1,91 @@
+"""What stands beside a recipe of SoftHebb-2023 on the same blocks, each as a change of that recipe.
+
+The docstring of a variant becomes, after the name of its data, that of the recipe it makes.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Protocol
+
+from torchhebb.nn import ConvBlock
+from torchhebb.recipes.softhebb2023_published import BY_DEPTH
+from torchhebb.rules import HardHebb, RankedHebb, Rule, SoftHebb
+from torchhebb.train import Recipe, Supervised
+
+END_TO_END = Supervised(epochs=50, batch_size=64)
+"""As many passes over the labels as the readout makes; no augmentation, as the readout has none."""
+
+
+class Variant(Protocol):
+    """A change of a recipe, and its words."""
+
+    __doc__: str | None
+
+    def __call__(self, recipe: Recipe, /) -> Recipe: ...
+
+
+def hard(recipe: Recipe) -> Recipe:
+    """Hard WTA on the same blocks, at the rates of the paper's own hard networks.
+
+    At depth 3 the paper's also have other triangles, pools and padding.
+    """
+    deep = len(recipe.architecture.blocks) > 1
+
+    def block(block: ConvBlock) -> ConvBlock:
+        return replace(block, rule=HardHebb(), lr=0.05 if deep else 0.08, lr_power=0.75 if deep else 0.5)
+
+    printed = BY_DEPTH[recipe.data][len(recipe.architecture.blocks)]
+    return _other_blocks(recipe, "hard", block, printed.hard)
+
+
+def ranked(recipe: Recipe) -> Recipe:
+    """Krotov and Hopfield's rule on the same blocks: the second unlearns, by 0.1.
+
+    Rates are SoftHebb's; nothing was published.
+    """
+    return _other_blocks(recipe, "ranked", lambda block: replace(block, rule=RankedHebb(delta=0.1)))
+
+
+def hebbian(recipe: Recipe) -> Recipe:
+    """SoftHebb whose losers learn as the winner does: no anti-Hebbian sign; nothing was published."""
+    return _other_blocks(recipe, "hebbian", lambda block: replace(block, rule=_without_losers(block.rule)))
+
+
+def random(recipe: Recipe) -> Recipe:
+    """Random weights, read out on batch norms that stay as they start, as in the released code.
+
+    Nothing learns below the readout; the baseline `random` calibrates the batch norms.  The paper's one number stands
+    beside both, so that it can be understood.
+    """
+    printed = recipe.published_beside.random
+    name = f"{recipe.name}-random"
+    return replace(recipe, name=name, learning=replace(recipe.learning, epochs=0), published=printed)
+
+
+def backpropagation(recipe: Recipe) -> Recipe:
+    """SoftHebb beside the same blocks, with relu, trained end to end.
+
+    The paper's third layer is not these blocks' but a grouped 1x1, see softhebb2023-cifar10-grouped.
+    Its rate was not tuned.  Meant for a GPU: 50 epochs through all blocks.
+    """
+    name = f"{recipe.name}-backpropagation"
+    return replace(recipe, name=name, baselines=("backpropagation",), supervised=END_TO_END)
+
+
+def _other_blocks(
+    recipe: Recipe, name: str, change: Callable[[ConvBlock], ConvBlock], published: float | None = None
+) -> Recipe:
+    """The recipe with every block changed, without baselines: those stand beside the plain recipe."""
+    blocks = tuple(change(block) for block in recipe.architecture.blocks if isinstance(block, ConvBlock))
+    return replace(
+        recipe,
+        name=f"{recipe.name}-{name}",
+        architecture=replace(recipe.architecture, blocks=blocks),
+        baselines=(),
+        published=published,
+    )
+
+
+def _without_losers(rule: Rule) -> Rule:
+    assert isinstance(rule, SoftHebb)
+    return replace(rule, anti_hebbian=False)

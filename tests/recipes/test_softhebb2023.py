@@ -1,0 +1,266 @@
+"""SoftHebb-2023's recipes: those that were measured stay what they were, and each network is the paper's."""
+
+import re
+from dataclasses import replace
+from math import prod
+
+import pytest
+import torch
+
+from torchhebb.config import from_json, to_json
+from torchhebb.evaluate import get_evaluator
+from torchhebb.nn import Architecture, ConvBlock, LinearBlock, Pool
+from torchhebb.recipes import get_recipe, softhebb2023
+from torchhebb.recipes.softhebb2023 import depth3
+from torchhebb.recipes.softhebb2023_published import BY_DEPTH
+from torchhebb.rules import HardHebb, RankedHebb, Rule, SoftHebb
+from torchhebb.train import Learning, Readout, Recipe, Supervised
+
+FUNCTIONS = {function().name: function for function in softhebb2023.RECIPES}
+RECIPES = {name: function() for name, function in FUNCTIONS.items()}
+
+MAX, AVG = Pool("max", 4, 2, 1), Pool("avg", 4, 2, 1)
+SOFT1, SOFT2, SOFT3 = SoftHebb(1.0), SoftHebb(0.65), SoftHebb(0.25)
+RECTIFIED = SoftHebb(0.65, rectify=True)
+HEBBIAN = tuple(replace(rule, anti_hebbian=False) for rule in (SOFT1, SOFT2, SOFT3, RECTIFIED))
+
+
+def one(rule: Rule = SOFT1) -> tuple[ConvBlock, ...]:
+    return (ConvBlock(96, 5, rule, 0.7, AVG, lr=0.08, lr_power=0.5),)
+
+
+def two(first: Rule = SOFT1, second: Rule = RECTIFIED, power: float = 0.5, **lr: float) -> tuple[ConvBlock, ...]:
+    below = replace(one(first)[0], lr_power=power, **lr)
+    return (below, ConvBlock(384, 3, second, 1.4, MAX, **{"lr": 0.005, "lr_power": power, **lr}))
+
+
+def three(*rules: Rule, power: float = 0.5, **lr: float) -> tuple[ConvBlock, ...]:
+    first, second, third = rules or (SOFT1, SOFT2, SOFT3)
+    return (
+        ConvBlock(96, 5, first, 0.7, MAX, **{"lr": 0.08, "lr_power": power, **lr}),
+        ConvBlock(384, 3, second, 1.4, MAX, **{"lr": 0.005, "lr_power": power, **lr}),
+        ConvBlock(1536, 3, third, 1.0, Pool("avg", 2, 2), **{"lr": 0.01, "lr_power": power, **lr}),
+    )
+
+
+HARD, RANKED = HardHebb(), RankedHebb(rank=2, delta=0.1)
+RATES = {"power": 0.75, "lr": 0.05}
+MEASURED: dict[str, tuple[tuple[ConvBlock, ...], tuple[str, ...], float | None]] = {
+    "cifar10": (three(), ("random",), 80.31),
+    "cifar10-hard": (three(HARD, HARD, HARD, **RATES), (), 60.3),
+    "cifar10-ranked": (three(RANKED, RANKED, RANKED), (), None),
+    "cifar10-hebbian": (three(*HEBBIAN[:3]), (), None),
+    "cifar10-depth1": (one(), ("random",), 71.10),
+    "cifar10-depth1-hard": (one(HARD), (), 62.7),
+    "cifar10-depth1-ranked": (one(RANKED), (), None),
+    "cifar10-depth1-hebbian": (one(HEBBIAN[0]), (), None),
+    "cifar10-depth2": (two(), ("random",), 77.70),
+    "cifar10-depth2-hard": (two(HARD, HARD, **RATES), (), 60.1),
+    "cifar10-depth2-ranked": (two(RANKED, RANKED), (), None),
+    "cifar10-depth2-hebbian": (two(HEBBIAN[0], HEBBIAN[3]), (), None),
+}
+"""Blocks, baselines and published accuracy of what stands in results/ or is on its way there, written out."""
+
+
+@pytest.mark.parametrize("name", MEASURED)
+def test_what_was_measured_stays_what_it_was(name: str):
+    blocks, baselines, published = MEASURED[name]
+    expected = Recipe(
+        f"softhebb2023-{name}",
+        "cifar10",
+        Architecture((3, 32, 32), blocks, mean=None, std=None, unit_norm=False, feature_pool=None),
+        Learning(batch_size=10, epochs=1, order="joint", schedule="constant"),
+        Readout(50, 64, 1e-3, 0.5, (0.2, 0.35, 0.5, 0.6, 0.7, 0.8, 0.9), 0.1105, standardize=False, online=False),
+        baselines,  # type: ignore[arg-type]
+        Supervised(20, 64, 1e-3, 0.0, cosine=True),
+        seeds=1,
+        published=published,
+    )
+    assert get_recipe(f"softhebb2023-{name}") == expected
+    for block in expected.architecture.blocks:
+        assert isinstance(block, ConvBlock)
+        assert (block.init, block.init_radius, block.normalize, block.padding_mode) == ("normal", 25.0, True, "reflect")
+
+
+def test_every_data_set_has_its_depths():
+    depths = {"cifar10": 3, "cifar100": 3, "stl10": 4, "imagenette": 5, "imagenet": 5}
+    for data, deepest in depths.items():
+        for depth in range(1, deepest + 1):
+            recipe = RECIPES[f"softhebb2023-{data}" + ("" if depth == deepest else f"-depth{depth}")]
+            assert recipe.data == data and len(recipe.architecture.blocks) == depth
+            assert recipe.published == BY_DEPTH[data][depth].softhebb
+            beside = BY_DEPTH[data][depth]
+            assert recipe.published_for("random_test_accuracy") == beside.random
+            assert recipe.published_for("uncalibrated_test_accuracy") == beside.random
+            assert recipe.published_for("backpropagation_test_accuracy") == beside.backpropagation
+    for name, data in (("mnist", "mnist"), ("fashion-mnist", "fashion_mnist")):
+        recipe = RECIPES[f"softhebb2023-{name}"]
+        assert recipe.architecture == depth3((1, 28, 28)) and recipe.data == data
+        assert recipe.learning == Learning(batch_size=32)
+
+
+@pytest.mark.parametrize("data", ["cifar10", "cifar100"])
+@pytest.mark.parametrize("depth", ["-depth1", "-depth2", ""])
+def test_what_stands_beside_it_keeps_data_and_readout(data: str, depth: str):
+    name = f"softhebb2023-{data}{depth}"
+    plain = RECIPES[name]
+    rules = {
+        variant: {type(block.rule) for block in RECIPES[f"{name}-{variant}"].architecture.blocks}  # type: ignore[union-attr]
+        for variant in ("hard", "ranked", "hebbian", "random", "backpropagation")
+    }
+    assert rules.pop("hard") == {HardHebb} and rules.pop("ranked") == {RankedHebb}
+    assert all(kinds == {SoftHebb} for kinds in rules.values())
+    for variant in ("hard", "ranked", "hebbian", "random", "backpropagation"):
+        other = RECIPES[f"{name}-{variant}"]
+        assert (other.data, other.readout, other.seeds) == (plain.data, plain.readout, plain.seeds)
+        assert other.learning == replace(plain.learning, epochs=0 if variant == "random" else 1)
+        for mine, theirs in zip(other.architecture.blocks, plain.architecture.blocks, strict=True):
+            assert isinstance(mine, ConvBlock) and isinstance(theirs, ConvBlock)
+            assert replace(mine, rule=theirs.rule, lr=theirs.lr, lr_power=theirs.lr_power) == theirs
+    printed = BY_DEPTH[data][len(plain.architecture.blocks)]
+    assert RECIPES[f"{name}-hard"].published == printed.hard
+    assert RECIPES[f"{name}-random"].published == printed.random
+    assert RECIPES[f"{name}-backpropagation"].baselines == ("backpropagation",)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("cifar10-depth1", (96, 16, 16)),
+        ("cifar10-depth2", (384, 8, 8)),
+        ("cifar10", (1536, 4, 4)),
+        ("cifar10-grouped", (1536, 4, 4)),
+        ("cifar10-width1", (96, 4, 4)),
+        ("cifar10-width2", (384, 4, 4)),
+        ("cifar10-depth1-neurons48", (48, 16, 16)),
+        ("cifar10-depth1-neurons192", (192, 16, 16)),
+        ("cifar10-depth2-linear", (2000,)),
+        ("mnist", (1536, 3, 3)),
+        ("stl10-depth1", (96, 48, 48)),
+        ("stl10-depth2", (384, 24, 24)),
+        ("stl10-depth3", (1536, 12, 12)),
+        ("stl10", (6144, 6, 6)),
+        ("imagenette-depth1", (48, 80, 80)),
+        ("imagenet-depth4", (3072, 10, 10)),
+        ("imagenet", (12288, 5, 5)),
+    ],
+)
+def test_features_have_the_papers_shape(name: str, shape: tuple[int, ...]):
+    """On a network of a 48th of the neurons, which its maps do not depend on."""
+    architecture = RECIPES[f"softhebb2023-{name}"].architecture
+    few = tuple(
+        replace(block, features=block.features // 40)
+        if isinstance(block, LinearBlock)
+        else replace(block, channels=block.channels // 48, groups=1)
+        for block in architecture.blocks
+        if isinstance(block, LinearBlock | ConvBlock)
+    )
+    network = replace(architecture, blocks=few).build().eval()
+    found = network(torch.rand(1, *architecture.input_shape)).shape[1:]
+    last = architecture.blocks[-1]
+    width = last.features if isinstance(last, LinearBlock) else last.channels
+    assert (width, *found[1:]) == shape
+    if name.startswith("cifar10") and len(shape) == 3 and "width" not in name and "neurons" not in name:
+        assert prod(shape) == 24_576
+
+
+def settings(name: str) -> list[tuple[object, ...]]:
+    blocks = RECIPES[f"softhebb2023-{name}"].architecture.blocks
+    return [
+        (b.channels, b.kernel_size, b.rule.inverse_temperature, b.lr, b.lr_power, b.power, b.pool)  # type: ignore[union-attr]
+        for b in blocks
+    ]
+
+
+def test_the_networks_of_larger_images_are_the_papers():
+    halve = Pool("avg", 2, 2)
+    assert settings("stl10-depth3") == [
+        (96, 5, 1.0, 0.08, 0.5, 0.7, AVG),
+        (384, 3, 0.65, 0.005, 0.5, 1.4, MAX),
+        (1536, 3, 0.45, 0.01, 0.5, 1.0, AVG),
+    ]
+    assert settings("stl10") == [
+        (96, 5, 1.0, 0.08, 0.5, 0.7, AVG),
+        (384, 3, 0.65, 0.005, 0.5, 0.7, MAX),
+        (1536, 3, 0.45, 0.01, 0.5, 1.4, AVG),
+        (6144, 3, 0.25, 0.01, 0.5, 1.0, halve),
+    ]
+    deepest = [
+        (48, 5, 1.1, 0.08, 0.75, 0.7, MAX),
+        (192, 3, 0.7, 0.01, 0.75, 0.7, MAX),
+        (768, 3, 0.5, 0.01, 0.75, 0.7, MAX),
+        (3072, 3, 0.4, 0.01, 0.75, 1.4, MAX),
+        (12288, 3, 0.25, 0.01, 0.75, 1.0, halve),
+    ]
+    assert settings("imagenet") == settings("imagenette") == deepest
+    for depth in range(1, 5):
+        assert settings(f"imagenette-depth{depth}") == deepest[:depth]
+
+
+def test_plans_of_larger_images():
+    dropouts = {1: 0.5, 2: 0.5, 3: 0.4, 4: 0.5}
+    for depth, dropout in dropouts.items():
+        recipe = RECIPES["softhebb2023-stl10" + ("" if depth == 4 else f"-depth{depth}")]
+        readout = recipe.readout
+        assert (recipe.learning.batch_size, readout.epochs, readout.batch_size) == (32, 100, 64)
+        assert readout.dropout == dropout
+    for data in ("imagenette", "imagenet"):
+        recipe = RECIPES[f"softhebb2023-{data}"]
+        assert (recipe.learning.batch_size, recipe.readout.epochs, recipe.readout.batch_size) == (10, 200, 32)
+        assert recipe.architecture.mean == (0.485, 0.456, 0.406) and recipe.architecture.std == (0.229, 0.224, 0.225)
+
+
+def test_the_grouped_layer_is_that_of_the_papers_backpropagation():
+    recipe = RECIPES["softhebb2023-cifar10-grouped"]
+    last = recipe.architecture.blocks[-1]
+    assert isinstance(last, ConvBlock)
+    assert (last.channels, last.kernel_size, last.groups, last.pool) == (1536, 1, 192, Pool("max", 2, 2))
+    assert recipe.architecture.blocks[:2] == RECIPES["softhebb2023-cifar10"].architecture.blocks[:2]
+    assert recipe.published is None and recipe.published_for("backpropagation_test_accuracy") == 84.0
+    assert recipe.supervised == RECIPES["softhebb2023-cifar10-backpropagation"].supervised
+
+
+def test_networks_that_the_paper_varies():
+    assert RECIPES["softhebb2023-cifar10-width1"].published == 66.4
+    assert RECIPES["softhebb2023-cifar10-width2"].published == 73.9
+    for name, published in {"cifar10-depth1": 43.9, "cifar10-depth2": 32.9, "stl10-depth1": 36.9}.items():
+        recipe = RECIPES[f"softhebb2023-{name}-linear"]
+        assert recipe.published == published and recipe.published_for("random_test_accuracy") is None
+        assert all(isinstance(block, LinearBlock) for block in recipe.architecture.blocks)
+        assert f"-depth{len(recipe.architecture.blocks)}" in name
+    for count in (48, 192):
+        recipe = RECIPES[f"softhebb2023-cifar10-depth1-neurons{count}"]
+        block = RECIPES["softhebb2023-cifar10-depth1"].architecture.blocks[0]
+        assert recipe.architecture.blocks == (replace(block, channels=count),) and recipe.published is None  # type: ignore[call-arg]
+
+
+def test_names_are_unique_and_say_what_they_are():
+    assert len(RECIPES) == len(softhebb2023.RECIPES)
+    data = "digits|mnist|fashion-mnist|cifar10|cifar100|stl10|imagenette|imagenet"
+    variant = "hard|ranked|hebbian|random|backpropagation|grouped|linear|width[12]|neurons(48|192)"
+    for name, function in FUNCTIONS.items():
+        assert re.fullmatch(rf"softhebb2023-({data})(-depth\d)?(-({variant}))?", name), name
+        first = (function.__doc__ or "").split("\n")[0]
+        assert first.endswith(".") and len(first) < 130, f"`torchhebb list` shows the first line of {name}: {first}"
+        assert from_json(Recipe, to_json(RECIPES[name])) == RECIPES[name]
+
+
+def test_claims_and_items_name_recipes_and_evaluators():
+    for item in softhebb2023.ITEMS:
+        assert item.recipe in RECIPES, item.recipe
+        get_evaluator(item.question)(**item.settings)
+    sides = [
+        side for claim in softhebb2023.CLAIMS for side in (claim.higher, claim.lower) if not isinstance(side, float)
+    ]
+    asked = {(item.recipe, item.question) for item in softhebb2023.ITEMS}
+    for side in sides:
+        assert (side.recipe, side.question) in asked, f"no item answers {side}"
+        if side.question == "accuracy":
+            baseline = side.measure.removesuffix("test_accuracy").rstrip("_")
+            assert baseline in ("", *RECIPES[side.recipe].baselines), side
+    assert len({claim.text for claim in softhebb2023.CLAIMS}) == len(softhebb2023.CLAIMS)
+
+
+def test_every_recipe_that_a_cpu_can_carry_is_an_item():
+    asked = {item.recipe for item in softhebb2023.ITEMS if item.question == "accuracy"}
+    assert asked == RECIPES.keys()
