@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from torchhebb.nn import HebbConv2d
+from torchhebb.nn.ways import Convolution, Patches, way_to_learn
 from torchhebb.rules import HardHebb, Instar, RankedHebb, SoftHebb
 
 GEOMETRY = list(itertools.product((1, 2, 3, (2, 3)), (1, 2, (2, 1)), (0, 1, (1, 2)), (1, 2, (2, 1))))
@@ -44,20 +45,16 @@ def test_many_patches_are_not_kept_at_once(monkeypatch):
     convolution, patches = twins(3, 1, 1, 1, SoftHebb())
     x = torch.randn(4, 3, 6, 6, dtype=torch.float64)
     size = 4 * 6 * 6 * 27 * 8
-    monkeypatch.setattr("torchhebb.nn.conv.PATCHES_BYTES", size)
-    assert patches._patches(patches._pad(x)) is not None
-    monkeypatch.setattr("torchhebb.nn.conv.PATCHES_BYTES", size - 1)
-    assert patches._patches(patches._pad(x)) is None
+    monkeypatch.setattr("torchhebb.nn.ways.PATCHES_BYTES", size)
+    assert isinstance(way_to_learn(patches._pad(x), patches.weight, patches._geometry), Patches)
+    monkeypatch.setattr("torchhebb.nn.ways.PATCHES_BYTES", size - 1)
+    assert isinstance(way_to_learn(patches._pad(x), patches.weight, patches._geometry), Convolution)
     torch.testing.assert_close(patches.learn(x), convolution.learn(x), rtol=0, atol=1e-10)
     torch.testing.assert_close(patches.weight.grad, convolution.weight.grad, rtol=0, atol=1e-10)
 
 
-def test_only_channels_last_weights_take_the_way_by_patches(monkeypatch):
-    taken = []
-    monkeypatch.setattr(HebbConv2d, "_project", lambda self, patches: taken.append(1) or self._convolve(self._pad(x)))
+def test_only_channels_last_weights_take_the_way_by_patches():
     convolution, patches = twins(3, 1, 1, 1, SoftHebb())
-    x = torch.randn(2, 3, 6, 6, dtype=torch.float64)
-    convolution.learn(x)
-    assert not taken
-    patches.learn(x)
-    assert taken
+    x = torch.randn(2, 3, 8, 8, dtype=torch.float64)
+    assert isinstance(way_to_learn(x, convolution.weight, convolution._geometry), Convolution)
+    assert isinstance(way_to_learn(x, patches.weight, patches._geometry), Patches)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from torchhebb.functional import conv2d_statistic, linear_statistic, plasticity
+from torchhebb.functional import plasticity
 from torchhebb.functional.plasticity import pair
 from torchhebb.nn.plastic import (
     Init,
@@ -19,9 +19,8 @@ from torchhebb.nn.plastic import (
     positive,
     rectify,
 )
+from torchhebb.nn.ways import Geometry, way_forward, way_to_learn
 from torchhebb.rules import Rule, SoftHebb
-
-PATCHES_BYTES = 32 << 20
 
 PaddingMode = Literal["reflect", "zeros", "replicate", "circular"]
 
@@ -72,6 +71,7 @@ class HebbConv2d(nn.Module):
             raise ValueError(f"padding_mode must be one of {PaddingMode.__args__}, got {padding_mode!r}")  # type: ignore[attr-defined]
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
         self.rule, self.init, self.init_radius = rule, init, init_radius
+        self._geometry = Geometry(self.kernel_size, self.stride, self.dilation, groups)
         self.weight = plastic_parameter(
             out_channels, in_channels // groups, *self.kernel_size, device=device, dtype=dtype
         )
@@ -82,19 +82,18 @@ class HebbConv2d(nn.Module):
         draw_weights(self.weight, self.init, self.init_radius, generator)
 
     def forward(self, x: Tensor) -> Tensor:
-        u = self._convolve(self._pad(x))
+        u = way_forward(self._pad(x), self.weight, self._geometry).convolve(self.weight)
         return rectify(u, self.groups) if self.rule.rectify else u
 
     @torch.no_grad()
     def learn(self, x: Tensor) -> Tensor:
         if not self.training:
             return self(x).detach()
-        x = self._pad(x)
-        patches = self._patches(x)
-        u = self._convolve(x) if patches is None else self._project(patches)
+        way = way_to_learn(self._pad(x), self.weight, self._geometry)
+        u = way.convolve(self.weight)
         y, decay = compete(self.rule, u, groups=self.groups)
         decay = linear_decay(y, u) if decay is None else decay
-        statistic = self._statistic(x, y.to(u.dtype), patches).to(self.weight.dtype)
+        statistic = way.statistic(y.to(u.dtype)).to(self.weight.dtype)
         leave_update(self.weight, plasticity(statistic, self.weight, decay=decay), u.numel() // self.out_channels)
         return rectify(u, self.groups) if self.rule.rectify else u
 
@@ -111,38 +110,6 @@ class HebbConv2d(nn.Module):
             return x
         mode = "constant" if self.padding_mode == "zeros" else self.padding_mode
         return F.pad(x, (padding[1], padding[1], padding[0], padding[0]), mode=mode)
-
-    def _convolve(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.weight, stride=self.stride, dilation=self.dilation, groups=self.groups)
-
-    def _patches(self, x: Tensor) -> Tensor | None:
-        """The patches of x (B, H', W', kh kw in) where one matrix product beats a convolution: on a CPU, with
-        weights that lie channels-last, as the patches then do, and while they take little memory."""
-        channels_last = self.weight.is_contiguous(memory_format=torch.channels_last)
-        if x.device.type != "cpu" or self.groups > 1 or not channels_last:
-            return None
-        (kh, kw), (dh, dw), (sh, sw) = self.kernel_size, self.dilation, self.stride
-        height = (x.shape[2] - dh * (kh - 1) - 1) // sh + 1
-        width = (x.shape[3] - dw * (kw - 1) - 1) // sw + 1
-        if len(x) * height * width * self.weight[0].numel() * x.element_size() > PATCHES_BYTES:
-            return None
-        x = x.contiguous(memory_format=torch.channels_last)
-        b, c, h, w = x.stride()
-        windows = x.as_strided(
-            (len(x), height, width, kh, kw, self.in_channels), (b, h * sh, w * sw, h * dh, w * dw, c)
-        )
-        return windows.flatten(3)
-
-    def _project(self, patches: Tensor) -> Tensor:
-        return F.linear(patches, self.weight.permute(0, 2, 3, 1).flatten(1)).permute(0, 3, 1, 2)
-
-    def _statistic(self, x: Tensor, y: Tensor, patches: Tensor | None) -> Tensor:
-        if patches is not None:
-            flat = linear_statistic(patches.flatten(0, 2).to(y.dtype), y.permute(0, 2, 3, 1).flatten(0, 2))
-            return flat.view(-1, *self.kernel_size, self.in_channels).permute(0, 3, 1, 2)
-        return conv2d_statistic(
-            x.to(y.dtype), y, self.kernel_size, stride=self.stride, dilation=self.dilation, groups=self.groups
-        )
 
     def extra_repr(self) -> str:
         return (
