@@ -123,7 +123,7 @@ MISTAKES = [
     (["train", "--seeds", "0"], ["seeds must be at least 1, got 0"]),
     (["train", "--seeds"], ["--seeds"]),
     (["train", "--seedz", "3"], ["--seedz", "--seeds INT"]),
-    (["train", "--learning.order", "both"], ["'both'", "joint", "greedy"]),
+    (["train", "--learning.order", "both"], ["'both'", "joint", "greedy", "pipeline"]),
     (["train", "--learning.batch-size", "0"], ["batch_size must be at least 1, got 0"]),
     (["train", "--learning.epochs", "-1"], ["epochs must be at least 0, got -1"]),
     (["train", "--readout.dropout", "1.5"], ["dropout must lie in [0, 1), got 1.5"]),

@@ -156,7 +156,7 @@ def test_another_order_ends_elsewhere(layer: Run, answer: Result) -> None:
     assert found.measure("own_cross_entropy_after").values[0] != pytest.approx(after, rel=1e-6)
 
 
-@pytest.mark.parametrize("order", ["joint", "greedy"])
+@pytest.mark.parametrize("order", ["joint", "greedy", "pipeline"])
 def test_looking_changes_nothing_and_comes_after_every_step(order: str) -> None:
     blocks = (ConvBlock(4, 3, SoftHebb(1.0), init_radius=3.0), LinearBlock(6, SoftHebb(1.0), init_radius=3.0))
     architecture, plan = Architecture((1, 8, 8), blocks), Learning(batch_size=30, epochs=2, order=order)  # type: ignore[arg-type]

@@ -89,7 +89,7 @@ def test_biases_stay() -> None:
     assert torch.equal(net.bias, torch.tensor([0.123, 4.567])) and on_grid(net, 2)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("order", ["joint", "greedy"])
+@pytest.mark.parametrize("order", ["joint", "greedy", "pipeline"])
 def test_the_loop_of_training_learns_with_few_bits_in_every_order(order: str) -> None:
     plan = Learning(batch_size=20, order=order)  # type: ignore[arg-type]
     net, images = network(), digits(200)

@@ -177,7 +177,9 @@ def test_a_stopped_pass_goes_on_exactly_with_its_readout(tmp_path: Path):
 
 @pytest.mark.parametrize("plan", [Learning(), replace(PLAN, order="greedy")])
 def test_an_online_readout_needs_a_joint_pass_by_adamw(plan: Learning):
-    with pytest.raises(UserError, match="readout.online needs learning.order joint and learning.optimizer AdamW"):
+    with pytest.raises(
+        UserError, match="readout.online needs learning.order joint or pipeline and learning.optimizer AdamW"
+    ):
         Recipe("sphere2025-x", "digits", ARCHITECTURE, plan, Readout(online=True))
 
 

@@ -126,7 +126,7 @@ def test_inputs_of_a_greedy_stage_are_what_frozen_blocks_give_and_are_computed_o
 
 
 def test_the_first_block_learns_the_same_in_every_order_and_whatever_stands_above():
-    plans = [Learning(order="joint"), Learning(order="greedy")]
+    plans = [Learning(order=order) for order in ("joint", "greedy", "pipeline")]
     networks = [learn_images(network(), IMAGES, plan) for plan in plans]
     lonely = replace(ARCHITECTURE, blocks=ARCHITECTURE.blocks[:1])
     networks.append(learn_images(lonely.build(0), IMAGES, Learning()))
@@ -139,11 +139,13 @@ def test_labels_are_never_read():
     assert not torch.equal(shuffled, IMAGES.labels)
     models = [
         state(learn_images(network(), Images(IMAGES.images, labels), Learning(order=order)))
-        for order in ("joint", "greedy")
+        for order in ("joint", "greedy", "pipeline")
         for labels in (IMAGES.labels, shuffled, torch.full_like(IMAGES.labels, -1))
     ]
     assert all(equal(models[0], other) for other in models[1:3])
-    assert all(equal(models[3], other) for other in models[4:])
+    assert all(equal(models[3], other) for other in models[4:6]) and all(
+        equal(models[0], other) for other in models[6:]
+    )
 
 
 def test_one_seed_twice_is_one_file(tmp_path: Path):

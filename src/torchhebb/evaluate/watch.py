@@ -56,12 +56,15 @@ def fit(
 def samples_seen(images: int, plan: Learning | Supervised, blocks: int) -> list[int]:
     """How many samples a training has seen after 0, 1, 2, ... steps; greedy stages follow each other.
 
+    A pipeline takes a step more for every block but the first, without new samples, until it has run empty.
+
     >>> samples_seen(5, Learning(batch_size=2, epochs=2), 1)
     [0, 2, 4, 5, 7, 9, 10]
     """
     stages = blocks if isinstance(plan, Learning) and plan.order == "greedy" else 1
     of_pass = [*range(plan.batch_size, images, plan.batch_size), images]
-    return [0, *(number * images + seen for number in range(stages * plan.epochs) for seen in of_pass)]
+    drained = [plan.epochs * images] * (blocks - 1) if isinstance(plan, Learning) and plan.order == "pipeline" else []
+    return [0, *(number * images + seen for number in range(stages * plan.epochs) for seen in of_pass), *drained]
 
 
 @contextmanager

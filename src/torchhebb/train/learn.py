@@ -2,7 +2,7 @@
 
 import time
 from dataclasses import asdict
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -16,6 +16,7 @@ from torchhebb.train.device import autocast
 from torchhebb.train.diagnostics import diagnose
 from torchhebb.train.features import frozen_inputs
 from torchhebb.train.online import OnlineReadout
+from torchhebb.train.pipeline import Parcel, Pipeline
 from torchhebb.train.recipe import AdamW, Learning
 
 DIAGNOSTICS_PER_STAGE = 20
@@ -41,11 +42,11 @@ def learn_images(
     """Train the plastic blocks on images alone; labels are never read, but by a readout that learns beside them.
 
     Joint order is one stage in which all blocks learn; greedy order is one stage a block, whose inputs, the outputs
-    of those below in eval mode, are computed once.  Every stage passes over the images `plan.epochs` times.  A
-    checkpoint continues exactly.
+    of those below in eval mode, are computed once; pipeline is the joint stage by another schedule, see `Pipeline`.
+    Every stage passes over the images `plan.epochs` times.  A checkpoint continues exactly.
 
     Args: store, where inputs of greedy stages are kept (without one, in memory); key, what tells these images in this
-    precision from others there; online, a readout to train on the features of every batch, in joint order.
+    precision from others there; online, a readout to train on the features of every batch, not in greedy order.
     Returns the network, in eval mode.
     """
     device = next(network.parameters()).device
@@ -72,6 +73,13 @@ def learn_images(
                 inputs = frozen_inputs(below, images, f"{task} block {stage + 1}: inputs", store, key, progress)
         batches = Batches(inputs, plan.batch_size, labels=images.labels, seed=seed, device=device)
         every = max(1, plan.epochs * len(batches) // DIAGNOSTICS_PER_STAGE)
+        steps = plan.epochs * len(batches)
+        line = None
+        if plan.order == "pipeline":
+            line = _make_line(network, optimizer, plan, steps, precision, online)
+            kept = {name: value for name, value in kept.items() if name != "optimizer"}
+            if restored:
+                line.unpack(position["places"], tensors)
         label = task if len(stages) == 1 else f"{task} block {stage + 1}"
         progress.start(label, len(images) * plan.epochs, "images")
         step = first_step if stage == first_stage else 0
@@ -80,23 +88,61 @@ def learn_images(
         for epoch in range(step // len(batches), plan.epochs):
             for x, labels in batches.epoch(epoch, start=step - epoch * len(batches)):
                 if step % every == 0:
+                    if line is not None:
+                        line.meet()
                     log_diagnostics(checkpoint, network, sample, clock, task, stage, step * plan.batch_size)
-                factor = plan.rate_at(step / (plan.epochs * len(batches)))
-                for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                    group["lr"] = rate * factor
-                with autocast(precision, device):
-                    output = learn(part, x)
-                optimizer.step()
-                optimizer.zero_grad()
-                if online is not None:
-                    online.step(output, labels, factor)
+                if line is not None:
+                    line.tick(Parcel(step, x, labels if online else None))
+                else:
+                    factor = plan.rate_at(step / steps)
+                    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                        group["lr"] = rate * factor
+                    with autocast(precision, device):
+                        output = learn(part, x)
+                    optimizer.step()
+                    optimizer.zero_grad()
+                    if online is not None:
+                        online.step(output, labels, factor)
                 step += 1
                 progress.advance(len(x))
                 if checkpoint.due:
-                    checkpoint.save(task, {"stage": stage, "step": step}, pack(**kept))
+                    _save(checkpoint, task, stage, step, kept, line)
+        while line is not None and line.busy:
+            line.tick()
+            if checkpoint.due:
+                _save(checkpoint, task, stage, step, kept, line)
         progress.finish()
         log_diagnostics(checkpoint, network, sample, clock, task, stage, plan.epochs * len(images))
     return network.eval()
+
+
+def _make_line(
+    network: Network,
+    optimizer: torch.optim.Optimizer,
+    plan: Learning,
+    steps: int,
+    precision: Literal["float32", "bfloat16"],
+    online: OnlineReadout | None,
+) -> Pipeline:
+    def factor(step: int) -> float:
+        return plan.rate_at(step / steps)
+
+    def read_out(parcel: Parcel) -> None:
+        if online is not None and parcel.labels is not None:
+            online.step(parcel.x, parcel.labels, factor(parcel.step))
+
+    return Pipeline(network, optimizer, factor, precision=precision, finished=read_out)
+
+
+def _save(
+    checkpoint: Checkpoint, task: str, stage: int, step: int, kept: dict[str, Any], line: Pipeline | None
+) -> None:
+    """Where the pass stands; of a pipeline also the batches that are on their way."""
+    position: dict[str, Any] = {"stage": stage, "step": step}
+    tensors: dict[str, torch.Tensor] = {}
+    if line is not None:
+        position["places"], tensors = line.pack()
+    checkpoint.save(task, position, pack(**kept) | tensors)
 
 
 def make_optimizer(network: Network, plan: Learning) -> torch.optim.Optimizer:
@@ -133,7 +179,7 @@ def calibrate(network: Network, images: Images, *, seed: int = 0) -> Network:
 def stages_of(network: Network, plan: Learning) -> list[list[str]]:
     """The names of the children that learn in each stage."""
     blocks = [name for name, _ in network.named_children() if name.startswith("block")]
-    return [blocks] if plan.order == "joint" else [[name] for name in blocks]
+    return [[name] for name in blocks] if plan.order == "greedy" else [blocks]
 
 
 def enter_stage(network: Network, learning: list[str]) -> tuple[nn.Sequential, nn.Sequential]:

@@ -31,8 +31,9 @@ class Learning:
 
     batch_size: int = 10
     epochs: int = 1
-    order: Literal["joint", "greedy"] = "joint"
-    """joint: all blocks in the same pass; greedy: block after block, those below in eval mode."""
+    order: Literal["joint", "greedy", "pipeline"] = "joint"
+    """joint: all blocks in the same pass; greedy: block after block, those below in eval mode; pipeline: the joint pass
+    with every block one batch behind the one below, so that all can work at once."""
     optimizer: NormAdaptive | AdamW = field(default_factory=NormAdaptive)
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     """How the rates fall, step by step, from their own value to final_share of it."""
@@ -126,8 +127,8 @@ class Recipe:
     def __post_init__(self) -> None:
         at_least(1, seeds=self.seeds)
         learning = self.learning
-        if self.readout.online and not (isinstance(learning.optimizer, AdamW) and learning.order == "joint"):
-            raise UserError("readout.online needs learning.order joint and learning.optimizer AdamW")
+        if self.readout.online and not (isinstance(learning.optimizer, AdamW) and learning.order != "greedy"):
+            raise UserError("readout.online needs learning.order joint or pipeline and learning.optimizer AdamW")
 
     def published_for(self, measure: str) -> float | None:
         """What the paper reports of a measure: of the readout that learns beside the blocks where it has one."""
