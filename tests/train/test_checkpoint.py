@@ -152,3 +152,29 @@ def test_a_file_that_cannot_be_written_is_said_in_one_line_and_the_old_one_stays
     monkeypatch.undo()
     position, tensors = Checkpoint(tmp_path).restore("learning") or ({}, {})
     assert position == {"step": 1} and torch.equal(tensors["w"], torch.ones(3))
+
+
+@pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.AdamW])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_a_fused_optimizer_goes_on_exactly_however_weights_lie_in_memory(
+    kind: type[torch.optim.Optimizer], layout: torch.memory_format, tmp_path: Path
+):
+    def begin() -> tuple[torch.nn.Module, torch.optim.Optimizer]:
+        torch.manual_seed(0)
+        layer = torch.nn.Conv2d(3, 4, 3).to(memory_format=layout)  # type: ignore[call-overload]
+        return layer, kind(layer.parameters(), lr=0.1, fused=True)  # type: ignore[call-arg]
+
+    def steps(layer: torch.nn.Module, optimizer: torch.optim.Optimizer, numbers: range) -> None:
+        for number in numbers:
+            torch.manual_seed(number)
+            for parameter in layer.parameters():
+                parameter.grad = torch.empty_like(parameter).copy_(torch.randn(parameter.shape))
+            optimizer.step()
+
+    whole, broken, again = begin(), begin(), begin()
+    steps(*whole, range(4))
+    steps(*broken, range(2))
+    Checkpoint(tmp_path).save("learning", {}, pack(layer=broken[0], optimizer=broken[1]))
+    unpack(Checkpoint(tmp_path).tensors, layer=again[0], optimizer=again[1])
+    steps(*again, range(2, 4))
+    assert equal(state(whole[0]), state(again[0]))

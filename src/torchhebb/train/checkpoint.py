@@ -93,9 +93,14 @@ def unpack(tensors: dict[str, Tensor], **objects: Any) -> None:
         if not isinstance(owner, torch.optim.Optimizer):
             owner.load_state_dict(mine)
             continue
+        parameters = [parameter for group in owner.param_groups for parameter in group["params"]]
         state: dict[int, dict[str, Tensor]] = {}
         for name, tensor in mine.items():
             index, key = name.split(".", 1)
+            parameter = parameters[int(index)]
+            if tensor.shape == parameter.shape:
+                # Fused steps walk through both in the order of memory, so both must lie in the same one.
+                tensor = torch.empty_like(parameter, dtype=tensor.dtype, device=tensor.device).copy_(tensor)
             state.setdefault(int(index), {})[key] = tensor
         owner.load_state_dict({"state": state, "param_groups": owner.state_dict()["param_groups"]})
 
