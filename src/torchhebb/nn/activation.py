@@ -35,6 +35,11 @@ class SoftWTA(nn.Module):
         # In a tuple, so that it is not registered a second time: it is the layer's to save and to step.
         self._shared = (bias,)
 
+    @property
+    def has_bias(self) -> bool:
+        """Whether a log prior takes part."""
+        return self._shared[0] is not None
+
     def forward(self, u: Tensor) -> Tensor:
         return soft_wta(u, self.inverse_temperature, bias=self._shared[0])
 

@@ -14,7 +14,7 @@ from torchhebb.config import from_json, to_json
 from torchhebb.data import Data
 from torchhebb.errors import UserError
 from torchhebb.train.device import Precision
-from torchhebb.train.recipe import Recipe
+from torchhebb.train.recipe import Recipe, at_least
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,11 @@ class Options:
     """Scale the images of a folder to size x size."""
     checkpoint_seconds: float = 60.0
     """Save at most this often what a killed run needs to go on."""
+    members: int = 1
+    """So many seeds learn side by side in one process, each as it would alone up to rounding."""
+
+    def __post_init__(self) -> None:
+        at_least(1, members=self.members)
 
 
 def new_run_folder(recipe: Recipe) -> Path:

@@ -1,6 +1,7 @@
 """The unsupervised phase: images stream through the blocks, and every block learns from its own input."""
 
 import time
+from collections import OrderedDict
 from dataclasses import asdict
 from typing import Any, Literal
 
@@ -196,8 +197,8 @@ def enter_stage(network: Network, learning: list[str]) -> tuple[nn.Sequential, n
     last = last if any(name.startswith("block") for name in names[last + 1 :]) else len(names) - 1
     for name in learning:
         children[name].train()
-    modules = list(children.values())
-    return nn.Sequential(*modules[:first]), nn.Sequential(*modules[first : last + 1])
+    part = OrderedDict(list(children.items())[first : last + 1])
+    return nn.Sequential(*list(children.values())[:first]), nn.Sequential(part)
 
 
 def log_diagnostics(

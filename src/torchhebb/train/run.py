@@ -1,7 +1,7 @@
 """From a recipe to a result: learn, compute features once, read them out, beside the baselines, over all seeds."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,9 +20,10 @@ from torchhebb.train.features import stored_features
 from torchhebb.train.folder import Options, alone_in, new_run_folder, prepare_folder
 from torchhebb.train.learn import calibrate, learn_images
 from torchhebb.train.log import Log
+from torchhebb.train.members import learn_members
 from torchhebb.train.online import OnlineReadout
 from torchhebb.train.readout import fit_linear, predict_logits
-from torchhebb.train.recipe import AdamW, Readout, Recipe
+from torchhebb.train.recipe import AdamW, NormAdaptive, Readout, Recipe
 from torchhebb.train.result import Measure, Result, device_name
 from torchhebb.train.supervised import backpropagation_model, fit_supervised, supervised_accuracy
 
@@ -48,12 +49,18 @@ def run_recipe(
     store = store or Store()
     data = load_data(recipe.data, data_dir=options.data_dir, size=options.size, store=store, progress=progress)
     check_fit(recipe, data)
+    if options.members > 1 and not isinstance(recipe.learning.optimizer, NormAdaptive):
+        raise UserError(f"members must be 1 for {recipe.name}, whose blocks have no rates of their own")
     folder = folder or new_run_folder(recipe)
     prepare_folder(folder, recipe, options, data)
     with alone_in(folder):
         session = Session(recipe, data, folder, device, options, store, progress)
         seeds = range(recipe.seeds)
-        measures = session.measures([session.run_seed(seed) for seed in seeds])
+        accuracies = []
+        for group in in_groups(seeds, options.members):
+            session.learn_together(group)
+            accuracies += [session.run_seed(seed) for seed in group]
+        measures = session.measures(accuracies)
     result = Result(
         recipe=recipe.name,
         question="accuracy",
@@ -63,7 +70,7 @@ def run_recipe(
         device=device_name(device),
         command=command,
         data={"name": data.name, "fingerprint": data.fingerprint},
-        notes={"precision": session.precision},
+        notes={"precision": session.precision, **({"members": options.members} if options.members > 1 else {})},
     )
     result.write(folder / "result.json")
     return result
@@ -107,10 +114,40 @@ class Session:
             accuracies[f"{baseline}_test_accuracy"] = self._once(task, partial(evaluate, seed))
         return accuracies
 
+    def learn_together(self, seeds: Sequence[int]) -> None:
+        """The unsupervised phase of those seeds that have not learned yet, side by side where they are several."""
+        pending = [seed for seed in seeds if self._learning(seed) not in self.checkpoint.done]
+        if len(pending) < 2:
+            return
+        started = time.monotonic()
+        networks = learn_members(
+            [self._place(self.recipe.architecture.build(seed)) for seed in pending],
+            self.data.train,
+            self.recipe.learning,
+            seeds=pending,
+            precision=self.precision,
+            store=self.store,
+            key=f"{self.data.fingerprint} in {self.precision}",
+            checkpoint=self.checkpoint,
+            task=f"seeds {', '.join(map(str, pending))}: learning",
+            tasks=[self._learning(seed) for seed in pending],
+            progress=self.progress,
+        )
+        for seed, network in zip(pending, networks, strict=True):
+            save(network, self.seed_folder(seed) / "model.safetensors")
+        seconds = (time.monotonic() - started) / len(pending)
+        *others, last = (self._learning(seed) for seed in pending)
+        # All of them with one write: a stop finds every member done, or goes on with all.
+        self.checkpoint.done |= {task: {"value": None, "seconds": seconds} for task in others}
+        self.checkpoint.finish(last, {"value": None, "seconds": seconds})
+
+    def _learning(self, seed: int) -> str:
+        return f"seed {seed}: learning"
+
     def trained(self, seed: int) -> Network:
         """The network of a seed after its unsupervised phase."""
         path = self.seed_folder(seed) / "model.safetensors"
-        task = f"seed {seed}: learning"
+        task = self._learning(seed)
 
         def learn(task: str) -> None:
             network = self._place(self.recipe.architecture.build(seed))
@@ -242,6 +279,12 @@ BASELINES = {
     "raw": "raw pixels",
     "backpropagation": "backpropagation",
 }
+
+
+def in_groups(seeds: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    """`size` seeds at a time, in order; the last group may be smaller."""
+    for first in range(0, len(seeds), size):
+        yield seeds[first : first + size]
 
 
 def accuracy(readout: nn.Module, features: Tensor, labels: Tensor) -> float:
