@@ -95,9 +95,11 @@ class Apart(nn.Module):
     Args: x (K B, ...).  Returns: what the modules give, (K B, ...).
     """
 
+    members: tuple[nn.Module, ...]  # not registered: they belong to their networks
+
     def __init__(self, members: Sequence[nn.Module]) -> None:
         super().__init__()
-        self.members = tuple(members)  # not registered: they belong to their networks
+        self.members = tuple(members)
 
     def forward(self, x: Tensor) -> Tensor:
         parts = x.chunk(len(self.members))
@@ -120,6 +122,9 @@ class MemberLayer(nn.Module):
     Raises ValueError for layers of different shapes, or rules of which only some rectify.
     """
 
+    layers: tuple[HebbConv2d | HebbLinear, ...]  # not registered: they belong to their networks
+    rules: tuple[Rule, ...]
+
     def __init__(self, layers: Sequence[HebbConv2d] | Sequence[HebbLinear]) -> None:
         super().__init__()
         first = layers[0]
@@ -128,7 +133,8 @@ class MemberLayer(nn.Module):
             raise ValueError(f"layers of all members must have one shape, got {', '.join(map(str, shapes))}")
         if len({layer.rule.rectify for layer in layers}) > 1:
             raise ValueError("rules of all members must rectify, or none")
-        self.layers, self.rules = tuple(layers), tuple(layer.rule for layer in layers)
+        self.layers = tuple(layers)
+        self.rules = tuple(layer.rule for layer in layers)
         self.weight = _stacked([layer.weight for layer in layers])
         biases = [layer.bias for layer in layers if isinstance(layer, HebbLinear) and layer.bias is not None]
         self.bias = _stacked(biases) if biases else None
