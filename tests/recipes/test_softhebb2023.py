@@ -242,7 +242,8 @@ def test_names_are_unique_and_say_what_they_are():
         assert re.fullmatch(rf"softhebb2023-({data})(-depth\d)?(-({variant}))?", name), name
         first = (function.__doc__ or "").split("\n")[0]
         assert first.endswith(".") and len(first) < 130, f"`torchhebb list` shows the first line of {name}: {first}"
-        assert from_json(Recipe, to_json(RECIPES[name])) == RECIPES[name]
+        copy = from_json(Recipe, to_json(RECIPES[name]))
+        assert copy == RECIPES[name] and copy.published_beside == RECIPES[name].published_beside
 
 
 def test_claims_and_items_name_recipes_and_evaluators():
@@ -261,6 +262,27 @@ def test_claims_and_items_name_recipes_and_evaluators():
     assert len({claim.text for claim in softhebb2023.CLAIMS}) == len(softhebb2023.CLAIMS)
 
 
-def test_every_recipe_that_a_cpu_can_carry_is_an_item():
+def test_claims_on_backpropagation_are_those_that_are_printed():
+    found = 0
+    for claim in softhebb2023.CLAIMS:
+        match = re.fullmatch(r"(CIFAR-10|CIFAR-100|STL-10), depth (\d): (.+)", claim.text)
+        if match and "end-to-end" in match[3]:
+            printed = BY_DEPTH[match[1].replace("-", "").lower()][int(match[2])]
+            assert printed.softhebb and printed.backpropagation
+            above = printed.backpropagation > printed.softhebb
+            assert match[3].startswith("end-to-end" if above else "SoftHebb")
+            assert claim.higher.measure.startswith("backpropagation" if above else "test")  # type: ignore[union-attr]
+            found += 1
+    assert found == 7
+
+
+def test_backpropagation_has_the_readouts_epochs_batches_and_views():
+    for name in ("cifar10-depth2", "stl10", "imagenette-depth4"):
+        recipe = RECIPES[f"softhebb2023-{name}-backpropagation"]
+        plan, readout = recipe.supervised, recipe.readout
+        assert (plan.epochs, plan.batch_size) == (readout.epochs, readout.batch_size)
+
+
+def test_every_recipe_is_an_item():
     asked = {item.recipe for item in softhebb2023.ITEMS if item.question == "accuracy"}
     assert asked == RECIPES.keys()

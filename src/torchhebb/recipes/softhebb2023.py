@@ -30,7 +30,7 @@ from torchhebb.recipes.softhebb2023_networks import (
     stl10,
 )
 from torchhebb.recipes.softhebb2023_published import BY_DEPTH, CIFAR10_BY_WIDTH, FULLY_CONNECTED
-from torchhebb.recipes.softhebb2023_variants import END_TO_END, Variant, backpropagation, hard, hebbian, random, ranked
+from torchhebb.recipes.softhebb2023_variants import Variant, backpropagation, hard, hebbian, random, ranked
 from torchhebb.rules import SoftHebb
 from torchhebb.train import Learning, Readout, Recipe
 from torchhebb.train.recipe import PublishedBeside
@@ -95,8 +95,8 @@ def cifar10_grouped() -> Recipe:
     Beside softhebb2023-cifar10-backpropagation, whose third layer is dense and 3x3, it tells how much of the published
     number is the layer's.  SoftHebb learns on these blocks as well.  Meant for a GPU: 50 epochs through all blocks.
     """
-    recipe = replace(cifar10(), name="softhebb2023-cifar10-grouped", architecture=grouped(), published=None)
-    return replace(recipe, baselines=("backpropagation",), supervised=END_TO_END)
+    recipe = backpropagation(replace(cifar10(), architecture=grouped(), published=None))
+    return replace(recipe, name="softhebb2023-cifar10-grouped")
 
 
 def _plain(
@@ -172,6 +172,30 @@ _CIFAR100 = tuple(
     _member("cifar100", depth, network, "CIFAR-10's network and plan.  Expect it within 0.7 points of the paper.")
     for depth, network in ((1, depth1()), (2, depth2()), (3, depth3()))
 )
+_STL10 = tuple(
+    _member(
+        "stl10",
+        depth,
+        stl10(depth),
+        "One pass in batches of 32, 100 epochs of readout.  Meant for a GPU.",
+        learning=Learning(batch_size=32),
+        readout=Readout(epochs=100, dropout=0.4 if depth == 3 else 0.5),
+    )
+    for depth in (1, 2, 3, 4)
+)
+_IMAGENETTE, _IMAGENET = (
+    tuple(
+        _member(
+            data,
+            depth,
+            imagenet(depth),
+            "One pass in batches of 10 at 160x160, 200 epochs of readout.  Meant for a GPU.",
+            readout=Readout(epochs=200, batch_size=32),
+        )
+        for depth in (1, 2, 3, 4, 5)
+    )
+    for data in ("imagenette", "imagenet")
+)
 _BESIDE = (hard, ranked, hebbian, random, backpropagation)
 _NARROW: dict[str, Any] = {"baselines": ("random", "uncalibrated")}
 
@@ -203,30 +227,13 @@ RECIPES: tuple[Callable[[], Recipe], ...] = (
     *(_linear("cifar10", depth, CIFAR) for depth in (1, 2)),
     *_CIFAR100,
     *(variant for member in _CIFAR100 for variant in _beside(member, *_BESIDE)),
-    *(
-        _member(
-            "stl10",
-            depth,
-            stl10(depth),
-            "One pass in batches of 32, 100 epochs of readout.  Meant for a GPU.",
-            learning=Learning(batch_size=32),
-            readout=Readout(epochs=100, dropout=0.4 if depth == 3 else 0.5),
-        )
-        for depth in (1, 2, 3, 4)
-    ),
+    *_STL10,
+    *(variant for member in _STL10 for variant in _beside(member, hard, backpropagation)),
     *(
         _linear("stl10", depth, STL10, learning=Learning(batch_size=32), readout=Readout(epochs=100))
         for depth in (1, 2)
     ),
-    *(
-        _member(
-            data,
-            depth,
-            imagenet(depth),
-            "One pass in batches of 10 at 160x160, 200 epochs of readout.  Meant for a GPU.",
-            readout=Readout(epochs=200, batch_size=32),
-        )
-        for data in ("imagenette", "imagenet")
-        for depth in (1, 2, 3, 4, 5)
-    ),
+    *_IMAGENETTE,
+    *(variant for member in _IMAGENETTE for variant in _beside(member, hard, backpropagation)),
+    *_IMAGENET,
 )

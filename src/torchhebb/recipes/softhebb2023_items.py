@@ -32,11 +32,15 @@ def _cifar(title: str, data: str, factor: float, **more: Any) -> Iterator[Item]:
         yield _accuracy(f"{words}, random weights{said}", f"{name}-random", seeds * factor * 700, **more)
 
 
-def _deep(title: str, data: str, depths: int, days: float) -> Iterator[Item]:
-    """Data sets for larger machines, the deepest last."""
+def _deep(title: str, data: str, depths: int, days: float, *variants: str) -> Iterator[Item]:
+    """Data sets for larger machines, the deepest last, and what stands beside them."""
     for depth in range(1, depths + 1):
         name = data if depth == depths else f"{data}-depth{depth}"
-        yield _accuracy(f"{title}, depth {depth}", name, days * _DAY * 2.0 ** (depth - depths), full=True)
+        seconds = days * _DAY * 2.0 ** (depth - depths)
+        yield _accuracy(f"{title}, depth {depth}", name, seconds, full=True)
+        for variant in variants:
+            called = _OTHER.get(variant, variant)
+            yield _accuracy(f"{title}, depth {depth}, {called}", f"{name}-{variant}", 2 * seconds, full=True)
 
 
 def _supervised(title: str, data: str) -> Iterator[Item]:
@@ -74,7 +78,7 @@ ITEMS = (
         _accuracy(f"STL-10, fully connected, depth {depth}", f"stl10-depth{depth}-linear", 4 * _HOUR, full=True)
         for depth in (1, 2)
     ),
-    *_deep("STL-10", "stl10", 4, 3.0),
-    *_deep("ImageNette", "imagenette", 5, 6.0),
+    *_deep("STL-10", "stl10", 4, 3.0, "hard", "backpropagation"),
+    *_deep("ImageNette", "imagenette", 5, 6.0, "hard", "backpropagation"),
     *_deep("ImageNet", "imagenet", 5, 600.0),
 )

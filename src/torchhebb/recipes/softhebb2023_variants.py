@@ -12,9 +12,6 @@ from torchhebb.recipes.softhebb2023_published import BY_DEPTH
 from torchhebb.rules import HardHebb, RankedHebb, Rule, SoftHebb
 from torchhebb.train import Recipe, Supervised
 
-END_TO_END = Supervised(epochs=50, batch_size=64)
-"""As many passes over the labels as the readout makes; no augmentation, as the readout has none."""
-
 
 class Variant(Protocol):
     """A change of a recipe, and its words."""
@@ -65,11 +62,12 @@ def random(recipe: Recipe) -> Recipe:
 def backpropagation(recipe: Recipe) -> Recipe:
     """SoftHebb beside the same blocks, with relu, trained end to end.
 
-    The paper's third layer is not these blocks' but a grouped 1x1, see softhebb2023-cifar10-grouped.
-    Its rate was not tuned.  Meant for a GPU: 50 epochs through all blocks.
+    As many epochs, batches as large and the same views as the readout's; the rate was not tuned.  The paper's third
+    CIFAR layer is not these blocks' but a grouped 1x1, see softhebb2023-cifar10-grouped.  Meant for a GPU.
     """
-    name = f"{recipe.name}-backpropagation"
-    return replace(recipe, name=name, baselines=("backpropagation",), supervised=END_TO_END)
+    name, readout = f"{recipe.name}-backpropagation", recipe.readout
+    plan = Supervised(readout.epochs, readout.batch_size)
+    return replace(recipe, name=name, baselines=("backpropagation",), supervised=plan)
 
 
 def _other_blocks(
