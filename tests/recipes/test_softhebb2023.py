@@ -3,18 +3,21 @@
 import re
 from dataclasses import replace
 from math import prod
+from pathlib import Path
 
 import pytest
 import torch
 
+from torchhebb import load
 from torchhebb.config import from_json, to_json
+from torchhebb.data import Data, Images, Store
 from torchhebb.evaluate import get_evaluator
 from torchhebb.nn import Architecture, ConvBlock, LinearBlock, Pool
 from torchhebb.recipes import get_recipe, softhebb2023
 from torchhebb.recipes.softhebb2023 import depth3
 from torchhebb.recipes.softhebb2023_published import BY_DEPTH
 from torchhebb.rules import HardHebb, RankedHebb, Rule, SoftHebb
-from torchhebb.train import Learning, Readout, Recipe, Supervised
+from torchhebb.train import Learning, Options, Readout, Recipe, Supervised, run_recipe
 
 FUNCTIONS = {function().name: function for function in softhebb2023.RECIPES}
 RECIPES = {name: function() for name, function in FUNCTIONS.items()}
@@ -286,3 +289,53 @@ def test_backpropagation_has_the_readouts_epochs_batches_and_views():
 def test_every_recipe_is_an_item():
     asked = {item.recipe for item in softhebb2023.ITEMS if item.question == "accuracy"}
     assert asked == RECIPES.keys()
+
+
+def narrow(recipe: Recipe, factor: int) -> Recipe:
+    """The recipe with a part of its neurons, and as short as it gets."""
+    blocks = tuple(
+        replace(block, features=block.features // factor)
+        if isinstance(block, LinearBlock)
+        else replace(block, channels=block.channels // factor, groups=max(1, block.groups // factor))
+        for block in recipe.architecture.blocks
+        if isinstance(block, LinearBlock | ConvBlock)
+    )
+    return replace(
+        recipe,
+        architecture=replace(recipe.architecture, blocks=blocks),
+        readout=replace(recipe.readout, epochs=1),
+        supervised=replace(recipe.supervised, epochs=1),
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "beside"),
+    [
+        ("cifar10-grouped", "backpropagation"),
+        ("cifar10-depth2-backpropagation", "backpropagation"),
+        ("cifar10-random", "random"),
+        ("cifar10-depth2-linear", "random"),
+        ("cifar10-width1", "uncalibrated"),
+        ("cifar100-depth2-hard", None),
+        ("mnist-hebbian", None),
+        ("stl10", "random"),
+        ("imagenette", "random"),
+    ],
+)
+def test_recipes_run(name: str, beside: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    recipe = narrow(RECIPES[f"softhebb2023-{name}"], 24)
+    generator = torch.Generator().manual_seed(0)
+    shape = (20, *recipe.architecture.input_shape)
+    noise = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
+    images = Images(noise, torch.arange(20) % 10)
+    data = Data(recipe.data, images, images, tuple("abcdefghij"), "noise")
+    monkeypatch.setattr("torchhebb.train.run.load_data", lambda *_, **__: data)
+    result = run_recipe(recipe, Options("cpu", "float32"), folder=tmp_path / "run", store=Store(tmp_path / "store"))
+    measures = {measure.name: measure for measure in result.measures}
+    assert measures.keys() >= {"test_accuracy", *([f"{beside}_test_accuracy"] if beside else [])}
+    assert measures["test_accuracy"].published == RECIPES[f"softhebb2023-{name}"].published
+    network = load(tmp_path / "run" / "model.safetensors")
+    start = dict(recipe.architecture.build(0).named_parameters())
+    for layer, weight in network.named_parameters():
+        assert torch.isfinite(weight).all()
+        assert torch.equal(weight, start[layer]) == (recipe.learning.epochs == 0), f"{layer} learns in one pass"
