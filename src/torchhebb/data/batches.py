@@ -17,7 +17,11 @@ from torchhebb.errors import UserError
 
 @dataclass(frozen=True)
 class Augment:
-    """Random crop from a border of `crop_padding` zero pixels, and a mirror image with probability one half.
+    """Random resized crop, random crop from a border of zero pixels, and a mirror image with probability one half.
+
+    The resized crop covers a share of the image's area drawn from [crop_area, 1] at an aspect ratio whose logarithm is
+    drawn from [log 3/4, log 4/3]; it is scaled back to the image's size.  1 leaves it out.
+    Source: Szegedy et al. 2015, section 6.
 
     >>> x = torch.arange(9, dtype=torch.uint8).view(1, 1, 3, 3)
     >>> Augment(crop_padding=1, flip=True)(x, torch.Generator().manual_seed(0)).shape
@@ -26,15 +30,25 @@ class Augment:
 
     crop_padding: int = 0
     flip: bool = False
+    crop_area: float = 1.0
 
     def __post_init__(self) -> None:
         if self.crop_padding < 0:
             raise UserError(f"crop_padding must be 0 or more, got {self.crop_padding}")
+        if not 0 < self.crop_area <= 1:
+            raise UserError(f"crop_area must lie in (0, 1], got {self.crop_area}")
+
+    @property
+    def active(self) -> bool:
+        """Whether it changes anything."""
+        return self != Augment()
 
     def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """x (B, C, H, W) -> (B, C, H, W), each sample by its own draw; `generator` lives on x's device."""
-        if not self.crop_padding and not self.flip:
+        if not self.active:
             return x
+        if self.crop_area < 1:
+            raise UserError("crop_area is not built yet")
         count, device = len(x), x.device
         corner = torch.randint(2 * self.crop_padding + 1, (2, count), generator=generator, device=device)
         coin = torch.rand(count, generator=generator, device=device) < 0.5

@@ -38,10 +38,18 @@ class Learning:
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     """How the rates fall, step by step, from their own value to final_share of it."""
     final_share: float = 0.0
+    images: Literal["train", "unlabelled"] = "train"
+    """Which images to learn from: the training images, or the unlabelled ones that some data sets have."""
+    share: float = 1.0
+    """How much of them, drawn by the seed."""
+    augment: Augment = field(default_factory=Augment)
+    """Views of the images while the blocks learn."""
 
     def __post_init__(self) -> None:
         at_least(1, batch_size=self.batch_size)
         at_least(0, epochs=self.epochs, final_share=self.final_share)
+        if not 0 < self.share <= 1:
+            raise UserError(f"share must lie in (0, 1], got {self.share}")
 
     def rate_at(self, share: float) -> float:
         """The factor of the rates after a share, from 0 to 1, of the steps.
@@ -69,10 +77,14 @@ class Readout:
     """Scale every feature to zero mean and unit variance over the training images."""
     online: bool = False
     """Train another one beside the blocks while they learn, by their own optimizer, AdamW."""
+    augment: Augment = field(default_factory=Augment)
+    """Fresh views of the training images in every epoch; their features are computed again batch by batch."""
 
     def __post_init__(self) -> None:
         at_least(1, batch_size=self.batch_size)
         at_least(0, epochs=self.epochs, lr=self.lr)
+        if self.standardize and self.augment.active:
+            raise UserError("readout.standardize needs the same features in every epoch: leave out readout.augment")
         if not 0 <= self.dropout < 1:
             raise UserError(f"dropout must lie in [0, 1), got {self.dropout}")
 
@@ -129,6 +141,10 @@ class Recipe:
         learning = self.learning
         if self.readout.online and not (isinstance(learning.optimizer, AdamW) and learning.order != "greedy"):
             raise UserError("readout.online needs learning.order joint or pipeline and learning.optimizer AdamW")
+        if self.readout.online and learning.images != "train":
+            raise UserError("readout.online needs labels: learning.images must be train")
+        if learning.order == "greedy" and learning.augment.active:
+            raise UserError("learning.augment needs learning.order joint or pipeline: greedy blocks keep their inputs")
 
     def published_for(self, measure: str) -> float | None:
         """What the paper reports of a measure: of the readout that learns beside the blocks where it has one."""

@@ -295,6 +295,9 @@ def accuracy(readout: nn.Module, features: Tensor, labels: Tensor) -> float:
 
 def check_fit(recipe: Recipe, data: Data) -> None:
     """Raise UserError unless the network can be built and takes the images of the data."""
+    learning, readout = recipe.learning, recipe.readout
+    if learning.images != "train" or learning.share < 1 or learning.augment.active or readout.augment.active:
+        raise UserError("learning.images, learning.share, learning.augment and readout.augment are not built yet")
     shape = tuple(data.train.images.shape[1:])
     if shape != recipe.architecture.input_shape:
         raise UserError(
