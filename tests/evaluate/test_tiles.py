@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from torchhebb.evaluate.tiles import Panel, sheet, stack, stretched
+from torchhebb.evaluate.tiles import Panel, checkered, sheet, stack, stretched
 
 
 def test_every_pixel_has_its_place_and_colour() -> None:
     images = torch.rand(5, 3, 16, 32, generator=torch.Generator().manual_seed(0))
-    pixels = sheet(images, 2)
-    factor, gap = 2, (round(0.12 * 32), round(0.12 * 64))  # 64 / 32
+    framed = sheet(images, 2)
+    pixels, factor, gap = framed[1:-1, 1:-1], 2, (round(0.12 * 32), round(0.12 * 64))
     assert pixels.shape == (3 * 32 + 2 * gap[0], 2 * 64 + gap[1], 4)
     for number, image in enumerate(images):
         top, left = number // 2 * (32 + gap[0]), number % 2 * (64 + gap[1])
@@ -18,13 +18,23 @@ def test_every_pixel_has_its_place_and_colour() -> None:
             block = tile[row * factor : (row + 1) * factor, column * factor : (column + 1) * factor]
             expected = [*(255 * image[:, row, column]).round().int().tolist(), 255]
             assert (block == torch.tensor(expected)).all()
-    assert (pixels[32 : 32 + gap[0], :, 3] == 0).all() and (pixels[-32:, -64:, 3] == 0).all()
+    assert (framed[0, :66] == [150, 150, 150, 255]).all() and (pixels[32, :64] == [150, 150, 150, 255]).all()
+    assert (pixels[33 : 31 + gap[0], :, 3] == 0).all() and (pixels[-31:, -63:, 3] == 0).all()
+    apart = sheet(images, 2, lead=1)
+    assert apart.shape[1] == framed.shape[1] + round(0.35 * 64)
+    assert (apart[:, :66] == framed[:, :66]).all() and (apart[:, -66:] == framed[:, -66:]).all()
 
 
 def test_other_channels_are_grey_and_nothing_is_clear() -> None:
     images = torch.tensor([[0.2, 0.4], [0.6, torch.nan]]).view(1, 2, 1, 2).repeat(1, 1, 2, 1)
-    pixels = sheet(images, 1)
+    pixels = sheet(images, 1)[1:-1, 1:-1]
     assert (pixels[:, :32] == [102, 102, 102, 255]).all() and (pixels[:, 32:, 3] == 0).all()
+
+
+def test_what_is_outside_is_chequered() -> None:
+    images = torch.full((1, 1, 2, 3), torch.nan)
+    images[..., 1, 2] = 0.3
+    assert checkered(images).flatten().tolist() == pytest.approx([0.85, 0.95, 0.85, 0.95, 0.85, 0.3])
 
 
 def test_each_image_is_stretched_by_itself() -> None:

@@ -10,10 +10,12 @@ from torchhebb.evaluate.convergence import Convergence
 from torchhebb.evaluate.cross_entropy import CrossEntropy
 from torchhebb.evaluate.diagnostics import Diagnostics
 from torchhebb.evaluate.evaluator import Evaluator, Figure, evaluate
+from torchhebb.evaluate.filters import Filters
 from torchhebb.evaluate.generation import Generation
 from torchhebb.evaluate.low_precision import LowPrecision
 from torchhebb.evaluate.noise import Noise
 from torchhebb.evaluate.online import Online
+from torchhebb.evaluate.patches import Patches
 from torchhebb.evaluate.receptive_fields import ReceptiveFields
 from torchhebb.evaluate.reconstruction import Reconstruction
 from torchhebb.evaluate.runs import Run, open_run
@@ -30,10 +32,12 @@ EVALUATORS: tuple[type[Evaluator], ...] = (
     Convergence,
     CrossEntropy,
     Diagnostics,
+    Filters,
     Generation,
     LowPrecision,
     Noise,
     Online,
+    Patches,
     ReceptiveFields,
     Reconstruction,
     Similarity,
@@ -53,10 +57,12 @@ __all__ = [
     "Diagnostics",
     "Evaluator",
     "Figure",
+    "Filters",
     "Generation",
     "LowPrecision",
     "Noise",
     "Online",
+    "Patches",
     "ReceptiveFields",
     "Reconstruction",
     "Run",

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from torchhebb.errors import UserError
+from torchhebb.evaluate.spread import spread
 from torchhebb.functional.plasticity import pair
 from torchhebb.nn import (
     BatchNorm,
@@ -87,8 +88,7 @@ def choose_neurons(layer: Layer, count: int) -> list[int]:
     tolerance = LINEAR_TOLERANCE if isinstance(layer, HebbLinear) else CONV_TOLERANCE
     there = ((radius - 1).abs() <= tolerance).nonzero()[:, 0]
     among = there if len(there) >= count else torch.arange(len(radius), device=radius.device)
-    places = torch.linspace(0, len(among) - 1, min(count, len(among)), dtype=torch.float64).round().long()
-    return among[places.to(among.device)].tolist()
+    return among[spread(count, len(among)).to(among.device)].tolist()
 
 
 def receptive_field(network: Network, block: str, image_size: tuple[int, int]) -> Field:

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 TILE_PIXELS = 64  # a tile is magnified by whole numbers to about this, so that viewers show its pixels sharply
 GAP = 0.12  # between tiles, in widths of a tile
+APART = 0.35  # more of it after the leading columns of a sheet
+LINE, FRAME = 1, 150  # pixels and grey of the frame of a tile, without which white would run into the page
+CHECKERS = (0.85, 0.95)  # greys of pixels that are outside of an image
 MARGIN, TITLE = 0.12, 0.27  # inches
 
 
@@ -21,30 +24,34 @@ MARGIN, TITLE = 0.12, 0.27  # inches
 class Panel:
     """Images (N, C, H, W) in [0, 1], NaN where there is nothing to see, in rows of `columns`; a tile is `side` inches.
 
-    Three channels are colours; of other numbers the mean is shown in grey.
+    Three channels are colours; of other numbers the mean is shown in grey.  The first `lead` columns stand apart.
     """
 
     title: str
     images: Tensor
     columns: int
     side: float
+    lead: int = 0
 
     def pixels(self) -> np.ndarray:
-        return sheet(self.images, self.columns)
+        return sheet(self.images, self.columns, self.lead)
 
     def inches(self) -> tuple[float, float]:
         """(width, height) of the sheet."""
         height, width = self.images.shape[2:]
         longest, rows = max(height, width), -(-len(self.images) // self.columns)
         across, down = (self.side * (side / longest) for side in (width, height))
-        return across * (self.columns * (1 + GAP) - GAP), down * (rows * (1 + GAP) - GAP)
+        apart = APART if self.lead else 0
+        return across * (self.columns * (1 + GAP) - GAP + apart), down * (rows * (1 + GAP) - GAP)
 
 
-def sheet(images: Tensor, columns: int) -> np.ndarray:
-    """Images (N, C, H, W) in [0, 1] as one RGBA array, each magnified by a whole number; NaN is transparent.
+def sheet(images: Tensor, columns: int, lead: int = 0) -> np.ndarray:
+    """Images (N, C, H, W) in [0, 1] as one RGBA array, each magnified by a whole number and framed in the gap.
+
+    NaN is transparent.
 
     >>> sheet(torch.zeros(3, 1, 64, 64), 2).shape
-    (136, 136, 4)
+    (138, 138, 4)
     """
     tiles = images.detach().float().cpu()
     tiles = tiles if tiles.shape[1] == 3 else tiles.mean(1, keepdim=True).expand(-1, 3, -1, -1)
@@ -56,11 +63,14 @@ def sheet(images: Tensor, columns: int) -> np.ndarray:
     magnified = magnified.repeat(factor, 1).repeat(factor, 2)
     height, width = magnified.shape[1:3]
     step = height + round(GAP * height), width + round(GAP * width)
-    rows = -(-len(tiles) // columns)
-    canvas = np.zeros((rows * step[0] - (step[0] - height), columns * step[1] - (step[1] - width), 4), dtype=np.uint8)
+    rows, apart = -(-len(tiles) // columns), round(APART * width) if lead else 0
+    shape = rows * step[0] - step[0] + height, columns * step[1] - step[1] + width + apart
+    canvas = np.zeros((shape[0] + 2 * LINE, shape[1] + 2 * LINE, 4), dtype=np.uint8)
     for number, tile in enumerate(magnified):
-        top, left = number // columns * step[0], number % columns * step[1]
-        canvas[top : top + height, left : left + width] = tile
+        row, column = divmod(number, columns)
+        top, left = row * step[0], column * step[1] + (apart if column >= lead else 0)
+        canvas[top : top + height + 2 * LINE, left : left + width + 2 * LINE] = (FRAME, FRAME, FRAME, 255)
+        canvas[top + LINE : top + LINE + height, left + LINE : left + LINE + width] = tile
     return canvas
 
 
@@ -74,6 +84,17 @@ def stretched(images: Tensor) -> Tensor:
     low = rows.nan_to_num(nan=torch.inf).amin(1).view(-1, 1, 1, 1)
     high = rows.nan_to_num(nan=-torch.inf).amax(1).view(-1, 1, 1, 1)
     return (images - low) / (high - low).clamp_min(1e-12)
+
+
+def checkered(images: Tensor) -> Tensor:
+    """Images (..., H, W) whose NaN, what lies outside of an image, became a light chequerboard.
+
+    >>> checkered(torch.tensor([[0.5, torch.nan, torch.nan]]))
+    tensor([[0.5000, 0.9500, 0.8500]])
+    """
+    rows, columns = (torch.arange(side, device=images.device) for side in images.shape[-2:])
+    board = torch.tensor(CHECKERS, device=images.device)[(rows.unsqueeze(1) + columns) % 2]
+    return torch.where(images.isnan(), board, images)
 
 
 def stack(panels: Sequence[Panel]) -> "Canvas":
