@@ -75,7 +75,7 @@ def test_what_is_said_of_every_contender(run: Run) -> None:
         radius = weight.flatten(1).norm(dim=1).mean().item()
         assert result.measure("own_radius_mean").values[seed] == pytest.approx(radius)
     weight = run.network(0).block1.layer.weight
-    assert result.notes["full_colour"]["SoftHebb"] == pytest.approx(weight.abs().flatten().quantile(0.995).item())
+    assert result.notes["full_colour"]["own"] == pytest.approx(weight.abs().flatten().quantile(0.995).item())
     text = (run.folder / "filters-weights.svg").read_text()
     assert text.count("<image") == 2 and "<!-- SoftHebb -->" in text and "<!-- random weights -->" in text
     assert f"<!-- radius {radius_words(weight)} -->" in text

@@ -1,5 +1,6 @@
 """What do first-layer neurons look like under different rules? Their weights side by side, with their radii."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -57,24 +58,24 @@ class Filters(Evaluator):
     def run(self, run: Run) -> Iterator[Finding]:
         self._check()
         values: dict[str, list[float]] = {}
-        shown: dict[str, Tensor] = {}
+        shown: dict[ContenderName, Tensor] = {}
         for seed in run.seeds:
             for name in self.contenders:
                 weight = first_filters(contender(run, seed, name), run)
                 for quantity, value in _quantities(weight).items():
                     values.setdefault(f"{name}_{quantity}", []).append(value)
                 if seed == run.seeds[0]:
-                    shown[contender_label(run, name)] = weight
+                    shown[name] = weight
         for quantity, found in values.items():
             yield Measure(quantity, "", tuple(found))
-        picked = {label: weight[spread(self.neurons, len(weight))] for label, weight in shown.items()}
-        scales = {label: full_colour(weight) for label, weight in picked.items()}
+        picked = {name: weight[spread(self.neurons, len(weight))] for name, weight in shown.items()}
+        scales = {name: full_colour(weight) for name, weight in picked.items()}
         yield Note("full_colour", scales)
         caption = (
-            "First-layer weights around mid grey, all of a network on one scale whose full colour is the 99.5 % quantile "
-            "of its absolute weights; grey filters first, colourful ones last. Below, the radii of all its neurons."
+            "First-layer weights around mid grey, all of a network on one scale whose full colour is the 99.5 % "
+            "quantile of its absolute weights; grey filters first, colourful ones last. Below, the radii of all its neurons."
         )
-        yield Figure("weights", caption, self._figure(picked, scales, shown))
+        yield Figure("weights", caption, self._figure(run, picked, scales, shown))
 
     def _check(self) -> None:
         for setting in ("neurons", "columns"):
@@ -86,28 +87,33 @@ class Filters(Evaluator):
             raise UserError(f"contenders must be different names, one at least, got {', '.join(self.contenders)}")
 
     def _figure(
-        self, picked: Mapping[str, Tensor], scales: Mapping[str, float], every: Mapping[str, Tensor]
+        self,
+        run: Run,
+        picked: Mapping[ContenderName, Tensor],
+        scales: Mapping[ContenderName, float],
+        every: Mapping[ContenderName, Tensor],
     ) -> "Canvas":
         from matplotlib.figure import Figure as Canvas
 
         panels = []
-        for label, weight in picked.items():
-            tiles = 0.5 + weight[appearance(weight)] / (2 * scales[label])
-            columns = min(self.columns, len(tiles))
-            panels.append(Panel(label, tiles, columns, 1.0))
+        for name, weight in picked.items():
+            tiles = 0.5 + weight[appearance(weight)] / (2 * scales[name])
+            title = contender_label(run, name)
+            if name == "own" and title in map(CONTENDERS.get, picked):
+                title = CONTENDERS["own"]  # of a hard network beside another hard one
+            panels.append(Panel(title, tiles, min(self.columns, len(tiles)), 1.0))
         sides = [WIDTH / panel.inches()[0] for panel in panels]
         tallest = max(side * panel.inches()[1] for side, panel in zip(sides, panels, strict=True))
         width, height = len(panels) * (WIDTH + GAP) + GAP, TOP + tallest + BOTTOM
         canvas = Canvas(figsize=(width, height))
-        radii = {label: weight.flatten(1).norm(dim=1) for label, weight in every.items()}
-        low, high = min(map(_least, radii.values())), max(float(radius.max()) for radius in radii.values())
-        bins = torch.logspace(*(torch.tensor([low / 1.3, high * 1.3]).log10().tolist()), 41).tolist()
-        for number, (panel, side) in enumerate(zip(panels, sides, strict=True)):
+        radii = [weight.flatten(1).norm(dim=1) for weight in every.values()]
+        low, high = min(map(_least, radii)), max(float(radius.max()) for radius in radii)
+        bins = torch.logspace(math.log10(low / 1.3), math.log10(high * 1.3), 41).tolist()
+        for number, (panel, side, radius) in enumerate(zip(panels, sides, radii, strict=True)):
             left, tall = GAP + number * (WIDTH + GAP), side * panel.inches()[1]
             canvas.text(left / width, 1 - 0.3 / height, panel.title, fontsize=10)
             bottom = height - TOP - tall
             show(canvas.add_axes((left / width, bottom / height, WIDTH / width, tall / height)), panel.pixels())
-            radius = radii[panel.title]
             axes = canvas.add_axes((left / width, 0.42 / height, WIDTH / width, (BOTTOM - 0.52) / height))
             axes.hist(radius.clamp_min(low).tolist(), bins=bins, color="#0072B2")
             axes.axvline(1.0, color="#D55E00", linewidth=0.8, linestyle="--")
