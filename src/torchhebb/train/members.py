@@ -46,7 +46,8 @@ def learn_members(
 ) -> list[Network]:
     """Train networks of one shape side by side; each ends where `learn_images` with its seed would take it alone.
 
-    Member i sees the images in the order of seeds[i].  Members may differ in weights, in inverse temperatures and in
+    Member i sees the images in the order of seeds[i].  Pipeline order is learned as the joint
+    order that it equals.  Members may differ in weights, in inverse temperatures and in
     rates; sums run in another order than alone, so results agree up to rounding.  A checkpoint continues exactly.
 
     Args: seeds, by default 0, 1, ...; store and key as in `learn_images`; task, the name of the whole for the
@@ -69,7 +70,7 @@ def learn_members(
     stages = stages_of(networks[0], plan)
     kept = {f"member{number}": network for number, network in enumerate(networks)}
     sample = images.images[:DIAGNOSTIC_IMAGES].to(device) / 255.0
-    apart = large_layers(networks[0], images, plan.batch_size)
+    apart = large_layers(networks[0], images.images.shape[1:], plan.batch_size)
 
     first_stage, first_step = 0, 0
     if restored := checkpoint.restore(task):
@@ -87,7 +88,7 @@ def learn_members(
                     frozen_inputs(below, images, f"{label}: inputs", store, key, progress) for below, _ in entered
                 ]
         stacked = stack_members([part for _, part in entered], apart=apart)
-        optimizer = NormAdaptiveSGD(_groups(stacked, networks), lr=0.0)
+        optimizer = NormAdaptiveSGD(member_groups(stacked, networks), lr=0.0)
         rates = [group["lr"] for group in optimizer.param_groups]
         batches = [
             Batches(own, plan.batch_size, seed=seed, device=device) for own, seed in zip(inputs, seeds, strict=True)
@@ -125,15 +126,15 @@ def learn_members(
 
 
 @torch.no_grad()
-def large_layers(network: Network, images: Images, batch_size: int) -> list[str]:
+def large_layers(network: Network, input_shape: Sequence[int], batch_size: int) -> list[str]:
     """The plastic layers whose members had better run one after another: their inputs (S, D) fill a processor alone."""
-    device = next(network.parameters()).device
+    weight = next(network.parameters())
     found: list[str] = []
 
     def measure(name: str, layer: nn.Module, u: Tensor) -> None:
         positions = u[0, 0].numel()
         inputs = batch_size * positions * layer.get_parameter("weight")[0].numel()
-        if inputs * u.element_size() > _TOGETHER_BYTES.get(device.type, 0):
+        if inputs * u.element_size() > _TOGETHER_BYTES.get(u.device.type, 0):
             found.append(name)
 
     handles = [
@@ -141,8 +142,7 @@ def large_layers(network: Network, images: Images, batch_size: int) -> list[str]
         for name, layer in network.named_modules()
         if isinstance(layer, HebbConv2d | HebbLinear)
     ]
-    pixels = images.images[:1].to(device) / 255.0
-    network.eval()(pixels.to(next(network.parameters()).dtype))
+    network.eval()(weight.new_zeros(1, *input_shape))
     for handle in handles:
         handle.remove()
     return found
@@ -173,7 +173,7 @@ def _side_by_side(batches: Sequence[Batches], epoch: int, start: int) -> Iterato
         yield torch.cat(parts)
 
 
-def _groups(stacked: nn.Sequential, networks: Sequence[Network]) -> list[dict[str, Any]]:
+def member_groups(stacked: nn.Sequential, networks: Sequence[Network]) -> list[dict[str, Any]]:
     """Parameter groups of the stacked network, with the rates of every member's own."""
     settings = {
         id(parameter): {name: value for name, value in group.items() if name != "params"}
