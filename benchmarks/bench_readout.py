@@ -23,6 +23,7 @@ from torchhebb.process import tune_process
 from torchhebb.train import Readout
 from torchhebb.train.device import find_device
 from torchhebb.train.dropout import PackedDropout
+from torchhebb.train.readout import Rows
 from torchhebb.train.readout import _step as readout_step
 
 PLAIN, CACHED, FEATURES = "plain readout", "torchhebb readout", "torchhebb features, once a run"
@@ -110,11 +111,12 @@ def cached(features: Tensor, labels: Tensor, batch_size: int) -> Callable[[], ob
     for parameter in (readout.weight, readout.bias):
         parameter.grad = torch.zeros_like(parameter)
     dropout = PackedDropout(plan.dropout, torch.Generator(features.device).manual_seed(0))
+    rows = Rows(features, batch_size)
     order = cycle(torch.randperm(len(features)).to(features.device).split(batch_size))
 
     def step() -> Tensor:
         chosen = next(order)
-        return readout_step(readout, optimizer, dropout(features[chosen].float()), labels[chosen])
+        return readout_step(readout, optimizer, dropout(rows(chosen)), labels[chosen])
 
     return step
 

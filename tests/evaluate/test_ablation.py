@@ -189,9 +189,9 @@ def test_softhebbs_blocks_learn_by_the_same_loss() -> None:
     network = softhebb_blocks(ARCHITECTURE, seed=5)
     assert equal(state(network), state(softhebb_blocks(ARCHITECTURE, seed=5)))
     first, second = network.block1, network.block2  # type: ignore[union-attr]
-    assert [name for name, _ in first.body.named_children()] == ["norm", "layer", "activation", "pool"]  # type: ignore[union-attr]
+    assert [name for name, _ in first.body.named_children()] == ["norm", "layer", "activation", "pool", "power"]  # type: ignore[union-attr]
     assert first.body.layer.kernel_size == (5, 5) and second.body.layer.kernel_size == (3, 3)  # type: ignore[union-attr]
-    assert first.body.layer.bias is None and first.body.activation.power == 0.7  # type: ignore[union-attr]
+    assert first.body.layer.bias is None and first.body.power.power == 0.7  # type: ignore[union-attr]
     assert first.loss == ARCHITECTURE.build().block1.loss and not second.residual  # type: ignore[union-attr]
     before = state(network)
     learn_images(network, digits(100), LEARNING)

@@ -81,7 +81,8 @@ def test_weights_are_transformed_a_part_at_a_time(monkeypatch):
     x, weight, y = draw(0, 2, 3, 8, 8), draw(1, 130, 3, 3, 3), draw(2, 2, 130, 6, 6)
     tiles = winograd_tiles(x, 3, 2)
     u, statistic = winograd_conv2d(tiles, weight), winograd_statistic(tiles, y)
-    monkeypatch.setattr("torchhebb.functional.winograd.CHUNK_BYTES", 1)
+    for bound in ("WEIGHT_BYTES", "STATISTIC_BYTES"):
+        monkeypatch.setattr(f"torchhebb.functional.winograd.{bound}", 1)
     agree(winograd_conv2d(tiles, weight), u)
     agree(winograd_statistic(tiles, y), statistic)
 

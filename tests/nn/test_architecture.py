@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from tests.tiny import ARCHITECTURE, digits, equal, state
+from torchhebb.functional import triangle
 from torchhebb.nn import (
     Architecture,
     BatchNorm,
@@ -18,6 +19,7 @@ from torchhebb.nn import (
     HebbLinear,
     LinearBlock,
     Pool,
+    Power,
     SoftWTA,
     Standardize,
     Triangle,
@@ -28,12 +30,27 @@ from torchhebb.rules import HardHebb, SoftHebb
 
 def test_a_block_is_norm_layer_activation_pool():
     block = ARCHITECTURE.build().block2
-    assert [name for name, _ in block.named_children()] == ["norm", "layer", "activation", "pool"]
-    assert [type(part) for part in block] == [BatchNorm, HebbConv2d, Triangle, nn.MaxPool2d]
-    norm, layer, activation, pool = block
+    assert [name for name, _ in block.named_children()] == ["norm", "layer", "activation", "pool", "power"]
+    assert [type(part) for part in block] == [BatchNorm, HebbConv2d, Triangle, nn.MaxPool2d, Power]
+    norm, layer, activation, pool, power = block
     assert (norm.num_features, layer.in_channels, layer.out_channels) == (4, 4, 8)
-    assert layer.rule == SoftHebb(0.65) and activation.power == 1.4
+    assert layer.rule == SoftHebb(0.65) and (activation.power, power.power) == (1.0, 1.4)
     assert (pool.kernel_size, pool.stride, pool.padding) == (4, 2, 1)
+
+
+@pytest.mark.parametrize("power", [0.7, 1.0, 1.4])
+@pytest.mark.parametrize("pool", [Pool("max", 4, 2, 1), Pool("max", 3, 1), Pool("avg", 2, 2), None], ids=str)
+def test_a_power_after_the_largest_of_a_window_is_that_before(power: float, pool: Pool | None):
+    block = Architecture((3, 9, 8), (ConvBlock(6, 3, power=power, pool=pool),)).build().block1.double()
+    norm, layer = block[:2]
+    after = nn.Identity() if pool is None else pool.build()
+    x = torch.randn(2, 3, 9, 8, dtype=torch.float64, requires_grad=True)
+    expected = after(triangle(layer.eval()(norm.eval()(x)), power))
+    actual = block.eval()(x)
+    torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-12)
+    gradients = [torch.autograd.grad((out * out.detach().sin()).sum(), x)[0] for out in (actual, expected)]
+    torch.testing.assert_close(*gradients, rtol=1e-9, atol=1e-12)
+    assert any(isinstance(part, Power) for part in block) == (power != 1 and pool is not None and pool.kind == "max")
 
 
 def test_the_network_is_its_parts():

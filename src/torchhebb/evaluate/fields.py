@@ -15,6 +15,7 @@ from torchhebb.nn import (
     HebbLinear,
     LocalLossBlock,
     Network,
+    Power,
     SoftWTA,
     Standardize,
     Triangle,
@@ -26,7 +27,7 @@ LAYERS = (HebbConv2d, HebbLinear, nn.Conv2d)
 Layer = HebbConv2d | HebbLinear | nn.Conv2d
 
 # What leaves every position of a map where it is.
-_POINTWISE = (BatchNorm, Standardize, Triangle, SoftWTA, nn.BatchNorm2d, nn.ReLU, nn.LeakyReLU, nn.Identity)
+_POINTWISE = (BatchNorm, Standardize, Triangle, Power, SoftWTA, nn.BatchNorm2d, nn.ReLU, nn.LeakyReLU, nn.Identity)
 
 
 @dataclass(frozen=True)

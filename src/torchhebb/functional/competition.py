@@ -37,7 +37,7 @@ def soft_wta(
     y = torch.softmax(u if inverse_temperature == 1.0 else u * inverse_temperature, -1)
     if anti_hebbian:
         winner = u.max(-1, keepdim=True).indices  # faster than argmax on a CPU
-        y = y.neg().scatter(-1, winner, y.gather(-1, winner))
+        y = y.neg().scatter_(-1, winner, y.gather(-1, winner))
     return y.movedim(-1, dim)
 
 

@@ -53,12 +53,13 @@ def conv2d_statistic(
     )[1]
 
 
-def plasticity(statistic: Tensor, weight: Tensor, *, decay: Tensor | None = None) -> Tensor:
+def plasticity(statistic: Tensor, weight: Tensor, *, decay: Tensor | None = None, out: Tensor | None = None) -> Tensor:
     """dw_k = S_k - decay_k w_k.
 
     With `decay` None it is Oja-like, decay_k = <S_k, w_k>, which equals the sum of y_k u_k when u = w x.
 
-    Args: statistic and weight (out, ...); decay (out,).  Returns: dw, shaped as weight.
+    Args: statistic and weight (out, ...); decay (out,); out, where to put dw, which may be the statistic.
+    Returns: dw, shaped as weight.
     Source: SoftHebb-2022, eq. of dw; SoftHebb-2023, section 3.
 
     >>> plasticity(torch.tensor([[1.0, 1.0]]), torch.tensor([[1.0, 0.0]]))
@@ -66,7 +67,7 @@ def plasticity(statistic: Tensor, weight: Tensor, *, decay: Tensor | None = None
     """
     if decay is None:
         decay = torch.linalg.vecdot(*_rows(statistic, weight))
-    return torch.addcmul(statistic, _per_neuron(decay, weight), weight, value=-1)
+    return torch.addcmul(statistic, _per_neuron(decay, weight), weight, value=-1, out=out)
 
 
 def norm_adaptive_step(weight: Tensor, update: Tensor, lr: float, power: float = 0.5, *, groups: int = 1) -> Tensor:

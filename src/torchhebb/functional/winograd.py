@@ -24,7 +24,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 POINTS = (0.0, 1.0, -1.0, 0.5, -2.0)  # powers of two, few of them large: what rounds least (see the tests)
-CHUNK_BYTES = 8 << 20  # of transformed weights at a time: they stay in cache until they are multiplied
+# So many bytes are transformed at a time, and stay in cache until they are used.
+WEIGHT_BYTES, STATISTIC_BYTES = 16 << 20, 8 << 20
 
 
 @dataclass(frozen=True)
@@ -105,20 +106,21 @@ def winograd_conv2d(tiles: WinogradTiles, weight: Tensor) -> Tensor:
     True
     """
     values, tile = tiles.values, tiles.tile
-    points, count, channels = values.shape
+    points, _, channels = values.shape
     output, kernel, _ = _squares(tile, tiles.kernel_size, values.dtype, values.device)
-    rows = weight.permute(0, 2, 3, 1).flatten(1, 2)
-    products = torch.empty(points, count, len(weight), dtype=values.dtype, device=values.device)
-    for part in _chunks(len(weight), points * channels * values.element_size()):
-        transformed = torch.matmul(kernel, rows[part])
-        torch.bmm(values, transformed.permute(1, 2, 0), out=products[:, :, part])
-    u = (output @ products.view(points, -1)).view(tile, tile, tiles.batch, *tiles.grid, -1)
-    u = u.permute(2, 3, 0, 4, 1, 5).reshape(tiles.batch, tiles.grid[0] * tile, tiles.grid[1] * tile, -1)
+    rows, columns = tiles.grid
+    u = torch.empty(tiles.batch, rows, tile, columns, tile, len(weight), dtype=values.dtype, device=values.device)
+    flat = weight.permute(0, 2, 3, 1).flatten(1, 2)
+    for part in _chunks(len(weight), WEIGHT_BYTES // (points * channels * values.element_size())):
+        products = torch.bmm(values, torch.matmul(kernel, flat[part]).permute(1, 2, 0))
+        cut = (output @ products.view(points, -1)).view(tile, tile, tiles.batch, rows, columns, -1)
+        u[..., part] = cut.permute(2, 3, 0, 4, 1, 5)
+    u = u.view(tiles.batch, rows * tile, columns * tile, -1)
     return u[:, : tiles.size[0], : tiles.size[1]].permute(0, 3, 1, 2)
 
 
-def winograd_statistic(tiles: WinogradTiles, y: Tensor) -> Tensor:
-    """S_kcij = sum over samples and positions p of y_k(p) x_c(p + (i, j)), as `conv2d_statistic` gives it.
+def winograd_statistic(tiles: WinogradTiles, y: Tensor, scale: float = 1.0) -> Tensor:
+    """S_kcij = scale * sum over samples and positions p of y_k(p) x_c(p + (i, j)): `conv2d_statistic` times scale.
 
     Args: y (B, out, H', W').  Returns: S (out, C, r, r), channels-last.
     """
@@ -130,12 +132,11 @@ def winograd_statistic(tiles: WinogradTiles, y: Tensor) -> Tensor:
     beyond = (0, 0, 0, columns * tile - tiles.size[1], 0, rows * tile - tiles.size[0])
     y = F.pad(y, beyond) if any(beyond) else y
     cut = y.reshape(tiles.batch, rows, tile, columns, tile, -1).permute(2, 4, 0, 1, 3, 5).reshape(tile**2, -1)
-    transformed = (output.mT @ cut).view(points, -1, y.shape[-1])
+    transformed = ((scale * output.mT) @ cut).view(points, -1, y.shape[-1])
     statistic = torch.empty(y.shape[-1], side**2, channels, dtype=values.dtype, device=values.device)
-    for part in _chunks(y.shape[-1], points * channels * values.element_size()):
-        products = torch.empty(part.stop - part.start, points, channels, dtype=values.dtype, device=values.device)
-        torch.bmm(transformed[:, :, part].mT, values, out=products.transpose(0, 1))
-        torch.matmul(kernel.mT, products, out=statistic[part])
+    for part in _chunks(y.shape[-1], STATISTIC_BYTES // (points * channels * values.element_size())):
+        products = torch.bmm(transformed[:, :, part].mT, values)
+        torch.matmul(kernel.mT, products.transpose(0, 1), out=statistic[part])
     return statistic.view(-1, side, side, channels).permute(0, 3, 1, 2)
 
 
@@ -146,8 +147,8 @@ def _squares(tile: int, kernel_size: int, dtype: torch.dtype, device: torch.devi
     return tuple(torch.kron(matrix, matrix).to(device, dtype) for matrix in matrices)  # type: ignore[return-value]
 
 
-def _chunks(neurons: int, bytes_each: int) -> list[slice]:
-    size = max(64, CHUNK_BYTES // bytes_each // 64 * 64)
+def _chunks(neurons: int, size: int) -> list[slice]:
+    size = max(64, size // 64 * 64)
     return [slice(begin, min(begin + size, neurons)) for begin in range(0, neurons, size)]
 
 

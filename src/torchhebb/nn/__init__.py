@@ -1,6 +1,6 @@
 """Modules that own weights."""
 
-from torchhebb.nn.activation import SoftWTA, Triangle
+from torchhebb.nn.activation import Power, SoftWTA, Triangle
 from torchhebb.nn.architecture import Architecture, ConvBlock, LinearBlock
 from torchhebb.nn.conv import HebbConv2d
 from torchhebb.nn.learning import learn
@@ -26,6 +26,7 @@ __all__ = [
     "Network",
     "NeuronLabels",
     "Pool",
+    "Power",
     "SPHeReBlock",
     "SoftWTA",
     "Standardize",

@@ -21,6 +21,25 @@ class Triangle(nn.Module):
         return f"power={self.power}"
 
 
+class Power(nn.Module):
+    """x ** power, for x that is not negative: the last step of a triangle whose maps are pooled by maxima before it.
+
+    A power grows with its base, so it commutes with the largest of a window, and there are fewer numbers afterwards.
+    """
+
+    def __init__(self, power: float) -> None:
+        super().__init__()
+        if power <= 0:
+            raise ValueError(f"power must be positive, got {power}")
+        self.power = power
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.pow(self.power)
+
+    def extra_repr(self) -> str:
+        return f"power={self.power}"
+
+
 class SoftWTA(nn.Module):
     """The posterior over the neurons; see `torchhebb.functional.soft_wta`.
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from torchhebb.errors import UserError
-from torchhebb.nn.activation import SoftWTA, Triangle
+from torchhebb.nn.activation import Power, SoftWTA, Triangle
 from torchhebb.nn.conv import HebbConv2d, PaddingMode
 from torchhebb.nn.linear import HebbLinear
 from torchhebb.nn.network import Network
@@ -63,9 +63,12 @@ class ConvBlock:
             init_radius=self.init_radius,
         )
         block.add_module("layer", layer)
-        block.add_module("activation", _activation(self))
+        late = self.activation == "triangle" and self.pool is not None and self.pool.kind == "max" and self.power != 1
+        block.add_module("activation", Triangle() if late else _activation(self))
         if self.pool is not None:
             block.add_module("pool", self.pool.build())
+        if late:  # the same numbers, of fewer powers
+            block.add_module("power", Power(self.power))
         return block
 
 

@@ -13,7 +13,7 @@ from torchhebb.nn.plastic import (
     Init,
     compete,
     draw_weights,
-    leave_update,
+    leave_gradient,
     linear_decay,
     plastic_parameter,
     positive,
@@ -93,8 +93,10 @@ class HebbConv2d(nn.Module):
         u = way.convolve(self.weight)
         y, decay = compete(self.rule, u, groups=self.groups)
         decay = linear_decay(y, u) if decay is None else decay
-        statistic = way.statistic(y.to(u.dtype)).to(self.weight.dtype)
-        leave_update(self.weight, plasticity(statistic, self.weight, decay=decay), u.numel() // self.out_channels)
+        share = -self.out_channels / u.numel()  # of one sample and position, and .grad has the sign of a gradient
+        statistic = way.statistic(y.to(u.dtype), share).to(self.weight.dtype)
+        gradient = plasticity(statistic, self.weight, decay=share * decay, out=statistic)
+        leave_gradient(self.weight, gradient)
         return rectify(u, self.groups) if self.rule.rectify else u
 
     def _pad(self, x: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from torchhebb.errors import UserError
 from torchhebb.functional import log_prior_update, plasticity, triangle
-from torchhebb.nn.activation import SoftWTA, Triangle
+from torchhebb.nn.activation import Power, SoftWTA, Triangle
 from torchhebb.nn.conv import HebbConv2d
 from torchhebb.nn.learning import learn, learns
 from torchhebb.nn.linear import HebbLinear
@@ -29,7 +29,7 @@ from torchhebb.rules import Rule, SoftHebb
 
 _SAMPLE_BY_SAMPLE = (
     *(nn.Flatten, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.ReLU),
-    *(Standardize, UnitNorm, Triangle, SoftWTA),
+    *(Standardize, UnitNorm, Triangle, Power, SoftWTA),
 )
 
 

@@ -19,10 +19,15 @@ def plastic_parameter(*shape: int, device: torch.device | str | None, dtype: tor
 
 def leave_update(parameter: nn.Parameter, update: Tensor, n: int = 1) -> None:
     """Add -update / n to .grad, so that any optimizer steps along the update; `update` is used up."""
+    leave_gradient(parameter, update.mul_(-1 / n))
+
+
+def leave_gradient(parameter: nn.Parameter, gradient: Tensor) -> None:
+    """Add to .grad; where there is none, `gradient` becomes it."""
     if parameter.grad is None:
-        parameter.grad = update.mul_(-1 / n)
+        parameter.grad = gradient
     else:
-        parameter.grad.add_(update, alpha=-1 / n)
+        parameter.grad.add_(gradient)
 
 
 def compete(rule: Rule, u: Tensor, bias: Tensor | None = None, *, groups: int = 1) -> tuple[Tensor, Tensor | None]:

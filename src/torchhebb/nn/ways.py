@@ -43,10 +43,10 @@ class Geometry:
 
 
 class Way(Protocol):
-    """From weights (out, in / groups, kh, kw) to u, and from y to S."""
+    """From weights (out, in / groups, kh, kw) to u, and from y to scale * S, a tensor of its own."""
 
     def convolve(self, weight: Tensor) -> Tensor: ...
-    def statistic(self, y: Tensor) -> Tensor: ...
+    def statistic(self, y: Tensor, scale: float = 1.0) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -60,11 +60,11 @@ class Convolution:
         g = self.geometry
         return F.conv2d(self.x, weight, stride=g.stride, dilation=g.dilation, groups=g.groups)
 
-    def statistic(self, y: Tensor) -> Tensor:
+    def statistic(self, y: Tensor, scale: float = 1.0) -> Tensor:
         g = self.geometry
-        return conv2d_statistic(
-            self.x.to(y.dtype), y, g.kernel_size, stride=g.stride, dilation=g.dilation, groups=g.groups
-        )
+        x = self.x.to(y.dtype)
+        statistic = conv2d_statistic(x, y, g.kernel_size, stride=g.stride, dilation=g.dilation, groups=g.groups)
+        return statistic.mul_(scale)
 
 
 @dataclass(frozen=True)
@@ -93,10 +93,10 @@ class Patches:
     def convolve(self, weight: Tensor) -> Tensor:
         return F.linear(self.values, weight.permute(0, 2, 3, 1).flatten(1)).permute(0, 3, 1, 2)
 
-    def statistic(self, y: Tensor) -> Tensor:
+    def statistic(self, y: Tensor, scale: float = 1.0) -> Tensor:
         flat = linear_statistic(self.values.flatten(0, 2).to(y.dtype), y.permute(0, 2, 3, 1).flatten(0, 2))
         kh, kw = self.geometry.kernel_size
-        return flat.view(len(flat), kh, kw, -1).permute(0, 3, 1, 2)
+        return flat.mul_(scale).view(len(flat), kh, kw, -1).permute(0, 3, 1, 2)
 
 
 @dataclass(frozen=True)
@@ -121,8 +121,8 @@ class Winograd:
     def convolve(self, weight: Tensor) -> Tensor:
         return winograd_conv2d(self.tiles, weight)
 
-    def statistic(self, y: Tensor) -> Tensor:
-        return winograd_statistic(self.tiles, y)
+    def statistic(self, y: Tensor, scale: float = 1.0) -> Tensor:
+        return winograd_statistic(self.tiles, y, scale)
 
 
 def best_tile(batch: int, size: tuple[int, int]) -> int | None:

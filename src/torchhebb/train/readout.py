@@ -42,6 +42,7 @@ def fit_linear(
         parameter.grad = torch.zeros_like(parameter)
     mean, scale = _statistics(features) if plan.standardize else (None, None)
     dropout = PackedDropout(plan.dropout, generator)
+    rows = Rows(features, plan.batch_size)
 
     first_epoch = 0
     if restored := checkpoint.restore(task):
@@ -59,7 +60,7 @@ def fit_linear(
         order = torch.randperm(len(features), generator=order_generator).to(device)
         loss = torch.zeros((), device=device)
         for chosen in order.split(plan.batch_size):
-            x = features[chosen].float()
+            x = rows(chosen)
             if mean is not None and scale is not None:
                 x = x.sub_(mean).mul_(scale)
             loss += _step(readout, optimizer, dropout(x), labels[chosen])
@@ -79,6 +80,17 @@ def fit_linear(
 def predict_logits(readout: torch.nn.Module, features: Tensor, *, batch_size: int = 1000) -> Tensor:
     """Logits (N, classes) in float32, batch by batch."""
     return torch.cat([readout(part.float()) for part in features.split(batch_size)])
+
+
+class Rows:
+    """Some rows of features (N, F) in float32, in memory that the next call uses again: `fit_linear` writes on it."""
+
+    def __init__(self, features: Tensor, most: int) -> None:
+        self._features = features
+        self._kept = features.new_empty(min(most, len(features)), features.shape[1])
+
+    def __call__(self, chosen: Tensor) -> Tensor:
+        return torch.index_select(self._features, 0, chosen, out=self._kept[: len(chosen)]).float()
 
 
 def _step(readout: LinearReadout, optimizer: torch.optim.Adam, x: Tensor, labels: Tensor) -> Tensor:
