@@ -89,7 +89,7 @@ def test_greedy_order_leaves_the_blocks_below_and_above_as_they_are():
     starts: list[dict[str, torch.Tensor]] = []
     ends: list[dict[str, torch.Tensor]] = []
     watch = Watch(start=lambda: starts.append(state(model)), finish=lambda: ends.append(state(model)))
-    learn_images(model, IMAGES, Learning(order="greedy"), progress=watch)
+    learn_images(model, IMAGES, Learning(order="greedy", epochs=2), progress=watch)
     assert len(starts) == len(ends) == 3  # in the middle, the inputs of the second block
     assert equal(starts[1], ends[1])
     starts, ends = starts[::2], ends[::2]
@@ -105,7 +105,7 @@ def test_greedy_order_leaves_the_blocks_below_and_above_as_they_are():
 
 
 def test_inputs_of_a_greedy_stage_are_what_frozen_blocks_give_and_are_computed_once(tmp_path: Path):
-    store, plan = Store(tmp_path), Learning(order="greedy")
+    store, plan = Store(tmp_path), Learning(order="greedy", epochs=2)
     kept = learn_images(network(), IMAGES, plan, store=store, key="digits")
     assert [entry.key["kind"] for entry in store.entries()] == ["greedy inputs"]
     again = learn_images(network(), IMAGES, plan, store=store, key="digits")
@@ -116,13 +116,31 @@ def test_inputs_of_a_greedy_stage_are_what_frozen_blocks_give_and_are_computed_o
     for block in by_hand:
         optimizer = NormAdaptiveSGD(by_hand.learning_groups(), lr=0.0)
         block.train()
+        for epoch in range(plan.epochs):
+            for x in Batches(IMAGES.images, plan.batch_size).epoch(epoch):
+                learn(by_hand, x)
+                optimizer.step()
+                optimizer.zero_grad()
+        block.eval()
+    for name, tensor in state(kept).items():
+        torch.testing.assert_close(tensor, by_hand.state_dict()[name], rtol=1e-4, atol=1e-5)
+
+
+def test_a_greedy_stage_of_one_pass_keeps_no_inputs_and_learns_the_same(tmp_path: Path):
+    store, plan = Store(tmp_path), Learning(order="greedy")
+    streamed = learn_images(network(), IMAGES, plan, store=store, key="digits")
+    assert not store.entries()
+
+    by_hand = network().eval()
+    for block in by_hand:
+        optimizer = NormAdaptiveSGD(by_hand.learning_groups(), lr=0.0)
+        block.train()
         for x in Batches(IMAGES.images, plan.batch_size).epoch(0):
             learn(by_hand, x)
             optimizer.step()
             optimizer.zero_grad()
         block.eval()
-    for name, tensor in state(kept).items():
-        torch.testing.assert_close(tensor, by_hand.state_dict()[name], rtol=1e-4, atol=1e-5)
+    assert equal(state(streamed), state(by_hand))
 
 
 def test_the_first_block_learns_the_same_in_every_order_and_whatever_stands_above():

@@ -20,8 +20,9 @@ from torchhebb.train import Curve, Measure, Readout
 from torchhebb.train.device import autocast
 from torchhebb.train.features import extract_features
 from torchhebb.train.readout import fit_linear, predict_logits
-from torchhebb.train.readouts import Labels
+from torchhebb.train.readouts import Labels, WideRidge
 from torchhebb.train.readouts.base import percent_correct
+from torchhebb.train.recipe import shortened
 from torchhebb.train.supervised import backpropagation_model, supervised_accuracy
 
 if TYPE_CHECKING:
@@ -195,12 +196,12 @@ class Convergence(Evaluator):
     def _read_out(self, run: Run, seed: int, network: Network) -> dict[str, float]:
         data, count = run.data, self.readout_images
         train = Images(data.train.images[:count], data.train.labels[:count])
-        plan = replace(run.recipe.readout, epochs=self.readout_epochs)
+        plan = shortened(run.recipe.readout, self.readout_epochs)
         return read_out(network, train, data.test, len(data.classes), plan, run=run, seed=seed)
 
 
 def read_out(
-    network: Network, train: Images, test: Images, classes: int, plan: Readout, *, run: Run, seed: int
+    network: Network, train: Images, test: Images, classes: int, plan: Readout | WideRidge, *, run: Run, seed: int
 ) -> dict[str, float]:
     """Accuracies in % on `test` of what is fitted to the features of `train`: `linear` by the plan, and `labels`."""
     with torch.no_grad(), autocast(run.precision, run.device):

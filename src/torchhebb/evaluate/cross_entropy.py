@@ -1,7 +1,7 @@
 """Does learning without labels lower the cross-entropy of a readout that was trained before?"""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar
 
@@ -20,6 +20,7 @@ from torchhebb.train import Curve, Measure
 from torchhebb.train.device import autocast
 from torchhebb.train.features import extract_features
 from torchhebb.train.readout import fit_linear
+from torchhebb.train.recipe import shortened
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
@@ -164,7 +165,7 @@ class CrossEntropy(Evaluator):
             features,
             run.data.train.labels,
             len(run.data.classes),
-            replace(run.recipe.readout, epochs=self.readout_epochs),
+            shortened(run.recipe.readout, self.readout_epochs),
             seed=seed,
             task=f"seed {seed}: {name}: readout",
             progress=run.progress,

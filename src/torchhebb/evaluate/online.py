@@ -4,7 +4,7 @@ import itertools
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
@@ -26,6 +26,7 @@ from torchhebb.train.device import autocast
 from torchhebb.train.features import extract_features
 from torchhebb.train.learn import make_optimizer
 from torchhebb.train.readout import fit_linear, predict_logits
+from torchhebb.train.recipe import shortened
 from torchhebb.train.supervised import backpropagation_model, supervised_accuracy
 
 if TYPE_CHECKING:
@@ -244,7 +245,11 @@ class Online(Evaluator):
 
     def _plan(self, run: Run) -> Readout:
         plan = run.recipe.readout
-        return plan if self.readout_epochs is None else replace(plan, epochs=self.readout_epochs)
+        if self.readout_epochs is not None:
+            return shortened(plan, self.readout_epochs)
+        if not isinstance(plan, Readout):
+            raise UserError(f"{run.recipe.name} reads out in closed form, not sample by sample")
+        return plan
 
 
 class Learner(ABC):

@@ -21,6 +21,7 @@ from torchhebb.train.device import autocast
 from torchhebb.train.diagnostics import plastic_layers, r1_share
 from torchhebb.train.features import batch_size_for
 from torchhebb.train.learn import learn_images
+from torchhebb.train.recipe import shortened
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
@@ -153,7 +154,7 @@ class Temperature(Evaluator):
             task=f"seed {seed}: {_words(inverse_temperature, anti_hebbian)}",
             progress=run.progress,
         )
-        readout = readout if self.readout_epochs is None else replace(readout, epochs=self.readout_epochs)
+        readout = readout if self.readout_epochs is None else shortened(readout, self.readout_epochs)
         found = read_out(network, data.train, data.test, len(data.classes), readout, run=run, seed=seed)
         competing = _competition(network, data.train, inverse_temperature, run)
         return {f"{name}_accuracy": value for name, value in found.items()} | competing

@@ -13,6 +13,7 @@ from torchhebb.functional.mixture import (
 from torchhebb.functional.plasticity import conv2d_statistic, linear_statistic, norm_adaptive_step, plasticity
 from torchhebb.functional.quantize import power_of_two_scale, quantize
 from torchhebb.functional.similarity import orthogonality_loss, structure_loss
+from torchhebb.functional.whitening import whitening_matrix
 
 __all__ = [
     "component_log_density",
@@ -36,4 +37,5 @@ __all__ = [
     "soft_wta",
     "structure_loss",
     "triangle",
+    "whitening_matrix",
 ]

@@ -1,9 +1,9 @@
 """Modules that own weights."""
 
 from torchhebb.nn.activation import Power, SoftWTA, Triangle
-from torchhebb.nn.architecture import Architecture, ConvBlock, LinearBlock
+from torchhebb.nn.architecture import Architecture, ConvBlock, LinearBlock, Read, WhitenedBlock
 from torchhebb.nn.conv import HebbConv2d
-from torchhebb.nn.learning import learn
+from torchhebb.nn.learning import learn, prepare
 from torchhebb.nn.linear import HebbLinear
 from torchhebb.nn.local import LocalLossBlock
 from torchhebb.nn.network import Network
@@ -12,6 +12,7 @@ from torchhebb.nn.pool import Pool
 from torchhebb.nn.readout import LinearReadout, NeuronLabels
 from torchhebb.nn.saving import load, save
 from torchhebb.nn.sphere import LocalConvBlock, SPHeReBlock
+from torchhebb.nn.whiten import PatchWhitening
 
 __all__ = [
     "Architecture",
@@ -25,14 +26,18 @@ __all__ = [
     "LocalLossBlock",
     "Network",
     "NeuronLabels",
+    "PatchWhitening",
     "Pool",
     "Power",
+    "Read",
     "SPHeReBlock",
     "SoftWTA",
     "Standardize",
     "Triangle",
     "UnitNorm",
+    "WhitenedBlock",
     "learn",
     "load",
+    "prepare",
     "save",
 ]

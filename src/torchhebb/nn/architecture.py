@@ -17,6 +17,7 @@ from torchhebb.nn.norm import BatchNorm, Standardize, UnitNorm
 from torchhebb.nn.plastic import Init
 from torchhebb.nn.pool import Pool
 from torchhebb.nn.sphere import LocalConvBlock
+from torchhebb.nn.whiten import PatchWhitening
 from torchhebb.rules import Rule, SoftHebb
 
 Activation = Literal["triangle", "relu", "soft_wta"]
@@ -104,15 +105,92 @@ class LinearBlock:
 
 
 @dataclass(frozen=True)
+class WhitenedBlock:
+    """Whitened patches on the unit sphere, neurons that compete for them, triangle, pool.
+
+    The patches' whitening and the neurons' first weights, patches themselves, come from samples of the block's own
+    input (`prepare`).  `project` puts a projection of the channels on their principal components before it.
+    """
+
+    channels: int
+    kernel_size: int
+    rule: Rule = SoftHebb(150.0, anti_hebbian=False)
+    power: float = 1.0  # of the triangle
+    pool: Pool | None = None
+    padding: int = 0
+    project: int | None = None
+    components: int | None = None
+    shrinkage: float = 0.1
+    floor: float = 0.0
+    remove_mean: bool = True
+    init: Init = "samples"
+    init_radius: float = 1.0
+    lr: float = 0.01
+    lr_power: float = 0.0  # at the radius 1 a norm-adaptive rate would be zero
+
+    def build(self, shape: Sequence[int]) -> nn.Sequential:
+        block = nn.Sequential()
+        channels = shape[0]
+        if self.project is not None:
+            block.add_module(
+                "project",
+                PatchWhitening(channels, 1, components=self.project, shrinkage=0.0, floor=None, remove_mean=False),
+            )
+            channels = self.project
+        whiten = PatchWhitening(
+            channels,
+            self.kernel_size,
+            components=self.components,
+            shrinkage=self.shrinkage,
+            floor=self.floor,
+            remove_mean=self.remove_mean,
+            padding=self.padding,
+        )
+        block.add_module("whiten", whiten)
+        layer = HebbConv2d(
+            whiten.out_channels, self.channels, 1, rule=self.rule, init=self.init, init_radius=self.init_radius
+        )
+        block.add_module("layer", layer)
+        block.add_module("activation", Triangle(self.power))
+        if self.pool is not None:
+            block.add_module("pool", self.pool.build())
+        return block
+
+
+Block = ConvBlock | LinearBlock | LocalConvBlock | WhitenedBlock
+
+
+@dataclass(frozen=True)
+class Read:
+    """The maps that a block puts out, averaged to `pool` x `pool`, as a part of the features."""
+
+    block: int
+    pool: int
+
+    def __post_init__(self) -> None:
+        if self.pool < 1:
+            raise UserError(f"pool must be at least 1, got {self.pool}")
+
+
+@dataclass(frozen=True)
 class Architecture:
     """Pixels in [0, 1] of `input_shape` (C, H, W), what is done to them, and the blocks they pass."""
 
     input_shape: tuple[int, int, int]
-    blocks: tuple[ConvBlock | LinearBlock | LocalConvBlock, ...]
+    blocks: tuple[Block, ...]
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     unit_norm: bool = False
     feature_pool: int | None = None  # the last maps, averaged to this height and width, are the features
+    read: tuple[Read, ...] = ()  # in place of the last block's output: maps of several depths, side by side
+    mirror: bool = False  # features are the mean of those of an image and of its mirror image
+
+    def __post_init__(self) -> None:
+        depths = [read.block for read in self.read]
+        if len({*depths}) < len(depths) or not all(1 <= depth <= len(self.blocks) for depth in depths):
+            raise UserError(f"read must name blocks from 1 to {len(self.blocks)}, each once, got {depths}")
+        if self.read and self.feature_pool is not None:
+            raise UserError("feature_pool is for the last block alone: give its pool to read instead")
 
     def build(self, seed: int = 0) -> Network:
         """The network, its weights drawn from `seed`: the same on every machine and device."""
@@ -129,7 +207,7 @@ class Architecture:
             modules[f"block{number}"] = block.train()
         if self.feature_pool is not None:
             modules["feature_pool"] = nn.AdaptiveAvgPool2d(self.feature_pool)
-        network = Network(modules)
+        network = Network(modules, read={f"block{read.block}": read.pool for read in self.read}, mirror=self.mirror)
         network.architecture = self
         network.reset_parameters(torch.Generator().manual_seed(seed))
         return network

@@ -18,6 +18,7 @@ from torchhebb.nn.plastic import (
     plastic_parameter,
     positive,
     rectify,
+    sampled_weights,
 )
 from torchhebb.nn.ways import Geometry, way_forward, way_to_learn
 from torchhebb.rules import Rule, SoftHebb
@@ -80,6 +81,18 @@ class HebbConv2d(nn.Module):
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Weights as `init` says, at a radius near init_radius."""
         draw_weights(self.weight, self.init, self.init_radius, generator)
+
+    @torch.no_grad()
+    def prepare(self, x: Tensor, generator: torch.Generator) -> None:
+        """With init "samples", draw every neuron's weights from the patches of x."""
+        if self.init != "samples":
+            return
+        if self.groups > 1:
+            raise ValueError(f"init 'samples' needs one group, got {self.groups}")
+        x = self._pad(x)
+        patches = F.unfold(x, self.kernel_size, dilation=self.dilation, stride=self.stride)
+        inputs = patches.transpose(1, 2).flatten(0, 1)
+        self.weight.copy_(sampled_weights(inputs, self.out_channels, self.init_radius, generator).view_as(self.weight))
 
     def forward(self, x: Tensor) -> Tensor:
         u = way_forward(self._pad(x), self.weight, self._geometry).convolve(self.weight)

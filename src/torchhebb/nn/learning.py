@@ -1,5 +1,7 @@
 """How a batch travels through a network that learns without feedback."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
@@ -37,3 +39,40 @@ def learn(model: nn.Module, x: Tensor) -> Tensor:
 def learns(module: nn.Module) -> bool:
     """Whether a module learns by itself."""
     return callable(getattr(module, "learn", None))
+
+
+@torch.no_grad()
+def prepare(model: nn.Sequential, x: Tensor, generator: torch.Generator, *, chunk: int = 32) -> None:
+    """Let modules in train mode take what they need of their own inputs before they learn, from the input upwards.
+
+    A module that needs it has `prepare(inputs, generator)`: whitening takes statistics, layers of init "samples" draw
+    weights.  Those below it are then ready, and compute its inputs in eval mode, `chunk` samples at a time.
+
+    Args: x, samples of what the model takes.
+
+    >>> from torchhebb.nn import HebbLinear
+    >>> model = nn.Sequential(HebbLinear(4, 3, init="samples", init_radius=1.0))
+    >>> prepare(model, torch.eye(4), torch.Generator().manual_seed(0))
+    >>> model[0].weight.sum(1)
+    tensor([1., 1., 1.])
+    """
+    modules = list(_in_order(model))
+    modes = [module.training for module in modules]
+    try:
+        for number, module in enumerate(modules):
+            if modes[number] and hasattr(module, "prepare"):
+                below = nn.Sequential(*modules[:number]).eval()
+                inputs = torch.cat([below(part) for part in x.split(chunk)])
+                module.prepare(inputs, generator)  # type: ignore[operator]
+    finally:
+        for module, mode in zip(modules, modes, strict=True):
+            module.train(mode)
+
+
+def _in_order(model: nn.Module) -> Iterator[nn.Module]:
+    """What a sequence computes one after another, sequences inside it taken apart."""
+    if isinstance(model, nn.Sequential):
+        for child in model:
+            yield from _in_order(child)
+    else:
+        yield model

@@ -16,6 +16,7 @@ from torchhebb.nn.plastic import (
     plastic_parameter,
     positive,
     rectify,
+    sampled_weights,
 )
 from torchhebb.rules import Rule, SoftHebb
 
@@ -61,6 +62,12 @@ class HebbLinear(nn.Module):
         draw_weights(self.weight, self.init, self.init_radius, generator)
         if self.bias is not None:
             nn.init.constant_(self.bias, -math.log(self.out_features) / self.inverse_temperature)
+
+    @torch.no_grad()
+    def prepare(self, x: Tensor, generator: torch.Generator) -> None:
+        """With init "samples", draw every neuron's weights from the samples x (B, in_features)."""
+        if self.init == "samples":
+            self.weight.copy_(sampled_weights(x, self.out_features, self.init_radius, generator))
 
     @property
     def inverse_temperature(self) -> float:

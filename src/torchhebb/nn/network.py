@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from torchhebb.errors import UserError
 from torchhebb.nn.sphere import LocalConvBlock
@@ -28,19 +29,45 @@ class Network(nn.Sequential, _Hub, library_name="torchhebb", license="mit", tags
     `attach(readout)` adds what was trained on its frozen features; `classifier` is then pixels -> logits.
     The readout stands beside the blocks, not among them, so features stay what they were.
 
-    Args: blocks, modules or named modules.
+    With `read`, features are the maps of the blocks it names, each averaged to its size and flattened, side by side;
+    blocks may so be read at several depths.  With `mirror`, they are the mean of the features of an image and of its
+    mirror image, and so the same for both.
+
+    Args: blocks, modules or named modules; read, name of a block -> height and width of its part.
     """
 
     architecture: "Architecture | None"
     readout: nn.Module | None
 
-    def __init__(self, blocks: Iterable[nn.Module] | Mapping[str, nn.Module]) -> None:
+    def __init__(
+        self,
+        blocks: Iterable[nn.Module] | Mapping[str, nn.Module],
+        *,
+        read: Mapping[str, int] | None = None,
+        mirror: bool = False,
+    ) -> None:
         super().__init__()
+        self.read, self.mirror = dict(read or {}), mirror
         named = blocks.items() if isinstance(blocks, Mapping) else ((str(i), b) for i, b in enumerate(blocks))
         for name, block in named:
             self.add_module(name, block)
         self.architecture = None
         object.__setattr__(self, "readout", None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.mirror:
+            return self._features(x)
+        return (self._features(x) + self._features(x.flip(-1))) / 2
+
+    def _features(self, x: Tensor) -> Tensor:
+        if not self.read:
+            return super().forward(x)
+        parts = []
+        for name, block in self.named_children():
+            x = block(x)
+            if name in self.read:
+                parts.append(F.adaptive_avg_pool2d(x, self.read[name]).flatten(1))
+        return torch.cat(parts, 1)
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draw the weights of every layer again, in order."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torchhebb.functional import triangle
 from torchhebb.rules import Rule
 
-Init = Literal["normal", "uniform"]
+Init = Literal["normal", "uniform", "samples"]
 
 
 def plastic_parameter(*shape: int, device: torch.device | str | None, dtype: torch.dtype | None) -> nn.Parameter:
@@ -52,14 +52,27 @@ def rectify(u: Tensor, groups: int = 1) -> Tensor:
 def draw_weights(weight: nn.Parameter, init: Init, radius: float, generator: torch.Generator | None) -> None:
     """Weights at which the radius of a neuron starts near `radius`.
 
-    normal: N(0, radius^2 / fan_in); uniform, which is positive: U[0, sqrt(3) radius / sqrt(fan_in)).
+    normal: N(0, radius^2 / fan_in); uniform, which is positive: U[0, sqrt(3) radius / sqrt(fan_in)).  samples stand for
+    inputs of the layer itself, drawn by `prepare`: until then they are normal.
     Source: SoftHebb-2023, with batch norm and without; the uniform one is SoftHebb-2022's.
     """
     fan_in = weight[0].numel()
-    if init == "normal":
+    if init in ("normal", "samples"):
         nn.init.normal_(weight, std=radius / math.sqrt(fan_in), generator=generator)
     else:
         nn.init.uniform_(weight, 0, math.sqrt(3) * radius / math.sqrt(fan_in), generator=generator)
+
+
+def sampled_weights(inputs: Tensor, count: int, radius: float, generator: torch.Generator) -> Tensor:
+    """`count` rows of inputs (n, fan_in), drawn without putting back, all brought to `radius`.
+
+    Raises ValueError for fewer inputs than rows wanted.
+    Source: the first means of k-means; Coates, Ng and Lee 2011, random patches.
+    """
+    if len(inputs) < count:
+        raise ValueError(f"init 'samples' needs at least {count} inputs, one a neuron, got {len(inputs)}")
+    chosen = torch.randperm(len(inputs), generator=generator)[:count]
+    return radius * nn.functional.normalize(inputs[chosen.to(inputs.device)], dim=1)
 
 
 def positive(**sizes: float) -> None:

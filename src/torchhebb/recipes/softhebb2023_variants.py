@@ -10,7 +10,7 @@ from typing import Protocol
 from torchhebb.nn import ConvBlock
 from torchhebb.recipes.softhebb2023_published import BY_DEPTH
 from torchhebb.rules import HardHebb, RankedHebb, Rule, SoftHebb
-from torchhebb.train import Recipe, Supervised
+from torchhebb.train import Readout, Recipe, Supervised
 
 
 class Variant(Protocol):
@@ -66,6 +66,7 @@ def backpropagation(recipe: Recipe) -> Recipe:
     CIFAR layer is not these blocks' but a grouped 1x1, see softhebb2023-cifar10-grouped.  Meant for a GPU.
     """
     name, readout = f"{recipe.name}-backpropagation", recipe.readout
+    assert isinstance(readout, Readout)
     plan = Supervised(readout.epochs, readout.batch_size)
     return replace(recipe, name=name, baselines=("backpropagation",), supervised=plan)
 

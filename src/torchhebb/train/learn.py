@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from torchhebb.data import Batches, Images, Store
-from torchhebb.nn import BatchNorm, LocalLossBlock, Network, learn
+from torchhebb.nn import BatchNorm, LocalLossBlock, Network, learn, prepare
 from torchhebb.optim import NormAdaptiveSGD
 from torchhebb.progress import SILENT, Progress
 from torchhebb.train.checkpoint import Checkpoint, pack, unpack
@@ -43,8 +43,9 @@ def learn_images(
     """Train the plastic blocks on images alone; labels are never read, but by a readout that learns beside them.
 
     Joint order is one stage in which all blocks learn; greedy order is one stage a block, whose inputs, the outputs
-    of those below in eval mode, are computed once; pipeline is the joint stage by another schedule, see `Pipeline`.
-    Every stage passes over the images `plan.epochs` times.  A checkpoint continues exactly.
+    of those below in eval mode, are computed once, and kept in the store where several passes read them; pipeline is
+    the joint stage by another schedule, see `Pipeline`.  Every stage passes over the images `plan.epochs` times.  A
+    checkpoint continues exactly.
 
     Args: store, where inputs of greedy stages are kept (without one, in memory); key, what tells these images in this
     precision from others there; online, a readout to train on the features of every batch, not in greedy order.
@@ -69,10 +70,15 @@ def learn_images(
     for stage in range(first_stage, len(stages)):
         below, part = enter_stage(network, stages[stage])
         inputs = images.images
-        if stage > 0:
+        if stage > 0 and plan.epochs == 1:  # every output of the blocks below is read once: nothing to keep
+            part = nn.Sequential(*below, *part)
+        elif stage > 0:
             with autocast(precision, device):
                 inputs = frozen_inputs(below, images, f"{task} block {stage + 1}: inputs", store, key, progress)
         batches = Batches(inputs, plan.batch_size, labels=images.labels, seed=seed, device=device)
+        if stage > first_stage or first_step == 0:
+            with autocast(precision, device):
+                prepare_from(part, inputs, plan.samples, seed, device)
         every = max(1, plan.epochs * len(batches) // DIAGNOSTICS_PER_STAGE)
         steps = plan.epochs * len(batches)
         line = None
@@ -155,13 +161,23 @@ def make_optimizer(network: Network, plan: Learning) -> torch.optim.Optimizer:
     return NormAdaptiveSGD(network.learning_groups(), lr=0.0)
 
 
+def prepare_from(part: nn.Sequential, inputs: torch.Tensor, samples: int, seed: int, device: torch.device) -> None:
+    """Prepare whitening and weights that are samples, where there are such, from the first images of the pass."""
+    if not any(module.training and hasattr(module, "prepare") for module in part.modules()):
+        return
+    first = next(iter(Batches(inputs, min(samples, len(inputs)), seed=seed, device=device).epoch(0)))
+    prepare(part, first, torch.Generator().manual_seed(seed))
+
+
 @torch.no_grad()
-def calibrate(network: Network, images: Images, *, seed: int = 0) -> Network:
+def calibrate(network: Network, images: Images, *, seed: int = 0, samples: int = 1000) -> Network:
     """Set the running statistics of every batch norm to its average over some training images, weights untouched.
 
+    Whitening is prepared from `samples` images, and so are weights of init "samples", which then are random patches.
     It is what a network of random weights needs before it is a fair baseline.  Returns the network, in eval mode.
     """
     device = next(network.parameters()).device
+    prepare_from(network.train(), images.images, samples, seed, device)
     norms = [module for module in network.modules() if isinstance(module, BatchNorm | nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     network.eval()

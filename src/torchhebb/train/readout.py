@@ -8,6 +8,7 @@ from torchhebb.nn import LinearReadout
 from torchhebb.progress import SILENT, Progress
 from torchhebb.train.checkpoint import Checkpoint, pack, unpack
 from torchhebb.train.dropout import PackedDropout
+from torchhebb.train.readouts.wide import WideRidge
 from torchhebb.train.recipe import Readout
 
 
@@ -15,7 +16,7 @@ def fit_linear(
     features: Tensor,
     labels: Tensor,
     classes: int,
-    plan: Readout,
+    plan: Readout | WideRidge,
     *,
     seed: int = 0,
     checkpoint: Checkpoint | None = None,
@@ -26,6 +27,8 @@ def fit_linear(
 
     The gradient of the loss is (softmax(W x + b) - onehot) x^T / B, so a step is two matrix products and one Adam.
 
+    A plan in closed form is solved instead; what it chose is logged.
+
     Args: features (N, F), any float dtype, computed in float32; labels (N,).
     Returns the readout in eval mode; with `plan.standardize` the scaling is folded into it.
     Source: SoftHebb-2023, appendix on the linear classifier.
@@ -33,6 +36,11 @@ def fit_linear(
     device = features.device
     labels = labels.to(device)
     checkpoint = checkpoint or Checkpoint()
+    if isinstance(plan, WideRidge):
+        fitted = plan.fit(features, labels, classes, seed=seed, label=task, progress=progress)
+        checkpoint.log.write(kind="readout", task=task, **fitted.notes)
+        assert isinstance(fitted.readout, LinearReadout)
+        return fitted.readout
     generator = torch.Generator(device).manual_seed(seed)
     order_generator = torch.Generator().manual_seed(seed)
     readout = LinearReadout(features.shape[1], classes).to(device)

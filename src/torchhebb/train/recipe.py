@@ -1,12 +1,13 @@
 """An experiment as a value: frozen dataclasses, whose fields are the command line's flags."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from torchhebb.data import Augment
 from torchhebb.errors import UserError
 from torchhebb.nn import Architecture
+from torchhebb.train.readouts.wide import WideRidge
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,11 @@ class Learning:
     """How much of them, drawn by the seed."""
     augment: Augment = field(default_factory=Augment)
     """Views of the images while the blocks learn."""
+    samples: int = 1000
+    """How many images, the first of the pass, whitening and weights of init "samples" are prepared from."""
 
     def __post_init__(self) -> None:
-        at_least(1, batch_size=self.batch_size)
+        at_least(1, batch_size=self.batch_size, samples=self.samples)
         at_least(0, epochs=self.epochs, final_share=self.final_share)
         if not 0 < self.share <= 1:
             raise UserError(f"share must lie in (0, 1], got {self.share}")
@@ -123,7 +126,7 @@ class Recipe:
     data: str
     architecture: Architecture
     learning: Learning = field(default_factory=Learning)
-    readout: Readout = field(default_factory=Readout)
+    readout: Readout | WideRidge = field(default_factory=Readout)
     baselines: tuple[Literal["random", "uncalibrated", "raw", "backpropagation"], ...] = ("random",)
     """What stands beside it: with the same readout random weights, with calibrated batch norm or with the running
     statistics that batch norm starts from, or raw pixels; end to end with labels, backpropagation through the same
@@ -139,16 +142,21 @@ class Recipe:
     def __post_init__(self) -> None:
         at_least(1, seeds=self.seeds)
         learning = self.learning
-        if self.readout.online and not (isinstance(learning.optimizer, AdamW) and learning.order != "greedy"):
+        if self.online and not (isinstance(learning.optimizer, AdamW) and learning.order != "greedy"):
             raise UserError("readout.online needs learning.order joint or pipeline and learning.optimizer AdamW")
-        if self.readout.online and learning.images != "train":
+        if self.online and learning.images != "train":
             raise UserError("readout.online needs labels: learning.images must be train")
         if learning.order == "greedy" and learning.augment.active:
             raise UserError("learning.augment needs learning.order joint or pipeline: greedy blocks keep their inputs")
 
+    @property
+    def online(self) -> bool:
+        """Whether a readout learns beside the blocks."""
+        return isinstance(self.readout, Readout) and self.readout.online
+
     def published_for(self, measure: str) -> float | None:
         """What the paper reports of a measure: of the readout that learns beside the blocks where it has one."""
-        own = "online_test_accuracy" if self.readout.online else "test_accuracy"
+        own = "online_test_accuracy" if self.online else "test_accuracy"
         random, backpropagation = self.published_beside.random, self.published_beside.backpropagation
         return {
             own: self.published,
@@ -156,6 +164,13 @@ class Recipe:
             "uncalibrated_test_accuracy": random,
             "backpropagation_test_accuracy": backpropagation,
         }.get(measure)
+
+
+def shortened(plan: Readout | WideRidge, epochs: int) -> Readout:
+    """The readout with so many epochs; raises UserError for one in closed form, which has none."""
+    if not isinstance(plan, Readout):
+        raise UserError(f"a readout in closed form has no epochs to set, got readout_epochs {epochs}")
+    return replace(plan, epochs=epochs)
 
 
 def at_least(least: int, **values: float) -> None:

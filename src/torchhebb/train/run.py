@@ -23,6 +23,7 @@ from torchhebb.train.log import Log
 from torchhebb.train.members import learn_members
 from torchhebb.train.online import OnlineReadout
 from torchhebb.train.readout import fit_linear, predict_logits
+from torchhebb.train.readouts.wide import WideRidge
 from torchhebb.train.recipe import AdamW, NormAdaptive, Readout, Recipe
 from torchhebb.train.result import Measure, Result, device_name
 from torchhebb.train.supervised import backpropagation_model, fit_supervised, supervised_accuracy
@@ -99,7 +100,7 @@ class Session:
         """Everything one seed gives: accuracies in percent by name."""
         network = self.trained(seed)
         accuracies = {"test_accuracy": self._once(f"seed {seed}: readout", partial(self._read_out, network, seed))}
-        if self.recipe.readout.online:
+        if self.recipe.online:
             task = f"seed {seed}: readout beside the blocks"
             accuracies["online_test_accuracy"] = self._once(task, partial(self._online, network, seed))
         for baseline in self.recipe.baselines:
@@ -216,7 +217,7 @@ class Session:
 
     def _online_readout(self, network: Network, seed: int) -> OnlineReadout | None:
         plan = self.recipe.learning.optimizer
-        if not self.recipe.readout.online or not isinstance(plan, AdamW):
+        if not self.recipe.online or not isinstance(plan, AdamW):
             return None
         shape = self.recipe.architecture.input_shape
         return OnlineReadout(network, shape, len(self.data.classes), plan, seed=seed)
@@ -226,7 +227,12 @@ class Session:
         return accuracy(readout, self.features(network, "test", task), self.data.test.labels)
 
     def _random(self, seed: int, task: str) -> float:
-        network = calibrate(self._place(self.recipe.architecture.build(seed)), self.data.train, seed=seed)
+        network = calibrate(
+            self._place(self.recipe.architecture.build(seed)),
+            self.data.train,
+            seed=seed,
+            samples=self.recipe.learning.samples,
+        )
         return self._read_out_untrained(network, seed, task)
 
     def _uncalibrated(self, seed: int, task: str) -> float:
@@ -239,7 +245,9 @@ class Session:
     def _raw(self, seed: int, task: str) -> float:
         train, test = (images.images.flatten(1).to(self.device) / 255.0 for images in (self.data.train, self.data.test))
         # A linear map of so few pixels needs no dropout, and more steps to converge.
-        plan = replace(self.recipe.readout, dropout=0.0, epochs=4 * self.recipe.readout.epochs)
+        plan = self.recipe.readout
+        if isinstance(plan, Readout):
+            plan = replace(plan, dropout=0.0, epochs=4 * plan.epochs)
         return accuracy(self._fit(train, seed, task, plan), test, self.data.test.labels)
 
     def _backpropagation(self, seed: int, task: str) -> float:
@@ -257,7 +265,7 @@ class Session:
         )
         return supervised_accuracy(model, self.data.test)
 
-    def _fit(self, features: Tensor, seed: int, task: str, plan: Readout | None = None) -> LinearReadout:
+    def _fit(self, features: Tensor, seed: int, task: str, plan: Readout | WideRidge | None = None) -> LinearReadout:
         return fit_linear(
             features,
             self.data.train.labels,
@@ -296,7 +304,8 @@ def accuracy(readout: nn.Module, features: Tensor, labels: Tensor) -> float:
 def check_fit(recipe: Recipe, data: Data) -> None:
     """Raise UserError unless the network can be built and takes the images of the data."""
     learning, readout = recipe.learning, recipe.readout
-    if learning.images != "train" or learning.share < 1 or learning.augment.active or readout.augment.active:
+    views = isinstance(readout, Readout) and readout.augment.active
+    if learning.images != "train" or learning.share < 1 or learning.augment.active or views:
         raise UserError("learning.images, learning.share, learning.augment and readout.augment are not built yet")
     shape = tuple(data.train.images.shape[1:])
     if shape != recipe.architecture.input_shape:

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from torchhebb.data import Batches, Images
-from torchhebb.nn import Architecture, ConvBlock, LinearBlock, LocalConvBlock, LocalLossBlock
+from torchhebb.errors import UserError
+from torchhebb.nn import Architecture, LocalConvBlock, LocalLossBlock, WhitenedBlock
+from torchhebb.nn.architecture import Block
 from torchhebb.progress import SILENT, Progress
 from torchhebb.rules import SoftHebb
 from torchhebb.train.checkpoint import Checkpoint, pack, unpack
@@ -101,9 +103,7 @@ def backpropagation_model(architecture: Architecture, classes: int, seed: int = 
     Blocks of a local loss stay as they are, their auxiliary left out.
     Source: the BP baselines of SoftHebb-2023 and SPHeRe-2025; He et al. 2015 for the weights.
     """
-    blocks = tuple(
-        block if isinstance(block, LocalConvBlock) else _for_gradients(block) for block in architecture.blocks
-    )
+    blocks = tuple(_for_gradients(block) for block in architecture.blocks)
     network = replace(architecture, blocks=blocks).build(seed).requires_grad_(True)
     for module in network.modules():
         if isinstance(module, LocalLossBlock):
@@ -117,7 +117,11 @@ def backpropagation_model(architecture: Architecture, classes: int, seed: int = 
     return nn.Sequential(network, nn.Flatten(), head).train()
 
 
-def _for_gradients(block: ConvBlock | LinearBlock) -> ConvBlock | LinearBlock:
+def _for_gradients(block: Block) -> Block:
+    if isinstance(block, LocalConvBlock):
+        return block
+    if isinstance(block, WhitenedBlock):
+        raise UserError("a whitened block has no form that learns by gradients: its whitening is its own statistics")
     # The rule has no part in a gradient but for what it does to the layer's output.
     rule = SoftHebb() if block.rule.rectify else block.rule
     return replace(block, rule=rule, activation="relu", init="normal", init_radius=math.sqrt(2.0))

@@ -1,0 +1,42 @@
+"""Whitening: the linear map after which inputs are uncorrelated and of one variance."""
+
+import torch
+from torch import Tensor
+
+
+def whitening_matrix(covariance: Tensor, *, shrinkage: float = 0.1, components: int | None = None) -> Tensor:
+    """Z with Z C Z^T near the identity, for C = V diag(l) V^T and e = shrinkage * mean of l.
+
+    Without `components` it is symmetric, V diag(l + e)^(-1/2) V^T: the whitening that changes inputs least (ZCA).
+    With `components`, the rows diag(l + e)^(-1/2) V^T of that many largest l: principal components of one variance.
+
+    Args: covariance (d, d), symmetric; shrinkage >= 0, in units of the mean variance.  Returns: (components or d, d).
+    Raises ValueError for a covariance that is not square, a negative shrinkage, components outside [1, d], or a
+    variance of zero that neither shrinkage nor components leaves out.
+    Source: Bell and Sejnowski 1997; Coates, Ng and Lee 2011, for patches.
+
+    >>> whitening_matrix(torch.diag(torch.tensor([4.0, 1.0])), shrinkage=0.0)
+    tensor([[0.5000, 0.0000],
+            [0.0000, 1.0000]])
+    """
+    if covariance.dim() != 2 or covariance.shape[0] != covariance.shape[1]:
+        raise ValueError(f"covariance must be square, got {tuple(covariance.shape)}")
+    size = len(covariance)
+    if shrinkage < 0:
+        raise ValueError(f"shrinkage must not be negative, got {shrinkage}")
+    if components is not None and not 1 <= components <= size:
+        raise ValueError(f"components must lie from 1 to {size}, got {components}")
+    variances, directions = torch.linalg.eigh(covariance.double())
+    variances, directions = variances.flip(0).clamp_min(0), directions.flip(1)
+    scale = variances + shrinkage * variances.mean()
+    kept = slice(components)
+    if scale[kept].min() <= size * torch.finfo(torch.float64).eps * scale[0]:
+        raise ValueError("covariance must have full rank where shrinkage is 0: raise shrinkage or lower components")
+    rows = directions.T[kept] * scale[kept].rsqrt().unsqueeze(1)
+    whitening = directions @ rows if components is None else rows * _signs(rows)
+    return whitening.to(covariance.dtype)
+
+
+def _signs(rows: Tensor) -> Tensor:
+    """The sign of the largest entry of each row: eigenvectors come with either, and both should give one result."""
+    return rows.gather(1, rows.abs().argmax(1, keepdim=True)).sign()

@@ -1,0 +1,105 @@
+"""Whitened patches: what a block that competes by angles learns from."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from torchhebb.functional.whitening import whitening_matrix
+from torchhebb.nn.plastic import positive
+
+_CHUNK = 64  # samples whose patches are in memory at once while statistics are taken
+
+
+class PatchWhitening(nn.Module):
+    """Every patch whitened and brought to the unit sphere: q = Z (p - m), then q / max(||q||, floor).
+
+    p is the patch at a position, less its own mean where `remove_mean`; m and Z come from the mean and the covariance
+    of the patches of its own input, by `functional.whitening_matrix`.  So it uses no label and no error, and nothing
+    from other layers; but Z is the inverse root of a matrix over all inputs of a patch, which is more than one synapse
+    can know.  Until `prepare` saw samples, Z is the identity (its first rows) and m is zero.
+
+    Args: in_channels, kernel_size; components, how many principal components are kept, by default all as ZCA;
+    shrinkage, what is added to the variances, in units of their mean; floor, patches of a smaller whitened norm (flat
+    ones) stay shorter than 1; None leaves lengths as they are; padding with zeros around x.
+    Shapes: x (B, in_channels, H, W) -> (B, components or in_channels k^2, H + 2 padding - k + 1, ...).
+    Raises ValueError for sizes that are not positive, or components that a patch does not have.
+    Source: Coates, Ng and Lee 2011, for whitened patches; SoftHebb-2022, for inputs of unit norm.
+
+    >>> whiten = PatchWhitening(3, 4, floor=0.0)
+    >>> whiten.prepare(torch.rand(20, 3, 16, 16), torch.Generator().manual_seed(0))
+    >>> x = whiten(torch.rand(2, 3, 8, 8))
+    >>> x.shape, torch.allclose(x.norm(dim=1), torch.ones(2, 5, 5))
+    (torch.Size([2, 48, 5, 5]), True)
+    """
+
+    matrix: Tensor
+    mean: Tensor
+
+    def __init__(
+        self,
+        in_channels: int,
+        kernel_size: int,
+        *,
+        components: int | None = None,
+        shrinkage: float = 0.1,
+        floor: float | None = 0.0,
+        remove_mean: bool = True,
+        padding: int = 0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        positive(in_channels=in_channels, kernel_size=kernel_size)
+        size = in_channels * kernel_size**2
+        if components is not None and not 1 <= components <= size:
+            raise ValueError(f"components must lie from 1 to {size}, the numbers of a patch, got {components}")
+        for name, value in {"shrinkage": shrinkage, "floor": floor or 0.0, "padding": padding}.items():
+            if value < 0:
+                raise ValueError(f"{name} must not be negative, got {value}")
+        self.in_channels, self.kernel_size, self.padding = in_channels, kernel_size, padding
+        self.components, self.shrinkage, self.floor, self.remove_mean = components, shrinkage, floor, remove_mean
+        self.out_channels = components or size
+        self.register_buffer("matrix", torch.eye(self.out_channels, size, device=device, dtype=dtype))
+        self.register_buffer("mean", torch.zeros(size, device=device, dtype=dtype))
+
+    @torch.no_grad()
+    def prepare(self, x: Tensor, generator: torch.Generator) -> None:
+        """Take mean and covariance from the patches of samples x (B, in_channels, H, W); draws nothing."""
+        count, size = 0, len(self.mean)
+        total = torch.zeros(size, dtype=torch.float64, device=x.device)
+        square = torch.zeros(size, size, dtype=torch.float64, device=x.device)
+        for patches in self._patches(x):
+            count += len(patches)
+            total += patches.sum(0)
+            square += patches.T @ patches
+        mean = total / count
+        covariance = square / count - torch.outer(mean, mean)
+        self.mean.copy_(mean)
+        self.matrix.copy_(whitening_matrix(covariance, shrinkage=self.shrinkage, components=self.components))
+
+    def forward(self, x: Tensor) -> Tensor:
+        kernel = self._kernel()
+        q = F.conv2d(x, kernel, -(self.matrix @ self.mean), padding=self.padding)
+        if self.floor is None:
+            return q
+        return q / torch.linalg.vector_norm(q, dim=1, keepdim=True).clamp_min(max(self.floor, 1e-12))
+
+    def _kernel(self) -> Tensor:
+        """Z and the removal of a patch's mean as one convolution: Z (I - 1 1^T / d)."""
+        matrix = self.matrix - self.matrix.mean(1, keepdim=True) if self.remove_mean else self.matrix
+        kernel = matrix.unflatten(1, (self.in_channels, self.kernel_size, self.kernel_size))
+        return kernel.contiguous(memory_format=torch.channels_last)
+
+    def _patches(self, x: Tensor) -> Iterator[Tensor]:
+        """The patches (n, in_channels k^2) of all samples, as whitening sees them, some samples at a time."""
+        for chunk in x.split(_CHUNK):
+            patches = F.unfold(chunk, self.kernel_size, padding=self.padding).transpose(1, 2).flatten(0, 1)
+            yield patches - patches.mean(1, keepdim=True) if self.remove_mean else patches
+
+    def extra_repr(self) -> str:
+        return (
+            f"{self.in_channels}, kernel_size={self.kernel_size}, components={self.components}, "
+            f"shrinkage={self.shrinkage}, floor={self.floor}, remove_mean={self.remove_mean}, padding={self.padding}"
+        )
