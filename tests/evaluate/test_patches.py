@@ -14,7 +14,7 @@ from torchhebb.evaluate.patches import Patches, chance, same_class
 from torchhebb.evaluate.strongest import Strongest, clipped, cut, strongest
 from torchhebb.nn import LinearBlock
 
-QUESTION = Patches(neurons=3, patches=4, measured=8)
+QUESTION = Patches(neurons=3, patches=4, measured=8, learned=False)
 CPU = torch.device("cpu")
 
 
@@ -91,7 +91,7 @@ def test_every_block_has_its_rows(run: Run) -> None:
     assert all(0 <= result.measure(name).mean <= 100 for name in names)
     assert result.measure("chance_same_class").mean == pytest.approx(9.8, abs=0.1)
     text = (run.folder / "patches-strongest.svg").read_text()
-    assert text.count("<image") == 2 and "<!-- block 1: 3 × 3 pixels -->" in text
+    assert text.count("<image") == 2 and "<!-- block 1: 3 × 3 pixels;" in text
     network, images = run.network(1), run.data.test.images
     seen = strongest(network, images, {"block2": list(range(8))}, 4, batch_size=50, device=CPU)["block2"]
     assert result.measure("block2_same_class").values[1] == pytest.approx(same_class(run.data.test.labels[seen.image]))

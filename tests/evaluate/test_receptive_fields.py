@@ -14,7 +14,7 @@ from torchhebb.evaluate.ascent import NEAR_ZERO, ascend
 from torchhebb.evaluate.fields import OnField
 from torchhebb.evaluate.receptive_fields import ReceptiveFields, plane_waves
 
-QUESTION = ReceptiveFields(neurons=5, steps=4)
+QUESTION = ReceptiveFields(neurons=5, steps=4, learned=False)
 
 
 @pytest.mark.parametrize(("block", "size"), [("block1", 5), ("block2", 12), ("block3", 26)])
@@ -78,7 +78,7 @@ def test_every_block_is_shown_and_measured(run: Run) -> None:
     assert all(len(set(result.measure(f"block{number}_waves").values)) == 2 for number in (1, 2))
     assert result.notes["neurons"] == {"block1": [0, 1, 2, 3], "block2": [0, 2, 4, 5, 7]}
     text = (run.folder / "receptive_fields-images.svg").read_text()
-    assert text.count("<image") == 2 and "<!-- block 2: 5 × 5 pixels -->" in text
+    assert text.count("<image") == 2 and "<!-- block 2: 5 × 5 pixels;" in text
 
 
 def test_a_stopped_answer_goes_on(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

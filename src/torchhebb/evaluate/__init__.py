@@ -5,10 +5,12 @@ from torchhebb.evaluate.ablation import Ablation
 from torchhebb.evaluate.accuracy import Accuracy
 from torchhebb.evaluate.attacks import Attacks
 from torchhebb.evaluate.clustering import Clustering
+from torchhebb.evaluate.comparison import Comparison
 from torchhebb.evaluate.continual import Continual
 from torchhebb.evaluate.convergence import Convergence
 from torchhebb.evaluate.cross_entropy import CrossEntropy
 from torchhebb.evaluate.diagnostics import Diagnostics
+from torchhebb.evaluate.embeddings import Embeddings
 from torchhebb.evaluate.evaluator import Evaluator, Figure, evaluate
 from torchhebb.evaluate.filters import Filters
 from torchhebb.evaluate.generation import Generation
@@ -28,10 +30,12 @@ EVALUATORS: tuple[type[Evaluator], ...] = (
     Accuracy,
     Attacks,
     Clustering,
+    Comparison,
     Continual,
     Convergence,
     CrossEntropy,
     Diagnostics,
+    Embeddings,
     Filters,
     Generation,
     LowPrecision,
@@ -51,10 +55,12 @@ __all__ = [
     "Accuracy",
     "Attacks",
     "Clustering",
+    "Comparison",
     "Continual",
     "Convergence",
     "CrossEntropy",
     "Diagnostics",
+    "Embeddings",
     "Evaluator",
     "Figure",
     "Filters",

@@ -73,23 +73,29 @@ def choose_blocks(network: Network, numbers: tuple[int, ...]) -> list[str]:
     return [names[number - 1] for number in sorted(set(numbers))] if numbers else names
 
 
-def choose_neurons(layer: Layer, count: int) -> list[int]:
-    """At most `count` neurons of a layer, evenly spread over those that have come to radius 1 (R1 features).
+def learned_neurons(layer: Layer) -> Tensor:
+    """The neurons that have come to radius 1, the R1 features, as rising indices."""
+    radius = torch.linalg.vector_norm(layer.weight.flatten(1), dim=1)
+    tolerance = LINEAR_TOLERANCE if isinstance(layer, HebbLinear) else CONV_TOLERANCE
+    return ((radius - 1).abs() <= tolerance).nonzero()[:, 0]
 
-    Where fewer have, over all: neurons that are still on their way hold the noise that they started from.
+
+def choose_neurons(layer: Layer, count: int, *, learned: bool = True) -> list[int]:
+    """At most `count` neurons of a layer, evenly spread over those that have come to radius 1.
+
+    Neurons that are still on their way hold much of the noise that they started from.  They are chosen too where none
+    has arrived, or if not `learned`.
 
     >>> layer = HebbLinear(3, 9)
     >>> choose_neurons(layer, 3)
     [0, 4, 8]
-    >>> layer.weight[:5] = torch.eye(3)[[0, 1, 2, 0, 1]]
-    >>> choose_neurons(layer, 3)
-    [0, 2, 4]
+    >>> layer.weight[:2] = torch.eye(3)[:2]
+    >>> choose_neurons(layer, 3), choose_neurons(layer, 3, learned=False)
+    ([0, 1], [0, 4, 8])
     """
-    radius = torch.linalg.vector_norm(layer.weight.flatten(1), dim=1)
-    tolerance = LINEAR_TOLERANCE if isinstance(layer, HebbLinear) else CONV_TOLERANCE
-    there = ((radius - 1).abs() <= tolerance).nonzero()[:, 0]
-    among = there if len(there) >= count else torch.arange(len(radius), device=radius.device)
-    return among[spread(count, len(among)).to(among.device)].tolist()
+    there = learned_neurons(layer).cpu()
+    among = there if learned and len(there) else torch.arange(len(layer.weight))
+    return among[spread(count, len(among))].tolist()
 
 
 def receptive_field(network: Network, block: str, image_size: tuple[int, int]) -> Field:

@@ -73,7 +73,8 @@ class Filters(Evaluator):
         yield Note("full_colour", scales)
         caption = (
             "First-layer weights around mid grey, all of a network on one scale whose full colour is the 99.5 % "
-            "quantile of its absolute weights; grey filters first, colourful ones last. Below, the radii of all its neurons."
+            "quantile of its absolute weights; grey filters first, colourful ones last. Below, the radii of all its "
+            "neurons."
         )
         yield Figure("weights", caption, self._figure(run, picked, scales, shown))
 
@@ -94,6 +95,7 @@ class Filters(Evaluator):
         every: Mapping[ContenderName, Tensor],
     ) -> "Canvas":
         from matplotlib.figure import Figure as Canvas
+        from matplotlib.ticker import NullFormatter
 
         panels = []
         for name, weight in picked.items():
@@ -119,6 +121,8 @@ class Filters(Evaluator):
             axes.axvline(1.0, color="#D55E00", linewidth=0.8, linestyle="--")
             axes.set(xscale="log", xlim=(bins[0], bins[-1]), yticks=[])
             axes.spines[["top", "right", "left"]].set_visible(False)
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.xaxis.set_minor_formatter(NullFormatter())
             axes.tick_params(labelsize=7, pad=1)
             axes.set_xlabel(f"radius {radius.mean():.3g} \u00b1 {radius.std(correction=0):.2g}", fontsize=8, labelpad=1)
         return canvas

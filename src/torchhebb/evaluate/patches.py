@@ -46,9 +46,11 @@ class Patches(Evaluator):
     question: ClassVar[str] = "patches"
 
     neurons: int = 6
-    """How many neurons of each block are shown."""
+    """At most how many neurons of each block are shown."""
     patches: int = 10
     """How many patches of each neuron, the strongest first."""
+    learned: bool = True
+    """Only neurons that have come to radius 1, where there are any."""
     blocks: tuple[int, ...] = ()
     """Which blocks, from 1; by default all."""
     contender: ContenderName = "own"
@@ -58,7 +60,7 @@ class Patches(Evaluator):
     images: int = 0
     """How many of them, evenly spread over all; 0 for all."""
     measured: int = 96
-    """How many neurons of each block are measured."""
+    """At most how many neurons of each block are measured."""
     steps: int = 0
     """Steps of gradient ascent for the receptive fields of the same neurons, as a first column; 0 for none."""
 
@@ -75,8 +77,9 @@ class Patches(Evaluator):
         first: dict[str, list[int]] = {}
         for seed in run.seeds:
             network = contender(run, seed, self.contender)
-            shown = {name: choose_neurons(block_layers(network)[name], self.neurons) for name in names}
-            asked = {name: choose_neurons(block_layers(network)[name], self.measured) for name in names}
+            layers = block_layers(network)
+            shown = {name: choose_neurons(layers[name], self.neurons, learned=self.learned) for name in names}
+            asked = {name: choose_neurons(layers[name], self.measured, learned=self.learned) for name in names}
             every = {name: sorted({*shown[name], *asked[name]}) for name in names}
             found = self._found(run, seed, network, every, images)
             for name in names:
@@ -161,7 +164,7 @@ class Patches(Evaluator):
             best = maximised(run, network, name, neurons, seed, self.contender, self.steps, ASCENT.rate, ASCENT.norm)
             tiles = torch.cat([stretched(best).unsqueeze(1), tiles], 1)
         largest = max(max(field.size) for field in fields.values())
-        title = field_title(name, fields[name].size)
+        title = field_title(name, fields[name].size, block_layers(network)[name])
         return Panel(
             title, tiles.flatten(0, 1), tiles.shape[1], side_of(fields[name].size, largest, INCHES), int(self.steps > 0)
         )

@@ -11,7 +11,15 @@ from torchhebb.errors import UserError, unknown_name
 from torchhebb.evaluate.ascent import ascend
 from torchhebb.evaluate.contenders import CONTENDERS, ContenderName, contender, contender_label
 from torchhebb.evaluate.evaluator import Evaluator, Figure, Finding, Note
-from torchhebb.evaluate.fields import OnField, block_layers, choose_blocks, choose_neurons, receptive_field
+from torchhebb.evaluate.fields import (
+    Layer,
+    OnField,
+    block_layers,
+    choose_blocks,
+    choose_neurons,
+    learned_neurons,
+    receptive_field,
+)
 from torchhebb.evaluate.runs import Run
 from torchhebb.evaluate.tiles import Panel, side_of, stack, stretched
 from torchhebb.nn import Network
@@ -26,8 +34,8 @@ class ReceptiveFields(Evaluator):
     """Images of exactly the receptive field, each of which drives one neuron of a block as far as a given norm allows.
 
     All neurons of a block climb as one batch, on the frozen network with its running statistics; see `ascend`.
-    Neurons are evenly spread over those of their block that have come to radius 1, or over all where those are too
-    few; `patches` chooses the same ones.  Measures, a value a seed:
+    Neurons are evenly spread over those of their block that have come to radius 1; `patches` chooses them so too.  A
+    title says how many have.  Measures, a value a seed:
 
         <block>_field_size    side of the receptive field in pixels, the longer one
         <block>_waves         the mean number of plane waves that hold an image's power, (sum P)^2 / (2 sum P^2) over
@@ -43,7 +51,9 @@ class ReceptiveFields(Evaluator):
     question: ClassVar[str] = "receptive_fields"
 
     neurons: int = 24
-    """How many neurons of each block."""
+    """At most how many neurons of each block."""
+    learned: bool = True
+    """Only neurons that have come to radius 1, where there are any."""
     blocks: tuple[int, ...] = ()
     """Which blocks, from 1; by default all."""
     contender: ContenderName = "own"
@@ -71,12 +81,14 @@ class ReceptiveFields(Evaluator):
         chosen: dict[str, list[int]] = {}
         for seed in run.seeds:
             network = contender(run, seed, self.contender)
+            layers = block_layers(network)
             for name in names:
-                neurons = choose_neurons(block_layers(network)[name], self.neurons)
+                neurons = choose_neurons(layers[name], self.neurons, learned=self.learned)
                 found = maximised(run, network, name, neurons, seed, self.contender, self.steps, self.rate, self.norm)
                 waves[name].append(plane_waves(found).mean().item())
                 images.setdefault(name, found)
                 chosen.setdefault(name, neurons)
+        layers = block_layers(contender(run, run.seeds[0], self.contender))
         for name in names:
             yield Measure(f"{name}_field_size", "pixels", (max(fields[name].size),))
             yield Measure(f"{name}_waves", "", tuple(waves[name]))
@@ -84,7 +96,7 @@ class ReceptiveFields(Evaluator):
         largest = max(max(field.size) for field in fields.values())
         panels = [
             Panel(
-                field_title(name, fields[name].size),
+                field_title(name, fields[name].size, layers[name]),
                 stretched(images[name]),
                 COLUMNS,
                 side_of(fields[name].size, largest, INCHES),
@@ -153,10 +165,12 @@ def plane_waves(images: Tensor) -> Tensor:
     return (power.sum(1).square() / (2 * power.square().sum(1)).clamp_min(1e-300)).float()
 
 
-def field_title(block: str, size: tuple[int, int]) -> str:
+def field_title(block: str, size: tuple[int, int], layer: Layer) -> str:
     """The words above a block's images.
 
-    >>> field_title("block2", (12, 12))
-    'block 2: 12 \u00d7 12 pixels'
+    >>> from torchhebb.nn import HebbConv2d
+    >>> field_title("block2", (12, 12), HebbConv2d(3, 8, 5))
+    'block 2: 12 × 12 pixels; 0 of 8 neurons at radius 1'
     """
-    return f"{block.replace('block', 'block ')}: {size[1]} \u00d7 {size[0]} pixels"
+    words = f"{len(learned_neurons(layer))} of {len(layer.weight)} neurons at radius 1"
+    return f"{block.replace('block', 'block ')}: {size[1]} × {size[0]} pixels; {words}"
