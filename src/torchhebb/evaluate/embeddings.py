@@ -122,8 +122,9 @@ class Embeddings(Evaluator):
         """The measures and the map of one stage, kept with the run."""
 
         def work() -> dict[str, Any]:
+            x = rows()  # reports its own progress
             run.progress.start(f"seed {seed}: {name}, {stage}: map", 1, "maps")
-            found = embed(rows(), images.labels, seed, k=self.k, perplexity=self.perplexity)
+            found = embed(x, images.labels, seed, k=self.k, perplexity=self.perplexity)
             run.progress.advance(1)
             run.progress.finish()
             return found
