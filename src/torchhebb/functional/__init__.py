@@ -13,11 +13,12 @@ from torchhebb.functional.mixture import (
 from torchhebb.functional.plasticity import conv2d_statistic, linear_statistic, norm_adaptive_step, plasticity
 from torchhebb.functional.quantize import power_of_two_scale, quantize
 from torchhebb.functional.similarity import orthogonality_loss, structure_loss
-from torchhebb.functional.whitening import whitening_matrix
+from torchhebb.functional.whitening import decorrelation_step, whitening_matrix
 
 __all__ = [
     "component_log_density",
     "conv2d_statistic",
+    "decorrelation_step",
     "hard_wta",
     "kl_divergence",
     "linear_statistic",

@@ -37,6 +37,25 @@ def whitening_matrix(covariance: Tensor, *, shrinkage: float = 0.1, components: 
     return whitening.to(covariance.dtype)
 
 
+def decorrelation_step(matrix: Tensor, x: Tensor, lr: float) -> Tensor:
+    """Z + lr (I - <q q^T>) Z with q = Z x: outputs that fire together come to inhibit each other until they do not.
+
+    The rule is anti-Hebbian between outputs that are joined by lateral connections.  It is at rest where <q q^T> = I;
+    from a symmetric start Z stays near symmetric, and so ends at the whitening of `whitening_matrix`.  Independent
+    noise of variance e on the inputs acts as its shrinkage.
+
+    Args: matrix (d, d); x (B, d), centred, the mean is over them; 0 < lr, small beside 1 / largest variance of q.
+    Returns: the new matrix.
+    Source: Foldiak 1989; Plumbley 1993; Cichocki and Unbehauen 1996.
+
+    >>> decorrelation_step(torch.eye(2), torch.tensor([[2.0, 0.0], [0.0, 0.0]]), 0.1)
+    tensor([[0.9000, 0.0000],
+            [0.0000, 1.1000]])
+    """
+    q = x @ matrix.T
+    return matrix + lr * (matrix - (q.T @ q / len(q)) @ matrix)
+
+
 def _signs(rows: Tensor) -> Tensor:
     """The sign of the largest entry of each row: eigenvectors come with either, and both should give one result."""
     return rows.gather(1, rows.abs().argmax(1, keepdim=True)).sign()

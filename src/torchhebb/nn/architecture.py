@@ -123,6 +123,7 @@ class WhitenedBlock:
     shrinkage: float = 0.1
     floor: float = 0.0
     remove_mean: bool = True
+    lateral: bool = False  # the whitening is learned by an anti-Hebbian rule
     init: Init = "samples"
     init_radius: float = 1.0
     lr: float = 0.01
@@ -145,6 +146,7 @@ class WhitenedBlock:
             floor=self.floor,
             remove_mean=self.remove_mean,
             padding=self.padding,
+            lateral=self.lateral,
         )
         block.add_module("whiten", whiten)
         layer = HebbConv2d(

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from torchhebb.functional.whitening import whitening_matrix
+from torchhebb.functional.whitening import decorrelation_step, whitening_matrix
 from torchhebb.nn.plastic import positive
 
+_LATERAL_STEPS, _LATERAL_BATCH, _LATERAL_RATE = 2000, 1000, 2.0
 _CHUNK = 64  # samples whose patches are in memory at once while statistics are taken
 
 
@@ -22,7 +23,8 @@ class PatchWhitening(nn.Module):
 
     Args: in_channels, kernel_size; components, how many principal components are kept, by default all as ZCA;
     shrinkage, what is added to the variances, in units of their mean; floor, patches of a smaller whitened norm (flat
-    ones) stay shorter than 1; None leaves lengths as they are; padding with zeros around x.
+    ones) stay shorter than 1; None leaves lengths as they are; padding with zeros around x; lateral, learn Z by the
+    anti-Hebbian `decorrelation_step` from noisy samples in place of computing it.
     Shapes: x (B, in_channels, H, W) -> (B, components or in_channels k^2, H + 2 padding - k + 1, ...).
     Raises ValueError for sizes that are not positive, or components that a patch does not have.
     Source: Coates, Ng and Lee 2011, for whitened patches; SoftHebb-2022, for inputs of unit norm.
@@ -47,6 +49,7 @@ class PatchWhitening(nn.Module):
         floor: float | None = 0.0,
         remove_mean: bool = True,
         padding: int = 0,
+        lateral: bool = False,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -60,7 +63,9 @@ class PatchWhitening(nn.Module):
                 raise ValueError(f"{name} must not be negative, got {value}")
         self.in_channels, self.kernel_size, self.padding = in_channels, kernel_size, padding
         self.components, self.shrinkage, self.floor, self.remove_mean = components, shrinkage, floor, remove_mean
-        self.out_channels = components or size
+        if lateral and components is not None:
+            raise ValueError(f"the lateral rule keeps all {size} components of a patch, got components {components}")
+        self.out_channels, self.lateral = components or size, lateral
         self.register_buffer("matrix", torch.eye(self.out_channels, size, device=device, dtype=dtype))
         self.register_buffer("mean", torch.zeros(size, device=device, dtype=dtype))
 
@@ -77,7 +82,23 @@ class PatchWhitening(nn.Module):
         mean = total / count
         covariance = square / count - torch.outer(mean, mean)
         self.mean.copy_(mean)
-        self.matrix.copy_(whitening_matrix(covariance, shrinkage=self.shrinkage, components=self.components))
+        if self.lateral:
+            self.matrix.copy_(self._decorrelate(x, covariance.diagonal().mean().item(), generator))
+        else:
+            self.matrix.copy_(whitening_matrix(covariance, shrinkage=self.shrinkage, components=self.components))
+
+    def _decorrelate(self, x: Tensor, variance: float, generator: torch.Generator) -> Tensor:
+        """The matrix that the lateral rule learns from batch after batch of patches, at a falling rate."""
+        size = len(self.mean)
+        matrix = torch.eye(size, device=x.device, dtype=self.matrix.dtype) / variance**0.5
+        patches = torch.cat(list(self._patches(x))) - self.mean
+        noise = (self.shrinkage * variance) ** 0.5
+        for step in range(_LATERAL_STEPS):
+            chosen = torch.randint(len(patches), (_LATERAL_BATCH,), generator=generator).to(x.device)
+            seen = patches[chosen] + noise * torch.randn(_LATERAL_BATCH, size, generator=generator).to(matrix)
+            largest = (seen @ matrix.T).square().sum(1).mean()  # no direction of q varies by more than all together
+            matrix = decorrelation_step(matrix, seen, (_LATERAL_RATE * (1 - step / _LATERAL_STEPS) / largest).item())
+        return matrix
 
     def forward(self, x: Tensor) -> Tensor:
         kernel = self._kernel()

@@ -38,7 +38,7 @@ def fit_linear(
     checkpoint = checkpoint or Checkpoint()
     if isinstance(plan, WideRidge):
         fitted = plan.fit(features, labels, classes, seed=seed, label=task, progress=progress)
-        checkpoint.log.write(kind="readout", task=task, **fitted.notes)
+        checkpoint.log.write(kind="closed_form", task=task, **fitted.notes)
         assert isinstance(fitted.readout, LinearReadout)
         return fitted.readout
     generator = torch.Generator(device).manual_seed(seed)

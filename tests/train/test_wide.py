@@ -1,0 +1,94 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from torchhebb.errors import UserError
+from torchhebb.train.checkpoint import Checkpoint
+from torchhebb.train.readout import fit_linear
+from torchhebb.train.readouts import Ridge, WideRidge
+from torchhebb.train.readouts import wide as module
+from torchhebb.train.recipe import Readout, shortened
+
+
+def problem(samples: int, width: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Features far from zero mean and of very different scales, with classes that a line can tell in part."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(samples) % 3
+    centres = torch.randn(3, width, generator=generator)
+    x = centres[labels] + 2 * torch.randn(samples, width, generator=generator)
+    return x * torch.logspace(-1, 1, width) + 3, labels
+
+
+def normal_equations(x: torch.Tensor, labels: torch.Tensor, strength: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """W and b on raw features from the definition, all in float64."""
+    x = x.double()
+    mean, std = x.mean(0), x.std(0, correction=0)
+    z = (x - mean) / std
+    y = torch.nn.functional.one_hot(labels).double()
+    w = torch.linalg.solve(z.T @ z / len(z) + strength * torch.eye(z.shape[1]), z.T @ (y - y.mean(0)) / len(z)).T / std
+    return w, y.mean(0) - w @ mean
+
+
+@given(width=st.integers(1, 30), samples=st.integers(40, 90), strength=st.sampled_from([1e-2, 0.3]))
+@settings(max_examples=25, deadline=None)
+def test_it_solves_the_normal_equations(width: int, samples: int, strength: float):
+    x, labels = problem(samples, width)
+    readout = WideRidge(strengths=(strength,)).fit(x, labels, 3).readout
+    weight, bias = normal_equations(x, labels, strength)
+    torch.testing.assert_close(readout.weight.double(), weight, rtol=2e-3, atol=2e-4)
+    torch.testing.assert_close(readout.bias.double(), bias, rtol=2e-3, atol=2e-3)
+
+
+def test_strips_change_nothing(monkeypatch):
+    x, labels = problem(100, 23)
+    whole = WideRidge().fit(x, labels, 3)
+    monkeypatch.setattr(module, "_STRIP", 7)
+    torch.testing.assert_close(WideRidge().fit(x, labels, 3).readout.weight, whole.readout.weight, rtol=1e-3, atol=1e-5)
+
+
+def test_the_strength_is_chosen_as_ridge_chooses_it_on_held_out_samples_alone():
+    x, labels = problem(300, 40, seed=3)
+    strengths = (1e-3, 1e-1, 10.0)
+    wide, exact = (plan(strengths=strengths).fit(x, labels, 3, seed=5) for plan in (WideRidge, Ridge))
+    assert wide.notes["strength"] == exact.notes["strength"]
+    assert wide.notes["held_out_accuracy"] == pytest.approx(exact.notes["held_out_accuracy"])
+    torch.testing.assert_close(wide.readout.weight, exact.readout.weight, rtol=1e-2, atol=1e-4)
+
+
+def test_constant_features_get_no_weight():
+    x, labels = problem(60, 5)
+    x[:, 2] = 7.0
+    readout = WideRidge().fit(x, labels, 3).readout
+    assert readout.weight[:, 2].abs().max() == 0 and readout.weight.isfinite().all()
+
+
+def test_bfloat16_features():
+    x, labels = problem(200, 10)
+    one, other = (WideRidge(strengths=(0.1,)).fit(f, labels, 3).readout for f in (x.bfloat16(), x.bfloat16().float()))
+    assert torch.equal(one.weight, other.weight)
+
+
+def test_as_the_readout_of_a_recipe_it_logs_what_it_chose(tmp_path):
+    from torchhebb.train.log import Log, read_log
+
+    x, labels = problem(100, 6)
+    log = Log(tmp_path / "metrics.jsonl")
+    readout = fit_linear(x, labels, 3, WideRidge(), checkpoint=Checkpoint(tmp_path, log=log), task="seed 0: readout")
+    assert (readout(x).argmax(1) == labels).float().mean() > 0.6
+    (line,) = read_log(tmp_path / "metrics.jsonl")
+    assert line["kind"] == "closed_form" and line["strength"] in WideRidge().strengths
+
+
+def test_mistakes(monkeypatch):
+    x, labels = problem(60, 5)
+    with pytest.raises(UserError, match="strengths must be positive"):
+        WideRidge(strengths=()).fit(x, labels, 3)
+    with pytest.raises(UserError, match="features must be finite"):
+        WideRidge().fit(x.index_fill(1, torch.tensor(1), torch.inf), labels, 3)
+    with pytest.raises(UserError, match="has no epochs to set, got readout_epochs 3"):
+        shortened(WideRidge(), 3)
+    assert shortened(Readout(), 3).epochs == 3
+    monkeypatch.setattr(module, "free_bytes", lambda device: 1000)
+    with pytest.raises(UserError, match="a ridge over 5 features needs 0.0 GB of memory"):
+        WideRidge().fit(x, labels, 3)
