@@ -1,5 +1,6 @@
 """torchhebb train: learn, read out, test."""
 
+import os
 import shlex
 import sys
 from dataclasses import dataclass
@@ -10,8 +11,10 @@ import tyro
 
 from torchhebb.cli.flags import DEFAULT_RECIPE, parse
 from torchhebb.errors import UserError
+from torchhebb.progress import SILENT
 from torchhebb.recipes import get_recipe
 from torchhebb.train import Options, Recipe, new_run_folder, read_config, run_recipe
+from torchhebb.train.distributed import Workers, joined, own_device, planned
 
 
 @dataclass(frozen=True)
@@ -29,10 +32,20 @@ class TrainFlags:
 
 
 def run(arguments: list[str]) -> int:
-    """torchhebb train [RECIPE] [flags]"""
-    from torchhebb.report import write_report
-    from torchhebb.terminal import make_progress, print_result
+    """torchhebb train [RECIPE] [flags], or torchrun --nproc-per-node N -m torchhebb train [RECIPE] [flags]"""
+    rank, _ = planned()
+    try:
+        flags = _train_flags(arguments)
+        device = own_device(flags.options.device)
+    except UserError:
+        if rank == 0:  # all of them see the same mistake: one says it
+            raise
+        return 2
+    with joined(device, timeout=flags.options.worker_timeout) as workers:
+        return _train(flags, shlex.join(["torchhebb", "train", *arguments]), workers)
 
+
+def _train_flags(arguments: list[str]) -> TrainFlags:
     named = bool(arguments) and not arguments[0].startswith("-")
     name, arguments = (arguments[0], arguments[1:]) if named else (None, arguments)
     resumed = _resume_folder(arguments)
@@ -46,11 +59,27 @@ def run(arguments: list[str]) -> int:
     )
     if flags.resume and flags.out:
         raise UserError("--resume names the run folder itself: leave out --out")
-    folder = flags.resume or flags.out or new_run_folder(flags.recipe)
+    if not (flags.resume or flags.out) and os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0":
+        raise UserError("--max-restarts needs --out, so that a restart finds what was done before")
+    return flags
+
+
+def _train(flags: TrainFlags, command: str, workers: Workers) -> int:
+    from torchhebb.report import write_report
+    from torchhebb.terminal import make_progress, print_result
+
+    folder = workers.from_first(flags.resume or flags.out or new_run_folder(flags.recipe))
+    if not workers.first:
+        try:
+            run_recipe(flags.recipe, flags.options, folder=folder, progress=SILENT, command=command, workers=workers)
+        except KeyboardInterrupt:
+            return 130
+        return 0
     progress = make_progress()
     try:
-        command = shlex.join(["torchhebb", "train", *([name] if name else []), *arguments])
-        result = run_recipe(flags.recipe, flags.options, folder=folder, progress=progress, command=command)
+        result = run_recipe(
+            flags.recipe, flags.options, folder=folder, progress=progress, command=command, workers=workers
+        )
     except KeyboardInterrupt:
         progress.close()
         started = (folder / "config.json").exists()

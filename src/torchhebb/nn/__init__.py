@@ -7,7 +7,7 @@ from torchhebb.nn.learning import learn, prepare
 from torchhebb.nn.linear import HebbLinear
 from torchhebb.nn.local import LocalLossBlock
 from torchhebb.nn.network import Network
-from torchhebb.nn.norm import BatchNorm, Standardize, UnitNorm
+from torchhebb.nn.norm import BatchNorm, BatchNorm2d, Standardize, UnitNorm
 from torchhebb.nn.pool import Pool
 from torchhebb.nn.readout import LinearReadout, NeuronLabels
 from torchhebb.nn.saving import load, save
@@ -17,6 +17,7 @@ from torchhebb.nn.whiten import PatchWhitening
 __all__ = [
     "Architecture",
     "BatchNorm",
+    "BatchNorm2d",
     "ConvBlock",
     "HebbConv2d",
     "HebbLinear",

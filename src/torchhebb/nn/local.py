@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from torchhebb.nn.collective import gather_rows, world
+
 LocalLoss = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -19,7 +21,9 @@ class LocalLossBlock(nn.Module):
     the residual.  In eval mode it is forward alone, which freezes the block.
 
     The loss is computed in float32 at least, under autocast too.  It is a mean over the batch's pairs of samples where
-    it compares Gram matrices: two half batches then give another gradient than the whole one.
+    it compares Gram matrices: two half batches then give another gradient than the whole one.  In a process group every
+    rank therefore takes the loss on the x and p of all ranks, and the mean of their .grad, weighted by their numbers of
+    samples, is the gradient of the whole batch.
 
     The parameters have requires_grad=False outside `learn`, so attacks and readouts leave nothing in their .grad;
     `requires_grad_(True)` makes the block an ordinary one, for a baseline that learns by backpropagation.
@@ -66,8 +70,14 @@ class LocalLossBlock(nn.Module):
         uncached = torch.autocast(device, enabled=torch.is_autocast_enabled(device), cache_enabled=False)
         with torch.enable_grad(), _differentiable(parameters), uncached:
             h = self.body(x)
-            loss = self._local_loss(x, self.auxiliary(h))
-            torch.autograd.backward(loss, inputs=parameters)
+            p = self.auxiliary(h)
+            if world() == 1:
+                loss = self._local_loss(x, p)
+                torch.autograd.backward(loss, inputs=parameters)
+            else:
+                all_p = gather_rows(p)
+                loss = self._local_loss(gather_rows(x), all_p)
+                _add_gradients(loss, parameters, len(all_p) / max(len(p), 1))
         self.last_loss = loss.detach()
         return self._add_residual(h.detach(), x)
 
@@ -78,6 +88,16 @@ class LocalLossBlock(nn.Module):
 
     def _add_residual(self, h: Tensor, x: Tensor) -> Tensor:
         return h + shortcut(x, h.shape) if self.residual else h
+
+
+def _add_gradients(loss: Tensor, parameters: Sequence[nn.Parameter], factor: float) -> None:
+    """Add this rank's part of the gradient, times `factor`, to .grad.
+
+    The factor comes last: inside the backward pass, batch norms add up what the ranks hold, which must be of one scale.
+    """
+    for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+        gradient = gradient * factor
+        parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)
 
 
 def shortcut(x: Tensor, shape: Sequence[int]) -> Tensor:

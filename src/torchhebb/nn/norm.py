@@ -6,11 +6,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from torchhebb.nn.collective import synchronised_batch_norm, world
+
 
 class BatchNorm(nn.Module):
     """Batch normalisation without affine: (x - mean) / sqrt(var + eps) per channel.
 
     Train mode uses the batch's statistics and moves the running ones by `momentum`; eval mode uses the latter.
+    In a process group the batch is that of all ranks together.
 
     Args: x (B, C) or (B, C, H, W).  Returns: a tensor shaped as x.
     Source: Ioffe and Szegedy 2015.
@@ -36,10 +39,33 @@ class BatchNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if x.dim() < 2 or x.shape[1] != self.num_features:
             raise ValueError(f"x must have {self.num_features} channels in its second dim, got {tuple(x.shape)}")
+        if self.training and world() > 1:
+            return synchronised_batch_norm(x, self.running_mean, self.running_var, self.momentum, self.eps)
         return F.batch_norm(x, self.running_mean, self.running_var, None, None, self.training, self.momentum, self.eps)
 
     def extra_repr(self) -> str:
         return f"{self.num_features}, momentum={self.momentum}"
+
+
+class BatchNorm2d(nn.BatchNorm2d):
+    """Torch's batch norm of images, with affine, whose batch is that of all ranks together in a process group.
+
+    >>> BatchNorm2d(3)(torch.rand(2, 3, 4, 4)).shape
+    torch.Size([2, 3, 4, 4])
+    """
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  torch's name
+        if not self.training or world() == 1:
+            return super().forward(input)
+        self._check_input_dim(input)
+        if self.running_mean is None or self.running_var is None:
+            raise ValueError("track_running_stats must be True in a process group, got False")
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+        momentum = 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
+        y = synchronised_batch_norm(input, self.running_mean, self.running_var, momentum, self.eps)
+        shape = (1, -1, 1, 1)
+        return torch.addcmul(self.bias.view(shape), y, self.weight.view(shape)).to(y.dtype) if self.affine else y
 
 
 class Standardize(nn.Module):

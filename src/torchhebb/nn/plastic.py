@@ -18,8 +18,11 @@ def plastic_parameter(*shape: int, device: torch.device | str | None, dtype: tor
 
 
 def leave_update(parameter: nn.Parameter, update: Tensor, n: int = 1) -> None:
-    """Add -update / n to .grad, so that any optimizer steps along the update; `update` is used up."""
-    leave_gradient(parameter, update.mul_(-1 / n))
+    """Add -update / n to .grad, so that any optimizer steps along the update; `update` is used up.
+
+    Without samples, as a rank may be, there is nothing to divide: the update of none is 0.
+    """
+    leave_gradient(parameter, update.mul_(-1 / max(n, 1)))
 
 
 def leave_gradient(parameter: nn.Parameter, gradient: Tensor) -> None:

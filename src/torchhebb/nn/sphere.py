@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from torchhebb.functional import orthogonality_loss, structure_loss
 from torchhebb.nn.local import LocalLossBlock
+from torchhebb.nn.norm import BatchNorm2d
 from torchhebb.nn.plastic import positive
 from torchhebb.nn.pool import Pool
 
@@ -71,14 +72,14 @@ class SPHeReBlock(LocalLossBlock):
             raise ValueError(f"a residual needs out_channels of at least {in_channels}, got {out_channels}")
         body = nn.Sequential()
         body.add_module("conv", nn.Conv2d(in_channels, out_channels, 3, padding=1))
-        body.add_module("norm", nn.BatchNorm2d(out_channels))
+        body.add_module("norm", BatchNorm2d(out_channels))
         body.add_module("activation", nn.LeakyReLU(negative_slope, inplace=True))
         if pool is not None:
             body.add_module("pool", pool.build())
         half = max(1, out_channels // 2)
         auxiliary = nn.Sequential(
             nn.Conv2d(out_channels, half, 1),
-            nn.BatchNorm2d(half),
+            BatchNorm2d(half),
             nn.ReLU(inplace=True),
             nn.AdaptiveAvgPool2d(1),
             nn.Flatten(),

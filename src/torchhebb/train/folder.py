@@ -33,6 +33,8 @@ class Options:
     """Save at most this often what a killed run needs to go on."""
     members: int = 1
     """So many seeds learn side by side in one process, each as it would alone up to rounding."""
+    worker_timeout: float = 1800.0
+    """Of several workers: seconds after which one that does not answer is lost; one that died is found at once."""
 
     def __post_init__(self) -> None:
         at_least(1, members=self.members)

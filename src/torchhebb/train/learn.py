@@ -9,12 +9,15 @@ import torch
 from torch import nn
 
 from torchhebb.data import Batches, Images, Store
+from torchhebb.errors import UserError
 from torchhebb.nn import BatchNorm, LocalLossBlock, Network, learn, prepare
+from torchhebb.nn.collective import rank, world
 from torchhebb.optim import NormAdaptiveSGD
 from torchhebb.progress import SILENT, Progress
 from torchhebb.train.checkpoint import Checkpoint, pack, unpack
 from torchhebb.train.device import autocast
 from torchhebb.train.diagnostics import diagnose
+from torchhebb.train.distributed import average_gradients, check_synchronised, from_first, own_part
 from torchhebb.train.features import frozen_inputs
 from torchhebb.train.online import OnlineReadout
 from torchhebb.train.pipeline import Parcel, Pipeline
@@ -47,10 +50,16 @@ def learn_images(
     the joint stage by another schedule, see `Pipeline`.  Every stage passes over the images `plan.epochs` times.  A
     checkpoint continues exactly.
 
+    In a process group every rank calls this with the same images and learns from its slice of each batch, so that all
+    of them take the steps of one process; rank 0's checkpoint counts, and it alone writes.
+
     Args: store, where inputs of greedy stages are kept (without one, in memory); key, what tells these images in this
     precision from others there; online, a readout to train on the features of every batch, not in greedy order.
     Returns the network, in eval mode.
     """
+    check_synchronised(network)
+    if plan.order == "pipeline" and world() > 1:
+        raise UserError("learning.order must be joint or greedy where several processes share each batch, got pipeline")
     device = next(network.parameters()).device
     checkpoint = checkpoint or Checkpoint()
     optimizer = make_optimizer(network, plan)
@@ -62,7 +71,7 @@ def learn_images(
     sample = images.images[:DIAGNOSTIC_IMAGES].to(device) / 255.0
 
     first_stage, first_step = 0, 0
-    if restored := checkpoint.restore(task):
+    if restored := from_first(checkpoint.restore(task)):
         position, tensors = restored
         first_stage, first_step = position["stage"], position["step"]
         unpack(tensors, **kept)
@@ -104,12 +113,14 @@ def learn_images(
                     factor = plan.rate_at(step / steps)
                     for group, rate in zip(optimizer.param_groups, rates, strict=True):
                         group["lr"] = rate * factor
+                    own = own_part(x)
                     with autocast(precision, device):
-                        output = learn(part, x)
+                        output = learn(part, own)
+                    average_gradients(network.parameters(), len(own))
                     optimizer.step()
                     optimizer.zero_grad()
                     if online is not None:
-                        online.step(output, labels, factor)
+                        online.step(output, own_part(labels), factor)
                 step += 1
                 progress.advance(len(x))
                 if checkpoint.due:
@@ -227,6 +238,8 @@ def log_diagnostics(
     samples: int,
 ) -> None:
     """Write what the layers of a network look like after so many samples, on the images `sample`."""
+    if rank() > 0:  # all ranks have the same weights: one tells of them
+        return
     speed = clock.samples_per_second(samples)
     for layer in diagnose(network, sample):
         numbers = {**asdict(layer), "samples_per_second": speed}

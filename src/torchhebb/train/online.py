@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from torchhebb.nn import LinearReadout, Network
+from torchhebb.train.distributed import average_gradients
 from torchhebb.train.recipe import AdamW
 
 
@@ -31,11 +32,12 @@ class OnlineReadout:
         self.optimizer = torch.optim.AdamW(self.readout.parameters(), weight_decay=plan.weight_decay, fused=True)
 
     def step(self, features: Tensor, labels: Tensor, factor: float) -> None:
-        """One step at `factor` of the full rate, on features (B, ...) and labels (B,)."""
+        """One step at `factor` of the full rate, on features (B, ...) and labels (B,); a rank gives its own slice."""
         self.optimizer.param_groups[0]["lr"] = self.lr * factor
         with torch.enable_grad():
             self.readout.requires_grad_(True)
             F.cross_entropy(self.readout(features.detach().float()), labels).backward()
         self.readout.requires_grad_(False)
+        average_gradients(self.readout.parameters(), len(features))
         self.optimizer.step()
         self.optimizer.zero_grad()

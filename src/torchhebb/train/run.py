@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,9 +14,11 @@ from torch import Tensor, nn
 from torchhebb.data import Data, Store, load_data
 from torchhebb.errors import UserError
 from torchhebb.nn import LinearReadout, Network, load, save
+from torchhebb.nn.collective import alone
 from torchhebb.progress import SILENT, Progress
 from torchhebb.train.checkpoint import Checkpoint
-from torchhebb.train.device import find_device, find_precision
+from torchhebb.train.device import find_precision
+from torchhebb.train.distributed import Workers, own_device
 from torchhebb.train.features import stored_features
 from torchhebb.train.folder import Options, alone_in, new_run_folder, prepare_folder
 from torchhebb.train.learn import calibrate, learn_images
@@ -37,31 +40,39 @@ def run_recipe(
     store: Store | None = None,
     progress: Progress = SILENT,
     command: str = "torchhebb.run",
+    workers: Workers = Workers(),  # noqa: B008  frozen
 ) -> Result:
     """Run every seed of a recipe in a run folder and write its result there.
 
     A folder that holds the same recipe goes on where it stopped; what was complete is not done again.
 
-    Args: folder, by default runs/<recipe>-<time> under the current folder.
-    Raises UserError for a device, data set or folder that does not fit.
+    Several workers share the unsupervised phase, each with a slice of every batch.  Rank 0 has the folder, reads out
+    and tests, while the others wait for the next seed; all of them return its result.
+
+    Args: folder, by default runs/<recipe>-<time> under the current folder; workers, from `joined`.
+    Raises UserError for a device, data set or folder that does not fit, LostWorker where a worker died.
     """
     options = options or Options()
-    device = find_device(options.device)
+    device = own_device(options.device)
     store = store or Store()
     data = load_data(recipe.data, data_dir=options.data_dir, size=options.size, store=store, progress=progress)
     check_fit(recipe, data)
     if options.members > 1 and not isinstance(recipe.learning.optimizer, NormAdaptive):
         raise UserError(f"members must be 1 for {recipe.name}, whose blocks have no rates of their own")
-    folder = folder or new_run_folder(recipe)
-    prepare_folder(folder, recipe, options, data)
-    with alone_in(folder):
-        session = Session(recipe, data, folder, device, options, store, progress)
-        seeds = range(recipe.seeds)
+    if options.members > 1 and workers.world > 1:
+        raise UserError(f"members must be 1 where several processes share each batch, got {options.members}")
+    folder, seeds = folder or new_run_folder(recipe), range(recipe.seeds)
+    if workers.first:
+        prepare_folder(folder, recipe, options, data)
+    with alone_in(folder) if workers.first else nullcontext():
+        session = Session(recipe, data, folder, device, options, store, progress, workers)
         accuracies = []
         for group in in_groups(seeds, options.members):
             session.learn_together(group)
             accuracies += [session.run_seed(seed) for seed in group]
-        measures = session.measures(accuracies)
+    if not workers.first:
+        return workers.from_first(None)  # type: ignore[return-value]  # by then rank 0 has a result
+    measures = session.measures(accuracies)
     result = Result(
         recipe=recipe.name,
         question="accuracy",
@@ -71,10 +82,14 @@ def run_recipe(
         device=device_name(device),
         command=command,
         data={"name": data.name, "fingerprint": data.fingerprint},
-        notes={"precision": session.precision, **({"members": options.members} if options.members > 1 else {})},
+        notes={
+            "precision": session.precision,
+            **({"members": options.members} if options.members > 1 else {}),
+            **({"workers": workers.world} if workers.world > 1 else {}),
+        },
     )
     result.write(folder / "result.json")
-    return result
+    return workers.from_first(result)
 
 
 class Session:
@@ -89,16 +104,28 @@ class Session:
         options: Options,
         store: Store,
         progress: Progress,
+        workers: Workers = Workers(),  # noqa: B008  frozen
     ) -> None:
+        self.workers = workers
         self.recipe, self.data, self.folder, self.device = recipe, data, folder, device
         self.store, self.progress = store, progress
-        self.precision: Literal["float32", "bfloat16"] = find_precision(options.precision, device)
-        log = Log(folder / "metrics.jsonl")
-        self.checkpoint = Checkpoint(folder, log=log, interval=options.checkpoint_seconds)
+        self.precision: Literal["float32", "bfloat16"] = workers.from_first(find_precision(options.precision, device))
+        if (first := workers.from_first(data.fingerprint)) != data.fingerprint:
+            raise UserError(f"all ranks need the same images, got {data.name} {data.fingerprint}, rank 0 has {first}")
+        log = Log(folder / "metrics.jsonl" if workers.first else None)
+        self.checkpoint = Checkpoint(folder if workers.first else None, log=log, interval=options.checkpoint_seconds)
+        self.checkpoint.done = workers.from_first(self.checkpoint.done)
 
     def run_seed(self, seed: int) -> dict[str, float]:
-        """Everything one seed gives: accuracies in percent by name."""
+        """Everything one seed gives: accuracies in percent by name; nothing on a rank that only helps to learn."""
+        if not self.workers.first:
+            self._learn(seed)
+            return {}
         network = self.trained(seed)
+        with alone():
+            return self._accuracies(network, seed)
+
+    def _accuracies(self, network: Network, seed: int) -> dict[str, float]:
         accuracies = {"test_accuracy": self._once(f"seed {seed}: readout", partial(self._read_out, network, seed))}
         if self.recipe.online:
             task = f"seed {seed}: readout beside the blocks"
@@ -147,10 +174,14 @@ class Session:
 
     def trained(self, seed: int) -> Network:
         """The network of a seed after its unsupervised phase."""
-        path = self.seed_folder(seed) / "model.safetensors"
-        task = self._learning(seed)
+        self._learn(seed)
+        return self._place(load(self.seed_folder(seed) / "model.safetensors")).eval()  # type: ignore[arg-type]
+
+    def _learn(self, seed: int) -> None:
+        """The unsupervised phase of a seed, by all workers; rank 0 writes what they learned."""
 
         def learn(task: str) -> None:
+            self.workers.wait()
             network = self._place(self.recipe.architecture.build(seed))
             online = self._online_readout(network, seed)
             learn_images(
@@ -166,12 +197,14 @@ class Session:
                 task=task,
                 progress=self.progress,
             )
+            if not self.workers.first:
+                return
+            path = self.seed_folder(seed) / "model.safetensors"
             save(network, path)
             if online is not None:
                 save(online.readout, path.with_name("online.safetensors"))
 
-        self._once(task, learn)
-        return self._place(load(path)).eval()  # type: ignore[arg-type]
+        self._once(self._learning(seed), learn)
 
     def seed_folder(self, seed: int) -> Path:
         """The first seed's model lies in the run folder itself, the others' in seed-N."""

@@ -1,0 +1,173 @@
+"""What the layers of one network on several ranks tell each other; without a process group, nothing.
+
+A rank holds a slice of each batch and the same weights.  Two things in a layer depend on the whole batch: the
+statistics of a batch norm, and a loss that compares samples with each other.  Both are exchanged here, so that
+a step on slices is the step on the whole batch.  Slices may differ in length, and one may be empty.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import torch
+from torch import Tensor, distributed
+from torch.nn import functional as F
+
+from torchhebb.errors import UserError
+
+_ALONE: ContextVar[bool] = ContextVar("alone", default=False)
+
+
+class LostWorker(UserError):
+    """A rank of the group does not answer any more, so no step can be completed."""
+
+
+def world() -> int:
+    """How many ranks share a batch: 1 without a process group, and in `alone()`.
+
+    >>> world(), rank()
+    (1, 0)
+    """
+    if _ALONE.get() or not distributed.is_available() or not distributed.is_initialized():
+        return 1
+    return distributed.get_world_size()
+
+
+def rank() -> int:
+    """The number of this one among the ranks that share a batch."""
+    return 0 if world() == 1 else distributed.get_rank()
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Work of one rank by itself: layers inside exchange nothing, so the other ranks need not take part."""
+    token = _ALONE.set(True)
+    try:
+        yield
+    finally:
+        _ALONE.reset(token)
+
+
+@contextmanager
+def reaching_all() -> Iterator[None]:
+    """Turn the failure of a collective into one line.  Raises LostWorker."""
+    try:
+        yield
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise LostWorker(f"another worker was lost or does not answer, so the run ends here ({reason})") from error
+
+
+def add_up(x: Tensor) -> Tensor:
+    """The sum of x over the ranks, in place; every rank gets the same bits."""
+    if world() > 1:
+        with reaching_all():
+            distributed.all_reduce(x)
+    return x
+
+
+def gather(x: Tensor) -> Tensor:
+    """x (...) of every rank in their order: (world, ...).  All must be of one shape.  No gradient."""
+    out = x.new_empty(world(), *x.shape)
+    if world() == 1:
+        return out.copy_(x.unsqueeze(0))
+    with reaching_all():
+        distributed.all_gather(list(out.unbind(0)), x.contiguous())
+    return out
+
+
+def gather_rows(x: Tensor) -> Tensor:
+    """The rows of all ranks, in the order of the ranks: (B_r, ...) -> (sum of B_r, ...).
+
+    Its gradient is right where every rank computes the same scalar from what it gets: the gradient of a rank's own
+    rows is then their slice of the incoming one, by a factor of one, and not its sum over the ranks.
+
+    Without a process group it is x itself.
+
+    >>> x = torch.ones(2, 3)
+    >>> gather_rows(x) is x
+    True
+    """
+    return x if world() == 1 else _GatherRows.apply(x)
+
+
+class _GatherRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        counts = gather(torch.tensor(len(x), device=x.device)).tolist()
+        ctx.own = slice(sum(counts[: rank()]), sum(counts[: rank() + 1]))
+        padded = x.new_zeros(max(counts), *x.shape[1:])
+        padded[: len(x)] = x
+        return torch.cat([part[:count] for part, count in zip(gather(padded), counts, strict=True)])
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        return gradient[ctx.own]
+
+
+def synchronised_batch_norm(
+    x: Tensor, running_mean: Tensor, running_var: Tensor, momentum: float, eps: float
+) -> Tensor:
+    """(x - mean) / sqrt(var + eps) per channel, by the statistics of the samples and positions of all ranks.
+
+    Of the parts r, each of n_r values with mean m_r and sum of squares M_r around it, the whole has
+    mean = sum n_r m_r / n and var = (sum M_r + sum n_r (m_r - mean)^2) / n.  The gradient to x is that of the whole
+    batch as well: with g the incoming one and y the output, (g - <g> - y <g y>) / sqrt(var + eps), where <.> is the
+    mean over all ranks.
+
+    Args: x (B, C, ...), B from 0; the running statistics, moved in place by `momentum` towards mean and n / (n - 1) var.
+    Returns: a tensor shaped as x.  Raises ValueError, on a CPU, where all ranks hold a single value a channel.
+    Source: Ioffe and Szegedy 2015; the statistics of parts by Chan et al. 1979.
+    """
+    count, mean, var = _moments(x)
+    if x.device.type == "cpu" and count <= 1:  # on a GPU the question would stop the queue
+        raise ValueError(f"Expected more than 1 value per channel when training, got {tuple(x.shape)} over all ranks")
+    with torch.no_grad():
+        running_mean.lerp_(mean.to(running_mean.dtype), momentum)
+        unbiased = var * (count / (count - 1))
+        running_var.lerp_(unbiased.to(running_var.dtype), momentum)
+    dtype = torch.promote_types(running_mean.dtype, torch.float32)
+    return _Normalize.apply(x, mean.to(dtype), var.to(dtype), eps, count)
+
+
+@torch.no_grad()
+def _moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Values per channel, mean and biased variance over all ranks, in float64: exact for any count."""
+    dims, own = _all_but_channels(x), x.new_zeros(2 * x.shape[1] + 1, dtype=torch.float64)
+    if x.numel():
+        n = x.numel() // x.shape[1]
+        var, mean = torch.var_mean(_at_least_float32(x), dims, correction=0)
+        own[0], own[1 : 1 + len(mean)], own[1 + len(mean) :] = n, mean, var * n
+    parts = gather(own)
+    counts, means, squares = parts[:, :1], *parts[:, 1:].chunk(2, 1)
+    count = counts.sum()
+    mean = (counts * means).sum(0) / count
+    var = (squares.sum(0) + (counts * (means - mean).square()).sum(0)) / count
+    return count, mean, var
+
+
+class _Normalize(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, mean: Tensor, var: Tensor, eps: float, count: Tensor) -> Tensor:
+        y = F.batch_norm(x, mean, var, None, None, False, 0.0, eps)
+        ctx.save_for_backward(y, (var + eps).rsqrt(), count)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None, None]:  # type: ignore[override]
+        y, scale, count = ctx.saved_tensors
+        g, y = _at_least_float32(gradient), _at_least_float32(y)
+        dims = _all_but_channels(y)
+        sums = add_up(torch.stack([g.sum(dims), (g * y).sum(dims)]).double())
+        means = (sums / count).to(g.dtype).view(2, 1, -1, *[1] * (y.dim() - 2))
+        x_gradient = (g - means[0] - y * means[1]) * scale.to(g.dtype).view_as(means[0])
+        return x_gradient.to(gradient.dtype), None, None, None, None
+
+
+def _all_but_channels(x: Tensor) -> Sequence[int]:
+    return [dim for dim in range(x.dim()) if dim != 1]
+
+
+def _at_least_float32(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))
