@@ -5,7 +5,7 @@ statistics of a batch norm, and a loss that compares samples with each other.  B
 a step on slices is the step on the whole batch.  Slices may differ in length, and one may be empty.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -102,7 +102,7 @@ class _GatherRows(torch.autograd.Function):
         return torch.cat([part[:count] for part, count in zip(gather(padded), counts, strict=True)])
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         return gradient[ctx.own]
 
 
@@ -116,7 +116,7 @@ def synchronised_batch_norm(
     batch as well: with g the incoming one and y the output, (g - <g> - y <g y>) / sqrt(var + eps), where <.> is the
     mean over all ranks.
 
-    Args: x (B, C, ...), B from 0; the running statistics, moved in place by `momentum` towards mean and n / (n - 1) var.
+    Args: x (B, C, ...), B from 0; running statistics, moved in place by `momentum` towards mean and n / (n - 1) var.
     Returns: a tensor shaped as x.  Raises ValueError, on a CPU, where all ranks hold a single value a channel.
     Source: Ioffe and Szegedy 2015; the statistics of parts by Chan et al. 1979.
     """
@@ -155,7 +155,7 @@ class _Normalize(torch.autograd.Function):
         return y
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None, None]:
         y, scale, count = ctx.saved_tensors
         g, y = _at_least_float32(gradient), _at_least_float32(y)
         dims = _all_but_channels(y)
@@ -165,7 +165,7 @@ class _Normalize(torch.autograd.Function):
         return x_gradient.to(gradient.dtype), None, None, None, None
 
 
-def _all_but_channels(x: Tensor) -> Sequence[int]:
+def _all_but_channels(x: Tensor) -> list[int]:
     return [dim for dim in range(x.dim()) if dim != 1]
 
 

@@ -54,14 +54,14 @@ class BatchNorm2d(nn.BatchNorm2d):
     torch.Size([2, 3, 4, 4])
     """
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  torch's name
+    def forward(self, input: Tensor) -> Tensor:
         if not self.training or world() == 1:
             return super().forward(input)
         self._check_input_dim(input)
         if self.running_mean is None or self.running_var is None:
             raise ValueError("track_running_stats must be True in a process group, got False")
-        if self.num_batches_tracked is not None:
-            self.num_batches_tracked.add_(1)
+        assert self.num_batches_tracked is not None
+        self.num_batches_tracked.add_(1)
         momentum = 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
         y = synchronised_batch_norm(input, self.running_mean, self.running_var, momentum, self.eps)
         shape = (1, -1, 1, 1)

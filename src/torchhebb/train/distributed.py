@@ -85,7 +85,9 @@ def own_device(name: str = "auto") -> torch.device:
     if device.index is not None:
         raise UserError(f"device must be auto, cpu or cuda where torchrun gives each process its own, got {name!r}")
     if local >= torch.cuda.device_count():
-        raise UserError(f"--nproc-per-node must be at most the {torch.cuda.device_count()} GPUs here, or use --device cpu")
+        raise UserError(
+            f"--nproc-per-node must be at most the {torch.cuda.device_count()} GPUs here, or use --device cpu"
+        )
     return torch.device("cuda", local)
 
 
@@ -168,4 +170,6 @@ def check_synchronised(network: nn.Module) -> None:
         return
     for name, module in network.named_modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and not isinstance(module, BatchNorm2d):
-            raise UserError(f"{name} is a {type(module).__name__} of one rank: use torchhebb.nn.BatchNorm2d or BatchNorm")
+            raise UserError(
+                f"{name} is a {type(module).__name__} of one rank: use torchhebb.nn.BatchNorm2d or BatchNorm"
+            )

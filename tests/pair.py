@@ -1,0 +1,242 @@
+"""Two processes that learn as one: how they are started, and what both of them, and one process alone, are asked to do.
+
+Every case gives tensors by name, from its slices under two ranks and from whole batches alone: the same code.
+"""
+
+import multiprocessing
+import os
+import signal
+import socket
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tests.tiny import digits, state
+from torchhebb import learn
+from torchhebb.functional import orthogonality_loss, structure_loss
+from torchhebb.nn import (
+    Architecture,
+    BatchNorm,
+    BatchNorm2d,
+    ConvBlock,
+    LinearBlock,
+    LocalConvBlock,
+    LocalLossBlock,
+    Pool,
+)
+from torchhebb.nn.collective import LostWorker, alone, gather_rows, rank, world
+from torchhebb.optim import NormAdaptiveSGD
+from torchhebb.rules import RankedHebb, SoftHebb
+from torchhebb.train import Learning
+from torchhebb.train.distributed import (
+    average_gradients,
+    check_synchronised,
+    joined,
+    own_part,
+)
+from torchhebb.train.learn import calibrate, learn_images
+from torchhebb.train.online import OnlineReadout
+from torchhebb.train.recipe import AdamW
+
+Tensors = dict[str, Tensor]
+
+# New processes are forked from one that has imported all of this.
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["tests.pair", "tests.tiny", "torchhebb.cli", "sklearn.datasets"])
+
+RAGGED = (10, 7, 1, 4)  # batches that two do not divide, and one that leaves a rank without a sample
+
+SOFTHEBB = Architecture(
+    (1, 6, 6),
+    (
+        ConvBlock(4, 3, SoftHebb(1.0), power=0.7, init_radius=3.0, lr=0.08),
+        ConvBlock(8, 3, SoftHebb(0.65, rectify=True), pool=Pool("max", 2, 2), groups=2, init_radius=3.0, lr=0.01),
+        ConvBlock(6, 3, RankedHebb(), init_radius=3.0, lr=0.01),
+        LinearBlock(5, SoftHebb(0.5), bias=True, bias_lr=1e-3, normalize=False, init_radius=3.0, lr=0.02),
+    ),
+)
+SPHERE = Architecture(
+    (2, 8, 8), (LocalConvBlock(6, projection=5), LocalConvBlock(10, projection=7, residual=True)), feature_pool=1
+)
+
+
+def start(number: int, count: int, port: int, target: Callable[..., None], *arguments: Any) -> BaseProcess:
+    """One process of those that torchrun would start."""
+    process = CONTEXT.Process(target=_enter, args=(number, count, port, target, arguments))
+    process.start()
+    return process
+
+
+def start_pair(target: Callable[..., None], *arguments: Any) -> list[BaseProcess]:
+    """Both ranks of a group of two."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    return [start(number, 2, port, target, *arguments) for number in range(2)]
+
+
+def _enter(number: int, count: int, port: int, target: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    torch.set_num_threads(1)
+    os.environ |= {"RANK": str(number), "LOCAL_RANK": str(number), "WORLD_SIZE": str(count)}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "GLOO_SOCKET_IFNAME": "lo"}
+    target(*arguments)
+
+
+def answer(folder: Path) -> None:
+    """Work through all cases on a rank and keep what came out; then the second rank dies."""
+    with joined(torch.device("cpu"), timeout=60.0) as workers:
+        found: dict[str, Any] = {name: case() for name, case in CASES.items()}
+        found["workers"] = [workers.rank, workers.world, rank(), world(), workers.from_first(workers.rank + 7)]
+        torch.save(found, folder / f"rank-{workers.rank}.pt")
+        workers.wait()
+        if workers.rank == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        try:
+            average_gradients(gradients_of_ones(), 1)
+        except LostWorker as error:
+            (folder / "lost").write_text(str(error))
+
+
+def gradients_of_ones() -> list[nn.Parameter]:
+    parameter = nn.Parameter(torch.zeros(3))
+    parameter.grad = torch.ones(3)
+    return [parameter]
+
+
+def random(*shape: int, seed: int = 5, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+
+
+def steps(architecture: Architecture, dtype: torch.dtype, count: int) -> Tensors:
+    """All that is learned in some steps on ragged batches, the last updates and the last losses."""
+    network = architecture.build(3).to(dtype).train()
+    if architecture is SPHERE and dtype == torch.float32:
+        # AdamW divides by the size of a gradient: where it is 0 but for rounding, rounding would choose the direction.
+        optimizer: Any = torch.optim.SGD(network.parameters(), lr=0.1)
+    elif architecture is SPHERE:
+        optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=0.05)
+    else:
+        optimizer = NormAdaptiveSGD(network.learning_groups(), lr=0.0)
+    images, order = random(64, *architecture.input_shape, dtype=dtype), torch.Generator().manual_seed(6)
+    for step in range(count):
+        batch = images[torch.randperm(64, generator=order)[: RAGGED[step % len(RAGGED)]]]
+        optimizer.zero_grad()
+        learn(network, own_part(batch))
+        average_gradients(network.parameters(), len(own_part(batch)))
+        optimizer.step()
+    found = state(network)
+    found |= {f"{name}.grad": parameter.grad for name, parameter in network.named_parameters()}
+    losses = {n: block.last_loss for n, block in network.named_modules() if isinstance(block, LocalLossBlock)}
+    return found | {f"{name}.loss": loss for name, loss in losses.items() if loss is not None}
+
+
+def norm(kind: Callable[..., nn.Module], shape: tuple[int, ...], **options: Any) -> Tensors:
+    """Output, gradient and running statistics of a batch norm after a ragged and a tiny batch, values far from 0."""
+    layer = kind(shape[1], **options).double()
+    for name, parameter in layer.named_parameters():
+        nn.init.uniform_(parameter, 0.5, 2.0, generator=torch.Generator().manual_seed(len(name)))
+    found: Tensors = {}
+    for number, count in enumerate((shape[0], 1 if len(shape) > 2 else 2)):
+        x = own_part(random(count, *shape[1:], seed=number) * 3 + 100).requires_grad_()
+        y = layer(x)
+        pulled = own_part(random(*([count, *shape[1:]]), seed=8))
+        (y * pulled).sum().backward()
+        assert x.grad is not None
+        found |= {f"y{number}": gather_rows(y.detach()), f"dx{number}": gather_rows(x.grad)}
+    for name, parameter in layer.named_parameters():  # each rank holds its part of the sum
+        parameter.grad = parameter.grad * world() if parameter.grad is not None else None
+        average_gradients([parameter], 1)
+        found[f"d{name}"] = parameter.grad
+    return found | state(layer)
+
+
+def gram_gradient(count: int) -> Tensors:
+    """Value and gradient to the rows of the losses that compare all samples with each other."""
+    x, z = own_part(random(count, 6)), own_part(random(count, 3, seed=9)).requires_grad_()
+    value = structure_loss(gather_rows(x), gather_rows(z)) + orthogonality_loss(gather_rows(z))
+    value.backward()
+    assert z.grad is not None
+    return {"value": value.detach(), "gradient": gather_rows(z.grad)}
+
+
+def averaged() -> Tensors:
+    """The weighted mean of what two slices of three samples hold, and of one that holds all beside one without any."""
+    found: Tensors = {}
+    for count in (3, 1):
+        values = random(count, 4)
+        first, second = nn.Parameter(torch.zeros(4).double()), nn.Parameter(torch.zeros(2, 2).float())
+        idle = nn.Parameter(torch.zeros(1))
+        mine = own_part(values)
+        first.grad, second.grad = mine.mean(0), mine.float().mean(0).view(2, 2)
+        average_gradients([first, idle, second], len(mine))
+        assert idle.grad is None
+        found |= {f"first{count}": first.grad, f"second{count}": second.grad.double()}
+    return found
+
+
+def images(order: Any, **changes: Any) -> Tensors:
+    """`learn_images` on 13 digits in batches of 6: the last is of one."""
+    network = replace(SOFTHEBB, input_shape=(1, 8, 8)).build(1)
+    plan = Learning(batch_size=6, epochs=2, order=order, **changes)
+    return state(learn_images(network, digits(13), plan, seed=2))
+
+
+def online() -> Tensors:
+    """Blocks of local losses and the readout beside them."""
+    network = replace(SPHERE, input_shape=(1, 8, 8)).build(1)
+    plan = Learning(batch_size=6, epochs=1, optimizer=AdamW())
+    beside = OnlineReadout(network, (1, 8, 8), 10, AdamW(), seed=0)
+    learn_images(network, digits(13), plan, online=beside)
+    return state(beside.readout)
+
+
+def by_itself() -> Tensors:
+    """What rank 0 does while the other one does nothing: batch norm in train mode included."""
+    if rank() > 0:
+        return {}
+    with alone():
+        return state(calibrate(replace(SOFTHEBB, input_shape=(1, 8, 8)).build(1), digits(13)))
+
+
+def refusals() -> Tensors:
+    """Which of two networks may not learn on several ranks, and which batch has no variance."""
+    asked = {
+        "foreign": lambda: check_synchronised(nn.Sequential(nn.BatchNorm1d(3))),
+        "ours": lambda: check_synchronised(nn.Sequential(BatchNorm2d(3), BatchNorm(3))),
+        "single": lambda: BatchNorm(3)(own_part(torch.ones(1, 3))),
+        "untracked": lambda: BatchNorm2d(3, track_running_stats=False)(torch.ones(2, 3, 2, 2)),
+    }
+    return {name: torch.tensor(_refused(ask)) for name, ask in asked.items()}
+
+
+def _refused(ask: Callable[[], Any]) -> bool:
+    try:
+        ask()
+    except ValueError:
+        return True
+    return False
+
+
+CASES: dict[str, Callable[[], Tensors]] = {
+    "softhebb float64": partial(steps, SOFTHEBB, torch.float64, 50),
+    "sphere float64": partial(steps, SPHERE, torch.float64, 50),
+    "softhebb float32": partial(steps, SOFTHEBB, torch.float32, 1),
+    "sphere float32": partial(steps, SPHERE, torch.float32, 1),
+    "norm of maps": partial(norm, BatchNorm, (5, 3, 4, 4)),
+    "norm of vectors": partial(norm, BatchNorm, (5, 3)),
+    "norm with affine": partial(norm, BatchNorm2d, (5, 3, 4, 4)),
+    "norm of all batches": partial(norm, BatchNorm2d, (5, 3, 4, 4), momentum=None, affine=False),
+    "gram of 5": partial(gram_gradient, 5),
+    "gram of 1": partial(gram_gradient, 1),
+    "averaged": averaged,
+    "joint": partial(images, "joint"),
+    "greedy": partial(images, "greedy"),
+    "online": online,
+    "by itself": by_itself,
+    "refusals": refusals,
+}

@@ -1,0 +1,101 @@
+"""Two processes learn as one does: values and gradients, ragged and empty slices, and what a lost process leaves."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from tests import pair
+from tests.pair import CASES, Tensors
+from torchhebb.errors import UserError
+from torchhebb.train.distributed import joined, own_device, planned
+
+FLOAT64, FLOAT32 = {"rtol": 1e-9, "atol": 1e-9}, {"rtol": 1e-5, "atol": 1e-5}
+ROUNDED = {"softhebb float32", "sphere float32", "averaged", "joint", "greedy", "online"}
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What two ranks answered to all cases, and what the first one said when the second had died."""
+    folder = tmp_path_factory.mktemp("pair")
+    first, second = pair.start_pair(pair.answer, folder)
+    first.join()
+    second.join()
+    assert (first.exitcode, second.exitcode) == (0, -9)
+    answers = [torch.load(folder / f"rank-{number}.pt", weights_only=True) for number in range(2)]
+    return [{**answer, "lost": (folder / "lost").read_text()} for answer in answers]
+
+
+def differences(one: Tensors, other: Tensors, **tolerance: float) -> list[str]:
+    assert one.keys() == other.keys()
+    return [name for name in one if not torch.allclose(one[name], other[name], **tolerance)]
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name != "refusals"])
+def test_two_ranks_equal_one(ranks: list[dict[str, Any]], name: str):
+    alone = CASES[name]()
+    assert alone and differences(ranks[0][name], alone, **(FLOAT32 if name in ROUNDED else FLOAT64)) == []
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name not in ("by itself", "refusals")])
+def test_all_ranks_hold_the_same_bits(ranks: list[dict[str, Any]], name: str):
+    assert [key for key, value in ranks[0][name].items() if not torch.equal(value, ranks[1][name][key])] == []
+
+
+def test_what_cannot_learn_on_several_ranks_is_refused(ranks: list[dict[str, Any]]):
+    refused = [{name: bool(value) for name, value in rank["refusals"].items()} for rank in ranks]
+    assert refused == [{"foreign": True, "ours": False, "single": True, "untracked": True}] * 2
+    assert {name for name, value in CASES["refusals"]().items() if value} == {"single"}, "one process has no ranks"
+
+
+def test_workers_know_each_other(ranks: list[dict[str, Any]]):
+    assert [rank["workers"] for rank in ranks] == [[0, 2, 0, 2, 7], [1, 2, 1, 2, 7]]
+
+
+def test_a_rank_that_died_ends_the_others_in_one_line(ranks: list[dict[str, Any]]):
+    assert ranks[0]["lost"].startswith("another worker was lost or does not answer, so the run ends here (")
+    assert "\n" not in ranks[0]["lost"]
+
+
+def test_without_torchrun_there_is_nothing_to_join(monkeypatch: pytest.MonkeyPatch):
+    for name in ("RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    assert planned() == (0, 1)
+    with joined(own_device("cpu"), timeout=-1.0) as workers:
+        assert (workers.rank, workers.world, workers.first, workers.from_first("here")) == (0, 1, True, "here")
+        workers.wait()
+        assert not torch.distributed.is_initialized()
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"RANK": "0"}, "RANK are set but not WORLD_SIZE, MASTER_ADDR, MASTER_PORT"),
+        ({"RANK": "2", "WORLD_SIZE": "2"}, "RANK must be a number from 0 and below WORLD_SIZE, got 2 and 2"),
+        ({"RANK": "first", "WORLD_SIZE": "2"}, "got first and 2"),
+    ],
+)
+def test_a_broken_set_of_variables_is_named(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], message: str):
+    given = environment if len(environment) == 1 else environment | {"MASTER_ADDR": "here", "MASTER_PORT": "1"}
+    for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match=message):
+        planned()
+
+
+def test_a_timeout_must_be_positive_and_a_gpu_a_process_s_own(monkeypatch: pytest.MonkeyPatch):
+    for name, value in {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "x", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match="worker_timeout must be positive, got 0"), joined(own_device("cpu"), timeout=0):
+        pass
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert own_device("auto") == own_device("cuda") == torch.device("cuda:1")
+    with pytest.raises(UserError, match="device must be auto, cpu or cuda .*, got 'cuda:0'"):
+        own_device("cuda:0")
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(UserError, match="--nproc-per-node must be at most the 2 GPUs here"):
+        own_device("auto")
