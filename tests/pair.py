@@ -6,8 +6,10 @@ Every case gives tensors by name, from its slices under two ranks and from whole
 import multiprocessing
 import os
 import signal
-import socket
+import sys
+import tempfile
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import replace
 from functools import partial
 from multiprocessing.process import BaseProcess
@@ -15,10 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
-from tests.tiny import digits, state
+import torchhebb.report
+import torchhebb.train.run
+from tests.tiny import FLAGS, digits, few_digits, state
 from torchhebb import learn
+from torchhebb.cli import main
 from torchhebb.functional import orthogonality_loss, structure_loss
 from torchhebb.nn import (
     Architecture,
@@ -32,8 +37,10 @@ from torchhebb.nn import (
 )
 from torchhebb.nn.collective import LostWorker, alone, gather_rows, rank, world
 from torchhebb.optim import NormAdaptiveSGD
+from torchhebb.process import tune_process
 from torchhebb.rules import RankedHebb, SoftHebb
 from torchhebb.train import Learning
+from torchhebb.train.checkpoint import Checkpoint
 from torchhebb.train.distributed import (
     average_gradients,
     check_synchronised,
@@ -48,7 +55,7 @@ Tensors = dict[str, Tensor]
 
 # New processes are forked from one that has imported all of this.
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["tests.pair", "tests.tiny", "torchhebb.cli", "sklearn.datasets"])
+CONTEXT.set_forkserver_preload(["tests.pair", "tests.tiny", "sklearn.datasets"])
 
 RAGGED = (10, 7, 1, 4)  # batches that two do not divide, and one that leaves a rank without a sample
 
@@ -66,24 +73,25 @@ SPHERE = Architecture(
 )
 
 
-def start(number: int, count: int, port: int, target: Callable[..., None], *arguments: Any) -> BaseProcess:
-    """One process of those that torchrun would start."""
-    process = CONTEXT.Process(target=_enter, args=(number, count, port, target, arguments))
-    process.start()
-    return process
+def agent() -> distributed.TCPStore:
+    """The store in which the processes find each other, kept over restarts, as torchrun's is; hold on to it."""
+    return distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
 
 
-def start_pair(target: Callable[..., None], *arguments: Any) -> list[BaseProcess]:
-    """Both ranks of a group of two."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    return [start(number, 2, port, target, *arguments) for number in range(2)]
+def start_pair(store: distributed.TCPStore, target: Callable[..., None], *arguments: Any) -> list[BaseProcess]:
+    """Both ranks of a group of two, each doing target(*arguments)."""
+    processes = []
+    for number in range(2):
+        processes.append(CONTEXT.Process(target=_enter, args=(number, store.port, target, arguments)))
+        processes[-1].start()
+    return processes
 
 
-def _enter(number: int, count: int, port: int, target: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+def _enter(number: int, port: int, target: Callable[..., None], arguments: tuple[Any, ...]) -> None:
     torch.set_num_threads(1)
-    os.environ |= {"RANK": str(number), "LOCAL_RANK": str(number), "WORLD_SIZE": str(count)}
+    os.environ |= {"RANK": str(number), "LOCAL_RANK": str(number), "WORLD_SIZE": "2"}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "GLOO_SOCKET_IFNAME": "lo"}
+    os.environ |= {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_MAX_RESTARTS": "1"}
     target(*arguments)
 
 
@@ -222,6 +230,54 @@ def _refused(ask: Callable[[], Any]) -> bool:
     return False
 
 
+def resumed(order: Any) -> Tensors:
+    """A run stopped after 30 images, taken up by networks that start elsewhere: rank 0's checkpoint counts."""
+    architecture, plan = replace(SOFTHEBB, input_shape=(1, 8, 8)), Learning(batch_size=6, epochs=4, order=order)
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder) if rank() == 0 else None
+        with suppress(InterruptedError):
+            learn_images(architecture.build(1), digits(13), plan, checkpoint=eager(place), progress=Stopping(30))
+        found = learn_images(architecture.build(2 + rank()), digits(13), plan, checkpoint=eager(place))
+    return {name: tensor for name, tensor in state(found).items()} | {
+        f"whole {name}": tensor - found.state_dict()[name]
+        for name, tensor in state(learn_images(architecture.build(1), digits(13), plan)).items()
+    }
+
+
+def eager(folder: Path | None) -> Checkpoint:
+    return Checkpoint(folder, interval=0.0)
+
+
+class Stopping:
+    """A progress that ends the work after so many units."""
+
+    def __init__(self, units: int) -> None:
+        self.left = units
+
+    def start(self, label: str, total: int, unit: str) -> None:
+        pass
+
+    def advance(self, n: int) -> None:
+        self.left -= n
+        if self.left < 0:
+            raise InterruptedError
+
+    def finish(self) -> None:
+        pass
+
+
+def train(folder: Path, *flags: str) -> None:
+    """`torchrun -m torchhebb train` on one rank; what it says goes to a file beside the run folder."""
+    tune_process()
+    os.environ["TORCHHEBB_STORE"] = str(folder.parent / "store")
+    torchhebb.train.run.load_data = lambda *_, **__: few_digits()
+    torchhebb.report.write_report = lambda *_, **__: folder / "report.html"  # type: ignore[assignment]
+    said = folder.parent / f"said-{os.environ['RANK']}"
+    with open(said, "a") as file, redirect_stdout(file), redirect_stderr(file):
+        code = main(["train", "softhebb2023-digits", *FLAGS, *flags])
+    sys.exit(code)
+
+
 CASES: dict[str, Callable[[], Tensors]] = {
     "softhebb float64": partial(steps, SOFTHEBB, torch.float64, 50),
     "sphere float64": partial(steps, SPHERE, torch.float64, 50),
@@ -236,6 +292,8 @@ CASES: dict[str, Callable[[], Tensors]] = {
     "averaged": averaged,
     "joint": partial(images, "joint"),
     "greedy": partial(images, "greedy"),
+    "resumed joint": partial(resumed, "joint"),
+    "resumed greedy": partial(resumed, "greedy"),
     "online": online,
     "by itself": by_itself,
     "refusals": refusals,

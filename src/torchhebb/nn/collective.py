@@ -5,6 +5,7 @@ statistics of a batch norm, and a loss that compares samples with each other.  B
 a step on slices is the step on the whole batch.  Slices may differ in length, and one may be empty.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -55,8 +56,11 @@ def reaching_all() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise LostWorker(f"another worker was lost or does not answer, so the run ends here ({reason})") from error
+        # "[/path/to/pair.cc:537] Read error [::1]:25819: Connection reset by peer. This is typically ..."
+        reason = re.sub(r"\[[^]]*\.(cc|cpp|h):\d+\] *", "", str(error).strip().splitlines()[0]).split(". ")[0]
+        raise LostWorker(
+            f"another worker was lost or does not answer ({reason}); --resume goes on from the last checkpoint"
+        ) from error
 
 
 def add_up(x: Tensor) -> Tensor:

@@ -6,14 +6,17 @@ steps of one.  Rank 0 alone reads and writes the run folder, reads out and tests
 """
 
 import os
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
+from uuid import uuid4
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.distributed.rendezvous import rendezvous
 
 from torchhebb.errors import UserError
 from torchhebb.nn import BatchNorm2d
@@ -111,12 +114,37 @@ def joined(device: torch.device, *, timeout: float = 1800.0) -> Iterator[Workers
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     try:
         with reaching_all():
-            distributed.init_process_group(backend, timeout=timedelta(seconds=timeout))
+            store, *_ = next(rendezvous("env://", timeout=timedelta(seconds=timeout)))
+            distributed.init_process_group(
+                backend,
+                store=_meeting_place(store, here, count, timeout),
+                rank=here,
+                world_size=count,
+                timeout=timedelta(seconds=timeout),
+            )
             patient = distributed.new_group(backend="gloo", timeout=PATIENCE)
         yield Workers(here, count, patient)
     finally:
         if distributed.is_initialized():
             distributed.destroy_process_group()
+
+
+def _meeting_place(store: Any, here: int, count: int, timeout: float) -> Any:
+    """A part of the store in which nobody wrote before all ranks of this attempt agreed on it.
+
+    torchrun keeps one store over its restarts, in which addresses of processes that died still stand.  So every rank
+    leaves a word that was never used; a place named by all words, in which all ranks have been, is of this attempt.
+    """
+    store.set(f"torchhebb/{here}", uuid4().hex)
+    until = time.monotonic() + timeout
+    while time.monotonic() < until:
+        words = [store.get(f"torchhebb/{other}").decode() for other in range(count)]
+        place = distributed.PrefixStore("/".join(["torchhebb", *words]), store)
+        place.set(f"rank {here}", "is here")
+        if place.check([f"rank {other}" for other in range(count)]):
+            return place
+        time.sleep(0.02)
+    raise RuntimeError(f"{count} processes did not come together in {timeout:.0f} s")
 
 
 def from_first(value: T) -> T:
