@@ -106,7 +106,9 @@ class HebbConv2d(nn.Module):
         u = way.convolve(self.weight)
         y, decay = compete(self.rule, u, groups=self.groups)
         decay = linear_decay(y, u) if decay is None else decay
-        share = -self.out_channels / max(u.numel(), 1)  # of one sample and position, and .grad has the sign of a gradient
+        share = -self.out_channels / max(
+            u.numel(), 1
+        )  # of one sample and position, and .grad has the sign of a gradient
         statistic = way.statistic(y.to(u.dtype), share).to(self.weight.dtype)
         gradient = plasticity(statistic, self.weight, decay=share * decay, out=statistic)
         leave_gradient(self.weight, gradient)
