@@ -191,7 +191,7 @@ def images(order: Any, **changes: Any) -> Tensors:
     """`learn_images` on 13 digits in batches of 6: the last is of one."""
     network = replace(SOFTHEBB, input_shape=(1, 8, 8)).build(1)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as runs place it
-    plan = Learning(batch_size=6, epochs=2, order=order, **changes)
+    plan = Learning(**{"batch_size": 6, "epochs": 2, "order": order, **changes})
     return state(learn_images(network, digits(13), plan, seed=2))
 
 
@@ -218,7 +218,7 @@ def refusals() -> Tensors:
         "foreign": lambda: check_synchronised(nn.Sequential(nn.BatchNorm1d(3))),
         "ours": lambda: check_synchronised(nn.Sequential(BatchNorm2d(3), BatchNorm(3))),
         "single": lambda: BatchNorm(3)(own_part(torch.ones(1, 3))),
-        "pipeline": lambda: learn_images(SOFTHEBB.build(), digits(2), Learning(order="pipeline", epochs=0)),
+        "pipeline": lambda: images("pipeline", epochs=0),
         "untracked": lambda: BatchNorm2d(3, track_running_stats=False)(torch.ones(2, 3, 2, 2)),
     }
     return {name: torch.tensor(_refused(ask)) for name, ask in asked.items()}
