@@ -10,7 +10,7 @@ import torch
 
 from torchhebb import load
 from torchhebb.config import from_json, to_json
-from torchhebb.data import Data, Images, Store
+from torchhebb.data import Augment, Data, Images, Store
 from torchhebb.evaluate import get_evaluator
 from torchhebb.nn import Architecture, ConvBlock, LinearBlock, Pool
 from torchhebb.recipes import get_recipe, softhebb2023
@@ -206,10 +206,13 @@ def test_plans_of_larger_images():
         recipe = RECIPES["softhebb2023-stl10" + ("" if depth == 4 else f"-depth{depth}")]
         readout = recipe.readout
         assert (recipe.learning.batch_size, readout.epochs, readout.batch_size) == (32, 100, 64)
-        assert readout.dropout == dropout
+        assert readout.dropout == dropout and readout.augment == Augment(crop_padding=4, flip=True)
+        assert recipe.learning.images == "unlabelled" and recipe.learning.share == 1.0
     for data in ("imagenette", "imagenet"):
         recipe = RECIPES[f"softhebb2023-{data}"]
         assert (recipe.learning.batch_size, recipe.readout.epochs, recipe.readout.batch_size) == (10, 200, 32)
+        assert recipe.learning.share == (0.1 if data == "imagenet" else 1.0) and recipe.learning.images == "train"
+        assert recipe.readout.augment.flip and 0 < recipe.readout.augment.crop_area < 1
         assert recipe.architecture.mean == (0.485, 0.456, 0.406) and recipe.architecture.std == (0.229, 0.224, 0.225)
 
 
@@ -283,7 +286,7 @@ def test_backpropagation_has_the_readouts_epochs_batches_and_views():
     for name in ("cifar10-depth2", "stl10", "imagenette-depth4"):
         recipe = RECIPES[f"softhebb2023-{name}-backpropagation"]
         plan, readout = recipe.supervised, recipe.readout
-        assert (plan.epochs, plan.batch_size) == (readout.epochs, readout.batch_size)
+        assert (plan.epochs, plan.batch_size, plan.augment) == (readout.epochs, readout.batch_size, readout.augment)
 
 
 def test_every_recipe_is_an_item():
@@ -292,7 +295,7 @@ def test_every_recipe_is_an_item():
 
 
 def narrow(recipe: Recipe, factor: int) -> Recipe:
-    """The recipe with a part of its neurons, and as short as it gets."""
+    """The recipe with a part of its neurons, as short as it gets, on the training images as they are."""
     blocks = tuple(
         replace(block, features=block.features // factor)
         if isinstance(block, LinearBlock)
@@ -303,7 +306,8 @@ def narrow(recipe: Recipe, factor: int) -> Recipe:
     return replace(
         recipe,
         architecture=replace(recipe.architecture, blocks=blocks),
-        readout=replace(recipe.readout, epochs=1),
+        learning=replace(recipe.learning, images="train", share=1.0),
+        readout=replace(recipe.readout, epochs=1, augment=Augment()),
         supervised=replace(recipe.supervised, epochs=1),
     )
 

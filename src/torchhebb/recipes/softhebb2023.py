@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from torchhebb.data import Augment
 from torchhebb.nn import Architecture, ConvBlock
 from torchhebb.recipes.member import Member
 from torchhebb.recipes.softhebb2023_claims import CLAIMS as CLAIMS
@@ -172,29 +173,34 @@ _CIFAR100 = tuple(
     _member("cifar100", depth, network, "CIFAR-10's network and plan.  Expect it within 0.7 points of the paper.")
     for depth, network in ((1, depth1()), (2, depth2()), (3, depth3()))
 )
+_UNLABELLED = Learning(batch_size=32, images="unlabelled")
+_STL10_READOUT = Readout(epochs=100, augment=Augment(crop_padding=4, flip=True))
 _STL10 = tuple(
     _member(
         "stl10",
         depth,
         stl10(depth),
-        "One pass in batches of 32, 100 epochs of readout.  Meant for a GPU.",
-        learning=Learning(batch_size=32),
-        readout=Readout(epochs=100, dropout=0.4 if depth == 3 else 0.5),
+        "One pass over the unlabelled images in batches of 32, 100 epochs of readout on crops.  Meant for a GPU.",
+        learning=_UNLABELLED,
+        readout=replace(_STL10_READOUT, dropout=0.4 if depth == 3 else 0.5),
     )
     for depth in (1, 2, 3, 4)
 )
+# A resized crop of any area from 0.08, the usual one: which the paper's is, is not known to us.
+_IMAGENET_READOUT = Readout(epochs=200, batch_size=32, augment=Augment(flip=True, crop_area=0.08))
 _IMAGENETTE, _IMAGENET = (
     tuple(
         _member(
             data,
             depth,
             imagenet(depth),
-            "One pass in batches of 10 at 160x160, 200 epochs of readout.  Meant for a GPU.",
-            readout=Readout(epochs=200, batch_size=32),
+            f"One pass over {words} in batches of 10 at 160x160, 200 epochs of readout on crops.  Meant for a GPU.",
+            learning=Learning(share=share),
+            readout=_IMAGENET_READOUT,
         )
         for depth in (1, 2, 3, 4, 5)
     )
-    for data in ("imagenette", "imagenet")
+    for data, share, words in (("imagenette", 1.0, "the images"), ("imagenet", 0.1, "a tenth of the images"))
 )
 _BESIDE = (hard, ranked, hebbian, random, backpropagation)
 _NARROW: dict[str, Any] = {"baselines": ("random", "uncalibrated")}
@@ -229,10 +235,7 @@ RECIPES: tuple[Callable[[], Recipe], ...] = (
     *(variant for member in _CIFAR100 for variant in _beside(member, *_BESIDE)),
     *_STL10,
     *(variant for member in _STL10 for variant in _beside(member, hard, backpropagation)),
-    *(
-        _linear("stl10", depth, STL10, learning=Learning(batch_size=32), readout=Readout(epochs=100))
-        for depth in (1, 2)
-    ),
+    *(_linear("stl10", depth, STL10, learning=_UNLABELLED, readout=_STL10_READOUT) for depth in (1, 2)),
     *_IMAGENETTE,
     *(variant for member in _IMAGENETTE for variant in _beside(member, hard, backpropagation)),
     *_IMAGENET,

@@ -50,6 +50,13 @@ def _supervised(title: str, data: str) -> Iterator[Item]:
 
 
 _DIGITS, _MNIST, _CIFAR10 = (f"softhebb2023-{name}" for name in ("digits", "mnist", "cifar10"))
+_FIRST = f"{_CIFAR10}-depth1"
+# What else is asked: name, question, recipe, its seconds of training, seconds of the question, settings.
+_QUESTIONS: tuple[tuple[str, str, str, float, float, dict[str, Any]], ...] = (
+    ("receptive fields", "receptive_fields", _CIFAR10, _PLAIN[3], 300, {}),
+    ("patches", "patches", _CIFAR10, _PLAIN[3], 300, {}),
+    ("filters", "filters", _FIRST, _PLAIN[1], 2400, {"contenders": ("own", "hard", "backpropagation")}),
+)
 
 ITEMS = (
     Item("digits", _DIGITS, "accuracy", training_seconds=60, seconds=30),
@@ -66,10 +73,15 @@ ITEMS = (
         _accuracy(f"CIFAR-10, fully connected, depth {depth}", f"cifar10-depth{depth}-linear", 300 * depth)
         for depth in (1, 2)
     ),
+    *(Item(f"CIFAR-10: {n}", r, q, training, seconds, s) for n, q, r, training, seconds, s in _QUESTIONS),
     *_cifar("CIFAR-100", "cifar100", 1.3),
     *(_accuracy(f"MNIST, depth 3, {called}", f"mnist-{variant}", 800) for variant, called in _OTHER.items()),
     _accuracy("Fashion-MNIST, depth 3", "fashion-mnist", 1200),
     *_cifar("CIFAR-10", "cifar10", 1.0, seeds=_SEEDS, full=True),
+    *(
+        Item(f"CIFAR-10: {n}, all seeds", r, q, _SEEDS * training, _SEEDS * seconds, s, seeds=_SEEDS, full=True)
+        for n, q, r, training, seconds, s in _QUESTIONS
+    ),
     *_cifar("CIFAR-100", "cifar100", 1.3, seeds=_SEEDS, full=True),
     *_supervised("CIFAR-10", "cifar10"),
     _accuracy("CIFAR-10, depth 3, the paper's backpropagation", "cifar10-grouped", 4 * _HOUR, full=True),

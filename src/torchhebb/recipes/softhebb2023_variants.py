@@ -67,7 +67,7 @@ def backpropagation(recipe: Recipe) -> Recipe:
     """
     name, readout = f"{recipe.name}-backpropagation", recipe.readout
     assert isinstance(readout, Readout)
-    plan = Supervised(readout.epochs, readout.batch_size)
+    plan = Supervised(readout.epochs, readout.batch_size, augment=readout.augment)
     return replace(recipe, name=name, baselines=("backpropagation",), supervised=plan)
 
 
