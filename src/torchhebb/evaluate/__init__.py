@@ -17,6 +17,7 @@ from torchhebb.evaluate.generation import Generation
 from torchhebb.evaluate.low_precision import LowPrecision
 from torchhebb.evaluate.noise import Noise
 from torchhebb.evaluate.online import Online
+from torchhebb.evaluate.parts import Parts
 from torchhebb.evaluate.patches import Patches
 from torchhebb.evaluate.receptive_fields import ReceptiveFields
 from torchhebb.evaluate.reconstruction import Reconstruction
@@ -41,6 +42,7 @@ EVALUATORS: tuple[type[Evaluator], ...] = (
     LowPrecision,
     Noise,
     Online,
+    Parts,
     Patches,
     ReceptiveFields,
     Reconstruction,
@@ -68,6 +70,7 @@ __all__ = [
     "LowPrecision",
     "Noise",
     "Online",
+    "Parts",
     "Patches",
     "ReceptiveFields",
     "Reconstruction",

@@ -4,8 +4,12 @@ Two blocks of SoftHebb that compete for whitened patches, learned one after anot
 together by a ridge.  What was chosen, was chosen on held-out training images; `docs/best.md` has the parts one by one.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
 from torchhebb.nn import Architecture, Pool, Read, WhitenedBlock
-from torchhebb.rules import SoftHebb
+from torchhebb.rules import HardHebb, SoftHebb
 from torchhebb.train import Learning, Recipe
 from torchhebb.train.readouts import WideRidge
 
@@ -40,3 +44,61 @@ def cifar10_best() -> Recipe:
         learning=Learning(order="greedy", schedule="linear"),
         readout=WideRidge(),
     )
+
+
+@dataclass(frozen=True)
+class Part:
+    """A change to the whole network that shows what one part of it gives."""
+
+    words: str
+    change: Callable[[Architecture], Architecture] = lambda architecture: architecture
+    learned: bool = True
+    """Whether weights learn, or stay the random patches that they start from."""
+
+
+def _blocks(change: Callable[[int, WhitenedBlock], WhitenedBlock]) -> Callable[[Architecture], Architecture]:
+    """The architecture with its whitened blocks changed, each by its number, counted from 1."""
+
+    def changed(architecture: Architecture) -> Architecture:
+        blocks = tuple(
+            change(number, block) if isinstance(block, WhitenedBlock) else block
+            for number, block in enumerate(architecture.blocks, 1)
+        )
+        return replace(architecture, blocks=blocks)
+
+    return changed
+
+
+def _each(**changes: Any) -> Callable[[Architecture], Architecture]:
+    return _blocks(lambda number, block: replace(block, **changes))
+
+
+def _first(**changes: Any) -> Callable[[Architecture], Architecture]:
+    return _blocks(lambda number, block: replace(block, **changes) if number == 1 else block)
+
+
+def _read(*read: Read) -> Callable[[Architecture], Architecture]:
+    return lambda architecture: replace(architecture, read=read)
+
+
+def _unlearning(number: int, block: WhitenedBlock) -> WhitenedBlock:
+    assert isinstance(block.rule, SoftHebb)
+    return replace(block, rule=replace(block.rule, anti_hebbian=True))
+
+
+PARTS = {
+    "whole": Part("the whole network"),
+    "first_block": Part("first block alone", _read(Read(1, 3))),
+    "second_block": Part("second block alone", _read(Read(2, 2))),
+    "one_view": Part("without the mirror image", lambda architecture: replace(architecture, mirror=False)),
+    "coarse": Part("first block read 2 x 2, not 3 x 3", _read(Read(1, 2), Read(2, 2))),
+    "random": Part("weights are random patches", learned=False),
+    "hard": Part("hard WTA", _each(rule=HardHebb())),
+    "anti_hebbian": Part("anti-Hebbian losers", _blocks(_unlearning)),
+    "unwhitened": Part("patches not whitened", _each(shrinkage=1e4, floor=0.0, components=None)),
+    "no_floor": Part("flat patches of full length", _first(floor=0.0)),
+    "lateral": Part("first whitening by a lateral rule", _first(lateral=True)),
+}
+"""What `evaluate parts` compares, the whole network first."""
+
+RECIPES = (cifar10_best,)
