@@ -20,6 +20,15 @@ def test_triangle(shape: tuple[int, ...], dim: int, power: float, dtype: torch.d
     agree(triangle(u, power, dim=dim), expected, dtype)
 
 
+@pytest.mark.parametrize("dtype", list(TOLERANCE))
+@pytest.mark.parametrize(("shape", "dim"), [((4, 7), 1), ((2, 5, 3, 2), 1), ((3, 2, 6), -1)])
+def test_threshold(shape: tuple[int, ...], dim: int, dtype: torch.dtype):
+    u = draw(0, *shape, dtype=dtype)
+    for threshold in (0.5, -0.3):
+        expected = along(lambda line, t=threshold: reference.triangle(line, 1.4, threshold=t), numbers(u), dim)
+        agree(triangle(u, 1.4, threshold=threshold, dim=dim), expected, dtype)
+
+
 def test_power_is_one_by_default():
     u = draw(1, 3, 4, 2)
     agree(triangle(u), along(reference.rectify, numbers(u)))

@@ -74,6 +74,9 @@ def rectify(u: Array) -> Array:
     return np.array([max(value - sum(u) / len(u), 0.0) for value in u])
 
 
-def triangle(u: Array, power: float = 1.0) -> Array:
-    """One vector: relu(u - mean)^power."""
-    return np.array([value**power if value > 0 else 0.0 for value in rectify(u)])
+def triangle(u: Array, power: float = 1.0, threshold: float = 0.0) -> Array:
+    """One vector: relu(u - mean - threshold * deviation)^power."""
+    mean = sum(u) / len(u)
+    deviation = (sum((value - mean) ** 2 for value in u) / len(u)) ** 0.5
+    above = [value - mean - threshold * deviation for value in u]
+    return np.array([value**power if value > 0 else 0.0 for value in above])

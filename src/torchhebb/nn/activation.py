@@ -6,19 +6,19 @@ from torchhebb.functional import soft_wta, triangle
 
 
 class Triangle(nn.Module):
-    """relu(u - mean over the neurons) ** power; see `torchhebb.functional.triangle`."""
+    """relu(u - mean - threshold * deviation over the neurons) ** power; see `torchhebb.functional.triangle`."""
 
-    def __init__(self, power: float = 1.0) -> None:
+    def __init__(self, power: float = 1.0, *, threshold: float = 0.0) -> None:
         super().__init__()
         if power <= 0:
             raise ValueError(f"power must be positive, got {power}")
-        self.power = power
+        self.power, self.threshold = power, threshold
 
     def forward(self, u: Tensor) -> Tensor:
-        return triangle(u, self.power)
+        return triangle(u, self.power, threshold=self.threshold)
 
     def extra_repr(self) -> str:
-        return f"power={self.power}"
+        return f"power={self.power}" + (f", threshold={self.threshold}" if self.threshold else "")
 
 
 class Power(nn.Module):

@@ -18,7 +18,14 @@ POOL = Pool("avg", kernel_size=3, stride=2)
 
 def first_block(neurons: int, **changes: object) -> WhitenedBlock:
     """Whitened 6x6 patches of pixels; flat patches stay short."""
-    settings = {"rule": SoftHebb(150.0, anti_hebbian=False), "pool": POOL, "floor": 2.0, "lr": 0.02, **changes}
+    settings = {
+        "rule": SoftHebb(150.0, anti_hebbian=False),
+        "pool": POOL,
+        "floor": 2.0,
+        "threshold": 0.5,
+        "lr": 0.02,
+        **changes,
+    }
     return WhitenedBlock(neurons, 6, **settings)  # type: ignore[arg-type]
 
 
@@ -29,6 +36,7 @@ def second_block(neurons: int, **changes: object) -> WhitenedBlock:
         "project": 160,
         "components": 512,
         "remove_mean": False,
+        "threshold": 0.5,
         "lr": 0.02,
         **changes,
     }
@@ -40,9 +48,9 @@ def cifar10_best() -> Recipe:
     return Recipe(
         "softhebb2023-cifar10-best",
         "cifar10",
-        Architecture((3, 32, 32), (first_block(2048), second_block(2048)), read=(Read(1, 3), Read(2, 2)), mirror=True),
-        learning=Learning(order="greedy", schedule="linear"),
-        readout=WideRidge(),
+        Architecture((3, 32, 32), (first_block(2560), second_block(2560)), read=(Read(1, 3), Read(2, 2)), mirror=True),
+        learning=Learning(order="greedy", schedule="linear", share=0.2),
+        readout=WideRidge(strengths=(1e-2, 3e-2)),
     )
 
 
@@ -97,6 +105,7 @@ PARTS = {
     "anti_hebbian": Part("anti-Hebbian losers", _blocks(_unlearning)),
     "unwhitened": Part("patches not whitened", _each(shrinkage=1e4, floor=0.0, components=None)),
     "no_floor": Part("flat patches of full length", _first(floor=0.0)),
+    "triangle": Part("the plain triangle, without a threshold", _each(threshold=0.0)),
     "lateral": Part("first whitening by a lateral rule", _first(lateral=True)),
 }
 """What `evaluate parts` compares, the whole network first."""
