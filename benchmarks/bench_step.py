@@ -72,10 +72,10 @@ def main(settings: Settings) -> None:
     samples = alternate(variants, steps=settings.steps, warmup=settings.warmup, device=device)
     untuned.close()
     ratios = [
-        compare(samples, FLOAT32, PLAIN, target=0.85),
-        compare(samples, BFLOAT16, PLAIN, target=0.6),
-        compare(samples, FLOAT32, UNTUNED),
+        compare(samples, FLOAT32, UNTUNED, target=1 / 3),
+        compare(samples, FLOAT32, PLAIN, target=0.45),
         compare(samples, BFLOAT16, UNTUNED),
+        compare(samples, BFLOAT16, PLAIN),
     ]
     result = make_result(
         "step",

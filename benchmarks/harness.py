@@ -25,6 +25,7 @@ FOLDER = Path(__file__).resolve().parent
 RESULTS = FOLDER.parent / "results"
 RESAMPLES = 2000
 MEBIBYTE = 1 << 20
+MATRIX, COPIED = 2048, 32 * MEBIBYTE
 
 Samples = tuple[float, ...]
 
@@ -190,6 +191,18 @@ def make_result(
     )
 
 
+def rates(repeats: int = 20) -> dict[str, float]:
+    """What this CPU reaches: GFLOP/s of a large float32 matrix product, GB/s of a large copy in both directions."""
+    a, b, product = (torch.randn(MATRIX, MATRIX) for _ in range(3))
+    source, copy = (torch.zeros(COPIED // 4) for _ in range(2))
+    calls = {"product": lambda: torch.mm(a, b, out=product), "copy": lambda: copy.copy_(source)}
+    took = {name: np.median(ms) for name, ms in alternate(calls, steps=repeats, warmup=2, device=a.device).items()}
+    return {
+        "matrix_gflops": float(2 * MATRIX**3 / took["product"] / 1e6),
+        "bandwidth_gbytes": float(2 * COPIED / took["copy"] / 1e6),
+    }
+
+
 def native_bfloat16(device: torch.device) -> bool:
     """Whether the hardware multiplies bfloat16 itself; elsewhere it is slower than float32."""
     if device.type == "cuda":
@@ -214,8 +227,27 @@ def keep(result: Result, folder: Path) -> None:
 
 def remarks(result: Result) -> list[str]:
     """What a reader of the numbers should know besides."""
-    native = result.notes.get("bfloat16_hardware")
-    return [] if native is None else [f"bfloat16 is {'' if native else 'not '}native to this hardware"]
+    notes, said = result.notes, []
+    if (native := notes.get("bfloat16_hardware")) is not None:
+        said.append(f"bfloat16 is {'' if native else 'not '}native to this hardware")
+    if "extrapolated" in notes:
+        spans = ", ".join(f"{name} {seconds:,.0f} s" for name, seconds in notes["pipeline_seconds"].items())
+        said.append(f"extrapolated {notes['extrapolated']}: {spans}, {notes['faster']:.1f} times faster")
+    if "matrix_gflops" in notes:
+        shares = ", ".join(f"{name} {100 * share:.0f} %" for name, share in notes["share_of_matrix_rate"].items())
+        rate = f"{notes['matrix_gflops']:.0f} GFLOP/s"
+        said.append(f"of the measured matrix rate, {rate}, counting a direct convolution's operations: {shares}")
+    if "adds" in notes:
+        adds = notes["adds"]
+        interval = f"95 % interval {adds['low']:.0f} to {adds['high']:.0f}"
+        said.append(
+            f"it adds {adds['milliseconds']:.0f} ms ({interval}), at most {adds['limit']:.0f}: {adds['verdict']}"
+        )
+    if "images_per_second" in notes:
+        speeds = "; ".join(f"{point}: {speed:.0f}" for point, speed in notes["images_per_second"].items())
+        peaks = ", ".join(f"{method} {min(peak):.0f}" for method, peak in notes["peak_mebibytes"].items() if peak)
+        said += [f"images per second of torchhebb: {speeds}", f"peak memory at batch 10 in MiB: {peaks}"]
+    return said
 
 
 def tables(result: Result) -> list[list[tuple[str, ...]]]:
@@ -228,7 +260,7 @@ def tables(result: Result) -> list[list[tuple[str, ...]]]:
         measured.append((measure.name, f"{s['median']:.1f}", spread, str(len(measure.values))))
     ratios: list[tuple[str, ...]] = [("ratio", "of medians", "95 % interval", "target", "")]
     for r in result.notes["ratios"]:
-        target = "" if r["target"] is None else f"at most {r['target']}"
+        target = "" if r["target"] is None else f"at most {r['target']:.3g}"
         interval = f"{r['low']:.3f} to {r['high']:.3f}"
         ratios.append((f"{r['of']} / {r['to']}", f"{r['value']:.3f}", interval, target, r["verdict"]))
     return [measured, ratios]

@@ -1,19 +1,21 @@
-"""Puts the measured numbers of results/bench into a page, between its markers.
+"""Puts the measured numbers of results/bench, and what the cost model makes of them, into the pages.
 
     python benchmarks/tables.py
 
-A marker names a result: `<!-- bench: step-cpu -->`, and what stands up to `<!-- end -->` is replaced by its tables.
+A marker names a result: `<!-- bench: step-cpu -->`, or a table of the model: `<!-- model: predictions -->`.  What
+stands up to `<!-- end -->` is replaced.
 """
 
 import re
 from pathlib import Path
 
+from cost_model import checked, predictions
 from harness import FOLDER, RESULTS, remarks, tables
 
 from torchhebb.train import Result, read_result
 
-PAGE = FOLDER.parent / "docs" / "speed.md"
-MARKED = re.compile(r"(?<=<!-- bench: )(?P<name>[\w.-]+) -->.*?(?=<!-- end -->)", re.DOTALL)
+PAGES = tuple(FOLDER.parent / "docs" / name for name in ("speed.md", "scaling.md"))
+MARKED = re.compile(r"(?<=<!-- )(?P<kind>bench|model): (?P<name>[\w.-]+) -->.*?(?=<!-- end -->)", re.DOTALL)
 
 
 def fill(page: str, results: Path) -> str:
@@ -21,8 +23,12 @@ def fill(page: str, results: Path) -> str:
 
     def table(match: re.Match[str]) -> str:
         path = results / "bench" / f"{match['name']}.json"
-        body = render(read_result(path)) if path.exists() else "Not run."
-        return f"{match['name']} -->\n{body}\n"
+        if match["kind"] == "model":
+            rows = predictions() if match["name"] == "predictions" else checked(results)
+            body = _markdown(rows) if rows else "Not run."
+        else:
+            body = render(read_result(path)) if path.exists() else "Not run."
+        return f"{match['kind']}: {match['name']} -->\n{body}\n"
 
     return MARKED.sub(table, page)
 
@@ -41,5 +47,6 @@ def _markdown(rows: list[tuple[str, ...]]) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(fill(PAGE.read_text(encoding="utf-8"), RESULTS), encoding="utf-8")
-    print(f"filled {PAGE.relative_to(FOLDER.parent)}")
+    for page in PAGES:
+        page.write_text(fill(page.read_text(encoding="utf-8"), RESULTS), encoding="utf-8")
+        print(f"filled {page.relative_to(FOLDER.parent)}")

@@ -92,10 +92,38 @@ def test_a_result_is_kept_and_printed(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "fast / slow" in printed and "0.500" in printed and "FAIL" in printed
 
 
-def test_the_page_shows_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_pages_show_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(FOLDER)
-    from benchmarks.tables import PAGE, RESULTS, fill
+    from benchmarks.tables import PAGES, RESULTS, fill
 
-    page = PAGE.read_text(encoding="utf-8")
-    assert fill(page, RESULTS) == page, "put the results into the page: python benchmarks/tables.py"
-    assert fill(page, FOLDER).count("Not run.") == page.count("<!-- bench: ")
+    for path in PAGES:
+        page = path.read_text(encoding="utf-8")
+        assert fill(page, RESULTS) == page, "put the results into the pages: python benchmarks/tables.py"
+        measured = page.count("<!-- bench: ") + page.count("<!-- model: check -->")
+        assert fill(page, FOLDER).count("\nNot run.\n") == measured
+
+
+def test_what_the_library_adds_is_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(FOLDER)
+    from benchmarks.bench_start import HELP, LIBRARY, TORCH, added
+
+    samples = {TORCH: (1000.0, 1100.0, 1200.0), LIBRARY: (1300.0, 1400.0, 1500.0), HELP: (2.0, 2.0, 2.0)}
+    adds = added(samples)
+    assert (adds["milliseconds"], adds["verdict"], adds["low"], adds["high"]) == (300.0, "PASS", 300.0, 300.0)
+    assert added({**samples, LIBRARY: (1300.0, 1401.0, 1500.0)})["verdict"] == "FAIL"
+
+
+def test_a_pipeline_is_medians_times_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(FOLDER)
+    from benchmarks import bench_pipeline as bench
+
+    counts = bench.how_often(10, 64, 50, 42)
+    assert counts[bench.PLAIN] == {bench.STEP: 5000, bench.READOUT: 39_100, bench.TESTING: 157}
+    assert counts[bench.OURS] == {bench.OUR_STEP: 5000, bench.OUR_FEATURES: 1429, bench.OUR_READOUT: 39_100}
+    samples = {kind: (3.0, 1.0, 2.0) for kind in counts[bench.PLAIN]} | {
+        kind: (1.0,) * 3 for kind in counts[bench.OURS]
+    }
+    assert bench.total(samples, counts[bench.PLAIN]) == 2.0 * (5000 + 39_100 + 157)
+    ratio = bench.pipeline_ratio(samples, counts, target=1 / 60)
+    assert ratio.value == (5000 + 1429 + 39_100) / (2.0 * (5000 + 39_100 + 157))
+    assert ratio.low < ratio.value < ratio.high and ratio.verdict == "FAIL"
