@@ -7,7 +7,7 @@ from torch import Tensor
 def triangle(u: Tensor, power: float = 1.0, *, threshold: float = 0.0, dim: int = 1) -> Tensor:
     """Triangle activation: relu(u - mean of u over the neurons - threshold * their standard deviation) ** power.
 
-    Args: u of any shape, neurons along `dim`; power > 0; threshold, with which fewer neurons are active the larger it is.
+    Args: u of any shape, neurons along `dim`; power > 0; the larger threshold, the fewer are active.
     Returns: a tensor shaped as u.
     Source: Coates, Ng and Lee 2011 (power 1, threshold 0); SoftHebb-2023, section 3 (power).
 

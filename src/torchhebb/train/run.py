@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from torchhebb.data import Data, Store, load_data
+from torchhebb.data import Data, Images, Store, load_data
 from torchhebb.errors import UserError
 from torchhebb.nn import LinearReadout, Network, load, save
 from torchhebb.nn.collective import alone
@@ -57,6 +57,8 @@ def run_recipe(
     store = store or Store()
     data = load_data(recipe.data, data_dir=options.data_dir, size=options.size, store=store, progress=progress)
     check_fit(recipe, data)
+    if options.members > 1 and recipe.learning.share < 1:
+        raise UserError("learning.share must be 1 where seeds learn side by side: give --members 1")
     if options.members > 1 and not isinstance(recipe.learning.optimizer, NormAdaptive):
         raise UserError(f"members must be 1 for {recipe.name}, whose blocks have no rates of their own")
     if options.members > 1 and workers.world > 1:
@@ -186,12 +188,12 @@ class Session:
             online = self._online_readout(network, seed)
             learn_images(
                 network,
-                self.data.train,
-                self.recipe.learning,
+                drawn_share(self.data.train, self.recipe.learning.share, seed),
+                replace(self.recipe.learning, share=1.0),
                 seed=seed,
                 precision=self.precision,
                 store=self.store,
-                key=f"{self.data.fingerprint} in {self.precision}",
+                key=f"{self.data.fingerprint} {self.recipe.learning.share} by {seed} in {self.precision}",
                 online=online,
                 checkpoint=self.checkpoint,
                 task=task,
@@ -334,12 +336,21 @@ def accuracy(readout: nn.Module, features: Tensor, labels: Tensor) -> float:
     return 100.0 * (predicted == labels.cpu()).double().mean().item()
 
 
+def drawn_share(images: Images, share: float, seed: int) -> Images:
+    """A share of the images, drawn by the seed, in the order they have."""
+    if share == 1:
+        return images
+    count = max(1, round(share * len(images)))
+    drawn = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
+    return images.select(drawn[:count].sort().values)
+
+
 def check_fit(recipe: Recipe, data: Data) -> None:
     """Raise UserError unless the network can be built and takes the images of the data."""
     learning, readout = recipe.learning, recipe.readout
     views = isinstance(readout, Readout) and readout.augment.active
-    if learning.images != "train" or learning.share < 1 or learning.augment.active or views:
-        raise UserError("learning.images, learning.share, learning.augment and readout.augment are not built yet")
+    if learning.images != "train" or learning.augment.active or views:
+        raise UserError("learning.images, learning.augment and readout.augment are not built yet")
     shape = tuple(data.train.images.shape[1:])
     if shape != recipe.architecture.input_shape:
         raise UserError(
