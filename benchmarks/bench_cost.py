@@ -14,7 +14,7 @@ from typing import Literal
 
 import torch
 import tyro
-from harness import MEBIBYTE, RESULTS, PeakGrowth, alternate, compare, fresh, keep, make_result, rates
+from harness import MEBIBYTE, RESULTS, PeakGrowth, Samples, alternate, compare, fresh, keep, make_result, rates
 from torch import Tensor
 from torch.nn import functional as F
 from workload import CLASSES, RECIPE, Step, place, plain_step, torchhebb_step
@@ -81,7 +81,8 @@ def main(settings: Settings) -> None:
         print(json.dumps(peak.bytes))
         return
     started = time.perf_counter()
-    samples, ratios, speeds = {}, [], {}
+    samples: dict[str, Samples] = {}
+    ratios, speeds = [], {}
     points = tuple(dict.fromkeys(point for axis in AXES.values() for point in axis))
     for point in points:
         names = {method: f"{method}, {point}" for method in METHODS}

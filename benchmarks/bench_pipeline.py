@@ -23,13 +23,14 @@ from bench_readout import cached, plain
 from harness import RESAMPLES, RESULTS, Ratio, Remote, Samples, alternate, keep, make_result, rates, serve
 from plain import PlainNetwork
 from torch import Tensor
-from workload import CLASSES, make_images, make_network, place, plain_step, settle, torchhebb_step
+from workload import CLASSES, RECIPE, make_images, make_network, place, plain_step, settle, torchhebb_step
 
 import torchhebb
 from torchhebb.data import Images
 from torchhebb.nn import Network
 from torchhebb.process import tune_process
 from torchhebb.recipes import get_recipe
+from torchhebb.train import Readout
 from torchhebb.train.device import find_device
 from torchhebb.train.features import batch_size_for
 
@@ -67,7 +68,7 @@ def main(settings: Settings) -> None:
         return
     tune_process()
     started = time.perf_counter()
-    recipe = get_recipe("softhebb2023-cifar10")
+    recipe, plan = get_recipe(RECIPE), readout_plan()
     network = make_network(device)
     learn = torchhebb_step(network, learning_batches(recipe.learning.batch_size, device), "float32")
     settle(network, learn, steps=settings.before, radius=settings.radius)
@@ -84,12 +85,12 @@ def main(settings: Settings) -> None:
         **remotes,
         OUR_STEP: learn,
         OUR_FEATURES: extracting(frozen, rows, device),
-        OUR_READOUT: reading_out(frozen, recipe.readout.batch_size, device),
+        OUR_READOUT: reading_out(frozen, plan.batch_size, device),
     }
     samples = alternate(variants, steps=settings.steps, warmup=settings.warmup, device=device)
     for remote in remotes.values():
         remote.close()
-    counts = how_often(recipe.learning.batch_size, recipe.readout.batch_size, recipe.readout.epochs, rows)
+    counts = how_often(recipe.learning.batch_size, plan.batch_size, plan.epochs, rows)
     ratio = pipeline_ratio(samples, counts, target=1 / 60)
     rate = rates()["matrix_gflops"]
     result = make_result(
@@ -106,7 +107,7 @@ def main(settings: Settings) -> None:
         matrix_gflops=rate,
         share_of_matrix_rate={
             name: flop / (1e-3 * float(np.median(samples[name]))) / 1e9 / rate
-            for name, flop in arithmetic(frozen, recipe.learning.batch_size, rows, recipe.readout.batch_size).items()
+            for name, flop in arithmetic(frozen, recipe.learning.batch_size, rows, plan.batch_size).items()
         },
     )
     keep(result, settings.results)
@@ -147,15 +148,21 @@ def pipeline_ratio(
 
 def plain_kind(kind: str, network: Network, device: torch.device) -> Callable[[], object]:
     """A step of the plain pipeline."""
-    recipe = get_recipe("softhebb2023-cifar10")
+    recipe, plan = get_recipe(RECIPE), readout_plan()
     if kind == STEP:
         return plain_step(network, learning_batches(recipe.learning.batch_size, device))
-    images = make_images(4 * recipe.readout.batch_size, seed=3, device=device)
+    images = make_images(4 * plan.batch_size, seed=3, device=device)
     if kind == READOUT:
         labels = torch.zeros(len(images), dtype=torch.long, device=device)
-        return plain(network, images, labels, recipe.readout.batch_size)
-    copy, stream = PlainNetwork(network).eval(), cycle(images.split(recipe.readout.batch_size))
+        return plain(network, images, labels, plan.batch_size)
+    copy, stream = PlainNetwork(network).eval(), cycle(images.split(plan.batch_size))
     return torch.no_grad()(lambda: copy(next(stream)))
+
+
+def readout_plan() -> Readout:
+    plan = get_recipe(RECIPE).readout
+    assert isinstance(plan, Readout)
+    return plan
 
 
 def learning_batches(size: int, device: torch.device) -> Tensor:
@@ -190,7 +197,7 @@ def arithmetic(network: Network, batch: int, rows: int, readout_batch: int) -> d
 
     def count(layer: torch.nn.Module, _x: object, u: Tensor) -> None:
         nonlocal flop
-        flop += 2.0 * layer.weight[0].numel() * u[0].numel()  # type: ignore[index, operator]
+        flop += 2.0 * layer.weight[0].numel() * u[0].numel()  # type: ignore[index]
 
     hooks = [m.register_forward_hook(count) for m in network.modules() if isinstance(m, torchhebb.nn.HebbConv2d)]
     with torch.no_grad():
