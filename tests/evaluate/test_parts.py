@@ -22,6 +22,7 @@ ARCHITECTURE = Architecture(
         WhitenedBlock(14, 2, project=6, components=20, remove_mean=False),
     ),
     read=(Read(1, 3), Read(2, 2)),
+    read_power=0.5,
     mirror=True,
 )
 

@@ -151,6 +151,8 @@ def test_features_are_read_at_several_depths():
     expected = [F.adaptive_avg_pool2d(h, 2).flatten(1), network.block2(h).mean((2, 3))]
     torch.testing.assert_close(network(x), torch.cat(expected, 1))
     assert learn(network, x).shape == network.block2(h).shape
+    rooted = two_blocks(read=(Read(2, 1), Read(1, 2)), read_power=0.5).build(0).eval()
+    torch.testing.assert_close(rooted(x), torch.cat(expected, 1).sqrt())
 
 
 def test_mirrored_features_are_the_mean_of_both_views():
@@ -167,6 +169,7 @@ def test_mirrored_features_are_the_mean_of_both_views():
         (lambda: two_blocks(read=(Read(3, 1),)), r"read must name blocks from 1 to 2, each once, got \[3\]"),
         (lambda: two_blocks(read=(Read(1, 1), Read(1, 2))), "each once"),
         (lambda: two_blocks(read=(Read(1, 1),), feature_pool=2), "feature_pool is for the last block alone"),
+        (lambda: two_blocks(read_power=0.5), "read_power must be positive, and 1 where read is empty, got 0.5"),
         (lambda: Read(1, 0), "pool must be at least 1, got 0"),
         (lambda: PatchWhitening(3, 0), "kernel_size must be positive, got 0"),
         (lambda: PatchWhitening(3, 2, components=13), "components must lie from 1 to 12"),

@@ -186,12 +186,15 @@ class Architecture:
     unit_norm: bool = False
     feature_pool: int | None = None  # the last maps, averaged to this height and width, are the features
     read: tuple[Read, ...] = ()  # in place of the last block's output: maps of several depths, side by side
+    read_power: float = 1.0  # of what is read: below 1, large sums weigh less, as counts do under a root
     mirror: bool = False  # features are the mean of those of an image and of its mirror image
 
     def __post_init__(self) -> None:
         depths = [read.block for read in self.read]
         if len({*depths}) < len(depths) or not all(1 <= depth <= len(self.blocks) for depth in depths):
             raise UserError(f"read must name blocks from 1 to {len(self.blocks)}, each once, got {depths}")
+        if self.read_power <= 0 or (self.read_power != 1 and not self.read):
+            raise UserError(f"read_power must be positive, and 1 where read is empty, got {self.read_power}")
         if self.read and self.feature_pool is not None:
             raise UserError("feature_pool is for the last block alone: give its pool to read instead")
 
@@ -210,7 +213,12 @@ class Architecture:
             modules[f"block{number}"] = block.train()
         if self.feature_pool is not None:
             modules["feature_pool"] = nn.AdaptiveAvgPool2d(self.feature_pool)
-        network = Network(modules, read={f"block{read.block}": read.pool for read in self.read}, mirror=self.mirror)
+        network = Network(
+            modules,
+            read={f"block{read.block}": read.pool for read in self.read},
+            read_power=self.read_power,
+            mirror=self.mirror,
+        )
         network.architecture = self
         network.reset_parameters(torch.Generator().manual_seed(seed))
         return network

@@ -29,8 +29,8 @@ class Network(nn.Sequential, _Hub, library_name="torchhebb", license="mit", tags
     `attach(readout)` adds what was trained on its frozen features; `classifier` is then pixels -> logits.
     The readout stands beside the blocks, not among them, so features stay what they were.
 
-    With `read`, features are the maps of the blocks it names, each averaged to its size and flattened, side by side;
-    blocks may so be read at several depths.  With `mirror`, they are the mean of the features of an image and of its
+    With `read`, features are the maps of the blocks it names, each averaged to its size and flattened, side by side, all
+    to the power `read_power`; blocks may so be read at several depths.  With `mirror`, they are the mean of the features of an image and of its
     mirror image, and so the same for both.
 
     Args: blocks, modules or named modules; read, name of a block -> height and width of its part.
@@ -44,10 +44,11 @@ class Network(nn.Sequential, _Hub, library_name="torchhebb", license="mit", tags
         blocks: Iterable[nn.Module] | Mapping[str, nn.Module],
         *,
         read: Mapping[str, int] | None = None,
+        read_power: float = 1.0,
         mirror: bool = False,
     ) -> None:
         super().__init__()
-        self.read, self.mirror = dict(read or {}), mirror
+        self.read, self.read_power, self.mirror = dict(read or {}), read_power, mirror
         named = blocks.items() if isinstance(blocks, Mapping) else ((str(i), b) for i, b in enumerate(blocks))
         for name, block in named:
             self.add_module(name, block)
@@ -67,7 +68,8 @@ class Network(nn.Sequential, _Hub, library_name="torchhebb", license="mit", tags
             x = block(x)
             if name in self.read:
                 parts.append(F.adaptive_avg_pool2d(x, self.read[name]).flatten(1))
-        return torch.cat(parts, 1)
+        features = torch.cat(parts, 1)
+        return features if self.read_power == 1.0 else features.pow(self.read_power)
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draw the weights of every layer again, in order."""

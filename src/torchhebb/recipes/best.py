@@ -48,7 +48,13 @@ def cifar10_best() -> Recipe:
     return Recipe(
         "softhebb2023-cifar10-best",
         "cifar10",
-        Architecture((3, 32, 32), (first_block(2560), second_block(2560)), read=(Read(1, 3), Read(2, 2)), mirror=True),
+        Architecture(
+            (3, 32, 32),
+            (first_block(2560), second_block(2560)),
+            read=(Read(1, 3), Read(2, 2)),
+            read_power=0.5,
+            mirror=True,
+        ),
         learning=Learning(order="greedy", schedule="linear", share=0.2),
         readout=WideRidge(strengths=(1e-2, 3e-2)),
     )
@@ -105,6 +111,7 @@ PARTS = {
     "anti_hebbian": Part("anti-Hebbian losers", _blocks(_unlearning)),
     "unwhitened": Part("patches not whitened", _each(shrinkage=1e4, floor=0.0, components=None)),
     "no_floor": Part("flat patches of full length", _first(floor=0.0)),
+    "no_root": Part("read without a root", lambda architecture: replace(architecture, read_power=1.0)),
     "triangle": Part("the plain triangle, without a threshold", _each(threshold=0.0)),
     "lateral": Part("first whitening by a lateral rule", _first(lateral=True)),
 }
