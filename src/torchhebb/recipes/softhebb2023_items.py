@@ -55,6 +55,8 @@ _FIRST = f"{_CIFAR10}-depth1"
 _QUESTIONS: tuple[tuple[str, str, str, float, float, dict[str, Any]], ...] = (
     ("receptive fields", "receptive_fields", _CIFAR10, _PLAIN[3], 300, {}),
     ("patches", "patches", _CIFAR10, _PLAIN[3], 300, {}),
+    ("embeddings", "embeddings", _CIFAR10, _PLAIN[3], 300, {}),
+    ("beside other algorithms", "comparison", _CIFAR10, _PLAIN[3], 5, {}),
     ("filters", "filters", _FIRST, _PLAIN[1], 2400, {"contenders": ("own", "hard", "backpropagation")}),
 )
 
