@@ -1,5 +1,7 @@
 """What a person sees in a terminal: progress with rate and time left, plain lines when it is none."""
 
+import shlex
+import statistics
 import sys
 import time
 from collections import Counter
@@ -23,13 +25,16 @@ from rich.progress import Progress as RichProgress
 from rich.table import Table
 from rich.text import Text
 
+from torchhebb.evaluate.accuracy import wilson
 from torchhebb.recipes import get_recipe
 from torchhebb.train import Result
 from torchhebb.train.predict import Prediction
 
 if TYPE_CHECKING:
     from torchhebb.evaluate.reproduce import Outcome
+    from torchhebb.search import Found
 
+BEST_SHOWN = 8
 PLAIN_SECONDS = 30.0
 
 
@@ -186,3 +191,40 @@ def print_predictions(predictions: Sequence[Prediction]) -> None:
         for p in predictions
     ]
     print_table(("image", "likeliest", *[""] * (len(rows[0]) - 2)), rows)
+
+
+def print_found(found: "Found", command: str, folder: Path) -> None:
+    """The best trials of a search, how they were chosen, and how to train the best one."""
+    fields = list(found.trials[0].fields)
+    first = next((trial for trial in found.trials if trial.number == 0), None)
+    shown = list(found.trials[:BEST_SHOWN])
+    if first is not None and first not in shown:
+        shown.append(first)
+    rows = []
+    for trial in shown:
+        low, high = wilson(trial.accuracies, found.held_images)
+        spread = f"{statistics.stdev(trial.accuracies):.2f}" if len(trial.accuracies) > 1 else ""
+        values = [f"{value:.4g}" if isinstance(value, float) else str(value) for value in trial.fields.values()]
+        number = f"{trial.number} (the recipe)" if trial is first else str(trial.number)
+        rows.append((number, f"{trial.mean:.2f} %", spread, f"{low:.1f} to {high:.1f}", *values))
+    print_table(("trial", "held out", "std", "95 %", *_short(fields)), rows)
+    failed = f", {len(found.failed)} more could not be built" if found.failed else ""
+    print(
+        f"best of {len(found.trials)} trials{failed}, chosen on the same {found.held_images} held-out training images "
+        "that it is given for: expect a little less on new ones"
+    )
+    print(f"search folder: {folder}")
+    print(f"train it with: {command}\nor with: torchhebb train --best {shlex.quote(str(folder))}")
+
+
+def _short(fields: Sequence[str]) -> list[str]:
+    """Names of fields without what all of them begin with.
+
+    >>> _short(["architecture.blocks.0.lr", "architecture.blocks.1.lr"]), _short(["learning.epochs"])
+    (['0.lr', '1.lr'], ['epochs'])
+    """
+    parts = [field.split(".") for field in fields]
+    shared = 0
+    while all(len(part) > shared + 1 and part[shared] == parts[0][shared] for part in parts):
+        shared += 1
+    return [".".join(part[shared:]) for part in parts]

@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from torchhebb.cli import evaluate, listing, predict, report, reproduce, train
+from torchhebb.cli import evaluate, listing, predict, report, reproduce, search, train
 from torchhebb.cli.flags import DEFAULT_RECIPE
 from torchhebb.errors import UserError, unknown_name
 from torchhebb.process import tune_process
@@ -15,6 +15,7 @@ USAGE = """usage: torchhebb COMMAND ...
   train [RECIPE]        learn, read out and test a recipe (default: {default})
   evaluate WHAT RUN     ask a run, or a recipe that is trained first; without WHAT, the questions there are
   reproduce PAPER       what fits a budget of time of {papers}
+  search [RECIPE]       better settings of a recipe, chosen on held-out training images
   report RUN...         one page about finished runs, with their figures
   predict RUN IMAGE...  classes of image files by a trained run
   list                  recipes, with the flags --data and --store for data sets and kept files
@@ -25,6 +26,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "train": train.run,
     "evaluate": evaluate.run,
     "reproduce": reproduce.run,
+    "search": search.run,
     "report": report.run,
     "predict": predict.run,
     "list": listing.run,

@@ -27,6 +27,8 @@ class TrainFlags:
     """The run folder; by default runs/<recipe>-<time>."""
     resume: Path | None = None
     """Go on with this run folder where it stopped."""
+    best: Path | None = None
+    """Train the recipe that `torchhebb search` found best: its folder, or the best.json in it."""
     results: Path | None = None
     """Also keep the result as RESULTS/<recipe>/accuracy-<cpu or gpu>.json."""
 
@@ -46,16 +48,26 @@ def run(arguments: list[str]) -> int:
 
 
 def _train_flags(arguments: list[str]) -> TrainFlags:
+    from torchhebb.search import read_best
+
     named = bool(arguments) and not arguments[0].startswith("-")
     name, arguments = (arguments[0], arguments[1:]) if named else (None, arguments)
-    resumed = _resume_folder(arguments)
-    recipe, options = (
-        read_config(resumed) if resumed else (get_recipe(DEFAULT_RECIPE if name is None else name), Options())
-    )
-    if resumed and name not in (None, recipe.name):
-        raise UserError(f"{resumed} holds {recipe.name}, not {name}")
+    resumed, searched = _path_after("--resume", arguments), _path_after("--best", arguments)
+    if resumed and searched:
+        raise UserError("--resume names a run that has its recipe: leave out --best")
+    if resumed:
+        recipe, options = read_config(resumed)
+    elif searched:
+        recipe, options = read_best(searched), Options()
+    else:
+        recipe, options = get_recipe(DEFAULT_RECIPE if name is None else name), Options()
+    if (resumed or searched) and name not in (None, recipe.name):
+        raise UserError(f"{resumed or searched} holds {recipe.name}, not {name}")
     flags = parse(
-        TrainFlags, arguments, f"torchhebb train {recipe.name}", default=TrainFlags(recipe, options, resume=resumed)
+        TrainFlags,
+        arguments,
+        f"torchhebb train {recipe.name}",
+        default=TrainFlags(recipe, options, resume=resumed, best=searched),
     )
     if flags.resume and flags.out:
         raise UserError("--resume names the run folder itself: leave out --out")
@@ -96,11 +108,11 @@ def _train(flags: TrainFlags, command: str, workers: Workers) -> int:
     return 0
 
 
-def _resume_folder(arguments: list[str]) -> Path | None:
-    """The folder after --resume: its recipe gives the other flags their defaults."""
+def _path_after(name: str, arguments: list[str]) -> Path | None:
+    """The path after --resume or --best: its recipe gives the other flags their defaults."""
     for flag, value in zip(arguments, [*arguments[1:], ""], strict=False):
-        if flag == "--resume":
+        if flag == name:
             return Path(value)
-        if flag.startswith("--resume="):
-            return Path(flag.removeprefix("--resume="))
+        if flag.startswith(f"{name}="):
+            return Path(flag.removeprefix(f"{name}="))
     return None

@@ -1,0 +1,290 @@
+"""A search that goes on after a stop and is shared by processes: one folder, one study of optuna, one lock."""
+
+import json
+import os
+import statistics
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from filelock import FileLock, Timeout
+
+from torchhebb.config import from_json, to_json
+from torchhebb.errors import UserError
+from torchhebb.evaluate.reproduce import parse_duration
+from torchhebb.fields import read_field
+from torchhebb.progress import SILENT, Progress
+from torchhebb.search.objective import Objective
+from torchhebb.search.space import Dimension, apply, default_space, parse_space
+from torchhebb.train import Recipe
+from torchhebb.train.recipe import at_least
+
+SAMPLER_SEEDS = 1_000_003
+
+
+@dataclass(frozen=True)
+class Search:
+    """Better settings of a recipe, judged on held-out training images; the test images are not looked at.
+
+    The first trial is the recipe as it is, so that the best one can be compared with it.
+    """
+
+    space: tuple[str, ...] = ()
+    """FIELD=LOW:HIGH, FIELD=LOW:HIGH:log or FIELD=a,b,c; by default rates, temperatures and powers of the blocks."""
+    trials: int | None = None
+    """How many trials the folder is to hold in the end, those of other processes and earlier calls included."""
+    budget: str | None = None
+    """How long this call may take, as in 90s, 30m or 2h; 30m where neither this nor --trials is given."""
+    search_seeds: int = 1
+    """Seeds a trial; their mean is what counts."""
+    judge: Literal["recipe", "ridge"] = "recipe"
+    """The readout: the recipe's own, or ridge regression in closed form, which is cheaper."""
+    images: int | None = None
+    """Learn from so many of the training images that are not held out; by default from all."""
+    held_out: float = 0.1
+    """The share of the training images that judges."""
+    sampler_seed: int = 0
+    """What the search draws from: one process with the same seed tries the same settings."""
+
+    def __post_init__(self) -> None:
+        at_least(1, search_seeds=self.search_seeds, trials=1 if self.trials is None else self.trials)
+        if self.images is not None:
+            at_least(1, images=self.images)
+        if not 0 < self.held_out < 1:
+            raise UserError(f"held_out must lie in (0, 1), got {self.held_out}")
+
+    @property
+    def seconds(self) -> float:
+        """The budget of a call in seconds; without one, a number of trials is the only end."""
+        return parse_duration(self.budget or "30m") if self.budget or self.trials is None else float("inf")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One setting tried: held-out accuracies in % by seed, or why there are none."""
+
+    number: int
+    fields: dict[str, Any]
+    accuracies: tuple[float, ...] = ()
+    seconds: float = 0.0
+    error: str | None = None
+
+    @property
+    def mean(self) -> float:
+        return statistics.fmean(self.accuracies)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a folder holds: finished trials, the best first, those that failed, and what they were judged on."""
+
+    recipe: Recipe
+    trials: tuple[Trial, ...]
+    failed: tuple[Trial, ...]
+    held_images: int
+
+    @property
+    def best(self) -> Recipe:
+        """The recipe with the fields of the best trial."""
+        return apply(self.recipe, self.trials[0].fields)
+
+
+def search(
+    settings: Search, recipe: Recipe, objective: Objective, folder: Path, *, progress: Progress = SILENT
+) -> Found:
+    """Try settings until the budget is spent or the folder holds enough trials; several processes may share a folder.
+
+    No trial starts that would outlast the budget, going by the mean of those before.  A stopped search goes on; a
+    trial under way is given up.  Kept are trials.jsonl, a line a finished trial, best.json, and optuna's journal.
+    Args: objective, made for the data of the recipe.
+    Raises UserError for a folder that holds another search, or one in which no trial could be finished.
+    """
+    space = parse_space(settings.space, recipe) or default_space(recipe)
+    study = _Study(settings, recipe, objective, folder, space)
+    deadline = time.monotonic() + settings.seconds
+    durations: list[float] = []
+    while time.monotonic() + (statistics.fmean(durations) if durations else 0.0) <= deadline:
+        if (begun := study.begin()) is None:
+            break
+        number, fields = begun
+        started, accuracies, error = time.monotonic(), [], None
+        try:
+            accuracies = objective(apply(recipe, fields), task=f"trial {number}", progress=progress)
+        except UserError as reason:  # settings that do not go together
+            error = str(reason)
+        except BaseException:
+            study.end(Trial(number, fields, error="interrupted"))
+            raise
+        durations.append(time.monotonic() - started)
+        study.end(Trial(number, fields, tuple(accuracies), durations[-1], error))
+    return study.found()
+
+
+class _Study:
+    """Optuna behind a lock of the folder: whoever asks or tells is alone, and numbers of trials are one row."""
+
+    def __init__(
+        self, settings: Search, recipe: Recipe, objective: Objective, folder: Path, space: tuple[Dimension, ...]
+    ) -> None:
+        try:
+            import optuna
+            from optuna.storages import JournalStorage
+            from optuna.storages.journal import JournalFileBackend
+        except ImportError:
+            raise UserError("torchhebb search needs optuna: pip install 'torchhebb[search]'") from None
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self.optuna, self.settings, self.recipe, self.space = optuna, settings, recipe, space
+        self.folder, self.held_images = folder, len(objective.held)
+        self.working: FileLock | None = None
+        identity = {
+            "recipe": to_json(recipe),
+            "space": [str(dimension) for dimension in space],
+            "images": objective.fingerprint,
+            "seeds": objective.seeds,
+            "judge": objective.readout,
+            "precision": objective.precision,
+        }
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with self._alone():
+                self._identify(identity)
+                journal = folder / "journal.log"
+                _mend(journal)
+                storage = JournalStorage(JournalFileBackend(str(journal), FileLock(folder / ".journal.lock")))  # type: ignore[arg-type]
+                self.study = optuna.create_study(
+                    storage=storage, study_name="search", direction="maximize", load_if_exists=True
+                )
+        except OSError as error:
+            raise UserError(f"cannot write {folder}: {error.strerror}; choose another folder") from error
+
+    def begin(self) -> tuple[int, dict[str, Any]] | None:
+        """The number and the fields of the next trial, or None where all trials of the folder are done or begun."""
+        with self._alone():
+            self._give_up_abandoned()
+            trials = self.study.get_trials(deepcopy=False)
+            state = self.optuna.trial.TrialState
+            counted = sum(trial.state in (state.COMPLETE, state.RUNNING) for trial in trials)
+            failed = sum("error" in trial.user_attrs and trial.state == state.FAIL for trial in trials)
+            wanted = self.settings.trials
+            if wanted is not None and (counted >= wanted or failed > 10 * wanted):
+                return None
+            own = {dimension.field: read_field(self.recipe, dimension.field) for dimension in self.space}
+            if not trials and all(own[dimension.field] in dimension for dimension in self.space):
+                self.study.enqueue_trial(own)
+            # A seed of its own for every trial: a process that goes on must not draw again what was drawn before.
+            seed = (self.settings.sampler_seed * SAMPLER_SEEDS + len(trials)) % 2**32
+            self.study.sampler = self.optuna.samplers.TPESampler(seed=seed)
+            trial = self.study.ask()
+            fields = {dimension.field: dimension.suggest(trial) for dimension in self.space}
+            self.working = self._lock_of(trial.number)
+            self.working.acquire(timeout=0)
+            return trial.number, fields
+
+    def end(self, trial: Trial) -> None:
+        """Keep a trial of this process."""
+        assert self.working is not None
+        with self._alone():
+            known = self.optuna.trial.Trial(self.study, self.study.get_trials(deepcopy=False)[trial.number]._trial_id)
+            known.set_user_attr("seconds", trial.seconds)
+            if trial.error is None:
+                known.set_user_attr("accuracies", list(trial.accuracies))
+                self.study.tell(trial.number, trial.mean)
+            else:
+                if trial.error != "interrupted":
+                    known.set_user_attr("error", trial.error)
+                self.study.tell(trial.number, state=self.optuna.trial.TrialState.FAIL)
+            self.working.release()
+            Path(self.working.lock_file).unlink(missing_ok=True)
+            self._write()
+
+    def found(self) -> Found:
+        """All that is finished; raises UserError where nothing is."""
+        trials, failed = self._trials()
+        if not trials:
+            reason = f"; the last one: {failed[-1].error}" if failed else ""
+            raise UserError(f"no trial in {self.folder} is finished yet{reason}")
+        return Found(self.recipe, tuple(trials), tuple(failed), self.held_images)
+
+    def _trials(self) -> tuple[list[Trial], list[Trial]]:
+        finished, failed = [], []
+        for trial in self.study.get_trials(deepcopy=False):
+            notes = trial.user_attrs
+            if trial.state == self.optuna.trial.TrialState.COMPLETE:
+                accuracies = tuple(notes["accuracies"])
+                finished.append(Trial(trial.number, trial.params, accuracies, notes["seconds"]))
+            elif "error" in notes:
+                failed.append(Trial(trial.number, trial.params, (), notes["seconds"], notes["error"]))
+        return sorted(finished, key=lambda trial: (-trial.mean, trial.number)), failed
+
+    def _write(self) -> None:
+        finished, failed = self._trials()
+        lines = [{**vars(trial), "accuracies": list(trial.accuracies)} for trial in [*finished, *failed]]
+        lines.sort(key=lambda line: line["number"])
+        _replace(self.folder / "trials.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+        if finished:
+            found = Found(self.recipe, tuple(finished), tuple(failed), self.held_images)
+            best = {
+                "recipe": to_json(found.best),
+                "held_out_accuracies": list(finished[0].accuracies),
+                "held_out_images": self.held_images,
+                "trials": len(finished),
+            }
+            _replace(self.folder / "best.json", json.dumps(best, indent=1) + "\n")
+
+    def _give_up_abandoned(self) -> None:
+        """Trials of processes that were killed: the system has let go of their locks."""
+        for trial in self.study.get_trials(deepcopy=False, states=(self.optuna.trial.TrialState.RUNNING,)):
+            lock = self._lock_of(trial.number)
+            with suppress(Timeout):
+                lock.acquire(timeout=0)
+                self.study.tell(trial.number, state=self.optuna.trial.TrialState.FAIL)
+                lock.release()
+                Path(lock.lock_file).unlink(missing_ok=True)
+
+    def _lock_of(self, number: int) -> FileLock:
+        return FileLock(self.folder / f".trial-{number}.lock")
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        with FileLock(self.folder / ".lock"):
+            yield
+
+    def _identify(self, identity: Mapping[str, Any]) -> None:
+        path = self.folder / "search.json"
+        if not path.exists():
+            _replace(path, json.dumps(identity, indent=1) + "\n")
+            return
+        known = json.loads(path.read_text(encoding="utf-8"))
+        if other := [name for name, value in identity.items() if known.get(name) != value]:
+            raise UserError(
+                f"{self.folder} holds a search with another {' and '.join(other)}: give the same flags or another --out"
+            )
+
+
+def read_best(path: Path) -> Recipe:
+    """The recipe of a best.json, or of the search folder that holds one; raises UserError for anything else."""
+    path = path / "best.json" if path.is_dir() else path
+    try:
+        return from_json(Recipe, json.loads(path.read_text(encoding="utf-8"))["recipe"])
+    except FileNotFoundError:
+        raise UserError(f"no such file: {path}") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is no best.json of a search ({error})") from None
+
+
+def _replace(path: Path, text: str) -> None:
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.write_text(text, encoding="utf-8")
+    os.replace(beside, path)
+
+
+def _mend(journal: Path) -> None:
+    """Cut off the part of a line that a process left which was killed while it wrote."""
+    if journal.exists():
+        content = journal.read_bytes()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            os.truncate(journal, whole)
