@@ -61,7 +61,7 @@ def test_backpropagation_is_the_baseline_of_the_run(layer: Run) -> None:
 
 def test_it_is_trained_once(layer: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     first = contender(layer, 0, "hard")
-    monkeypatch.setattr("torchhebb.evaluate.contenders.learn_images", None)
+    monkeypatch.setattr("torchhebb.evaluate.contenders.learn_run", None)
     again = contender(layer, 0, "hard")
     assert equal(state(first), state(again)) and equal(state(first.readout), state(again.readout))
 

@@ -164,7 +164,7 @@ def test_nearest_rounding_swallows_the_small_steps(networks: dict[tuple[str, int
 
 
 def test_what_was_learned_is_not_learned_again(answer: Result, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torchhebb.evaluate.low_precision.learn_images", None)
+    monkeypatch.setattr("torchhebb.evaluate.low_precision.learn_run", None)
     again = evaluate(LowPrecision(bits=(3,), methods=("nearest",)), run)
     name = "nearest_3_bits_test_accuracy"
     assert again.measure(name).values == answer.measure(name).values

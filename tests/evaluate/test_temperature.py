@@ -11,6 +11,7 @@ from tests.evaluate.test_cross_entropy import layer_run
 from torchhebb.data import Images, Store
 from torchhebb.errors import UserError
 from torchhebb.evaluate import Run, evaluate
+from torchhebb.evaluate.bring import draw
 from torchhebb.evaluate.convergence import read_out
 from torchhebb.evaluate.temperature import Temperature, at_temperature
 from torchhebb.functional import soft_wta
@@ -159,12 +160,31 @@ def test_the_figure_has_a_panel_a_quantity(answer: Result, layer: Run) -> None:
         ({"anti_hebbian": (True, True)}, r"anti_hebbian must be True, False or both, got \(True, True\)"),
         ({"passes": 0}, "passes must be at least 1, got 0"),
         ({"readout_epochs": 0}, "readout_epochs must be at least 1, got 0"),
+        ({"images": 0}, "images must be at least 1, got 0"),
+        ({"readout_images": 0}, "readout_images must be at least 1, got 0"),
         ({"holdout": 1.0}, "the held-out part must be a fraction in"),
     ],
 )
 def test_mistakes_are_named_before_anything_is_trained(
     settings: dict[str, object], message: str, layer: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("torchhebb.evaluate.temperature.learn_images", None)
+    monkeypatch.setattr("torchhebb.evaluate.temperature.learn_run", None)
     with pytest.raises(UserError, match=message):
         next(Temperature(**settings).run(layer))  # type: ignore[arg-type]
+
+
+def test_bounds_leave_a_part_of_the_images(layer: Run) -> None:
+    run = replace(layer, result=replace(layer.result, seeds=(0,)))
+    asked = replace(QUESTION, inverse_temperatures=(40.0,), hard=False, images=200, readout_images=100)
+    found = {finding.name: finding for finding in asked.run(run)}
+    data, plan = run.data.holdout(0.2, 0), replace(run.recipe.readout, epochs=4)
+    network = at_temperature(run.recipe.architecture, 40.0).build(0)
+    images = draw(data.train, 200)
+    learn_images(network, images, replace(run.recipe.learning, epochs=1), seed=0)
+    expected = read_out(network, draw(data.train, 100), data.test, 10, plan, run=run, seed=0)
+    assert found["hebbian_best_linear_accuracy"].values == (pytest.approx(expected["linear"]),)  # type: ignore[union-attr]
+    with torch.no_grad():
+        x = images.images.flatten(1) / 255.0
+        u = (x / x.norm(dim=1, keepdim=True)) @ network.block1.layer.weight.T  # type: ignore[union-attr, operator]
+    winners = 100 * len(u.argmax(1).unique()) / 30
+    assert found["hebbian_best_block1_winners"].values == (pytest.approx(winners),)  # type: ignore[union-attr]

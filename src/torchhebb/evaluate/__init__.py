@@ -9,20 +9,25 @@ from torchhebb.evaluate.comparison import Comparison
 from torchhebb.evaluate.continual import Continual
 from torchhebb.evaluate.convergence import Convergence
 from torchhebb.evaluate.cross_entropy import CrossEntropy
+from torchhebb.evaluate.depth_width import DepthWidth
 from torchhebb.evaluate.diagnostics import Diagnostics
 from torchhebb.evaluate.embeddings import Embeddings
 from torchhebb.evaluate.evaluator import Evaluator, Figure, evaluate
 from torchhebb.evaluate.filters import Filters
 from torchhebb.evaluate.generation import Generation
+from torchhebb.evaluate.label_efficiency import LabelEfficiency
+from torchhebb.evaluate.learning_speed import LearningSpeed
 from torchhebb.evaluate.low_precision import LowPrecision
 from torchhebb.evaluate.noise import Noise
 from torchhebb.evaluate.online import Online
 from torchhebb.evaluate.parts import Parts
 from torchhebb.evaluate.patches import Patches
+from torchhebb.evaluate.radius import Radius
 from torchhebb.evaluate.receptive_fields import ReceptiveFields
 from torchhebb.evaluate.reconstruction import Reconstruction
 from torchhebb.evaluate.runs import Run, open_run
 from torchhebb.evaluate.similarity import Similarity
+from torchhebb.evaluate.sweep import BatchSize, InitialRadius, LearningRate
 from torchhebb.evaluate.temperature import Temperature
 from torchhebb.evaluate.transfer import Transfer
 
@@ -30,20 +35,27 @@ EVALUATORS: tuple[type[Evaluator], ...] = (
     Ablation,
     Accuracy,
     Attacks,
+    BatchSize,
     Clustering,
     Comparison,
     Continual,
     Convergence,
     CrossEntropy,
+    DepthWidth,
     Diagnostics,
     Embeddings,
     Filters,
     Generation,
+    InitialRadius,
+    LabelEfficiency,
+    LearningRate,
+    LearningSpeed,
     LowPrecision,
     Noise,
     Online,
     Parts,
     Patches,
+    Radius,
     ReceptiveFields,
     Reconstruction,
     Similarity,
@@ -56,22 +68,29 @@ __all__ = [
     "Ablation",
     "Accuracy",
     "Attacks",
+    "BatchSize",
     "Clustering",
     "Comparison",
     "Continual",
     "Convergence",
     "CrossEntropy",
+    "DepthWidth",
     "Diagnostics",
     "Embeddings",
     "Evaluator",
     "Figure",
     "Filters",
     "Generation",
+    "InitialRadius",
+    "LabelEfficiency",
+    "LearningRate",
+    "LearningSpeed",
     "LowPrecision",
     "Noise",
     "Online",
     "Parts",
     "Patches",
+    "Radius",
     "ReceptiveFields",
     "Reconstruction",
     "Run",

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from torchhebb.errors import UserError, unknown_name
+from torchhebb.evaluate.learning import built, learn_run, untrained
 from torchhebb.evaluate.perturb import pgd
 from torchhebb.evaluate.runs import Run
-from torchhebb.nn import LinearReadout, LocalConvBlock, Network, load, save
+from torchhebb.nn import Architecture, LinearReadout, LocalConvBlock, Network, load, save
 from torchhebb.rules import HardHebb, RankedHebb, Rule, SoftHebb
 from torchhebb.train import Supervised
 from torchhebb.train.checkpoint import Checkpoint
 from torchhebb.train.features import stored_features
-from torchhebb.train.learn import calibrate, learn_images
 from torchhebb.train.log import Log
 from torchhebb.train.readout import fit_linear
 from torchhebb.train.supervised import Perturb, backpropagation_model, fit_supervised
@@ -80,9 +80,13 @@ def contender(run: Run, seed: int, name: ContenderName) -> Network:
 
 def contender_label(run: Run, name: ContenderName) -> str:
     """The words for a contender in a figure; for the run's own network, what its first block learns by."""
-    block = run.recipe.architecture.blocks[0]
-    learns_by = type(block if isinstance(block, LocalConvBlock) else block.rule)
-    return _OWN.get(learns_by, CONTENDERS["own"]) if name == "own" else CONTENDERS[name]
+    return learner(run.recipe.architecture) if name == "own" else CONTENDERS[name]
+
+
+def learner(architecture: Architecture) -> str:
+    """The words for what the first block of a network learns by."""
+    block = architecture.blocks[0]
+    return _OWN.get(type(block if isinstance(block, LocalConvBlock) else block.rule), CONTENDERS["own"])
 
 
 def prototypes(network: Network, shape: tuple[int, ...]) -> Tensor:
@@ -97,25 +101,13 @@ def _other_rule(rule: Rule, run: Run, seed: int, checkpoint: Checkpoint, task: s
         if isinstance(block, LocalConvBlock):
             raise UserError(f"{run.recipe.name} learns by local losses: it has no rule to exchange for {rule}")
         blocks.append(replace(block, rule=rule))
-    network = _place(replace(architecture, blocks=tuple(blocks)).build(seed), run)
-    learn_images(
-        network,
-        run.data.train,
-        run.recipe.learning,
-        seed=seed,
-        precision=run.precision,
-        store=run.store,
-        key=f"{run.data.fingerprint} in {run.precision}",
-        checkpoint=checkpoint,
-        task=f"{task}: learning",
-        progress=run.progress,
-    )
+    network = built(run, seed, replace(architecture, blocks=tuple(blocks)))
+    learn_run(network, run, seed, checkpoint=checkpoint, task=f"{task}: learning")
     return _read_out(network, run, seed, checkpoint, task)
 
 
 def _random(run: Run, seed: int, checkpoint: Checkpoint, task: str) -> Network:
-    network = calibrate(_place(run.recipe.architecture.build(seed), run), run.data.train, seed=seed)
-    return _read_out(network, run, seed, checkpoint, task)
+    return _read_out(untrained(run, seed), run, seed, checkpoint, task)
 
 
 def _read_out(network: Network, run: Run, seed: int, checkpoint: Checkpoint, task: str) -> Network:
@@ -173,7 +165,3 @@ def _attacked(model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
     moved = pgd(model, x, labels, eps=ADVERSARIAL_EPS, norm="inf", steps=ADVERSARIAL_STEPS)
     model.train()
     return moved
-
-
-def _place(network: Network, run: Run) -> Network:
-    return network.to(run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]

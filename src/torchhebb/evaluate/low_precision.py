@@ -12,13 +12,14 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from torchhebb.errors import UserError
 from torchhebb.evaluate.accuracy import wilson
 from torchhebb.evaluate.evaluator import Evaluator, Figure, Finding, Note
+from torchhebb.evaluate.learning import built, learn_run
 from torchhebb.evaluate.runs import Run
 from torchhebb.functional.quantize import Rounding, power_of_two_scale, quantize
 from torchhebb.nn import Network
 from torchhebb.train import Curve, Measure
 from torchhebb.train.diagnostics import plastic_layers, radii
 from torchhebb.train.features import stored_features
-from torchhebb.train.learn import calibrate, learn_images
+from torchhebb.train.learn import calibrate
 from torchhebb.train.readout import fit_linear, predict_logits
 from torchhebb.train.readouts.base import percent_correct
 
@@ -100,20 +101,10 @@ class LowPrecision(Evaluator):
             network = run.network(seed)
             quantize_weights(network, bits, scale=self.scale)
             return calibrate(network, run.data.train, seed=seed)
-        network = run.recipe.architecture.build(seed).to(run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = built(run, seed)
         generator = torch.Generator(run.device).manual_seed(seed)
         with kept_quantized(network, bits, scale=self.scale, rounding=method, generator=generator):
-            learn_images(
-                network,
-                run.data.train,
-                run.recipe.learning,
-                seed=seed,
-                precision=run.precision,
-                store=run.store,
-                key=f"{run.data.fingerprint} in {run.precision}",
-                task=f"seed {seed}: {method}, {bits} bits: learning",
-                progress=run.progress,
-            )
+            learn_run(network, run, seed, task=f"seed {seed}: {method}, {bits} bits: learning")
         return network
 
 

@@ -5,15 +5,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import torch
-
 from torchhebb.errors import UserError
 from torchhebb.evaluate.contenders import CONTENDERS, ContenderName, contender
+from torchhebb.evaluate.learning import untrained
 from torchhebb.evaluate.runs import Run, open_run
 from torchhebb.nn import Network
 from torchhebb.recipes import get_recipe
 from torchhebb.train import Recipe, read_config
-from torchhebb.train.learn import calibrate
 
 PUBLISHED = {
     ("sphere2025-cifar10", "own", 100): (3.37, 3.59),
@@ -46,7 +44,7 @@ def methods_of(run: Run, contenders: Sequence[ContenderName], others: Sequence[s
     methods = []
     for name in contenders:
         words = run.recipe.name if name == "own" else CONTENDERS[name]
-        make = partial(_random, run) if name == "random" else partial(contender, run, name=name)
+        make = partial(untrained, run) if name == "random" else partial(contender, run, name=name)
         methods.append(Method(name, words, make, published(run.recipe, name)))
     runs = [_open_other(run, folder) for folder in others]
     for other in runs:
@@ -68,11 +66,6 @@ def published(recipe: Recipe, network: str) -> tuple[float, float] | None:
     named = replace(named, learning=replace(named.learning, epochs=recipe.learning.epochs))
     fields = ("data", "architecture", "learning", "supervised")
     return PUBLISHED[key] if all(getattr(recipe, f) == getattr(named, f) for f in fields) else None
-
-
-def _random(run: Run, seed: int) -> Network:
-    network = run.recipe.architecture.build(seed).to(run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return calibrate(network, run.data.train, seed=seed)
 
 
 def _open_other(run: Run, folder: str) -> Run:

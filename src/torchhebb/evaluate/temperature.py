@@ -9,8 +9,10 @@ from torch import Tensor, nn
 
 from torchhebb.data import Batches, Images
 from torchhebb.errors import UserError
+from torchhebb.evaluate.bring import draw
 from torchhebb.evaluate.convergence import read_out
 from torchhebb.evaluate.evaluator import Evaluator, Figure, Finding, Note
+from torchhebb.evaluate.learning import built, learn_run
 from torchhebb.evaluate.runs import Run
 from torchhebb.evaluate.watch import spread
 from torchhebb.functional import hard_wta, soft_wta
@@ -20,7 +22,6 @@ from torchhebb.train import Curve, Measure
 from torchhebb.train.device import autocast
 from torchhebb.train.diagnostics import plastic_layers, r1_share
 from torchhebb.train.features import batch_size_for
-from torchhebb.train.learn import learn_images
 from torchhebb.train.recipe import shortened
 
 if TYPE_CHECKING:
@@ -51,8 +52,8 @@ class Temperature(Evaluator):
     Curves `<quantity> <losers>` against t, losers being hebbian or anti_hebbian:
 
         linear_accuracy, labels_accuracy    on the held-out images, in %
-        <block>_winners                     neurons that win on some training image (and position), in %
-        <block>_posterior                   the largest posterior, averaged over training images (and positions)
+        <block>_winners                     neurons that win on some image (and position) learned from, in %
+        <block>_posterior                   the largest posterior, averaged over those images (and positions)
         <block>_r1                          neurons at radius 1, in %
 
     Measures `<losers>_best_inverse_temperature`, of every seed by its linear accuracy; `<losers>_best_<quantity>` at
@@ -77,6 +78,10 @@ class Temperature(Evaluator):
     """Share of the training images that is held out."""
     readout_epochs: int | None = None
     """Epochs of the linear readout, which is the recipe's in all else; None is the recipe's as well."""
+    images: int | None = None
+    """How many images are learned from, drawn once from those not held out; None is all of them."""
+    readout_images: int | None = None
+    """How many of them readouts are fitted to, drawn once; None is all of them."""
 
     def run(self, run: Run) -> Iterator[Finding]:
         self._check(run)
@@ -120,7 +125,7 @@ class Temperature(Evaluator):
             raise UserError(f"inverse_temperatures must be numbers that rise from above 0, got {grid}")
         if len({*self.anti_hebbian}) < len(self.anti_hebbian):
             raise UserError(f"anti_hebbian must be True, False or both, got {self.anti_hebbian}")
-        for setting in ("passes", "readout_epochs"):
+        for setting in ("passes", "readout_epochs", "images", "readout_images"):
             value = getattr(self, setting)
             if value is not None and value < 1:
                 raise UserError(f"{setting} must be at least 1, got {value}")
@@ -129,6 +134,8 @@ class Temperature(Evaluator):
 
     def _piece(self, run: Run, seed: int, inverse_temperature: float | None, anti_hebbian: bool) -> Piece:
         settings = {name: getattr(self, name) for name in ("scale_output", "passes", "holdout", "readout_epochs")}
+        # Bounds stand in the key only where they bind, so that pieces from before there were any still serve.
+        settings |= {name: value for name in ("images", "readout_images") if (value := getattr(self, name)) is not None}
         return run.once(
             lambda: self._train(run, seed, inverse_temperature, anti_hebbian),
             question=self.question,
@@ -140,23 +147,23 @@ class Temperature(Evaluator):
         )
 
     def _train(self, run: Run, seed: int, inverse_temperature: float | None, anti_hebbian: bool) -> Piece:
-        data, plan, readout = run.data.holdout(self.holdout, seed), run.recipe.learning, run.recipe.readout
+        data, readout = run.data.holdout(self.holdout, seed), run.recipe.readout
         architecture = at_temperature(
             run.recipe.architecture, inverse_temperature, anti_hebbian=anti_hebbian, scale_output=self.scale_output
         )
-        network = architecture.build(seed).to(run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        learn_images(
-            network,
-            data.train,
-            replace(plan, epochs=self.passes),
-            seed=seed,
-            precision=run.precision,
+        images = draw(data.train, self.images)
+        network = learn_run(
+            built(run, seed, architecture),
+            run,
+            seed,
+            images=images,
+            plan=replace(run.recipe.learning, epochs=self.passes),
             task=f"seed {seed}: {_words(inverse_temperature, anti_hebbian)}",
-            progress=run.progress,
         )
         readout = readout if self.readout_epochs is None else shortened(readout, self.readout_epochs)
-        found = read_out(network, data.train, data.test, len(data.classes), readout, run=run, seed=seed)
-        competing = _competition(network, data.train, inverse_temperature, run)
+        fitted = draw(data.train, self.readout_images)
+        found = read_out(network, fitted, data.test, len(data.classes), readout, run=run, seed=seed)
+        competing = _competition(network, images, inverse_temperature, run)
         return {f"{name}_accuracy": value for name, value in found.items()} | competing
 
 

@@ -1,0 +1,77 @@
+"""Figures of curves with error bars: panels beside each other under one legend."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from torchhebb.train import Curve
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Canvas
+
+COLUMNS = 3
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One pair of axes: curves by their words in the legend, and level lines by theirs."""
+
+    title: str
+    curves: Mapping[str, Curve]
+    levels: Mapping[str, float] = field(default_factory=dict)
+    x_scale: Literal["linear", "log", "symlog"] = "linear"
+    ticks: Mapping[float, str] | None = None
+    """Where x is labelled, and with what; by default as matplotlib sees fit."""
+    published: Mapping[str, str] = field(default_factory=dict)
+    """Curves that are dotted, and the name of the curve whose colour each has."""
+
+
+def draw_panels(panels: Sequence[Panel], *, columns: int = COLUMNS) -> "Canvas":
+    """A picture of the panels, row by row.  A name has one colour everywhere; level lines are grey and dashed."""
+    from matplotlib.figure import Figure as Canvas
+
+    columns = min(columns, len(panels))
+    rows = -(-len(panels) // columns)
+    names = list(dict.fromkeys(panel.published.get(name, name) for panel in panels for name in panel.curves))
+    levels = list(dict.fromkeys(name for panel in panels for name in panel.levels))
+    canvas = Canvas(figsize=(max(3.5 * columns, 4.6), 2.8 * rows + 0.3), layout="constrained")
+    places = canvas.subplots(rows, columns, squeeze=False).flat
+    for axes in places[len(panels) :]:
+        axes.set_visible(False)
+    handles = {}
+    for axes, panel in zip(places, panels, strict=False):
+        for name, curve in panel.curves.items():
+            published = name in panel.published
+            style: dict[str, Any] = {"linestyle": ":", "mfc": "none"} if published else {"linestyle": "-"}
+            colour = f"C{names.index(panel.published.get(name, name))}"
+            handles[name] = axes.errorbar(
+                curve.x, curve.y, curve.std, color=colour, marker="o", ms=3.5, capsize=2, linewidth=1.4, **style
+            )
+        for name, level in panel.levels.items():
+            dashes = ("--", ":", "-.")[levels.index(name) % 3]
+            handles[name] = axes.axhline(level, color="grey", linestyle=dashes, linewidth=1)
+        _scale(axes, panel)
+        axes.set_xlabel(next(iter(panel.curves.values())).x_label)
+        axes.set_title(panel.title, fontsize=10)
+        axes.tick_params(labelsize=8)
+        axes.grid(alpha=0.25)
+    if len(handles) > 1:
+        wide = max(1, min(len(handles), int(14 * columns // max(map(len, handles)))))
+        canvas.legend(
+            list(handles.values()), list(handles), loc="outside lower left", ncols=wide, frameon=False, fontsize=9
+        )
+    return canvas
+
+
+def _scale(axes: Any, panel: Panel) -> None:
+    """The axis of x; on symlog, 0 has its place left of the smallest value above it."""
+    from matplotlib.ticker import NullLocator
+
+    if panel.x_scale == "symlog":
+        smallest = min(x for curve in panel.curves.values() for x in curve.x if x > 0)
+        axes.set_xscale("symlog", linthresh=smallest, linscale=0.4)
+    else:
+        axes.set_xscale(panel.x_scale)
+    if panel.ticks is not None:
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_xticks(list(panel.ticks), list(panel.ticks.values()))
