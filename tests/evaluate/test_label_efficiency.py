@@ -5,10 +5,9 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.tiny import few_digits
 from torchhebb.errors import UserError
 from torchhebb.evaluate import LabelEfficiency, Run, evaluate
 from torchhebb.evaluate.bring import draw
@@ -18,6 +17,7 @@ from torchhebb.train import Result, Supervised
 from torchhebb.train.learn import calibrate
 from torchhebb.train.supervised import backpropagation_model, fit_supervised, supervised_accuracy
 
+LABELS = torch.arange(10).repeat_interleave(15)[torch.randperm(150, generator=torch.Generator().manual_seed(9))]
 PROBE = Probe(pool=1, holdout=0.3, images=400)
 QUESTION = LabelEfficiency(labels=(5, 20, 900), draws=2, probe=PROBE)
 
@@ -27,9 +27,10 @@ def answer(run: Run) -> Result:
     return evaluate(QUESTION, run)
 
 
+@settings(deadline=None, max_examples=20)
 @given(st.integers(2, 12), st.integers(0, 3), st.integers(0, 3))
 def test_a_draw_has_as_many_of_each_class_and_fewer_are_part_of_more(count: int, seed: int, number: int) -> None:
-    labels = few_digits().train.labels
+    labels = LABELS
     chosen = labelled(labels, count, seed, number)
     assert torch.bincount(labels[chosen]).tolist() == [count] * 10 and len(chosen.unique()) == len(chosen)
     assert set(chosen.tolist()) < set(labelled(labels, count + 1, seed, number).tolist())
@@ -95,7 +96,7 @@ def test_the_figure_labels_the_numbers_of_images(answer: Result, run: Run) -> No
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("changes", "message"),
     [
         ({"contenders": ()}, r"contenders must be given once each, got \(\)"),
         ({"contenders": ("own", "own")}, "contenders must be given once each"),
@@ -108,8 +109,8 @@ def test_the_figure_labels_the_numbers_of_images(answer: Result, run: Run) -> No
     ],
 )
 def test_mistakes_are_named_before_anything_is_trained(
-    settings: dict[str, Any], message: str, run: Run, monkeypatch: pytest.MonkeyPatch
+    changes: dict[str, Any], message: str, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(LabelEfficiency, "_features", None)
     with pytest.raises(UserError, match=message):
-        next(replace(QUESTION, **settings).run(run))
+        next(replace(QUESTION, **changes).run(run))

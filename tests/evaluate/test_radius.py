@@ -85,7 +85,7 @@ def test_the_figure_has_a_row_a_quantity(answer: Result, run: Run) -> None:
     titles = [f"block {n}: {words}" for words in ("neurons at radius 1, %", "mean radius") for n in (1, 2)]
     places = [text.index(f"<!-- {title} -->") for title in titles]
     assert places == sorted(places)
-    assert "<!-- decaying from 2 times -->" in text and "<!-- norm-adaptive -->" in text
+    assert "<!-- decaying from 2x -->" in text and "<!-- norm-adaptive -->" in text
 
 
 @pytest.mark.parametrize(

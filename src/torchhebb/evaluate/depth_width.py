@@ -179,4 +179,6 @@ def _words(name: str, kind: str, *, alone: bool) -> str:
     ('SoftHebb, 2 blocks', 'random weights')
     """
     _, stack, who = name.split(" ", 2)
-    return who if alone else f"{who}, {stack} blocks" if kind == "width" else f"{who}, {stack}"
+    if kind == "width":
+        stack += " block" if stack == "1" else " blocks"
+    return who if alone else f"{who}, {stack}"

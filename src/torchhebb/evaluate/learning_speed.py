@@ -106,7 +106,8 @@ class LearningSpeed(Evaluator):
         data, images, quiet = run.data, draw(run.data.train, self.images), replace(run, progress=SILENT)
         plan = run.recipe.learning if self.passes is None else replace(run.recipe.learning, epochs=self.passes)
         seen = samples_seen(len(images), plan, len(run.recipe.architecture.blocks))
-        steps = [0, *(bisect_left(seen, share * seen[-1]) for share in self.shares)]
+        # A pipeline has steps after its last sample, so the whole phase is its last step.
+        steps = [0, *(bisect_left(seen, share * seen[-1]) if share < 1 else len(seen) - 1 for share in self.shares)]
         network, twin = built(run, seed), built(run, seed)
         found: dict[int, float] = {}
 
@@ -141,5 +142,5 @@ def half_gain(samples: Sequence[float], accuracy: Sequence[float]) -> float | No
 
 def _panel(curve: Curve, words: str) -> Panel:
     """The curve on a logarithmic axis on which 0 has a place, and its first point as a level line."""
-    ticks = {0.0: "0"} | {x: f"{x:.2g}" for x in curve.x[1:]}
+    ticks = {0.0: "0"} | {x: f"{x:.3g}" for x in curve.x[1:]}
     return Panel("test accuracy, %", {words: curve}, {"random features": curve.y[0]}, "symlog", ticks)

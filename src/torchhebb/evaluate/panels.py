@@ -1,5 +1,6 @@
 """Figures of curves with error bars: panels beside each other under one legend."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -56,7 +57,8 @@ def draw_panels(panels: Sequence[Panel], *, columns: int = COLUMNS) -> "Canvas":
         axes.tick_params(labelsize=8)
         axes.grid(alpha=0.25)
     if len(handles) > 1:
-        wide = max(1, min(len(handles), int(14 * columns // max(map(len, handles)))))
+        letters = 11 * canvas.get_figwidth()  # that fit beside each other
+        wide = max(1, min(len(handles), int(letters // (max(map(len, handles)) + 6))))
         canvas.legend(
             list(handles.values()), list(handles), loc="outside lower left", ncols=wide, frameon=False, fontsize=9
         )
@@ -69,7 +71,11 @@ def _scale(axes: Any, panel: Panel) -> None:
 
     if panel.x_scale == "symlog":
         smallest = min(x for curve in panel.curves.values() for x in curve.x if x > 0)
-        axes.set_xscale("symlog", linthresh=smallest, linscale=0.4)
+        smallest = (
+            smallest if panel.ticks else 10 ** math.floor(math.log10(smallest))
+        )  # so that 0 is the only tick below
+        axes.set_xscale("symlog", linthresh=smallest, linscale=0.6)
+        axes.set_xlim(left=-0.4 * smallest)
     else:
         axes.set_xscale(panel.x_scale)
     if panel.ticks is not None:

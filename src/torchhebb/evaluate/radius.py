@@ -150,10 +150,10 @@ def _words(name: str) -> str:
     """The rates in a figure.
 
     >>> _words("adaptive"), _words("decaying_5")
-    ('norm-adaptive', 'decaying from 5 times')
+    ('norm-adaptive', 'decaying from 5x')
     """
     kind, _, factor = name.partition("_")
-    return "norm-adaptive" if kind == "adaptive" else f"decaying from {factor} times"
+    return "norm-adaptive" if kind == "adaptive" else f"decaying from {factor}x"
 
 
 def _label(quantity: str) -> str:
