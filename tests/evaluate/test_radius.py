@@ -105,5 +105,5 @@ def test_mistakes_are_named_before_anything_is_trained(settings: dict[str, Any],
 
 
 def test_blocks_of_local_losses_have_no_radius() -> None:
-    with pytest.raises(UserError, match="block1 learns by a local loss: it has no rate and no radius"):
+    with pytest.raises(UserError, match="block1 is a LocalConvBlock: no radius falls to 1"):
         decaying(tiny_recipe(architecture=Architecture((1, 8, 8), (LocalConvBlock(8),))), 1.0)

@@ -130,5 +130,5 @@ def test_mistakes_are_named_before_anything_is_trained(asked: Sweep, message: st
 @pytest.mark.parametrize("asked", [InitialRadius(), LearningRate()])
 def test_blocks_of_local_losses_have_nothing_to_sweep(asked: Sweep) -> None:
     recipe = tiny_recipe(architecture=Architecture((1, 8, 8), (LocalConvBlock(8),)))
-    with pytest.raises(UserError, match="block1 learns by a local loss: it has no"):
+    with pytest.raises(UserError, match="block1 is a LocalConvBlock: it has no"):
         asked.at(recipe, 1.0)

@@ -1,6 +1,6 @@
 """A readout that is cheap enough to be fitted at every point of a curve."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -16,6 +16,7 @@ from torchhebb.train.features import extract_features
 from torchhebb.train.readout import fit_linear, predict_logits
 from torchhebb.train.readouts import Logistic, Ridge
 from torchhebb.train.readouts.base import percent_correct
+from torchhebb.train.recipe import shortened
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Probe:
         """Accuracy in % on the features `tested` of a readout fitted to `features` (N, F) and `labels` (N,)."""
         classes, plan = len(run.data.classes), run.recipe.readout
         if self.readout == "recipe":
-            plan = plan if self.epochs is None else replace(plan, epochs=self.epochs)
+            plan = plan if self.epochs is None else shortened(plan, self.epochs)
             readout: nn.Module = fit_linear(features, labels, classes, plan, seed=seed)
         else:
             by = Ridge(holdout=self.holdout) if self.readout == "ridge" else Logistic(holdout=self.holdout)

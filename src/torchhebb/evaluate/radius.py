@@ -140,7 +140,7 @@ def decaying(recipe: Recipe, factor: float) -> Recipe:
     blocks = []
     for number, block in enumerate(recipe.architecture.blocks, 1):
         if not isinstance(block, ConvBlock | LinearBlock):
-            raise UserError(f"block{number} learns by a local loss: it has no rate and no radius of its own")
+            raise UserError(f"block{number} is a {type(block).__name__}: no radius falls to 1 by its rate")
         blocks.append(replace(block, lr=factor * block.lr, lr_power=0.0))
     learning = replace(recipe.learning, schedule="linear", final_share=0.0)
     return replace(recipe, architecture=replace(recipe.architecture, blocks=tuple(blocks)), learning=learning)

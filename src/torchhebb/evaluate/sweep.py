@@ -195,7 +195,7 @@ def _blocks(
     blocks = []
     for number, block in enumerate(recipe.architecture.blocks, 1):
         if not isinstance(block, ConvBlock | LinearBlock):
-            raise UserError(f"block{number} learns by a local loss: it has no {setting} to sweep")
+            raise UserError(f"block{number} is a {type(block).__name__}: it has no {setting} to sweep")
         blocks.append(change(block))
     return replace(recipe, architecture=replace(recipe.architecture, blocks=tuple(blocks)))
 
