@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from tests.tiny import ARCHITECTURE, digits, equal, network, state, untimed
 from torchhebb import learn, save
 from torchhebb.data import Batches, Images, Store
-from torchhebb.nn import HebbLinear, Network
+from torchhebb.nn import Architecture, ConvBlock, HebbLinear, Network, WhitenedBlock
 from torchhebb.optim import NormAdaptiveSGD
 from torchhebb.train import Learning
 from torchhebb.train.checkpoint import Checkpoint
@@ -243,3 +243,14 @@ def test_calibration_averages_over_batches_and_leaves_weights_untouched():
     assert not any(module.training for module in model.modules())
     assert {model.block1.norm.momentum, model.block2.norm.momentum} == {0.1}
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_calibration_leaves_a_learned_whitened_block_as_it_is():
+    architecture = Architecture((1, 8, 8), (WhitenedBlock(6, 3, padding=1), ConvBlock(4, 3)))
+    model = learn_images(architecture.build(0), IMAGES, Learning())
+    before = state(model)
+    after = state(calibrate(model, digits(200), seed=1, learned=True))
+    changed = {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
+    assert changed and all("running" in name for name in changed)
+    random = state(calibrate(model, digits(200), seed=1))
+    assert any("running" not in name and not torch.equal(tensor, before[name]) for name, tensor in random.items())

@@ -115,7 +115,7 @@ class LearningSpeed(Evaluator):
             if step not in steps:
                 return
             twin.load_state_dict(network.state_dict())
-            calibrate(twin, images, seed=seed)
+            calibrate(twin, images, seed=seed, learned=step > 0)
             found[step] = self.probe.score(twin, data.train, data.test, quiet, seed)
             run.progress.advance(1)
 

@@ -100,7 +100,7 @@ class LowPrecision(Evaluator):
         if method == "afterwards":
             network = run.network(seed)
             quantize_weights(network, bits, scale=self.scale)
-            return calibrate(network, run.data.train, seed=seed)
+            return calibrate(network, run.data.train, seed=seed, learned=True)
         network = built(run, seed)
         generator = torch.Generator(run.device).manual_seed(seed)
         with kept_quantized(network, bits, scale=self.scale, rounding=method, generator=generator):

@@ -126,7 +126,7 @@ class Radius(Evaluator):
         look(0)
         fit(nn.Sequential(network), images, plan, look, seed=seed, precision=run.precision)
         run.progress.finish()
-        calibrate(network, images, seed=seed)
+        calibrate(network, images, seed=seed, learned=True)
         task = f"seed {seed}: {_words(name)} rates"
         trace["accuracy"] = [self.probe.score(network, run.data.train, run.data.test, run, seed, task)]
         return trace

@@ -125,7 +125,7 @@ class Sweep(Evaluator):
         first = {name: layer.weight.detach().clone() for name, layer in plastic_layers(network).items()}
         images = draw(data.train, self.images)
         learn_run(network, run, seed, images=images, plan=plan, task=f"{task}: learning")
-        calibrate(network, images, seed=seed)
+        calibrate(network, images, seed=seed, learned=True)
         found = {"accuracy": self.probe.score(network, data.train, data.test, run, seed, task)}
         for name, layer in plastic_layers(network).items():
             block = name.removesuffix(".layer")

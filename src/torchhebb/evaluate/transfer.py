@@ -181,7 +181,7 @@ class Transfer(Evaluator):
         test = brought(draw(data.test, self.test_images), shape)
         network = make(seed, train)
         if recalibrated:
-            calibrate(network, train, seed=seed)
+            calibrate(network, train, seed=seed, learned=True)
         with autocast(run.precision, run.device):
             seen, unseen = (
                 extract_features(network, images, device=run.device, label=f"{task}: features", progress=run.progress)

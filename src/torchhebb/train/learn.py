@@ -181,14 +181,18 @@ def prepare_from(part: nn.Sequential, inputs: torch.Tensor, samples: int, seed: 
 
 
 @torch.no_grad()
-def calibrate(network: Network, images: Images, *, seed: int = 0, samples: int = 1000) -> Network:
+def calibrate(
+    network: Network, images: Images, *, seed: int = 0, samples: int = 1000, learned: bool = False
+) -> Network:
     """Set the running statistics of every batch norm to its average over some training images, weights untouched.
 
     Whitening is prepared from `samples` images, and so are weights of init "samples", which then are random patches.
-    It is what a network of random weights needs before it is a fair baseline.  Returns the network, in eval mode.
+    It is what a network of random weights needs before it is a fair baseline.  A `learned` one keeps its whitening and
+    its weights.  Returns the network, in eval mode.
     """
     device = next(network.parameters()).device
-    prepare_from(network.train(), images.images, samples, seed, device)
+    if not learned:
+        prepare_from(network.train(), images.images, samples, seed, device)
     norms = [module for module in network.modules() if isinstance(module, BatchNorm | nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     network.eval()
