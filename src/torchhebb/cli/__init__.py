@@ -9,6 +9,7 @@ from torchhebb.cli.flags import DEFAULT_RECIPE
 from torchhebb.errors import UserError, unknown_name
 from torchhebb.process import tune_process
 from torchhebb.recipes import list_papers
+from torchhebb.train.memory import out_of_memory
 
 USAGE = """usage: torchhebb COMMAND ...
 
@@ -21,6 +22,8 @@ USAGE = """usage: torchhebb COMMAND ...
   list                  recipes, with the flags --data and --store for data sets and kept files
 
 torchhebb COMMAND --help tells more."""
+
+LOWER = "a batch size or the number of members, or go on with --device cpu; what was done is kept, see --resume"
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "train": train.run,
@@ -46,6 +49,11 @@ def main(argv: list[str] | None = None) -> int:
         return COMMANDS[arguments[0]](arguments[1:])
     except UserError as error:
         print(f"torchhebb: {error}", file=sys.stderr)
+        return 2
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        print(f"torchhebb: memory ran out: lower {LOWER}", file=sys.stderr)
         return 2
     except BrokenPipeError:
         # Who read the output has gone; without this the interpreter would complain once more when it ends.

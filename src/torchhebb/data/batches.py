@@ -141,8 +141,13 @@ class Batches:
             x = self.images[chosen]
             if self.augment is not None:
                 x = self.augment(x, _generator(self.seed, number, batch, device=device))
-            x = x.float() / 255 if x.dtype == torch.uint8 else x.float()
+            x = as_pixels(x)
             yield x if self.labels is None else (x, self.labels[chosen])
+
+
+def as_pixels(images: Tensor) -> Tensor:
+    """uint8 images as numbers in [0, 1]; float tensors, such as the outputs of frozen blocks, as they are; float32."""
+    return images.float() / 255 if images.dtype == torch.uint8 else images.float()
 
 
 def _generator(*numbers: int, device: torch.device | str = "cpu") -> torch.Generator:

@@ -7,15 +7,17 @@ import torch
 from torch import Tensor, nn
 
 from torchhebb.config import to_json
-from torchhebb.data import Batches, Data, Images, Store
+from torchhebb.data import Data, Images, Store, as_pixels
 from torchhebb.nn import Network
 from torchhebb.progress import SILENT, Progress
 from torchhebb.train.device import autocast
-from torchhebb.train.memory import free_bytes
+from torchhebb.train.memory import free_bytes, in_pieces, memory_for
 
 BATCH_BYTES = 1 << 24  # of the widest map of a batch: small enough to stay in cache on a CPU, large enough for a GPU
+MAPS = 16  # a batch may hold so many maps of the widest size at once, with patches and temporaries
 
 
+@memory_for("the features", "the size of the network, or the number of images")
 @torch.no_grad()
 def extract_features(
     network: nn.Module,
@@ -29,7 +31,8 @@ def extract_features(
 ) -> Tensor:
     """Flattened features (N, F) of all images, in order: float32, or bfloat16 if float32 would fill half the memory.
 
-    With a store and a key they are kept on disk, memory-mapped, and only computed if they are not there yet.
+    With a store and a key they are kept on disk, memory-mapped, and only computed if they are not there yet.  Where
+    memory runs out, smaller batches go on.  Raises UserError if it is too short for one image.
     """
     training = network.training
     network.eval()
@@ -37,13 +40,12 @@ def extract_features(
     dtype = torch.float32 if len(images) * width * 4 <= free_bytes(device) / 2 else torch.bfloat16
 
     def fill(out: Tensor) -> None:
-        batches = Batches(images.images, batch_size_for(network, images, device), shuffle=False, device=device)
+        def some(begin: int, end: int) -> None:
+            out[begin:end] = network(as_pixels(images.images[begin:end].to(device))).flatten(1).to(out.dtype)
+            progress.advance(end - begin)
+
         progress.start(label, len(images), "images")
-        begin = 0
-        for x in batches.epoch(0):
-            out[begin : begin + len(x)] = network(x).flatten(1).to(out.dtype)
-            begin += len(x)
-            progress.advance(len(x))
+        in_pieces(some, len(images), batch_size_for(network, images, device), what=label)
         progress.finish()
 
     try:
@@ -100,7 +102,8 @@ def frozen_inputs(
 
 
 def batch_size_for(network: nn.Module, images: Images, device: torch.device) -> int:
-    """How many images keep the widest map of the network within BATCH_BYTES (64 times that on a GPU)."""
+    """How many images keep the widest map of the network within BATCH_BYTES (64 times that on a GPU), and all that a
+    batch holds within the free memory."""
     widest = images.images[0].numel()
 
     def measure(_module: Any, _x: Any, out: Tensor) -> None:
@@ -111,7 +114,7 @@ def batch_size_for(network: nn.Module, images: Images, device: torch.device) -> 
     network(images.images[:1].to(device) / 255.0)
     for handle in handles:
         handle.remove()
-    budget = BATCH_BYTES * (64 if device.type == "cuda" else 1)
+    budget = min(BATCH_BYTES * (64 if device.type == "cuda" else 1), free_bytes(device) // MAPS)
     return max(1, min(len(images), budget // (4 * widest)))
 
 

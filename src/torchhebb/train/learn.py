@@ -19,6 +19,7 @@ from torchhebb.train.device import autocast
 from torchhebb.train.diagnostics import diagnose
 from torchhebb.train.distributed import average_gradients, check_synchronised, from_first, own_part
 from torchhebb.train.features import frozen_inputs
+from torchhebb.train.memory import memory_for
 from torchhebb.train.online import OnlineReadout
 from torchhebb.train.pipeline import Parcel, Pipeline
 from torchhebb.train.recipe import AdamW, Learning
@@ -29,6 +30,7 @@ CALIBRATION_IMAGES = 10_000
 CALIBRATION_BATCH = 100
 
 
+@memory_for("learning", "learning.batch_size, or the channels of the blocks")
 def learn_images(
     network: Network,
     images: Images,

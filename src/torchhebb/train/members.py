@@ -23,6 +23,7 @@ from torchhebb.train.learn import (
     log_diagnostics,
     stages_of,
 )
+from torchhebb.train.memory import memory_for
 from torchhebb.train.recipe import Learning, NormAdaptive
 
 _TOGETHER_BYTES = {"cpu": 1 << 20, "cuda": 1 << 29}
@@ -30,6 +31,7 @@ _TOGETHER_BYTES = {"cpu": 1 << 20, "cuda": 1 << 29}
 processor by themselves."""
 
 
+@memory_for("learning", "members or learning.batch_size")
 def learn_members(
     networks: Sequence[Network],
     images: Images,
@@ -156,6 +158,10 @@ def _named(
         raise UserError("networks must hold at least one network, got none")
     if not isinstance(plan.optimizer, NormAdaptive):
         raise UserError(f"members learn side by side by the optimizer NormAdaptive, got {plan.optimizer}")
+    if plan.images != "train" or plan.share < 1 or plan.augment.active:
+        raise UserError(
+            "members learn side by side from all training images as they are: leave out images, share, augment"
+        )
     blocks = [[name for name, _ in network.named_children()] for network in networks]
     if any(names != blocks[0] for names in blocks):
         raise ValueError(f"members must have the same blocks, got {', '.join(map(str, blocks))}")

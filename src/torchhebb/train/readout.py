@@ -8,10 +8,12 @@ from torchhebb.nn import LinearReadout
 from torchhebb.progress import SILENT, Progress
 from torchhebb.train.checkpoint import Checkpoint, pack, unpack
 from torchhebb.train.dropout import PackedDropout
+from torchhebb.train.memory import in_pieces, memory_for
 from torchhebb.train.readouts.wide import WideRidge
 from torchhebb.train.recipe import Readout
 
 
+@memory_for("the readout", "readout.batch_size")
 def fit_linear(
     features: Tensor,
     labels: Tensor,
@@ -86,8 +88,12 @@ def fit_linear(
 
 @torch.no_grad()
 def predict_logits(readout: torch.nn.Module, features: Tensor, *, batch_size: int = 1000) -> Tensor:
-    """Logits (N, classes) in float32, batch by batch."""
-    return torch.cat([readout(part.float()) for part in features.split(batch_size)])
+    """Logits (N, classes) in float32, batch by batch; smaller batches where memory is short."""
+    parts: list[Tensor] = []
+    in_pieces(
+        lambda begin, end: parts.append(readout(features[begin:end].float())), len(features), batch_size, what="logits"
+    )
+    return torch.cat(parts)
 
 
 class Rows:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from torchhebb.data import Batches, Images
+from torchhebb.data import Batches, Images, as_pixels
 from torchhebb.errors import UserError
 from torchhebb.nn import Architecture, LocalConvBlock, LocalLossBlock, WhitenedBlock
 from torchhebb.nn.architecture import Block
@@ -17,12 +17,14 @@ from torchhebb.progress import SILENT, Progress
 from torchhebb.rules import SoftHebb
 from torchhebb.train.checkpoint import Checkpoint, pack, unpack
 from torchhebb.train.device import autocast
+from torchhebb.train.memory import in_pieces, memory_for
 from torchhebb.train.recipe import Supervised
 
 Perturb = Callable[[nn.Module, Tensor, Tensor], Tensor]
 Penalty = Callable[[nn.Module], Tensor]
 
 
+@memory_for("supervised learning", "supervised.batch_size")
 def fit_supervised(
     model: nn.Module,
     images: Images,
@@ -91,8 +93,14 @@ def fit_supervised(
 def supervised_accuracy(model: nn.Module, images: Images, *, batch_size: int = 250) -> float:
     """Correct answers of pixels -> logits in percent, in eval mode."""
     device = next(model.parameters()).device
-    batches = Batches(images.images, batch_size, labels=images.labels, shuffle=False, device=device)
-    right = sum((model.eval()(x).argmax(1) == labels).sum() for x, labels in batches.epoch(0))
+    right = torch.zeros((), dtype=torch.long, device=device)
+
+    def some(begin: int, end: int) -> None:
+        predicted = model(as_pixels(images.images[begin:end].to(device))).argmax(1)
+        right.add_((predicted == images.labels[begin:end].to(device)).sum())
+
+    model.eval()
+    in_pieces(some, len(images), batch_size, what="the test")
     return 100.0 * int(right) / len(images)
 
 
