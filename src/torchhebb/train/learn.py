@@ -19,6 +19,7 @@ from torchhebb.train.device import autocast
 from torchhebb.train.diagnostics import diagnose
 from torchhebb.train.distributed import average_gradients, check_synchronised, from_first, own_part
 from torchhebb.train.features import frozen_inputs
+from torchhebb.train.graphed import graphed_steps
 from torchhebb.train.memory import memory_for
 from torchhebb.train.online import OnlineReadout
 from torchhebb.train.pipeline import Parcel, Pipeline
@@ -98,6 +99,9 @@ def learn_images(
             kept = {name: value for name, value in kept.items() if name != "optimizer"}
             if restored:
                 line.unpack(position["places"], tensors)
+        graphed = None
+        if line is None and online is None:
+            graphed = graphed_steps(part, optimizer, device, precision, rates)
         label = task if len(stages) == 1 else f"{task} block {stage + 1}"
         progress.start(label, len(images) * plan.epochs, "images")
         step = first_step if stage == first_stage else 0
@@ -108,9 +112,13 @@ def learn_images(
                 if step % every == 0:
                     if line is not None:
                         line.meet()
+                    if graphed is not None:
+                        graphed.meet()
                     log_diagnostics(checkpoint, network, sample, clock, task, stage, step * plan.batch_size)
                 if line is not None:
                     line.tick(Parcel(step, x, labels if online else None))
+                elif graphed is not None:
+                    graphed(x, plan.rate_at(step / steps))
                 else:
                     factor = plan.rate_at(step / steps)
                     for group, rate in zip(optimizer.param_groups, rates, strict=True):
@@ -126,7 +134,11 @@ def learn_images(
                 step += 1
                 progress.advance(len(x))
                 if checkpoint.due:
+                    if graphed is not None:
+                        graphed.meet()
                     _save(checkpoint, task, stage, step, kept, line)
+        if graphed is not None:
+            graphed.meet()
         while line is not None and line.busy:
             line.tick()
             if checkpoint.due:

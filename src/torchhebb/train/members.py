@@ -15,6 +15,7 @@ from torchhebb.progress import SILENT, Progress
 from torchhebb.train.checkpoint import Checkpoint, pack, unpack
 from torchhebb.train.device import autocast
 from torchhebb.train.features import frozen_inputs
+from torchhebb.train.graphed import graphed_steps
 from torchhebb.train.learn import (
     DIAGNOSTIC_IMAGES,
     DIAGNOSTICS_PER_STAGE,
@@ -92,6 +93,7 @@ def learn_members(
         stacked = stack_members([part for _, part in entered], apart=apart)
         optimizer = NormAdaptiveSGD(member_groups(stacked, networks), lr=0.0)
         rates = [group["lr"] for group in optimizer.param_groups]
+        graphed = graphed_steps(stacked, optimizer, device, precision, rates)
         batches = [
             Batches(own, plan.batch_size, seed=seed, device=device) for own, seed in zip(inputs, seeds, strict=True)
         ]
@@ -109,18 +111,27 @@ def learn_members(
         for epoch in range(step // per_epoch, plan.epochs):
             for x in _side_by_side(batches, epoch, step - epoch * per_epoch):
                 if step % every == 0:
+                    if graphed is not None:
+                        graphed.meet()
                     log(step * plan.batch_size)
                 factor = plan.rate_at(step / (plan.epochs * per_epoch))
-                for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                    group["lr"] = rate * factor
-                with autocast(precision, device):
-                    learn(stacked, x)
-                optimizer.step()
-                optimizer.zero_grad()
+                if graphed is not None:
+                    graphed(x, factor)
+                else:
+                    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                        group["lr"] = rate * factor
+                    with autocast(precision, device):
+                        learn(stacked, x)
+                    optimizer.step()
+                    optimizer.zero_grad()
                 step += 1
                 progress.advance(len(x) // len(networks))
                 if checkpoint.due:
+                    if graphed is not None:
+                        graphed.meet()
                     checkpoint.save(task, {"stage": stage, "step": step}, pack(**kept))
+        if graphed is not None:
+            graphed.meet()
         progress.finish()
         log(plan.epochs * len(images))
         release(networks)

@@ -1,0 +1,139 @@
+"""Several learning steps as one CUDA graph: one launch from the host in place of hundreds."""
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from torchhebb.nn import learn
+from torchhebb.optim import NormAdaptiveSGD
+from torchhebb.train.device import autocast
+
+STEPS_PER_REPLAY = 8
+_WARM_UPS = 3  # of the body before it is captured, as torch advises: libraries choose their kernels in the first
+
+Replay = Callable[[], object]
+Capture = Callable[[Callable[[], None]], Replay]
+
+
+class GraphedSteps:
+    """Learning steps that wait until there are `count` of them, and are then one replay of a captured graph.
+
+    A step is `learn`, the optimizer's step, and no gradients left: updates are made and used up inside the graph.
+    Batches are copied to an input of fixed place, and the share of the rates that a schedule leaves is a tensor there.
+    What a graph cannot take runs eagerly, in order: a batch of another size (the last of an epoch), and the steps that
+    still wait when `meet` is called.  So every batch is learned from exactly once, in the order in which it came.
+
+    Args: part, in train mode; optimizer; rates, those of its groups in full; count, the steps of a replay; capture,
+    from a body to what replays it, which may run the body before: weights and running statistics are put back.
+    """
+
+    def __init__(
+        self,
+        part: nn.Module,
+        optimizer: NormAdaptiveSGD,
+        rates: Sequence[float | Tensor],
+        *,
+        precision: Literal["float32", "bfloat16"] = "float32",
+        count: int = STEPS_PER_REPLAY,
+        capture: Capture | None = None,
+    ) -> None:
+        if count < 1:
+            raise ValueError(f"count must be at least 1, got {count}")
+        self.part, self.optimizer, self.precision, self.count = part, optimizer, precision, count
+        self.capture = capture or capture_on_cuda
+        self.rates = rates
+        self.learned = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        self.inputs: Tensor | None = None
+        self.shares: Tensor | None = None
+        self.waiting: list[float] = []
+        self._replay: Replay | None = None
+
+    def __call__(self, x: Tensor, share: float) -> None:
+        """A batch to learn from at this share of the rates, now or within the next `count` calls."""
+        if self.inputs is None:
+            self.inputs = torch.empty(self.count, *x.shape, dtype=x.dtype, device=x.device)
+            self.shares = torch.ones(self.count, dtype=self.learned[0].dtype, device=x.device)
+        if x.shape != self.inputs.shape[1:]:
+            self.meet()
+            self._step(x, share)
+            return
+        self.inputs[len(self.waiting)].copy_(x)
+        self.waiting.append(share)
+        if len(self.waiting) == self.count:
+            assert self.shares is not None
+            self.shares.copy_(torch.tensor(self.waiting, dtype=self.shares.dtype))
+            self._replay = self._replay or self._captured()
+            self._replay()
+            self.waiting = []
+
+    def meet(self) -> None:
+        """Let no step wait: afterwards weights and running statistics are those of all batches that came."""
+        for x, share in zip(() if self.inputs is None else self.inputs, self.waiting, strict=False):
+            self._step(x, share)
+        self.waiting = []
+
+    def _captured(self) -> Replay:
+        kept = [*self.learned, *_buffers(self.part)]
+        before = [tensor.clone() for tensor in kept]
+        replay = self.capture(self._body)
+        for tensor, value in zip(kept, before, strict=True):
+            tensor.copy_(value)
+        return replay
+
+    def _body(self) -> None:
+        assert self.inputs is not None and self.shares is not None
+        for x, share in zip(self.inputs.unbind(), self.shares.unbind(), strict=True):
+            self._step(x, share)
+
+    @torch.no_grad()
+    def _step(self, x: Tensor, share: float | Tensor) -> None:
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * share
+        with autocast(self.precision, x.device):
+            learn(self.part, x)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+
+def graphed_steps(
+    part: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    device: torch.device,
+    precision: Literal["float32", "bfloat16"],
+    rates: Sequence[float | Tensor],
+) -> GraphedSteps | None:
+    """Steps as graphs where they pay and can be captured: on CUDA, by an optimizer whose rates may be tensors.
+
+    Not run: no GPU was at hand when this was written.
+    """
+    if device.type != "cuda" or not isinstance(optimizer, NormAdaptiveSGD):
+        return None
+    return GraphedSteps(part, optimizer, rates, precision=precision)
+
+
+def capture_on_cuda(body: Callable[[], None]) -> Replay:
+    """Run `body` a few times on a stream beside the current one, then record what it launches.
+
+    The body must have static shapes and must not wait for the device.  Recording itself runs nothing.
+    """
+    beside = torch.cuda.Stream()
+    beside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(beside):
+        for _ in range(_WARM_UPS):
+            body()
+    torch.cuda.current_stream().wait_stream(beside)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        body()
+    return graph.replay
+
+
+def _buffers(part: nn.Module) -> Sequence[Tensor]:
+    """The running statistics that learning moves, also of members' modules that a stack does not own."""
+    own = [*part.buffers()]
+    for module in part.modules():
+        for member in getattr(module, "members", ()):
+            own += member.buffers()
+    return own
