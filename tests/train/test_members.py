@@ -208,7 +208,7 @@ def test_a_single_member_is_a_run_alone():
 
 
 def test_greedy_members_share_the_inputs_that_a_run_alone_has_kept(tmp_path: Path):
-    store, plan = Store(tmp_path), Learning(order="greedy")
+    store, plan = Store(tmp_path), Learning(order="greedy", epochs=2)
     first = alone(ARCHITECTURE, plan, store=store, key="digits")
     count = len(store.entries())
     found = together(ARCHITECTURE, plan, store=store, key="digits")

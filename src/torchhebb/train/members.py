@@ -22,6 +22,7 @@ from torchhebb.train.learn import (
     Clock,
     enter_stage,
     log_diagnostics,
+    prepare_from,
     stages_of,
 )
 from torchhebb.train.memory import memory_for
@@ -90,6 +91,10 @@ def learn_members(
                 inputs = [
                     frozen_inputs(below, images, f"{label}: inputs", store, key, progress) for below, _ in entered
                 ]
+        if stage > first_stage or first_step == 0:
+            for (_, part), own, seed in zip(entered, inputs, seeds, strict=True):
+                with autocast(precision, device):
+                    prepare_from(part, own, plan.samples, seed, device)
         stacked = stack_members([part for _, part in entered], apart=apart)
         optimizer = NormAdaptiveSGD(member_groups(stacked, networks), lr=0.0)
         rates = [group["lr"] for group in optimizer.param_groups]
