@@ -100,7 +100,7 @@ def learn_images(
             if restored:
                 line.unpack(position["places"], tensors)
         graphed = None
-        if line is None and online is None:
+        if line is None and online is None and world() == 1:  # a graph holds no all-reduce
             graphed = graphed_steps(part, optimizer, device, precision, rates)
         label = task if len(stages) == 1 else f"{task} block {stage + 1}"
         progress.start(label, len(images) * plan.epochs, "images")
