@@ -29,9 +29,9 @@ class Network(nn.Sequential, _Hub, library_name="torchhebb", license="mit", tags
     `attach(readout)` adds what was trained on its frozen features; `classifier` is then pixels -> logits.
     The readout stands beside the blocks, not among them, so features stay what they were.
 
-    With `read`, features are the maps of the blocks it names, each averaged to its size and flattened, side by side, all
-    to the power `read_power`; blocks may so be read at several depths.  With `mirror`, they are the mean of the features of an image and of its
-    mirror image, and so the same for both.
+    With `read`, features are the maps of the blocks it names, each averaged to its size and flattened, side by side,
+    all to the power `read_power`; blocks may so be read at several depths.  With `mirror`, they are the mean of the
+    features of an image and of its mirror image, and so the same for both.
 
     Args: blocks, modules or named modules; read, name of a block -> height and width of its part.
     """
