@@ -16,7 +16,7 @@ from torchhebb.evaluate.fields import (
     receptive_field,
     unrectified,
 )
-from torchhebb.nn import Architecture, ConvBlock, HebbConv2d, LinearBlock, LocalConvBlock, Network, Pool
+from torchhebb.nn import Architecture, ConvBlock, HebbConv2d, LinearBlock, LocalConvBlock, Network, Pool, WhitenedBlock
 from torchhebb.recipes import get_recipe
 from torchhebb.rules import SoftHebb
 
@@ -31,6 +31,7 @@ NETWORKS = {
         ConvBlock(6, 1),
     ),
     "odd pool": (ConvBlock(4, 3, pool=Pool("avg", 3, 2)), ConvBlock(6, 5, groups=2, pool=AVG), ConvBlock(6, 3)),
+    "whitened": (WhitenedBlock(4, 5, pool=MAX), WhitenedBlock(5, 3, project=3, padding=1, pool=AVG), ConvBlock(6, 3)),
     "local": (LocalConvBlock(4), LocalConvBlock(6, pool=None), LocalConvBlock(8, residual=True)),
 }
 

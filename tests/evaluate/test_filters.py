@@ -18,7 +18,7 @@ from torchhebb.evaluate.filters import (
     full_colour,
     nearest_cosine,
 )
-from torchhebb.nn import Architecture, LinearBlock
+from torchhebb.nn import Architecture, LinearBlock, WhitenedBlock
 
 QUESTION = Filters(contenders=("own", "random"), columns=3)
 
@@ -63,6 +63,9 @@ def test_full_colour_leaves_out_one_in_two_hundred() -> None:
 def test_fully_connected_weights_are_images(run: Run) -> None:
     network = Architecture((1, 8, 8), (LinearBlock(5),)).build(0)
     filters = first_filters(network, run)
+    whitened = Architecture((1, 8, 8), (WhitenedBlock(5, 3),)).build(0)
+    with pytest.raises(UserError, match="block1 learns on whitened patches: ask receptive_fields"):
+        first_filters(whitened, run)
     assert filters.shape == (5, 1, 8, 8) and torch.equal(filters[2].flatten(), network.block1.layer.weight[2])
 
 

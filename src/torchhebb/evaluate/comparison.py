@@ -9,7 +9,7 @@ from torchhebb.evaluate.contenders import CONTENDERS, contender_label
 from torchhebb.evaluate.evaluator import Evaluator, Figure, Finding, Note
 from torchhebb.evaluate.peers import PEERS, QUALITIES, Peer
 from torchhebb.evaluate.runs import Run
-from torchhebb.nn import LocalConvBlock
+from torchhebb.nn import LocalConvBlock, WhitenedBlock
 from torchhebb.train import Measure
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def _own(run: Run, measure: Measure) -> dict[str, Any]:
     """The row of one of the run's own measures; how its blocks learn decides on the qualities of its network."""
     head = measure.name.removesuffix("test_accuracy").rstrip("_")
     words = contender_label(run, "own") if head in ("", "online") else CONTENDERS.get(head, f"{head} pixels")  # type: ignore[call-overload]
-    local = any(isinstance(block, LocalConvBlock) for block in run.recipe.architecture.blocks)
+    local = any(isinstance(block, LocalConvBlock | WhitenedBlock) for block in run.recipe.architecture.blocks)
     return {
         "name": f"{words}, this run",
         "accuracy": round(measure.mean, 2),
@@ -78,7 +78,7 @@ def _own(run: Run, measure: Measure) -> dict[str, Any]:
         "measured": True,
         "verified": True,
         "qualities": list(_BASELINES.get(head, (True, True, True, True))),
-        # A local loss teaches a block from all of its own neurons: local to the layer, not to one synapse.
+        # A local loss, or a whitening, takes all neurons or inputs of a block: local to the layer, not to one synapse.
         "judged": [1] if local and head not in _BASELINES else [],
     }
 
@@ -106,7 +106,7 @@ def _figure(rows: Sequence[dict[str, Any]]) -> "Canvas":
     left.set_xlabel("test accuracy on CIFAR-10, %", fontsize=8.5)
     left.grid(alpha=0.25)
     right.set_xlim(-0.6, len(QUALITIES) - 0.4)
-    right.set_xticks(range(len(QUALITIES)), [quality.replace(" ", "\n", 1) for quality in QUALITIES], fontsize=7.5)
+    right.set_xticks(range(len(QUALITIES)), QUALITIES, fontsize=8, rotation=35, ha="left", rotation_mode="anchor")
     right.xaxis.tick_top()
     for axes in (left, right):
         axes.spines[:].set_visible(False)

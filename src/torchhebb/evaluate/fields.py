@@ -15,6 +15,7 @@ from torchhebb.nn import (
     HebbLinear,
     LocalLossBlock,
     Network,
+    PatchWhitening,
     Power,
     SoftWTA,
     Standardize,
@@ -28,6 +29,7 @@ Layer = HebbConv2d | HebbLinear | nn.Conv2d
 
 # What leaves every position of a map where it is.
 _POINTWISE = (BatchNorm, Standardize, Triangle, Power, SoftWTA, nn.BatchNorm2d, nn.ReLU, nn.LeakyReLU, nn.Identity)
+_SLIDING = (HebbConv2d, PatchWhitening, nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
 
 
 @dataclass(frozen=True)
@@ -177,14 +179,14 @@ def _parts(block: nn.Module) -> list[nn.Module]:
 
 def _window(module: nn.Module) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int], tuple[int, int]]:
     """Kernel, stride, padding, dilation of what slides over a map."""
-    if isinstance(module, HebbConv2d | nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
-        dilation = getattr(module, "dilation", 1)
-        return pair(module.kernel_size), pair(module.stride), pair(module.padding), pair(dilation)  # type: ignore[arg-type]
+    if isinstance(module, _SLIDING):
+        stride, dilation = getattr(module, "stride", 1), getattr(module, "dilation", 1)
+        return pair(module.kernel_size), pair(stride), pair(module.padding), pair(dilation)  # type: ignore[arg-type]
     raise UserError(f"the receptive field above a {type(module).__name__} is not known")
 
 
 def _unpadded(module: nn.Module) -> nn.Module:
-    if isinstance(module, HebbConv2d | nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
+    if isinstance(module, _SLIDING):
         module = copy(module)  # a shallow copy holds the same parameters
-        module.padding = (0, 0)
+        module.padding = 0 if isinstance(module, PatchWhitening) else (0, 0)
     return module

@@ -131,7 +131,10 @@ class Filters(Evaluator):
 def first_filters(network: Network, run: Run) -> Tensor:
     """The weights of the first block as images (K, C, h, w), as large as the input if fully connected."""
     weight = block_layers(network)["block1"].weight.detach().float().cpu()
-    return weight if weight.dim() == 4 else weight.view(-1, run.data.in_channels, *run.data.image_size)
+    weight = weight if weight.dim() == 4 else weight.view(-1, run.data.in_channels, *run.data.image_size)
+    if weight.shape[1] != run.data.in_channels:
+        raise UserError("filters need weights on pixels, and block1 learns on whitened patches: ask receptive_fields")
+    return weight
 
 
 def full_colour(weight: Tensor) -> float:
