@@ -243,7 +243,7 @@ def test_networks_that_the_paper_varies():
 def test_names_are_unique_and_say_what_they_are():
     assert len(RECIPES) == len(softhebb2023.RECIPES)
     data = "digits|mnist|fashion-mnist|cifar10|cifar100|stl10|imagenette|imagenet"
-    variant = "hard|ranked|hebbian|random|backpropagation|grouped|linear|width[12]|neurons(48|192)"
+    variant = "best|hard|ranked|hebbian|random|backpropagation|grouped|linear|width[12]|neurons(48|192)"
     for name, function in FUNCTIONS.items():
         assert re.fullmatch(rf"softhebb2023-({data})(-depth\d)?(-({variant}))?", name), name
         first = (function.__doc__ or "").split("\n")[0]

@@ -10,12 +10,12 @@ from typing import Any
 from torchhebb.errors import UserError, unknown_name
 from torchhebb.nn import Network
 from torchhebb.progress import SILENT, Progress
-from torchhebb.recipes import best, softhebb2022, softhebb2023, sphere2025
+from torchhebb.recipes import softhebb2022, softhebb2023, sphere2025
 from torchhebb.recipes.claim import Claim
 from torchhebb.recipes.item import Item
 from torchhebb.train import Options, Recipe, Result, run_recipe
 
-MODULES = (softhebb2022, softhebb2023, best, sphere2025)
+MODULES = (softhebb2022, softhebb2023, sphere2025)
 
 
 def list_recipes(pattern: str = "*") -> list[str]:

@@ -116,5 +116,3 @@ PARTS = {
     "lateral": Part("first whitening by a lateral rule", _first(lateral=True)),
 }
 """What `evaluate parts` compares, the whole network first."""
-
-RECIPES = (cifar10_best,)

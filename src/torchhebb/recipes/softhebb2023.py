@@ -15,6 +15,7 @@ from typing import Any
 
 from torchhebb.data import Augment
 from torchhebb.nn import Architecture, ConvBlock
+from torchhebb.recipes.best import cifar10_best
 from torchhebb.recipes.member import Member
 from torchhebb.recipes.softhebb2023_claims import CLAIMS as CLAIMS
 from torchhebb.recipes.softhebb2023_items import ITEMS as ITEMS
@@ -239,4 +240,5 @@ RECIPES: tuple[Callable[[], Recipe], ...] = (
     *_IMAGENETTE,
     *(variant for member in _IMAGENETTE for variant in _beside(member, hard, backpropagation)),
     *_IMAGENET,
+    cifar10_best,
 )

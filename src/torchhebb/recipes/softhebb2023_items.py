@@ -50,13 +50,28 @@ def _supervised(title: str, data: str) -> Iterator[Item]:
 
 
 _DIGITS, _MNIST, _CIFAR10 = (f"softhebb2023-{name}" for name in ("digits", "mnist", "cifar10"))
-_FIRST = f"{_CIFAR10}-depth1"
+_FIRST, _NARROW, _BEST = (f"{_CIFAR10}-{name}" for name in ("depth1", "width1", "best"))
+
+_SWEEP = {
+    "inverse_temperatures": (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 20.0),
+    "anti_hebbian": (False, True),
+    "images": 10_000,
+    "readout_images": 10_000,
+    "readout_epochs": 10,
+}
 # What else is asked: name, question, recipe, its seconds of training, seconds of the question, settings.
 _QUESTIONS: tuple[tuple[str, str, str, float, float, dict[str, Any]], ...] = (
     ("receptive fields", "receptive_fields", _CIFAR10, _PLAIN[3], 300, {}),
     ("patches", "patches", _CIFAR10, _PLAIN[3], 300, {}),
     ("embeddings", "embeddings", _CIFAR10, _PLAIN[3], 300, {}),
     ("beside other algorithms", "comparison", _CIFAR10, _PLAIN[3], 5, {}),
+    ("few labels", "label_efficiency", _NARROW, 600, 300, {}),
+    ("learning speed", "learning_speed", _NARROW, 600, 300, {"images": 10_000}),
+    ("radii", "radius", _NARROW, 600, 200, {}),
+    ("temperature, depth 1", "temperature", _FIRST, _PLAIN[1], 900, _SWEEP),
+    ("temperature, depth 3", "temperature", _CIFAR10, _PLAIN[3], 4 * _HOUR, _SWEEP),
+    ("initial radius", "initial_radius", _NARROW, 600, 600, {"images": 10_000}),
+    ("batch size", "batch_size", _NARROW, 600, 600, {"images": 10_000}),
     ("filters", "filters", _FIRST, _PLAIN[1], 2400, {"contenders": ("own", "hard", "backpropagation")}),
 )
 
@@ -75,6 +90,8 @@ ITEMS = (
         _accuracy(f"CIFAR-10, fully connected, depth {depth}", f"cifar10-depth{depth}-linear", 300 * depth)
         for depth in (1, 2)
     ),
+    _accuracy("CIFAR-10, beyond the paper", "cifar10-best", 2400),
+    Item("CIFAR-10, beyond the paper: its parts", _BEST, "parts", 2400, 900),
     *(Item(f"CIFAR-10: {n}", r, q, training, seconds, s) for n, q, r, training, seconds, s in _QUESTIONS),
     *_cifar("CIFAR-100", "cifar100", 1.3),
     *(_accuracy(f"MNIST, depth 3, {called}", f"mnist-{variant}", 800) for variant, called in _OTHER.items()),
