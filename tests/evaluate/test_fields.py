@@ -150,5 +150,5 @@ def test_blocks_and_neurons_are_chosen_evenly() -> None:
     )
     layer.weight[4] = layer.weight[1] * 1.011
     assert choose_neurons(layer, 3) == [1, 2, 7] and choose_neurons(layer, 2) == [1, 7]
-    assert choose_neurons(layer, 4) == [1, 2, 7] and choose_neurons(layer, 4, learned=False) == [0, 3, 6, 9]
+    assert choose_neurons(layer, 4) == [1, 2, 4, 7] and choose_neurons(layer, 4, learned=False) == [0, 3, 6, 9]
     assert learned_neurons(layer).tolist() == [1, 2, 7]

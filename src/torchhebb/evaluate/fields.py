@@ -83,21 +83,26 @@ def learned_neurons(layer: Layer) -> Tensor:
 
 
 def choose_neurons(layer: Layer, count: int, *, learned: bool = True) -> list[int]:
-    """At most `count` neurons of a layer, evenly spread over those that have come to radius 1.
+    """At most `count` neurons of a layer, rising: evenly spread over those that have come to radius 1.
 
-    Neurons that are still on their way hold much of the noise that they started from.  They are chosen too where none
-    has arrived, or if not `learned`.
+    Where fewer than `count` have, those whose radii are nearest to 1: neurons that are still on their way hold much of
+    the noise that they started from.  If not `learned`, evenly spread over all.
 
     >>> layer = HebbLinear(3, 9)
-    >>> choose_neurons(layer, 3)
-    [0, 4, 8]
-    >>> layer.weight[:2] = torch.eye(3)[:2]
+    >>> layer.weight[:] = torch.arange(9, 0, -1).unsqueeze(1)
     >>> choose_neurons(layer, 3), choose_neurons(layer, 3, learned=False)
-    ([0, 1], [0, 4, 8])
+    ([6, 7, 8], [0, 4, 8])
+    >>> layer.weight[:5] = torch.eye(3)[[0, 1, 2, 0, 1]]
+    >>> choose_neurons(layer, 3)
+    [0, 2, 4]
     """
-    there = learned_neurons(layer).cpu()
-    among = there if learned and len(there) else torch.arange(len(layer.weight))
-    return among[spread(count, len(among))].tolist()
+    there = learned_neurons(layer)
+    if not learned:
+        there = torch.arange(len(layer.weight))
+    elif len(there) < count:
+        radius = torch.linalg.vector_norm(layer.weight.flatten(1), dim=1)
+        there = (radius - 1).abs().argsort(stable=True)[:count].sort().values
+    return there[spread(count, len(there)).to(there.device)].tolist()
 
 
 def receptive_field(network: Network, block: str, image_size: tuple[int, int]) -> Field:

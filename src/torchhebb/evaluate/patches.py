@@ -50,7 +50,7 @@ class Patches(Evaluator):
     patches: int = 10
     """How many patches of each neuron, the strongest first."""
     learned: bool = True
-    """Only neurons that have come to radius 1, where there are any."""
+    """Those that have come to radius 1, or nearest to it; otherwise evenly spread over all."""
     blocks: tuple[int, ...] = ()
     """Which blocks, from 1; by default all."""
     contender: ContenderName = "own"

@@ -34,8 +34,8 @@ class ReceptiveFields(Evaluator):
     """Images of exactly the receptive field, each of which drives one neuron of a block as far as a given norm allows.
 
     All neurons of a block climb as one batch, on the frozen network with its running statistics; see `ascend`.
-    Neurons are evenly spread over those of their block that have come to radius 1; `patches` chooses them so too.  A
-    title says how many have.  Measures, a value a seed:
+    Neurons are evenly spread over those of their block that have come to radius 1, or where those are too few the ones
+    nearest to it; `patches` chooses them so too.  A title says how many have.  Measures, a value a seed:
 
         <block>_field_size    side of the receptive field in pixels, the longer one
         <block>_waves         the mean number of plane waves that hold an image's power, (sum P)^2 / (2 sum P^2) over
@@ -53,7 +53,7 @@ class ReceptiveFields(Evaluator):
     neurons: int = 24
     """At most how many neurons of each block."""
     learned: bool = True
-    """Only neurons that have come to radius 1, where there are any."""
+    """Those that have come to radius 1, or nearest to it; otherwise evenly spread over all."""
     blocks: tuple[int, ...] = ()
     """Which blocks, from 1; by default all."""
     contender: ContenderName = "own"
