@@ -144,7 +144,7 @@ def test_blocks_and_neurons_are_chosen_evenly() -> None:
     with pytest.raises(UserError, match="blocks must be from 1 to 3, as many as the network has, got 4"):
         choose_blocks(network, (1, 4))
     layer = HebbConv2d(3, 10, 1)
-    assert choose_neurons(layer, 4) == [0, 3, 6, 9] and choose_neurons(layer, 99) == list(range(10))
+    assert choose_neurons(layer, 99) == choose_neurons(layer, 99, learned=False) == list(range(10))
     layer.weight[[1, 2, 7]] = torch.tensor([0.6, 0.0, 0.8]).view(3, 1, 1) * torch.tensor([1.0, 1.009, 0.991]).view(
         3, 1, 1, 1
     )
