@@ -20,6 +20,7 @@ from torchhebb.evaluate.learning_speed import LearningSpeed
 from torchhebb.evaluate.low_precision import LowPrecision
 from torchhebb.evaluate.noise import Noise
 from torchhebb.evaluate.online import Online
+from torchhebb.evaluate.orders import Orders
 from torchhebb.evaluate.parts import Parts
 from torchhebb.evaluate.patches import Patches
 from torchhebb.evaluate.radius import Radius
@@ -53,6 +54,7 @@ EVALUATORS: tuple[type[Evaluator], ...] = (
     LowPrecision,
     Noise,
     Online,
+    Orders,
     Parts,
     Patches,
     Radius,
@@ -88,6 +90,7 @@ __all__ = [
     "LowPrecision",
     "Noise",
     "Online",
+    "Orders",
     "Parts",
     "Patches",
     "Radius",

@@ -73,7 +73,7 @@ class Pipeline:
             if parcel is None:
                 continue
             with self._on_stream(number, parcel.x):
-                given = Parcel(parcel.step, self._learn(number, parcel), parcel.labels)
+                given = Parcel(parcel.step, self.learn(number, parcel), parcel.labels)
             if number + 1 < len(self.stages):
                 self.waiting[number + 1] = given
             else:
@@ -111,7 +111,8 @@ class Pipeline:
     def _named_optimizers(self) -> dict[str, torch.optim.Optimizer]:
         return {f"optimizer{number}": optimizer for number, optimizer in enumerate(self.optimizers)}
 
-    def _learn(self, number: int, parcel: Parcel) -> Tensor:
+    def learn(self, number: int, parcel: Parcel) -> Tensor:
+        """Let one block learn from a batch and take its step; returns what it gave before the step."""
         optimizer = self.optimizers[number]
         for group, rate in zip(optimizer.param_groups, self.rates[number], strict=True):
             group["lr"] = rate * self.factor(parcel.step)
