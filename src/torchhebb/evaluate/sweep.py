@@ -49,7 +49,7 @@ class Sweep(Evaluator):
         accuracy            of the probe on the held-out images, in %
         <block>_r1          neurons whose radius is 1 within 1e-2 (convolution) or 5e-3 (linear), in %
         <block>_radius      the mean radius
-        <block>_cosine      between the weights of a neuron and those that it began with, the mean; 1: nothing learned
+        <block>_cosine      between the weights of a neuron and those that it began with, the mean; 1: none has turned
 
     Measures `<quantity>_at_<value>`, and `random_accuracy` of the weights as drawn by the recipe.  The value of the
     highest mean accuracy is noted as `best`.
