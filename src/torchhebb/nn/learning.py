@@ -57,16 +57,26 @@ def prepare(model: nn.Sequential, x: Tensor, generator: torch.Generator, *, chun
     tensor([1., 1., 1.])
     """
     modules = list(_in_order(model))
-    modes = [module.training for module in modules]
+    modes, needed = [module.training for module in modules], [needs_samples(module) for module in modules]
     try:
         for number, module in enumerate(modules):
-            if modes[number] and hasattr(module, "prepare"):
+            if needed[number]:
                 below = nn.Sequential(*modules[:number]).eval()
                 inputs = torch.cat([below(part) for part in x.split(chunk)])
                 module.prepare(inputs, generator)  # type: ignore[operator]
     finally:
         for module, mode in zip(modules, modes, strict=True):
             module.train(mode)
+
+
+def needs_samples(module: nn.Module) -> bool:
+    """Whether a module, in train mode, takes something of its own inputs; a layer does if its weights are samples.
+
+    >>> from torchhebb.nn import HebbLinear
+    >>> needs_samples(HebbLinear(4, 3)), needs_samples(HebbLinear(4, 3, init="samples"))
+    (False, True)
+    """
+    return module.training and hasattr(module, "prepare") and getattr(module, "init", "samples") == "samples"
 
 
 def _in_order(model: nn.Module) -> Iterator[nn.Module]:

@@ -12,6 +12,7 @@ from torchhebb.data import Batches, Images, Store
 from torchhebb.errors import UserError
 from torchhebb.nn import BatchNorm, LocalLossBlock, Network, learn, prepare
 from torchhebb.nn.collective import rank, world
+from torchhebb.nn.learning import needs_samples
 from torchhebb.optim import NormAdaptiveSGD
 from torchhebb.progress import SILENT, Progress
 from torchhebb.train.checkpoint import Checkpoint, pack, unpack
@@ -188,7 +189,7 @@ def make_optimizer(network: Network, plan: Learning) -> torch.optim.Optimizer:
 
 def prepare_from(part: nn.Sequential, inputs: torch.Tensor, samples: int, seed: int, device: torch.device) -> None:
     """Prepare whitening and weights that are samples, where there are such, from the first images of the pass."""
-    if not any(module.training and hasattr(module, "prepare") for module in part.modules()):
+    if not any(needs_samples(module) for module in part.modules()):
         return
     first = next(iter(Batches(inputs, min(samples, len(inputs)), seed=seed, device=device).epoch(0)))
     prepare(part, first, torch.Generator().manual_seed(seed))
