@@ -4,9 +4,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from torchhebb.errors import UserError
+from torchhebb.nn import LinearReadout
 from torchhebb.train.checkpoint import Checkpoint
 from torchhebb.train.readout import fit_linear
-from torchhebb.train.readouts import Ridge, WideRidge
+from torchhebb.train.readouts import Ridge, WideRidge, base
 from torchhebb.train.readouts import wide as module
 from torchhebb.train.recipe import Readout, shortened
 
@@ -67,6 +68,22 @@ def test_bfloat16_features():
     x, labels = problem(200, 10)
     one, other = (WideRidge(strengths=(0.1,)).fit(f, labels, 3).readout for f in (x.bfloat16(), x.bfloat16().float()))
     assert torch.equal(one.weight, other.weight)
+
+
+def test_all_is_made_where_the_features_are(monkeypatch):
+    x, labels = problem(100, 6)
+    expected = WideRidge().fit(x, labels, 3).readout
+
+    def on_cpu(*shape: int) -> LinearReadout:
+        with torch.device("cpu"):
+            return LinearReadout(*shape)
+
+    monkeypatch.setattr(module, "LinearReadout", on_cpu)  # it is moved to the features' device by .to
+    monkeypatch.setattr(module, "kept_and_held", lambda *_: kept_and_held)
+    kept_and_held = base.kept_and_held(labels, 0.1, 0, x.device)
+    with torch.device("meta"):  # where a tensor of no given device now is: another one than the features'
+        found = WideRidge().fit(x, labels, 3).readout
+    assert torch.equal(found.weight, expected.weight)
 
 
 def test_as_the_readout_of_a_recipe_it_logs_what_it_chose(tmp_path):

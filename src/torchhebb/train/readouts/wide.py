@@ -136,7 +136,8 @@ class Sums:
             block.div_(self.count).addr_(mean[rows], mean[: rows.stop], alpha=-1)
             block.mul_(scale[rows].unsqueeze(1)).mul_(scale[: rows.stop])
         system.diagonal().add_(strength)
-        factor, failed = torch.linalg.cholesky_ex(system, out=(system, torch.empty(0, dtype=torch.int32)))
+        info = torch.empty(0, dtype=torch.int32, device=system.device)
+        factor, failed = torch.linalg.cholesky_ex(system, out=(system, info))
         if failed:
             raise UserError(f"the ridge of strength {strength} is not definite in float32: give larger strengths")
         right = (self.right / self.count - torch.outer(mean, prior)) * scale.unsqueeze(1)
