@@ -52,6 +52,19 @@ def test_a_step_is_adamw_on_the_cross_entropy():
     assert equal(state(fit_supervised(model(), IMAGES, PLAN, seed=4)), state(by_hand))
 
 
+@pytest.mark.parametrize("views", [Augment(1), Augment(flip=True), Augment(crop_area=0.5), Augment()], ids=str)
+def test_every_kind_of_view_is_taken(views: Augment, monkeypatch: pytest.MonkeyPatch):
+    seen: list[Augment] = []
+
+    def take(augment: Augment, x: Tensor, _generator: torch.Generator) -> Tensor:
+        seen.append(augment)
+        return x
+
+    monkeypatch.setattr(Augment, "__call__", take)
+    fit_supervised(model(), IMAGES, replace(PLAN, epochs=1, augment=views))
+    assert seen == ([views] * 4 if views.active else [])
+
+
 def test_the_rate_falls_by_a_half_cosine():
     plan = Supervised(epochs=3, batch_size=30, lr=0.01)
     by_hand = model()

@@ -51,7 +51,7 @@ def fit_supervised(
     device = parameters[0].device
     checkpoint = checkpoint or Checkpoint()
     optimizer = torch.optim.AdamW(parameters, lr=plan.lr, weight_decay=plan.weight_decay)
-    augment = plan.augment if plan.augment.flip or plan.augment.crop_padding else None
+    augment = plan.augment if plan.augment.active else None
     batches = Batches(images.images, plan.batch_size, labels=images.labels, seed=seed, augment=augment, device=device)
     total = plan.epochs * len(batches)
     step, loss_sum = 0, torch.zeros((), device=device)
