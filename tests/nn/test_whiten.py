@@ -12,6 +12,7 @@ from torchhebb.nn import (
     ConvBlock,
     HebbConv2d,
     HebbLinear,
+    LinearBlock,
     PatchWhitening,
     Pool,
     Read,
@@ -133,6 +134,18 @@ def test_prepare_computes_inputs_in_eval_mode():
     torch.testing.assert_close(likeness.amax(1), torch.ones(3))
 
 
+def test_prepare_computes_nothing_that_no_module_needs():
+    seen: list[int] = []
+    below, layer, above = HebbLinear(4, 3), HebbLinear(3, 3, init="samples", init_radius=1.0), HebbLinear(3, 3)
+    for module in (below, layer, above):
+        module.register_forward_hook(lambda _module, x, _u: seen.append(len(x[0])))
+    x = torch.randn(40, 4, generator=generator())
+    prepare(nn.Sequential(below, below, above), x, generator())
+    assert not seen
+    prepare(nn.Sequential(below, layer, above), x, generator())
+    assert sum(seen) == 40, "the input of the one layer that needs it"
+
+
 def test_a_whitened_block_learns_and_is_kept(tmp_path):
     network = two_blocks().build(0).train()
     x = images(40).float()
@@ -169,6 +182,10 @@ def test_mirrored_features_are_the_mean_of_both_views():
         (lambda: two_blocks(read=(Read(3, 1),)), r"read must name blocks from 1 to 2, each once, got \[3\]"),
         (lambda: two_blocks(read=(Read(1, 1), Read(1, 2))), "each once"),
         (lambda: two_blocks(read=(Read(1, 1),), feature_pool=2), "feature_pool is for the last block alone"),
+        (
+            lambda: Architecture((1, 8, 8), (ConvBlock(4, 3), LinearBlock(5)), read=(Read(1, 1), Read(2, 1))),
+            r"read must name blocks that put out maps, got \[2\], which are linear",
+        ),
         (lambda: two_blocks(read_power=0.5), "read_power must be positive, and 1 where read is empty, got 0.5"),
         (lambda: Read(1, 0), "pool must be at least 1, got 0"),
         (lambda: PatchWhitening(3, 0), "kernel_size must be positive, got 0"),

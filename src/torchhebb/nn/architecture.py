@@ -193,6 +193,8 @@ class Architecture:
         depths = [read.block for read in self.read]
         if len({*depths}) < len(depths) or not all(1 <= depth <= len(self.blocks) for depth in depths):
             raise UserError(f"read must name blocks from 1 to {len(self.blocks)}, each once, got {depths}")
+        if flat := [depth for depth in depths if isinstance(self.blocks[depth - 1], LinearBlock)]:
+            raise UserError(f"read must name blocks that put out maps, got {flat}, which are linear")
         if self.read_power <= 0 or (self.read_power != 1 and not self.read):
             raise UserError(f"read_power must be positive, and 1 where read is empty, got {self.read_power}")
         if self.read and self.feature_pool is not None:

@@ -144,6 +144,8 @@ class Recipe:
         learning = self.learning
         if self.online and not (isinstance(learning.optimizer, AdamW) and learning.order != "greedy"):
             raise UserError("readout.online needs learning.order joint or pipeline and learning.optimizer AdamW")
+        if self.online and (self.architecture.read or self.architecture.mirror):
+            raise UserError("readout.online reads the last block: leave out architecture.read and architecture.mirror")
         if self.online and learning.images != "train":
             raise UserError("readout.online needs labels: learning.images must be train")
         if learning.order == "greedy" and learning.augment.active:
