@@ -14,11 +14,13 @@ from torchhebb.evaluate.perturb import pgd
 from torchhebb.evaluate.runs import Run
 from torchhebb.nn import Architecture, LinearReadout, LocalConvBlock, Network, load, save
 from torchhebb.rules import HardHebb, RankedHebb, Rule, SoftHebb
-from torchhebb.train import Supervised
+from torchhebb.train import Readout, Supervised
 from torchhebb.train.checkpoint import Checkpoint
+from torchhebb.train.chosen import choice_key, chosen_images
 from torchhebb.train.features import stored_features
 from torchhebb.train.log import Log
-from torchhebb.train.readout import fit_linear
+from torchhebb.train.readout import fit_linear, fit_source
+from torchhebb.train.sources import FreshFeatures
 from torchhebb.train.supervised import Perturb, backpropagation_model, fit_supervised
 
 ContenderName = Literal["own", "hard", "ranked", "random", "backpropagation", "backpropagation_long", "adversarial"]
@@ -101,8 +103,25 @@ def _other_rule(rule: Rule, run: Run, seed: int, checkpoint: Checkpoint, task: s
         if isinstance(block, LocalConvBlock):
             raise UserError(f"{run.recipe.name} learns by local losses: it has no rule to exchange for {rule}")
         blocks.append(replace(block, rule=rule))
+<<<<<<< HEAD
     network = built(run, seed, replace(architecture, blocks=tuple(blocks)))
     learn_run(network, run, seed, checkpoint=checkpoint, task=f"{task}: learning")
+=======
+    network = _place(replace(architecture, blocks=tuple(blocks)).build(seed), run)
+    images, plan = chosen_images(run.data, run.recipe.learning, seed)
+    learn_images(
+        network,
+        images,
+        plan,
+        seed=seed,
+        precision=run.precision,
+        store=run.store,
+        key=choice_key(run.data, run.recipe.learning, seed, run.precision),
+        checkpoint=checkpoint,
+        task=f"{task}: learning",
+        progress=run.progress,
+    )
+>>>>>>> 01363fe (STL-10, ImageNette, ImageNet as a stream, ImageNetV2; unlabelled images, shares, and readouts on fresh views)
     return _read_out(network, run, seed, checkpoint, task)
 
 
@@ -111,6 +130,22 @@ def _random(run: Run, seed: int, checkpoint: Checkpoint, task: str) -> Network:
 
 
 def _read_out(network: Network, run: Run, seed: int, checkpoint: Checkpoint, task: str) -> Network:
+    labels, classes, plan = run.data.train.labels, len(run.data.classes), run.recipe.readout
+    if isinstance(plan, Readout) and plan.augment.active:
+        source = FreshFeatures(
+            network, run.data.train, plan.augment, plan.batch_size, seed, device=run.device, precision=run.precision
+        )
+        return network.attach(
+            fit_source(
+                source,
+                classes,
+                plan,
+                seed=seed,
+                checkpoint=checkpoint,
+                task=f"{task}: readout",
+                progress=run.progress,
+            )
+        )
     features = stored_features(
         network,
         run.data,
@@ -121,8 +156,7 @@ def _read_out(network: Network, run: Run, seed: int, checkpoint: Checkpoint, tas
         label=f"{task}: features",
         progress=run.progress,
     )
-    labels, classes = run.data.train.labels, len(run.data.classes)
-    plan, task = run.recipe.readout, f"{task}: readout"
+    task = f"{task}: readout"
     return network.attach(
         fit_linear(features, labels, classes, plan, seed=seed, checkpoint=checkpoint, task=task, progress=run.progress)
     )

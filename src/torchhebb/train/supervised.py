@@ -9,7 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+<<<<<<< HEAD
 from torchhebb.data import Batches, Images, as_pixels
+=======
+from torchhebb.data import Images, batches_of
+>>>>>>> 01363fe (STL-10, ImageNette, ImageNet as a stream, ImageNetV2; unlabelled images, shares, and readouts on fresh views)
 from torchhebb.errors import UserError
 from torchhebb.nn import Architecture, LocalConvBlock, LocalLossBlock, WhitenedBlock
 from torchhebb.nn.architecture import Block
@@ -51,8 +55,7 @@ def fit_supervised(
     device = parameters[0].device
     checkpoint = checkpoint or Checkpoint()
     optimizer = torch.optim.AdamW(parameters, lr=plan.lr, weight_decay=plan.weight_decay)
-    augment = plan.augment if plan.augment.flip or plan.augment.crop_padding else None
-    batches = Batches(images.images, plan.batch_size, labels=images.labels, seed=seed, augment=augment, device=device)
+    batches = batches_of(images, plan.batch_size, seed=seed, augment=plan.augment, device=device)
     total = plan.epochs * len(batches)
     step, loss_sum = 0, torch.zeros((), device=device)
     if restored := checkpoint.restore(task):
@@ -93,6 +96,7 @@ def fit_supervised(
 def supervised_accuracy(model: nn.Module, images: Images, *, batch_size: int = 250) -> float:
     """Correct answers of pixels -> logits in percent, in eval mode."""
     device = next(model.parameters()).device
+<<<<<<< HEAD
     right = torch.zeros((), dtype=torch.long, device=device)
 
     def some(begin: int, end: int) -> None:
@@ -101,6 +105,10 @@ def supervised_accuracy(model: nn.Module, images: Images, *, batch_size: int = 2
 
     model.eval()
     in_pieces(some, len(images), batch_size, what="the test")
+=======
+    batches = batches_of(images, batch_size, shuffle=False, device=device)
+    right = sum((model.eval()(x).argmax(1) == labels).sum() for x, labels in batches.epoch(0))
+>>>>>>> 01363fe (STL-10, ImageNette, ImageNet as a stream, ImageNetV2; unlabelled images, shares, and readouts on fresh views)
     return 100.0 * int(right) / len(images)
 
 
