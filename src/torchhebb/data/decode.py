@@ -158,6 +158,7 @@ class ParquetSplit:
     def __init__(self, files: Sequence[Path], image: str, label: str | None) -> None:
         parquet = need("pyarrow.parquet", "reading Parquet")
         self.files, self.image, self.label = files, image, label
+        self._stream: Any = None  # of `datasets`: making it costs more than reading a small file
         self.count, self.names = 0, list[str]()
         for file in files:
             with _reading(file):
@@ -199,9 +200,13 @@ class ParquetSplit:
 
     def stream(self, datasets: Any) -> Any:
         """The rows as an `IterableDataset`, a shard for every file, images not decoded."""
+        if self._stream is not None:
+            return self._stream
         files = [escape(str(file)) for file in self.files]
         stream = datasets.load_dataset("parquet", data_files=files, split="train", streaming=True)
-        return stream.cast_column(self.image, datasets.Image(decode=False)).select_columns(self.columns)
+        stream = stream.cast_column(self.image, datasets.Image(decode=False))
+        self._stream = stream.select_columns(self.columns)
+        return self._stream
 
     @property
     def place(self) -> str:

@@ -250,7 +250,7 @@ def _records(rows: Rows, seed: int | None, buffer: int, rank: int, world: int) -
     datasets = need("datasets", "streaming a data set")
     from datasets.distributed import split_dataset_by_node
 
-    batches = None
+    batches, ended = None, False
     row = 0
     try:
         try:
@@ -269,6 +269,7 @@ def _records(rows: Rows, seed: int | None, buffer: int, rank: int, world: int) -
             except Exception as error:
                 raise UserError(f"cannot stream {rows.place}: {reason(error)}") from error
             if batch is None:
+                ended = True
                 return
             for content, label in zip(batch[rows.image], batch[rows.label], strict=True):
                 yield checked(f"row {row} of {rows.place}", content, label, rows.classes)
@@ -278,7 +279,8 @@ def _records(rows: Rows, seed: int | None, buffer: int, rank: int, world: int) -
         if batches is not None:
             batches.close()
         batches = stream = batch = None
-        collect()
+        if not ended:
+            collect()
 
 
 def _in_order(
