@@ -188,29 +188,20 @@ class Batches:
             chosen = order[here] if self.shuffle else here
             x = self.images[chosen]
             if self.augment is not None:
-<<<<<<< HEAD
-                x = self.augment(x, _generator(self.seed, number, batch, device=device))
-            x = as_pixels(x)
-=======
                 x = self.augment(x, seeded(self.seed, number, batch, device=device))
-            x = x.float() / 255 if x.dtype == torch.uint8 else x.float()
->>>>>>> 01363fe (STL-10, ImageNette, ImageNet as a stream, ImageNetV2; unlabelled images, shares, and readouts on fresh views)
+            x = as_pixels(x)
             yield x if self.labels is None else (x, self.labels[chosen])
 
     def _permutation(self, number: int) -> Tensor:
         return torch.randperm(len(self.images), generator=seeded(self.seed, number))
 
-<<<<<<< HEAD
+
 def as_pixels(images: Tensor) -> Tensor:
     """uint8 images as numbers in [0, 1]; float tensors, such as the outputs of frozen blocks, as they are; float32."""
     return images.float() / 255 if images.dtype == torch.uint8 else images.float()
 
 
-def _generator(*numbers: int, device: torch.device | str = "cpu") -> torch.Generator:
-=======
-
 def seeded(*numbers: int, device: torch.device | str = "cpu") -> torch.Generator:
->>>>>>> 01363fe (STL-10, ImageNette, ImageNet as a stream, ImageNetV2; unlabelled images, shares, and readouts on fresh views)
     """A generator that depends on all of `numbers`; hashing keeps neighbouring seeds and epochs apart."""
     digest = blake2b(repr(numbers).encode(), digest_size=8).digest()
     return torch.Generator(device).manual_seed(int.from_bytes(digest, "big") >> 1)

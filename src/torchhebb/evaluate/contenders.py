@@ -16,7 +16,6 @@ from torchhebb.nn import Architecture, LinearReadout, LocalConvBlock, Network, l
 from torchhebb.rules import HardHebb, RankedHebb, Rule, SoftHebb
 from torchhebb.train import Readout, Supervised
 from torchhebb.train.checkpoint import Checkpoint
-from torchhebb.train.chosen import choice_key, chosen_images
 from torchhebb.train.features import stored_features
 from torchhebb.train.log import Log
 from torchhebb.train.readout import fit_linear, fit_source
@@ -103,25 +102,8 @@ def _other_rule(rule: Rule, run: Run, seed: int, checkpoint: Checkpoint, task: s
         if isinstance(block, LocalConvBlock):
             raise UserError(f"{run.recipe.name} learns by local losses: it has no rule to exchange for {rule}")
         blocks.append(replace(block, rule=rule))
-<<<<<<< HEAD
     network = built(run, seed, replace(architecture, blocks=tuple(blocks)))
     learn_run(network, run, seed, checkpoint=checkpoint, task=f"{task}: learning")
-=======
-    network = _place(replace(architecture, blocks=tuple(blocks)).build(seed), run)
-    images, plan = chosen_images(run.data, run.recipe.learning, seed)
-    learn_images(
-        network,
-        images,
-        plan,
-        seed=seed,
-        precision=run.precision,
-        store=run.store,
-        key=choice_key(run.data, run.recipe.learning, seed, run.precision),
-        checkpoint=checkpoint,
-        task=f"{task}: learning",
-        progress=run.progress,
-    )
->>>>>>> 01363fe (STL-10, ImageNette, ImageNet as a stream, ImageNetV2; unlabelled images, shares, and readouts on fresh views)
     return _read_out(network, run, seed, checkpoint, task)
 
 

@@ -208,12 +208,8 @@ def calibrate(
     its weights.  Returns the network, in eval mode.
     """
     device = next(network.parameters()).device
-<<<<<<< HEAD
     if not learned:
-        prepare_from(network.train(), images.images, samples, seed, device)
-=======
-    prepare_from(network.train(), images, samples, seed, device)
->>>>>>> 01363fe (STL-10, ImageNette, ImageNet as a stream, ImageNetV2; unlabelled images, shares, and readouts on fresh views)
+        prepare_from(network.train(), images, samples, seed, device)
     norms = [module for module in network.modules() if isinstance(module, BatchNorm | nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     network.eval()

@@ -9,11 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-<<<<<<< HEAD
-from torchhebb.data import Batches, Images, as_pixels
-=======
-from torchhebb.data import Images, batches_of
->>>>>>> 01363fe (STL-10, ImageNette, ImageNet as a stream, ImageNetV2; unlabelled images, shares, and readouts on fresh views)
+from torchhebb.data import Images, as_pixels, batches_of
 from torchhebb.errors import UserError
 from torchhebb.nn import Architecture, LocalConvBlock, LocalLossBlock, WhitenedBlock
 from torchhebb.nn.architecture import Block
@@ -96,7 +92,6 @@ def fit_supervised(
 def supervised_accuracy(model: nn.Module, images: Images, *, batch_size: int = 250) -> float:
     """Correct answers of pixels -> logits in percent, in eval mode."""
     device = next(model.parameters()).device
-<<<<<<< HEAD
     right = torch.zeros((), dtype=torch.long, device=device)
 
     def some(begin: int, end: int) -> None:
@@ -105,10 +100,6 @@ def supervised_accuracy(model: nn.Module, images: Images, *, batch_size: int = 2
 
     model.eval()
     in_pieces(some, len(images), batch_size, what="the test")
-=======
-    batches = batches_of(images, batch_size, shuffle=False, device=device)
-    right = sum((model.eval()(x).argmax(1) == labels).sum() for x, labels in batches.epoch(0))
->>>>>>> 01363fe (STL-10, ImageNette, ImageNet as a stream, ImageNetV2; unlabelled images, shares, and readouts on fresh views)
     return 100.0 * int(right) / len(images)
 
 
