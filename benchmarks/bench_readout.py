@@ -23,8 +23,8 @@ from torchhebb.process import tune_process
 from torchhebb.train import Readout
 from torchhebb.train.device import find_device
 from torchhebb.train.dropout import PackedDropout
-from torchhebb.train.readout import Rows
 from torchhebb.train.readout import _step as readout_step
+from torchhebb.train.sources import Rows
 
 PLAIN, CACHED, FEATURES = "plain readout", "torchhebb readout", "torchhebb features, once a run"
 BATCHES = 8

@@ -125,7 +125,10 @@ def test_digits_can_be_resized():
 
 
 def test_names_are_listed():
-    assert list_data() == ("cifar10", "cifar100", "digits", "fashion_mnist", "mnist", "tiny_imagenet")
+    assert set(list_data()) == {
+        *("cifar10", "cifar100", "digits", "fashion_mnist", "imagenet", "imagenette", "imagenetv2", "mnist", "stl10"),
+        "tiny_imagenet",
+    }
 
 
 # Parquet

@@ -3,7 +3,8 @@
 Shapes: N images, B of one batch, C channels, H x W pixels.
 """
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
@@ -48,11 +49,55 @@ class Augment:
         if not self.active:
             return x
         if self.crop_area < 1:
-            raise UserError("crop_area is not built yet")
+            x = resized_crop(x, crop_boxes(x.shape[2], x.shape[3], self.crop_area, len(x), generator))
+        if not self.crop_padding and not self.flip:
+            return x
         count, device = len(x), x.device
         corner = torch.randint(2 * self.crop_padding + 1, (2, count), generator=generator, device=device)
         coin = torch.rand(count, generator=generator, device=device) < 0.5
         return crop_and_mirror(x, corner[0], corner[1], coin & self.flip, padding=self.crop_padding)
+
+
+def crop_boxes(height: int, width: int, least_area: float, count: int, generator: torch.Generator) -> Tensor:
+    """(count, 4): left, top, right, bottom of random boxes in an image, on the generator's device.
+
+    The area is a share of the image's from [least_area, 1], the aspect ratio is from [3/4, 4/3], uniform in its
+    logarithm; a side that does not fit is cut to the image's, and the place is uniform.
+
+    >>> box = crop_boxes(30, 40, 0.25, 1, torch.Generator().manual_seed(0))[0]
+    >>> bool((box[:2] >= 0).all()), bool(box[2] <= 40), bool(box[3] <= 30)
+    (True, True, True)
+    """
+    drawn = torch.rand(4, count, generator=generator, device=generator.device)
+    area = (least_area + (1 - least_area) * drawn[0]) * height * width
+    ratio = ((2 * drawn[1] - 1) * math.log(4 / 3)).exp()
+    wide, high = (area * ratio).sqrt().clamp(1, width), (area / ratio).sqrt().clamp(1, height)
+    left, top = drawn[2] * (width - wide), drawn[3] * (height - high)
+    return torch.stack([left, top, left + wide, top + high], 1)
+
+
+def resized_crop(x: Tensor, boxes: Tensor) -> Tensor:
+    """Box b (left, top, right, bottom) of sample b of x (B, C, H, W), scaled to H x W by bilinear interpolation.
+
+    >>> x = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])
+    >>> resized_crop(x, torch.tensor([[1.0, 0.0, 2.0, 2.0]])).flatten().tolist()
+    [2.0, 2.0, 4.0, 4.0]
+    """
+    height, width = x.shape[2:]
+    left, top, right, bottom = boxes.to(x.device).unbind(1)
+    columns, rows = _centres(left, right, width), _centres(top, bottom, height)
+    across = (2 * columns / width - 1)[:, None, :].expand(-1, height, -1)
+    down = (2 * rows / height - 1)[:, :, None].expand(-1, -1, width)
+    grid = torch.stack([across, down], 3)
+    out = F.grid_sample(x.float(), grid.float(), mode="bilinear", padding_mode="border", align_corners=False)
+    return out.round().to(x.dtype) if x.dtype == torch.uint8 else out.to(x.dtype)
+
+
+def _centres(low: Tensor, high: Tensor, count: int) -> Tensor:
+    """(B, count): the centres of `count` equal parts of [low_b, high_b], no nearer to an end than a pixel's centre."""
+    parts = (torch.arange(count, device=low.device) + 0.5) / count
+    places = low[:, None] + parts * (high - low)[:, None]
+    return places.clamp(low.floor()[:, None] + 0.5, high.ceil()[:, None] - 0.5)
 
 
 def crop_and_mirror(x: Tensor, top: Tensor, left: Tensor, mirrored: Tensor, *, padding: int) -> Tensor:
@@ -79,8 +124,9 @@ class Batches:
 
     A float tensor, such as the outputs of frozen blocks, keeps its values.
 
-    The order of an epoch depends on (seed, epoch) alone, the same on every device; an augmentation on (seed, epoch,
-    batch) and the kind of device. So an epoch taken up at batch k goes on exactly as it would have.
+    `order`, where given, takes the number of an epoch to the permutation of its images.
+    The order of an epoch otherwise depends on (seed, epoch) alone, the same on every device; an augmentation on
+    (seed, epoch, batch) and the kind of device. So an epoch taken up at batch k goes on exactly as it would have.
     Errors: UserError for anything that cannot be batched.
 
     >>> images = torch.arange(5, dtype=torch.uint8).view(5, 1, 1, 1)
@@ -102,6 +148,7 @@ class Batches:
         augment: Augment | None = None,
         device: torch.device | str | None = None,
         drop_last: bool = False,
+        order: Callable[[int], Tensor] | None = None,
     ) -> None:
         if not (images.dtype == torch.uint8 or images.is_floating_point()) or images.dim() != 4:
             raise UserError(f"images must be uint8 or float (N, C, H, W), got {images.dtype} {tuple(images.shape)}")
@@ -115,6 +162,7 @@ class Batches:
         self.images = images.to(device)
         self.labels = None if labels is None else labels.to(self.images.device)
         self.batch_size, self.seed, self.shuffle, self.augment = batch_size, seed, shuffle, augment
+        self._order = order or self._permutation
         whole, rest = divmod(len(images), batch_size)
         self._count = whole if drop_last or not rest else whole + 1
 
@@ -134,15 +182,18 @@ class Batches:
         device = self.images.device
         if self.shuffle:
             # Drawn on the CPU: the order is then the same on every device.
-            order = torch.randperm(len(self.images), generator=_generator(self.seed, number)).to(device)
+            order = self._order(number).to(device)
         for batch in range(start, len(self)):
             here = slice(batch * self.batch_size, (batch + 1) * self.batch_size)
             chosen = order[here] if self.shuffle else here
             x = self.images[chosen]
             if self.augment is not None:
-                x = self.augment(x, _generator(self.seed, number, batch, device=device))
+                x = self.augment(x, seeded(self.seed, number, batch, device=device))
             x = as_pixels(x)
             yield x if self.labels is None else (x, self.labels[chosen])
+
+    def _permutation(self, number: int) -> Tensor:
+        return torch.randperm(len(self.images), generator=seeded(self.seed, number))
 
 
 def as_pixels(images: Tensor) -> Tensor:
@@ -150,7 +201,7 @@ def as_pixels(images: Tensor) -> Tensor:
     return images.float() / 255 if images.dtype == torch.uint8 else images.float()
 
 
-def _generator(*numbers: int, device: torch.device | str = "cpu") -> torch.Generator:
+def seeded(*numbers: int, device: torch.device | str = "cpu") -> torch.Generator:
     """A generator that depends on all of `numbers`; hashing keeps neighbouring seeds and epochs apart."""
     digest = blake2b(repr(numbers).encode(), digest_size=8).digest()
     return torch.Generator(device).manual_seed(int.from_bytes(digest, "big") >> 1)

@@ -15,7 +15,7 @@ SPLITS = ("train", "test")
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """images (N, C, H, W) uint8 and labels (N,) int64.
+    """images (N, C, H, W) uint8 and labels (N,) int64, -1 where there are none.
 
     >>> len(Images(torch.zeros(3, 1, 2, 2, dtype=torch.uint8), torch.zeros(3, dtype=torch.int64)))
     3
@@ -34,22 +34,27 @@ class Images:
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """A named data set; `fingerprint` is a hash of the pixels and labels of both splits."""
+    """A named data set; `fingerprint` is a hash of the pixels and labels of all splits.
+
+    `unlabelled` holds further images to learn from without labels, where the data set has some; `train` is a `Stream`
+    where it is too large to be held at once.
+    """
 
     name: str
     train: Images
     test: Images
     classes: tuple[str, ...]
     fingerprint: str
+    unlabelled: Images | None = None
 
     @property
     def in_channels(self) -> int:
-        return self.train.images.shape[1]
+        return self.test.images.shape[1]
 
     @property
     def image_size(self) -> tuple[int, int]:
         """(height, width)"""
-        height, width = self.train.images.shape[2:]
+        height, width = self.test.images.shape[2:]
         return height, width
 
     def holdout(self, part: float | int, seed: int = 0) -> "Data":

@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from torchhebb.data import Stream
 from torchhebb.errors import UserError
 from torchhebb.evaluate.evaluator import Evaluator, Finding, Note
 from torchhebb.evaluate.runs import Run
@@ -15,6 +16,7 @@ from torchhebb.train import Measure
 from torchhebb.train.readout import predict_logits
 from torchhebb.train.readouts import Labels, Logistic, Neighbors, ReadoutPlan, Ridge
 from torchhebb.train.readouts.base import percent_correct
+from torchhebb.train.sources import tested_accuracy
 
 _NORMAL_95 = 1.959963984540054
 ReadoutName = Literal["trained", "ridge", "logistic", "neighbors", "labels"]
@@ -23,6 +25,9 @@ ReadoutName = Literal["trained", "ridge", "logistic", "neighbors", "labels"]
 @dataclass(frozen=True)
 class Accuracy(Evaluator):
     """Test accuracy of every readout on the same frozen features, beside the baselines of the run.
+
+    With `test_data` the same readouts also answer on the test images of another data set with the same classes, such as
+    imagenetv2 for a run on imagenet: `<test_data>_test_accuracy` and `<test_data>_<readout>_test_accuracy`.
 
     Measures `test_accuracy` (the readout trained with the run) and `<readout>_test_accuracy` in %, a value a seed, with
     the 95 % Wilson interval over test images; what each readout chose on held-out training images is noted.
@@ -40,17 +45,26 @@ class Accuracy(Evaluator):
     neighbors: Neighbors = field(default_factory=Neighbors)
     """k nearest neighbours by cosine similarity."""
 
+    test_data: str | None = None
+    """The name of another data set, whose test images the readouts answer on too."""
+
     def run(self, run: Run) -> Iterator[Finding]:
         values: dict[str, list[float]] = {name: [] for name in self.readouts}
         chosen: dict[str, list[dict[str, float]]] = {name: [] for name in self.readouts if name != "trained"}
+        other = None if self.test_data is None else run.beside(self.test_data)
+        others: dict[str, list[float]] = {name: [] for name in self.readouts if other is not None}
         for seed in run.seeds:
-            train, test = run.features(seed, "train"), run.features(seed, "test")
+            train = run.features(seed, "train") if chosen else None
             for name in chosen:
+                assert train is not None
                 self._plan(name).check(len(train), train.shape[1], run.device)
             shape = run.feature_shape(seed)
             run.progress.start(f"seed {seed}: readouts", len(values), "readouts")
             for name in values:
-                values[name].append(self._accuracy(name, run, seed, train, test, shape, chosen))
+                readout = self._readout(name, run, seed, train, shape, chosen)
+                values[name].append(self._accuracy(name, readout, run, seed, shape))
+                if other is not None:
+                    others[name].append(self._accuracy(name, readout, other, seed, shape))
                 run.progress.advance(1)
             run.progress.finish()
         images = len(run.data.test)
@@ -59,6 +73,10 @@ class Accuracy(Evaluator):
             full = "test_accuracy" if trained else f"{name}_test_accuracy"
             published = run.recipe.published_for(full)
             yield Measure(full, "%", tuple(accuracies), published, wilson(accuracies, images))
+        for name, accuracies in others.items():
+            assert other is not None
+            full = f"{self.test_data}_{'' if name == 'trained' else name + '_'}test_accuracy"
+            yield Measure(full, "%", tuple(accuracies), None, wilson(accuracies, len(other.data.test)))
         for measure in run.result.measures:
             if measure.name != "test_accuracy":
                 yield Measure(measure.name, "%", measure.values, measure.published, wilson(measure.values, images))
@@ -77,24 +95,30 @@ class Accuracy(Evaluator):
             raise UserError(f"readouts must be among trained, {', '.join(plans)}, got {name!r}")
         return plans[name]
 
-    def _accuracy(
+    def _readout(
         self,
         name: str,
         run: Run,
         seed: int,
-        train: Tensor,
-        test: Tensor,
+        train: Tensor | None,
         shape: tuple[int, ...],
         chosen: dict[str, list[dict[str, float]]],
-    ) -> float:
-        if name == "trained":
-            readout: torch.nn.Module = run.readout(seed)
-        else:
-            if name == "labels":  # a neuron is a channel, not one of its positions
-                train, test = train.unflatten(1, shape), test.unflatten(1, shape)
-            fitted = self._plan(name).fit(train, run.data.train.labels, len(run.data.classes), seed=seed)
-            readout = fitted.readout
-            chosen[name].append(fitted.notes)
+    ) -> torch.nn.Module:
+        if name == "trained" or train is None:
+            return run.readout(seed)
+        if name == "labels":  # a neuron is a channel, not one of its positions
+            train = train.unflatten(1, shape)
+        fitted = self._plan(name).fit(train, run.data.train.labels, len(run.data.classes), seed=seed)
+        chosen[name].append(fitted.notes)
+        return fitted.readout
+
+    def _accuracy(self, name: str, readout: torch.nn.Module, run: Run, seed: int, shape: tuple[int, ...]) -> float:
+        if isinstance(run.data.train, Stream):  # such data give too many features to keep, of the test images too
+            network = run.network(seed)
+            return tested_accuracy(network, readout, run.data.test, device=run.device, precision=run.precision)
+        test = run.features(seed, "test")
+        if name == "labels":
+            test = test.unflatten(1, shape)
         return percent_correct(predict_logits(readout, test).cpu(), run.data.test.labels)
 
 

@@ -14,11 +14,12 @@ from torchhebb.evaluate.perturb import pgd
 from torchhebb.evaluate.runs import Run
 from torchhebb.nn import Architecture, LinearReadout, LocalConvBlock, Network, load, save
 from torchhebb.rules import HardHebb, RankedHebb, Rule, SoftHebb
-from torchhebb.train import Supervised
+from torchhebb.train import Readout, Supervised
 from torchhebb.train.checkpoint import Checkpoint
 from torchhebb.train.features import stored_features
 from torchhebb.train.log import Log
-from torchhebb.train.readout import fit_linear
+from torchhebb.train.readout import fit_linear, fit_source
+from torchhebb.train.sources import FreshFeatures
 from torchhebb.train.supervised import Perturb, backpropagation_model, fit_supervised
 
 ContenderName = Literal["own", "hard", "ranked", "random", "backpropagation", "backpropagation_long", "adversarial"]
@@ -111,6 +112,22 @@ def _random(run: Run, seed: int, checkpoint: Checkpoint, task: str) -> Network:
 
 
 def _read_out(network: Network, run: Run, seed: int, checkpoint: Checkpoint, task: str) -> Network:
+    labels, classes, plan = run.data.train.labels, len(run.data.classes), run.recipe.readout
+    if isinstance(plan, Readout) and plan.augment.active:
+        source = FreshFeatures(
+            network, run.data.train, plan.augment, plan.batch_size, seed, device=run.device, precision=run.precision
+        )
+        return network.attach(
+            fit_source(
+                source,
+                classes,
+                plan,
+                seed=seed,
+                checkpoint=checkpoint,
+                task=f"{task}: readout",
+                progress=run.progress,
+            )
+        )
     features = stored_features(
         network,
         run.data,
@@ -121,8 +138,7 @@ def _read_out(network: Network, run: Run, seed: int, checkpoint: Checkpoint, tas
         label=f"{task}: features",
         progress=run.progress,
     )
-    labels, classes = run.data.train.labels, len(run.data.classes)
-    plan, task = run.recipe.readout, f"{task}: readout"
+    task = f"{task}: readout"
     return network.attach(
         fit_linear(features, labels, classes, plan, seed=seed, checkpoint=checkpoint, task=task, progress=run.progress)
     )

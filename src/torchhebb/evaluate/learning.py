@@ -7,6 +7,7 @@ from torchhebb.evaluate.runs import Run
 from torchhebb.nn import Architecture, Network
 from torchhebb.train import Learning
 from torchhebb.train.checkpoint import Checkpoint
+from torchhebb.train.chosen import choice_key, chosen_images
 from torchhebb.train.learn import calibrate, learn_images
 
 
@@ -33,17 +34,21 @@ def learn_run(
 ) -> Network:
     """Train a network's plastic blocks as the run's were, in its precision and with its progress.
 
-    Args: images, by default the run's training images, whose greedy inputs are then kept in the store; plan, by
-    default the recipe's.  Returns the network, in eval mode.
+    Args: images, by default those that the plan chooses of the run's data, whose greedy inputs are then kept in the
+    store; plan, by default the recipe's.  Returns the network, in eval mode.
     """
+    plan = run.recipe.learning if plan is None else plan
+    key, store = choice_key(run.data, plan, seed, run.precision), run.store if images is None else None
+    if images is None:
+        images, plan = chosen_images(run.data, plan, seed)
     return learn_images(
         network,
-        run.data.train if images is None else images,
-        run.recipe.learning if plan is None else plan,
+        images,
+        plan,
         seed=seed,
         precision=run.precision,
-        store=run.store if images is None else None,
-        key=f"{run.data.fingerprint} in {run.precision}",
+        store=store,
+        key=key,
         checkpoint=checkpoint,
         task=task,
         progress=run.progress,

@@ -134,7 +134,7 @@ class Orders(Evaluator):
         network, plan = _fresh(run, seed).train(), run.recipe.learning
         batches = Batches(train.images, plan.batch_size, seed=seed, device=run.device)
         with autocast(run.precision, run.device):
-            prepare_from(network, train.images, plan.samples, seed, run.device)
+            prepare_from(network, train, plan.samples, seed, run.device)
         line = Pipeline(network, make_optimizer(network, plan), lambda step: 1.0, precision=run.precision)
         times: list[list[float]] = [[] for _ in line.stages]
         warm_up = min(len(batches) - 1, 3)

@@ -11,7 +11,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from torchhebb.data import Data, Store, load_data
+from torchhebb.data import Data, Store, load_data, load_test
+from torchhebb.data.images import fingerprint
 from torchhebb.errors import UserError
 from torchhebb.nn import Network, load
 from torchhebb.progress import SILENT, Progress
@@ -73,6 +74,23 @@ class Run:
         """The shape of one sample's features before they are flattened: (channels, positions...)."""
         x = self.data.test.images[:1].to(self.device) / 255.0
         return tuple(self.network(seed)(x).shape[1:])
+
+    def beside(self, name: str) -> "Run":
+        """The run with the test images of another data set of the same classes.
+
+        Raises UserError for other classes or images that do not fit.
+        """
+        size = self.recipe.architecture.input_shape[-1]
+        images, classes = load_test(name, data_dir=self.data_dir, size=size, store=self.store, progress=self.progress)
+        if len(classes) != len(self.data.classes):
+            raise UserError(
+                f"test_data must have the {len(self.data.classes)} classes of {self.data.name}, "
+                f"{name} has {len(classes)}"
+            )
+        if (shape := tuple(images.images.shape[1:])) != self.recipe.architecture.input_shape:
+            raise UserError(f"{self.recipe.name} takes {self.recipe.architecture.input_shape}, {name} has {shape}")
+        data = replace(self.data, name=name, test=images, fingerprint=fingerprint([images]))
+        return replace(self, data=data)
 
     def once(self, work: Callable[[], Any], **key: Any) -> Any:
         """A piece of an answer, as JSON can hold it: computed at the first call with this key and kept in RUN/pieces/.

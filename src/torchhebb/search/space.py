@@ -8,7 +8,7 @@ from typing import Any
 
 from torchhebb.errors import UserError
 from torchhebb.fields import read_field, replace_field
-from torchhebb.nn import LocalConvBlock
+from torchhebb.nn import LocalConvBlock, WhitenedBlock
 from torchhebb.rules import SoftHebb
 from torchhebb.train import Recipe
 from torchhebb.train.recipe import AdamW
@@ -80,7 +80,7 @@ def default_space(recipe: Recipe) -> tuple[Dimension, ...]:
         space.append(_around(f"{name}.lr", block.lr, 10))
         if isinstance(block.rule, SoftHebb):
             space.append(_around(f"{name}.rule.inverse_temperature", block.rule.inverse_temperature, 4))
-        if block.activation == "triangle":
+        if isinstance(block, WhitenedBlock) or block.activation == "triangle":
             space.append(_around(f"{name}.power", block.power, 2))
     return tuple(space)
 

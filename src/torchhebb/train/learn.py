@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from torchhebb.data import Batches, Images, Store
+from torchhebb.data import Images, Store, batches_of, first_images
 from torchhebb.errors import UserError
 from torchhebb.nn import BatchNorm, LocalLossBlock, Network, learn, prepare
 from torchhebb.nn.collective import rank, world
@@ -59,8 +59,10 @@ def learn_images(
 
     Args: store, where inputs of greedy stages are kept (without one, in memory); key, what tells these images in this
     precision from others there; online, a readout to train on the features of every batch, not in greedy order.
-    Returns the network, in eval mode.
+    Returns the network, in eval mode.  Raises UserError for a plan whose images were not chosen, see `chosen_images`.
     """
+    if plan.images != "train" or plan.share < 1:
+        raise UserError("learning.images and learning.share must be train and 1 where this question gives the images")
     check_synchronised(network)
     if plan.order == "pipeline" and world() > 1:
         raise UserError("learning.order must be joint or greedy where several processes share each batch, got pipeline")
@@ -72,7 +74,7 @@ def learn_images(
     kept = {"network": network, "optimizer": optimizer}
     if online is not None:
         kept |= {"online": online.readout, "online_optimizer": online.optimizer}
-    sample = images.images[:DIAGNOSTIC_IMAGES].to(device) / 255.0
+    sample = first_images(images, DIAGNOSTIC_IMAGES).to(device) / 255.0
 
     first_stage, first_step = 0, 0
     if restored := from_first(checkpoint.restore(task)):
@@ -82,13 +84,14 @@ def learn_images(
 
     for stage in range(first_stage, len(stages)):
         below, part = enter_stage(network, stages[stage])
-        inputs = images.images
+        inputs = images
         if stage > 0 and plan.epochs == 1:  # every output of the blocks below is read once: nothing to keep
             part = nn.Sequential(*below, *part)
         elif stage > 0:
             with autocast(precision, device):
-                inputs = frozen_inputs(below, images, f"{task} block {stage + 1}: inputs", store, key, progress)
-        batches = Batches(inputs, plan.batch_size, labels=images.labels, seed=seed, device=device)
+                outputs = frozen_inputs(below, images, f"{task} block {stage + 1}: inputs", store, key, progress)
+            inputs = Images(outputs, images.labels)
+        batches = batches_of(inputs, plan.batch_size, seed=seed, augment=plan.augment, device=device)
         if stage > first_stage or first_step == 0:
             with autocast(precision, device):
                 prepare_from(part, inputs, plan.samples, seed, device)
@@ -187,11 +190,11 @@ def make_optimizer(network: Network, plan: Learning) -> torch.optim.Optimizer:
     return NormAdaptiveSGD(network.learning_groups(), lr=0.0)
 
 
-def prepare_from(part: nn.Sequential, inputs: torch.Tensor, samples: int, seed: int, device: torch.device) -> None:
+def prepare_from(part: nn.Sequential, inputs: Images, samples: int, seed: int, device: torch.device) -> None:
     """Prepare whitening and weights that are samples, where there are such, from the first images of the pass."""
     if not any(needs_samples(module) for module in part.modules()):
         return
-    first = next(iter(Batches(inputs, min(samples, len(inputs)), seed=seed, device=device).epoch(0)))
+    first = next(iter(batches_of(inputs, min(samples, len(inputs)), seed=seed, labelled=False, device=device).epoch(0)))
     prepare(part, first, torch.Generator().manual_seed(seed))
 
 
@@ -207,12 +210,15 @@ def calibrate(
     """
     device = next(network.parameters()).device
     if not learned:
-        prepare_from(network.train(), images.images, samples, seed, device)
+        prepare_from(network.train(), images, samples, seed, device)
     norms = [module for module in network.modules() if isinstance(module, BatchNorm | nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     network.eval()
-    batches = Batches(images.images, min(CALIBRATION_BATCH, len(images)), seed=seed, drop_last=True, device=device)
+    size = min(CALIBRATION_BATCH, len(images))
+    batches = batches_of(images, size, seed=seed, labelled=False, device=device)
     for count, x in enumerate(batches.epoch(0), 1):
+        if len(x) < size:
+            break
         for norm in norms:
             norm.train().momentum = 1 / count
         network(x)

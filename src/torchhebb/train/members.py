@@ -94,7 +94,7 @@ def learn_members(
         if stage > first_stage or first_step == 0:
             for (_, part), own, seed in zip(entered, inputs, seeds, strict=True):
                 with autocast(precision, device):
-                    prepare_from(part, own, plan.samples, seed, device)
+                    prepare_from(part, Images(own, images.labels), plan.samples, seed, device)
         stacked = stack_members([part for _, part in entered], apart=apart)
         optimizer = NormAdaptiveSGD(member_groups(stacked, networks), lr=0.0)
         rates = [group["lr"] for group in optimizer.param_groups]

@@ -11,12 +11,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from torchhebb.data import Data, Images, Store, load_data
+from torchhebb.data import Data, Store, Stream, load_data
 from torchhebb.errors import UserError
 from torchhebb.nn import LinearReadout, Network, load, save
 from torchhebb.nn.collective import alone
 from torchhebb.progress import SILENT, Progress
 from torchhebb.train.checkpoint import Checkpoint
+from torchhebb.train.chosen import check_choice, choice_key, chosen_images
 from torchhebb.train.device import find_precision
 from torchhebb.train.distributed import Workers, own_device
 from torchhebb.train.features import stored_features
@@ -25,10 +26,11 @@ from torchhebb.train.learn import calibrate, learn_images
 from torchhebb.train.log import Log
 from torchhebb.train.members import learn_members
 from torchhebb.train.online import OnlineReadout
-from torchhebb.train.readout import fit_linear, predict_logits
+from torchhebb.train.readout import fit_linear, fit_source, predict_logits
 from torchhebb.train.readouts.wide import WideRidge
 from torchhebb.train.recipe import AdamW, NormAdaptive, Readout, Recipe
 from torchhebb.train.result import Measure, Result, device_name
+from torchhebb.train.sources import FreshFeatures, tested_accuracy
 from torchhebb.train.supervised import backpropagation_model, fit_supervised, supervised_accuracy
 
 
@@ -57,8 +59,9 @@ def run_recipe(
     store = store or Store()
     data = load_data(recipe.data, data_dir=options.data_dir, size=options.size, store=store, progress=progress)
     check_fit(recipe, data)
-    if options.members > 1 and recipe.learning.share < 1:
-        raise UserError("learning.share must be 1 where seeds learn side by side: give --members 1")
+    learning = recipe.learning
+    if options.members > 1 and (learning.share < 1 or learning.augment.active or isinstance(data.train, Stream)):
+        raise UserError(f"members must be 1 for {recipe.name}, whose seeds see images or views of their own")
     if options.members > 1 and not isinstance(recipe.learning.optimizer, NormAdaptive):
         raise UserError(f"members must be 1 for {recipe.name}, whose blocks have no rates of their own")
     if options.members > 1 and workers.world > 1:
@@ -150,14 +153,15 @@ class Session:
         if len(pending) < 2:
             return
         started = time.monotonic()
+        images, plan = chosen_images(self.data, self.recipe.learning, pending[0])
         networks = learn_members(
             [self._place(self.recipe.architecture.build(seed)) for seed in pending],
-            self.data.train,
-            self.recipe.learning,
+            images,
+            plan,
             seeds=pending,
             precision=self.precision,
             store=self.store,
-            key=f"{self.data.fingerprint} in {self.precision}",
+            key=choice_key(self.data, self.recipe.learning, pending[0], self.precision),
             checkpoint=self.checkpoint,
             task=f"seeds {', '.join(map(str, pending))}: learning",
             tasks=[self._learning(seed) for seed in pending],
@@ -186,14 +190,15 @@ class Session:
             self.workers.wait()
             network = self._place(self.recipe.architecture.build(seed))
             online = self._online_readout(network, seed)
+            images, plan = chosen_images(self.data, self.recipe.learning, seed)
             learn_images(
                 network,
-                drawn_share(self.data.train, self.recipe.learning.share, seed),
-                replace(self.recipe.learning, share=1.0),
+                images,
+                plan,
                 seed=seed,
                 precision=self.precision,
                 store=self.store,
-                key=f"{self.data.fingerprint} {self.recipe.learning.share} by {seed} in {self.precision}",
+                key=choice_key(self.data, self.recipe.learning, seed, self.precision),
                 online=online,
                 checkpoint=self.checkpoint,
                 task=task,
@@ -244,11 +249,38 @@ class Session:
         return self.checkpoint.done[task]["value"]
 
     def _read_out(self, network: Network, seed: int, task: str) -> float:
-        train = self.features(network, "train", task)
-        test = self.features(network, "test", task)
-        readout = self._fit(train, seed, task)
+        readout = self._fitted(network, seed, task)
         save(readout, self.seed_folder(seed) / "readout.safetensors")
-        return accuracy(readout, test, self.data.test.labels)
+        return self._tested(network, readout, task)
+
+    @property
+    def _fresh(self) -> bool:
+        """Whether no features are kept: each epoch of the readout has its own, or there are too many images."""
+        plan = self.recipe.readout
+        return isinstance(self.data.train, Stream) or (isinstance(plan, Readout) and plan.augment.active)
+
+    def _fitted(self, network: Network, seed: int, task: str) -> LinearReadout:
+        if self._fresh and isinstance(self.recipe.readout, Readout):
+            return self._fit_fresh(network, seed, task, self.recipe.readout)
+        return self._fit(self.features(network, "train", task), seed, task)
+
+    def _fit_fresh(self, network: nn.Module, seed: int, task: str, plan: Readout) -> LinearReadout:
+        source = FreshFeatures(
+            network,
+            self.data.train,
+            plan.augment,
+            plan.batch_size,
+            seed,
+            device=self.device,
+            precision=self.precision,
+        )
+        classes, checkpoint = len(self.data.classes), self.checkpoint
+        return fit_source(source, classes, plan, seed=seed, checkpoint=checkpoint, task=task, progress=self.progress)
+
+    def _tested(self, network: nn.Module, readout: LinearReadout, task: str) -> float:
+        if self._fresh or not isinstance(network, Network):
+            return tested_accuracy(network, readout, self.data.test, device=self.device, precision=self.precision)
+        return accuracy(readout, self.features(network, "test", task), self.data.test.labels)
 
     def _online_readout(self, network: Network, seed: int) -> OnlineReadout | None:
         plan = self.recipe.learning.optimizer
@@ -274,15 +306,17 @@ class Session:
         return self._read_out_untrained(self._place(self.recipe.architecture.build(seed)).eval(), seed, task)
 
     def _read_out_untrained(self, network: Network, seed: int, task: str) -> float:
-        readout = self._fit(self.features(network, "train", task), seed, task)
-        return accuracy(readout, self.features(network, "test", task), self.data.test.labels)
+        return self._tested(network, self._fitted(network, seed, task), task)
 
     def _raw(self, seed: int, task: str) -> float:
-        train, test = (images.images.flatten(1).to(self.device) / 255.0 for images in (self.data.train, self.data.test))
         # A linear map of so few pixels needs no dropout, and more steps to converge.
         plan = self.recipe.readout
         if isinstance(plan, Readout):
             plan = replace(plan, dropout=0.0, epochs=4 * plan.epochs)
+        if self._fresh and isinstance(plan, Readout):
+            pixels = nn.Identity()
+            return self._tested(pixels, self._fit_fresh(pixels, seed, task, plan), task)
+        train, test = (images.images.flatten(1).to(self.device) / 255.0 for images in (self.data.train, self.data.test))
         return accuracy(self._fit(train, seed, task, plan), test, self.data.test.labels)
 
     def _backpropagation(self, seed: int, task: str) -> float:
@@ -336,22 +370,17 @@ def accuracy(readout: nn.Module, features: Tensor, labels: Tensor) -> float:
     return 100.0 * (predicted == labels.cpu()).double().mean().item()
 
 
-def drawn_share(images: Images, share: float, seed: int) -> Images:
-    """A share of the images, drawn by the seed, in the order they have."""
-    if share == 1:
-        return images
-    count = max(1, round(share * len(images)))
-    drawn = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
-    return images.select(drawn[:count].sort().values)
-
-
 def check_fit(recipe: Recipe, data: Data) -> None:
     """Raise UserError unless the network can be built and takes the images of the data."""
-    learning, readout = recipe.learning, recipe.readout
-    views = isinstance(readout, Readout) and readout.augment.active
-    if learning.images != "train" or learning.augment.active or views:
-        raise UserError("learning.images, learning.augment and readout.augment are not built yet")
-    shape = tuple(data.train.images.shape[1:])
+    check_choice(data, recipe.learning)
+    readout = recipe.readout
+    if isinstance(data.train, Stream) and not (isinstance(readout, Readout) and not readout.standardize):
+        raise UserError(
+            f"readout must learn from batches, not standardised ones or in closed form: {data.name} is streamed"
+        )
+    if isinstance(data.train, Stream) and recipe.online:
+        raise UserError(f"readout.online must be left out: {data.name} is streamed")
+    shape = tuple(data.test.images.shape[1:])
     if shape != recipe.architecture.input_shape:
         raise UserError(
             f"{recipe.name} takes images of {recipe.architecture.input_shape}, {data.name} has {shape}; "

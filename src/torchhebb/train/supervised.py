@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from torchhebb.data import Batches, Images, as_pixels
+from torchhebb.data import Images, as_pixels, batches_of
 from torchhebb.errors import UserError
 from torchhebb.nn import Architecture, LocalConvBlock, LocalLossBlock, WhitenedBlock
 from torchhebb.nn.architecture import Block
@@ -51,8 +51,7 @@ def fit_supervised(
     device = parameters[0].device
     checkpoint = checkpoint or Checkpoint()
     optimizer = torch.optim.AdamW(parameters, lr=plan.lr, weight_decay=plan.weight_decay)
-    augment = plan.augment if plan.augment.active else None
-    batches = Batches(images.images, plan.batch_size, labels=images.labels, seed=seed, augment=augment, device=device)
+    batches = batches_of(images, plan.batch_size, seed=seed, augment=plan.augment, device=device)
     total = plan.epochs * len(batches)
     step, loss_sum = 0, torch.zeros((), device=device)
     if restored := checkpoint.restore(task):

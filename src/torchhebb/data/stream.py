@@ -1,0 +1,301 @@
+"""Images that are never all in memory: rows of Parquet are read, shuffled and decoded while batches are asked for.
+
+What is alive at once: the encoded images of the shuffle buffer, the decoded ones of a batch, and those that the workers
+are ahead of it. Shapes: B images of one batch, C channels, S x S pixels.
+"""
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import partial
+from gc import collect
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from torchhebb.data.batches import Augment, Batches, crop_boxes, seeded
+from torchhebb.data.decode import Box, Record, centre_square, checked, need, read_pixels, reason
+from torchhebb.data.images import Images
+from torchhebb.errors import UserError
+
+BUFFER = 1000  # encoded images: of ImageNet about 110 MB
+WORKERS = 8  # threads that decode; PIL lets go of the interpreter meanwhile
+_ROWS = 64
+
+
+@runtime_checkable
+class Rows(Protocol):
+    """Rows that `datasets` can stream, in shards; `image` and `label` name their columns."""
+
+    count: int
+    names: Any
+    image: str
+    label: str | None
+
+    @property
+    def classes(self) -> int: ...
+
+    @property
+    def place(self) -> str: ...
+
+    def stream(self, datasets: Any) -> Any:
+        """A fresh `IterableDataset` of both columns, images not decoded."""
+        ...
+
+
+class Stream(Images):
+    """The images of a split as a stream: its length is known, its pixels only batch by batch.
+
+    `share` leaves so much of every pass, one row in 1 / share along the shuffled order, so that all classes have their
+    part even where the shards are sorted by class; another pass takes others.
+    Errors: UserError where somebody asks for all images or labels at once.
+    """
+
+    def __init__(
+        self, rows: Rows, channels: int, size: int, *, share: float = 1.0, buffer: int = BUFFER, workers: int = WORKERS
+    ) -> None:
+        self.__dict__.update(rows=rows, channels=channels, size=size, share=share, buffer=buffer, workers=workers)
+
+    rows: Rows
+    channels: int
+    size: int
+    share: float
+    buffer: int
+    workers: int
+
+    @property
+    def images(self) -> Tensor:
+        raise self._refused()
+
+    @property
+    def labels(self) -> Tensor:
+        raise self._refused()
+
+    def __len__(self) -> int:
+        return max(1, round(self.share * self.rows.count))
+
+    def part(self, share: float) -> "Stream":
+        """The stream that gives this share of it in every pass."""
+        share *= self.share
+        return Stream(self.rows, self.channels, self.size, share=share, buffer=self.buffer, workers=self.workers)
+
+    def head(self, count: int) -> Tensor:
+        """The first images in the order of the shards, uint8 (count, C, S, S), to look at."""
+        found = []
+        with closing(_records(self.rows, None, self.buffer, 0, 1)) as records:
+            for place, content, _ in records:
+                found.append(torch.from_numpy(read_pixels(place, content, self.channels, self.size, centre_square)))
+                if len(found) == count:
+                    break
+        return torch.stack(found)
+
+    def _refused(self) -> UserError:
+        return UserError(
+            f"{self.rows.place} is streamed, and this needs all of its {self.rows.count} images at once: "
+            "ask what reads them batch by batch, or take a smaller data set"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class StreamBatches:
+    """The epochs of a stream, with the interface of `Batches`: float32 (B, C, S, S) in [0, 1] on `device`.
+
+    Every epoch gives every row of the split once, or the stream's share of them: shards in an order of the epoch's own,
+    through a shuffle buffer that draws from ten of them at a time.  Images are cut to the square in their middle, or to
+    a random box of the whole image where `augment.crop_area` says so.  Order and views follow from (seed, epoch) and
+    the place in the epoch; an epoch that is taken up at batch k reads what lies before it, but does not decode it.
+
+    Of `world` processes each gets 1 / world of the rows and the same number of batches; where its shards hold fewer
+    rows it begins them again, and where they hold more the rest is left out.
+    """
+
+    source: Stream
+    batch_size: int
+    seed: int = 0
+    shuffle: bool = True
+    augment: Augment = Augment()
+    labelled: bool = True
+    device: torch.device | str | None = None
+    rank: int = 0
+    world: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rank < self.world:
+            raise UserError(f"rank must be from 0 to {self.world - 1}, got {self.rank}")
+        if not 1 <= self.batch_size <= self._samples:
+            raise UserError(
+                f"batch_size must be from 1 to {self._samples}, the images of a pass, got {self.batch_size}"
+            )
+
+    @property
+    def _samples(self) -> int:
+        return len(self.source) // self.world
+
+    def __len__(self) -> int:
+        return -(-self._samples // self.batch_size)
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[Any]:
+        """Batches `start`, `start` + 1, ... of epoch `number`: x, or (x, labels) where `labelled`."""
+        if number < 0:
+            raise UserError(f"epoch number must be 0 or more, got {number}")
+        if not 0 <= start <= len(self):
+            raise UserError(f"start must be from 0 to {len(self)}, the batches of an epoch, got {start}")
+        return self._epoch(number, start)
+
+    def _epoch(self, number: int, start: int) -> Iterator[Any]:
+        generator = seeded(self.seed, number)
+        seed = int(torch.randint(2**31, (), generator=generator)) if self.shuffle else None
+        rows = self.source.rows
+        with closing(_taken(rows, seed, self.source.buffer, self.rank, self.world, self._samples)) as records:
+            for _ in range(start * self.batch_size):
+                next(records)
+            read = partial(self._read, number)
+            with closing(_in_order(read, records, start * self.batch_size, self.source.workers)) as decoded:
+                for batch in range(start, len(self)):
+                    count = min(self.batch_size, self._samples - batch * self.batch_size)
+                    pairs = [next(decoded) for _ in range(count)]
+                    yield self._batch(pairs, number, batch)
+
+    def _read(self, number: int, position: int, record: Record) -> tuple[np.ndarray, int]:
+        place, content, label = record
+        cut: Callable[[int, int], Box] = centre_square
+        if self.augment.crop_area < 1:
+            cut = partial(_random_box, self.augment.crop_area, seeded(self.seed, number, position, self.rank))
+        return read_pixels(place, content, self.source.channels, self.source.size, cut), label
+
+    def _batch(self, pairs: list[tuple[np.ndarray, int]], number: int, batch: int) -> Any:
+        x = torch.from_numpy(np.stack([pixels for pixels, _ in pairs])).to(self.device)
+        # The resized crop is already made, from the whole image.
+        rest = replace(self.augment, crop_area=1.0)
+        x = rest(x, seeded(self.seed, number, batch, self.rank, device=x.device)) if rest.active else x
+        x = x.float() / 255
+        labels = torch.tensor([label for _, label in pairs], device=x.device)
+        return (x, labels) if self.labelled else x
+
+
+def batches_of(
+    images: Images,
+    batch_size: int,
+    *,
+    seed: int = 0,
+    shuffle: bool = True,
+    augment: Augment | None = None,
+    labelled: bool = True,
+    device: torch.device | str | None = None,
+    order: Callable[[int], Tensor] | None = None,
+) -> Batches | StreamBatches:
+    """The epochs of images that are at hand or streamed; `order` is for the former, a stream has its own.
+
+    >>> from torchhebb.data import load_data
+    >>> x, labels = next(batches_of(load_data("digits").test, 2).epoch(0))
+    >>> tuple(x.shape), tuple(labels.shape)
+    ((2, 1, 8, 8), (2,))
+    """
+    if isinstance(images, Stream):
+        views = augment or Augment()
+        return StreamBatches(images, batch_size, seed, shuffle, views, labelled, device)
+    labels = images.labels if labelled else None
+    return Batches(
+        images.images,
+        batch_size,
+        labels=labels,
+        seed=seed,
+        shuffle=shuffle,
+        augment=augment,
+        device=device,
+        order=order,
+    )
+
+
+def first_images(images: Images, count: int) -> Tensor:
+    """The first images, uint8 (count, C, H, W), of a set that is at hand or streamed."""
+    return images.head(count) if isinstance(images, Stream) else images.images[:count]
+
+
+def in_file_order(rows: Rows) -> Generator[Record, None, None]:
+    """All records in the order of the shards, not decoded."""
+    return _records(rows, None, 1, 0, 1)
+
+
+def _random_box(least_area: float, generator: torch.Generator, width: int, height: int) -> Box:
+    left, top, right, bottom = crop_boxes(height, width, least_area, 1, generator)[0].tolist()
+    return left, top, min(right, width), min(bottom, height)
+
+
+def _taken(
+    rows: Rows, seed: int | None, buffer: int, rank: int, world: int, wanted: int
+) -> Generator[Record, None, None]:
+    """Exactly `wanted` records, spread evenly over what this rank's shards hold."""
+    total, taken = rows.count // world, 0
+    while taken < wanted:
+        before = taken
+        with closing(_records(rows, seed, buffer, rank, world)) as records:
+            for position, record in enumerate(records):
+                # Of `total` rows the `wanted` ones at which the rounded share steps up by one.
+                if (position + 1) * wanted // total > position * wanted // total:
+                    yield record
+                    taken += 1
+                    if taken == wanted:
+                        return
+        if taken == before:
+            raise UserError(f"{rows.place} holds no images for process {rank} of {world}")
+
+
+def _records(rows: Rows, seed: int | None, buffer: int, rank: int, world: int) -> Generator[Record, None, None]:
+    """All rows of this rank, through the shuffle buffer where a seed is given, not decoded."""
+    datasets = need("datasets", "streaming a data set")
+    from datasets.distributed import split_dataset_by_node
+
+    batches, ended = None, False
+    row = 0
+    try:
+        try:
+            stream = rows.stream(datasets)
+            if seed is not None:
+                stream = stream.shuffle(seed=seed, buffer_size=buffer)
+            if world > 1:
+                stream = split_dataset_by_node(stream, rank=rank, world_size=world)
+            batches = stream.iter(_ROWS)
+        except Exception as error:
+            raise UserError(f"cannot stream {rows.place}: {reason(error)}") from error
+        while True:
+            try:
+                batch = next(batches, None)
+            # pyarrow, datasets and the network raise a dozen unrelated types.
+            except Exception as error:
+                raise UserError(f"cannot stream {rows.place}: {reason(error)}") from error
+            if batch is None:
+                ended = True
+                return
+            for content, label in zip(batch[rows.image], batch[rows.label], strict=True):
+                yield checked(f"row {row} of {rows.place}", content, label, rows.classes)
+                row += 1
+    finally:
+        # A stream that is left half read can keep the interpreter from exiting (apache/arrow issue 45214).
+        if batches is not None:
+            batches.close()
+        batches = stream = batch = None
+        if not ended:
+            collect()
+
+
+def _in_order(
+    read: Callable[[int, Record], Any], records: Iterator[Record], first: int, workers: int
+) -> Generator[Any, None, None]:
+    """read(position, record) of every record, in order, by threads that are at most 2 x workers records ahead."""
+    pending: deque[Future[Any]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            for position, record in enumerate(records, first):
+                pending.append(pool.submit(read, position, record))
+                if len(pending) > 2 * workers:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
