@@ -72,7 +72,7 @@ def test_the_order_follows_from_seed_and_epoch(source: Stream):
     assert tuple(seen(StreamBatches(source, 16, shuffle=False))) == tuple(EVERY)
 
 
-@pytest.mark.parametrize("start", [0, 3, 12, 13])
+@pytest.mark.parametrize("start", [0, 3, 11, 12])
 def test_a_start_gives_the_tail(source: Stream, start: int):
     batches = StreamBatches(source.part(0.9), 9, seed=3, augment=Augment(2, True, crop_area=0.3))
     whole, tail = list(batches.epoch(1)), list(batches.epoch(1, start))

@@ -1,0 +1,20 @@
+"""What all tests share."""
+
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def no_pause_after_streams() -> Iterator[None]:
+    """`datasets` sleeps for five seconds after every pass over a stream; tests make many passes over few images."""
+    if "tests.data.made" not in sys.modules:  # only those who stream need so large an import
+        yield
+        return
+    import datasets
+
+    before = datasets.config.SLEEP_TIME_ON_THREADS_SHUTDOWN
+    datasets.config.SLEEP_TIME_ON_THREADS_SHUTDOWN = 0
+    yield
+    datasets.config.SLEEP_TIME_ON_THREADS_SHUTDOWN = before
