@@ -15,6 +15,7 @@ from PIL import Image
 
 from tests.tiny import FLAGS, few_digits
 from torchhebb.cli import main
+from torchhebb.data import list_data
 from torchhebb.recipes import list_recipes
 from torchhebb.train import read_config, read_result
 
@@ -87,7 +88,7 @@ def test_list(run: Path, capsys: pytest.CaptureFixture[str]):
     for arguments, expected in (
         (["list"], list_recipes()),
         (["list", "*digits"], list_recipes("*digits")),
-        (["list", "--data"], ["cifar10", "cifar100", "digits", "fashion_mnist", "mnist", "tiny_imagenet"]),
+        (["list", "--data"], list(list_data())),
     ):
         assert main(arguments) == 0
         assert [line.split("\t")[0] for line in capsys.readouterr().out.splitlines()] == expected

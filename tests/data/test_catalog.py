@@ -297,8 +297,9 @@ def test_without_a_data_folder_the_hub_is_asked(store, monkeypatch):
     table = datasets.Dataset.from_dict(rows, features=features)
     asked = []
 
-    def hub(path):
+    def hub(path, config):
         asked.append(path)
+        assert config is None
         return datasets.DatasetDict(train=table, test=table)
 
     monkeypatch.setattr(datasets, "load_dataset", hub)
@@ -314,13 +315,13 @@ def test_the_hub_is_asked_for_its_own_name_of_the_test_split(store, monkeypatch)
     rows = {"image": [{"bytes": png(a), "path": None} for a in array], "label": [0, 1, 1, 0]}
     table = datasets.Dataset.from_dict(rows, features=features)
     tables = datasets.DatasetDict(train=table, valid=table.select([2, 1]))
-    monkeypatch.setattr(datasets, "load_dataset", {"zh-plus/tiny-imagenet": tables}.__getitem__)
+    monkeypatch.setattr(datasets, "load_dataset", lambda path, config: {"zh-plus/tiny-imagenet": tables}[path])
     data = load_data("tiny_imagenet", store=store)
     assert data.test.labels.tolist() == [1, 1] and len(data.train) == 4
 
 
 def test_a_hub_out_of_reach_is_one_line(store, monkeypatch):
-    def refuse(path):
+    def refuse(path, config):
         raise ConnectionError("no route\nto host")
 
     monkeypatch.setattr(datasets, "load_dataset", refuse)

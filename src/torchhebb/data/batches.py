@@ -161,7 +161,8 @@ class Batches:
             raise UserError(f"labels must be ({len(images)},), one per image, got {tuple(labels.shape)}")
         self.images = images.to(device)
         self.labels = None if labels is None else labels.to(self.images.device)
-        self.batch_size, self.seed, self.shuffle, self.augment = batch_size, seed, shuffle, augment
+        self.batch_size, self.seed, self.shuffle = batch_size, seed, shuffle
+        self.augment = augment if augment is not None and augment.active else None
         self._order = order or self._permutation
         whole, rest = divmod(len(images), batch_size)
         self._count = whole if drop_last or not rest else whole + 1
