@@ -24,7 +24,7 @@ def test_every_example_has_a_test_here():
 
 def test_a_new_rule_learns(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCHHEBB_STORE", str(tmp_path / "store"))
-    assert example("new_rule").main(tmp_path / "run") > 97.0
+    assert example("new_rule").main(tmp_path / "run") > 96.5
 
 
 def test_learning_by_hand():
