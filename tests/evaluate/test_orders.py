@@ -62,7 +62,7 @@ def test_pieces_are_kept(run: Run, answer: Result, monkeypatch: pytest.MonkeyPat
     def never(*_: object, **__: object) -> None:
         raise AssertionError("learned again")
 
-    monkeypatch.setattr("torchhebb.evaluate.orders.learn_images", never)
+    monkeypatch.setattr("torchhebb.evaluate.orders.learn_from", never)
     assert evaluate(QUESTION, run).measures == answer.measures
 
 

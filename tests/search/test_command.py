@@ -1,6 +1,7 @@
 """`torchhebb search` from its words to a recipe that `torchhebb train` takes."""
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,8 +32,9 @@ def test_what_it_found_is_trained_by_its_flags_or_its_folder(tmp_path: Path, cap
     command = out.split("train it with: torchhebb ")[1].splitlines()[0]
     best = read_best(folder)
     for number, words in enumerate((shlex.split(command), ["train", "--best", str(folder)])):
-        assert main([*words, "--out", str(tmp_path / f"run{number}"), "--precision", "float32"]) == 0
-        assert read_config(tmp_path / f"run{number}")[0] == best
+        flags = ["--out", str(tmp_path / f"run{number}"), "--precision", "float32", "--baselines"]
+        assert main([*words, *flags]) == 0
+        assert read_config(tmp_path / f"run{number}")[0] == replace(best, baselines=())
     assert main([*SEARCH, "architecture.blocks.0.lr=0.01,0.5", "--out", str(folder)]) == 2
     assert "holds a search with another space" in capsys.readouterr().err
 
@@ -42,7 +44,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("torchhebb.search.objective.learn_images", stop)
+        patch.setattr("torchhebb.search.objective.learn_from", stop)
         assert main([*SEARCH, "learning.epochs=1,2", "--out", str(tmp_path / "search")]) == 130
     assert capsys.readouterr().err.endswith("torchhebb: stopped; the same command goes on\n")
     assert torch.is_grad_enabled()

@@ -174,7 +174,9 @@ def test_it_judges_on_held_out_training_images_and_never_reads_the_test_images(t
     data = few_digits()
     asked = objective(guarded())
     parted = data.holdout(0.2, 0)
-    assert torch.equal(asked.held.images, parted.test.images) and torch.equal(asked.train.images, parted.train.images)
+    assert torch.equal(asked.held.images, parted.test.images) and torch.equal(
+        asked.data.train.images, parted.train.images
+    )
     found = search(Search(space=("learning.batch_size=20,50",), trials=2, search_seeds=2), RECIPE, asked, tmp_path)
     trial = next(trial for trial in found.trials if trial.number == 0)
     expected = []
@@ -190,11 +192,13 @@ def test_it_judges_on_held_out_training_images_and_never_reads_the_test_images(t
 
 def test_fewer_images_and_a_cheaper_judge():
     whole, part = objective(guarded()), objective(guarded(), images=100, readout="ridge", seeds=1)
-    assert len(part.train) == 100 and torch.equal(part.held.images, whole.held.images)
+    assert len(part.data.train) == 100 and torch.equal(part.held.images, whole.held.images)
     assert whole.fingerprint != part.fingerprint
-    assert set(part.train.labels.tolist()) == set(range(10))
+    assert set(part.data.train.labels.tolist()) == set(range(10))
     held = {image.numpy().tobytes() for image in part.held.images}
-    assert not held & {image.numpy().tobytes() for image in Images(part.train.images, part.train.labels).images}
+    assert not held & {
+        image.numpy().tobytes() for image in Images(part.data.train.images, part.data.train.labels).images
+    }
     (accuracy,) = part(RECIPE)
     assert 50 < accuracy <= 100
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tests.reference import agree, draw, numbers
 from tests.reference import pipeline as reference
 from tests.tiny import ARCHITECTURE, digits, equal, network, state, untimed
-from torchhebb.nn import Architecture, ConvBlock, LinearBlock, LocalConvBlock, Network
+from torchhebb.nn import Architecture, ConvBlock, LinearBlock, LocalConvBlock, Network, WhitenedBlock
 from torchhebb.rules import HardHebb, SoftHebb
 from torchhebb.train import Learning
 from torchhebb.train.checkpoint import Checkpoint
@@ -41,6 +41,7 @@ SPHERE = Architecture(
     std=(0.4,),
     feature_pool=2,
 )
+WHITENED = Architecture((1, 8, 8), (WhitenedBlock(6, 3), WhitenedBlock(5, 2, lateral=True)))
 COSINE = replace(PIPELINE, batch_size=30, optimizer=AdamW(0.01, 0.05), schedule="cosine", final_share=1e-3)
 
 CASES: dict[str, tuple[Architecture, Learning, Literal["float32", "bfloat16"]]] = {
@@ -50,6 +51,7 @@ CASES: dict[str, tuple[Architecture, Learning, Literal["float32", "bfloat16"]]] 
     "bfloat16": (ARCHITECTURE, replace(PIPELINE, batch_size=50), "bfloat16"),
     "a frozen block below": (FROZEN, PIPELINE, "float32"),
     "fewer batches than blocks": (DEEP, replace(PIPELINE, batch_size=100, epochs=1), "float32"),
+    "whitened blocks": (WHITENED, replace(PIPELINE, batch_size=30), "float32"),
     "one block": (replace(ARCHITECTURE, blocks=ARCHITECTURE.blocks[:1]), PIPELINE, "float32"),
     "no batch": (ARCHITECTURE, replace(PIPELINE, epochs=0), "float32"),
 }

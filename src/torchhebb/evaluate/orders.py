@@ -9,20 +9,19 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 
-from torchhebb.data import Batches, Images
+from torchhebb.data import Data, batches_of
 from torchhebb.data.images import stratified_split
 from torchhebb.errors import UserError
 from torchhebb.evaluate.accuracy import wilson
 from torchhebb.evaluate.evaluator import Evaluator, Figure, Finding, Note
 from torchhebb.evaluate.runs import Run
-from torchhebb.nn import Network
 from torchhebb.train import Curve, Measure
+from torchhebb.train.chosen import chosen_images
 from torchhebb.train.device import autocast
-from torchhebb.train.features import extract_features, fingerprint
-from torchhebb.train.learn import learn_images, make_optimizer, prepare_from
+from torchhebb.train.features import fingerprint
+from torchhebb.train.learn import make_optimizer, prepare_from
 from torchhebb.train.pipeline import Parcel, Pipeline
-from torchhebb.train.readout import fit_linear, predict_logits
-from torchhebb.train.readouts.base import percent_correct
+from torchhebb.train.trial import fresh_network, judge, learn_from
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
@@ -65,10 +64,10 @@ class Orders(Evaluator):
         for name in ("images", "timed_batches"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise UserError(f"{name} must be at least 1, got {value}")
-        train = run.data.train
-        if self.images is not None and self.images < len(train):
-            train = train.select(stratified_split(train.labels, self.images, 0)[1])
-        answers = {order: [self._answer(run, seed, order, train) for seed in run.seeds] for order in self.orders}
+        data = run.data
+        if self.images is not None and self.images < len(data.train):
+            data = replace(data, train=data.train.select(stratified_split(data.train.labels, self.images, 0)[1]))
+        answers = {order: [self._answer(run, seed, order, data) for seed in run.seeds] for order in self.orders}
         measures = {}
         for order, found in answers.items():
             accuracies = tuple(answer["accuracy"] for answer in found)
@@ -76,7 +75,7 @@ class Orders(Evaluator):
             measures[order] = Measure(f"{order}_test_accuracy", "%", accuracies, None, interval)
             yield measures[order]
             yield Measure(f"{order}_seconds", "s", tuple(answer["seconds"] for answer in found))
-        times = [self._times(run, seed, train) for seed in run.seeds]
+        times = [self._times(run, seed, data) for seed in run.seeds]
         for number, values in enumerate(zip(*times, strict=True), 1):
             yield Measure(f"block{number}_milliseconds", "ms", values)
         curves = _chains([statistics.fmean(values) for values in zip(*times, strict=True)])
@@ -88,7 +87,7 @@ class Orders(Evaluator):
                 if order != "joint"
             }
             yield Note("equals_joint", same)
-        yield Note("training_images", len(train))
+        yield Note("training_images", len(data.train))
         yield Figure(
             "orders",
             "Left: test accuracy by the order in which blocks learn, with the 95 % interval over test images. "
@@ -96,45 +95,42 @@ class Orders(Evaluator):
             _figure(measures, curves),
         )
 
-    def _answer(self, run: Run, seed: int, order: OrderName, train: Images) -> dict[str, Any]:
-        key = {"question": self.question, "order": order, "seed": seed, "images": len(train)}
-        return run.once(lambda: self._learn(run, seed, order, train), precision=run.precision, **key)
+    def _answer(self, run: Run, seed: int, order: OrderName, data: Data) -> dict[str, Any]:
+        key = {"question": self.question, "order": order, "seed": seed, "images": len(data.train)}
+        return run.once(lambda: self._learn(run, seed, order, data), precision=run.precision, **key)
 
-    def _learn(self, run: Run, seed: int, order: OrderName, train: Images) -> dict[str, Any]:
-        network, task = _fresh(run, seed), f"seed {seed}: {ORDERS[order]}"
+    def _learn(self, run: Run, seed: int, order: OrderName, data: Data) -> dict[str, Any]:
+        network, task = fresh_network(run.recipe, seed, run.device), f"seed {seed}: {order}"
+        plan = replace(run.recipe.learning, order=order)
         started = time.perf_counter()
-        learn_images(
-            network,
-            train,
-            replace(run.recipe.learning, order=order),
-            seed=seed,
-            precision=run.precision,
-            task=task,
-            progress=run.progress,
-        )
+        learn_from(network, data, plan, seed=seed, precision=run.precision, task=task, progress=run.progress)
         _wait(run.device)
         seconds = time.perf_counter() - started
-        with torch.no_grad(), autocast(run.precision, run.device):
-            features, tested = (
-                extract_features(network, images, device=run.device) for images in (train, run.data.test)
-            )
-        plan, classes = run.recipe.readout, len(run.data.classes)
-        readout = fit_linear(
-            features, train.labels, classes, plan, seed=seed, task=f"{task}: readout", progress=run.progress
+        accuracy = judge(
+            network,
+            data,
+            run.recipe,
+            seed=seed,
+            device=run.device,
+            precision=run.precision,
+            task=f"{task}: readout",
+            progress=run.progress,
         )
-        accuracy = percent_correct(predict_logits(readout, tested).cpu(), run.data.test.labels)
         return {"accuracy": accuracy, "seconds": seconds, "weights": fingerprint(network)}
 
-    def _times(self, run: Run, seed: int, train: Images) -> list[float]:
-        key = {"question": self.question, "times": self.timed_batches, "seed": seed, "images": len(train)}
-        return run.once(lambda: self._time(run, seed, train), precision=run.precision, **key)
+    def _times(self, run: Run, seed: int, data: Data) -> list[float]:
+        key = {"question": self.question, "times": self.timed_batches, "seed": seed, "images": len(data.train)}
+        return run.once(lambda: self._time(run, seed, data), precision=run.precision, **key)
 
-    def _time(self, run: Run, seed: int, train: Images) -> list[float]:
+    def _time(self, run: Run, seed: int, data: Data) -> list[float]:
         """The median milliseconds in which each block learns from a batch, from the beginning of the pass."""
-        network, plan = _fresh(run, seed).train(), run.recipe.learning
-        batches = Batches(train.images, plan.batch_size, seed=seed, device=run.device)
+        network = fresh_network(run.recipe, seed, run.device).train()
+        images, plan = chosen_images(data, run.recipe.learning, seed)
+        batches = batches_of(
+            images, plan.batch_size, seed=seed, augment=plan.augment, labelled=False, device=run.device
+        )
         with autocast(run.precision, run.device):
-            prepare_from(network, train, plan.samples, seed, run.device)
+            prepare_from(network, images, plan.samples, seed, run.device)
         line = Pipeline(network, make_optimizer(network, plan), lambda step: 1.0, precision=run.precision)
         times: list[list[float]] = [[] for _ in line.stages]
         warm_up = min(len(batches) - 1, 3)
@@ -148,10 +144,6 @@ class Orders(Evaluator):
                 if step >= warm_up:
                     own.append(1e3 * (time.perf_counter() - started))
         return [statistics.median(own) for own in times]
-
-
-def _fresh(run: Run, seed: int) -> Network:
-    return run.recipe.architecture.build(seed).to(run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def _wait(device: torch.device) -> None:
@@ -177,7 +169,9 @@ def _figure(measures: dict[OrderName, Measure], curves: Sequence[Curve]) -> "Can
         left.errorbar([place], [measure.mean], error, fmt="o", color=f"C{place}", capsize=4)
         left.scatter([place + 0.12] * len(measure.values), measure.values, s=12, color=f"C{place}", alpha=0.6)
         left.annotate(f"{measure.mean:.2f}", (place, measure.mean), (-8, 0), textcoords="offset points", ha="right")
-    left.set_xticks(range(len(measures)), [ORDERS[order] for order in measures])
+    left.set_xticks(
+        range(len(measures)), [ORDERS[order].replace("block after ", "block after\n") for order in measures]
+    )
     left.set_xlim(-0.6, len(measures) - 0.5)
     left.set_ylabel("test accuracy, %")
     for curve, words in zip(curves, ("all at once: all blocks", "pipeline: the slowest block"), strict=True):

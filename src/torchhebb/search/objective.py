@@ -1,6 +1,6 @@
 """What a search maximises: accuracy on held-out training images."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -9,13 +9,11 @@ from torchhebb.data import Data, Images
 from torchhebb.data.images import stratified_split
 from torchhebb.progress import SILENT, Progress
 from torchhebb.train import Recipe
-from torchhebb.train.device import autocast
-from torchhebb.train.features import extract_features
-from torchhebb.train.learn import learn_images
-from torchhebb.train.readout import fit_linear, predict_logits
+from torchhebb.train.readout import predict_logits
 from torchhebb.train.readouts import Ridge
 from torchhebb.train.readouts.base import percent_correct
 from torchhebb.train.run import check_fit
+from torchhebb.train.trial import features, fresh_network, judge, learn_from
 
 SPLIT_SEED = 0
 
@@ -24,14 +22,11 @@ SPLIT_SEED = 0
 class Objective:
     """Held-out accuracy in %, one value a seed, of a recipe that learns from other training images.
 
-    The images are divided once, stratified: `held` is what every trial and seed is judged on.  The test images of the
-    data set are not in an Objective.
+    The images are divided once, stratified: the held-out ones, on which every trial and seed is judged, are what `data`
+    has as its test images.  The real ones are not in an Objective.
     """
 
-    train: Images
-    held: Images
-    classes: int
-    fingerprint: str
+    data: Data
     seeds: int
     readout: Literal["recipe", "ridge"]
     device: torch.device
@@ -55,33 +50,39 @@ class Objective:
         train = parted.train
         if images is not None and images < len(train):
             train = train.select(stratified_split(train.labels, images, SPLIT_SEED)[1])
-        fingerprint = f"{parted.fingerprint} {len(train)}"
-        return cls(train, parted.test, len(data.classes), fingerprint, seeds, readout, device, precision)
+        given = replace(parted, train=train, fingerprint=f"{parted.fingerprint} {len(train)}")
+        return cls(given, seeds, readout, device, precision)
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells these images from others."""
+        return self.data.fingerprint
+
+    @property
+    def held(self) -> Images:
+        """What every trial is judged on."""
+        return self.data.test
 
     def __call__(self, recipe: Recipe, *, task: str = "trial", progress: Progress = SILENT) -> list[float]:
         """Learn, read out and judge with every seed.  Raises UserError for a recipe that cannot be built."""
-        check_fit(recipe, Data(recipe.data, self.train, self.held, tuple(map(str, range(self.classes))), ""))
+        check_fit(recipe, self.data)
         return [self._one(recipe, seed, f"{task}, seed {seed}", progress) for seed in range(self.seeds)]
 
     def _one(self, recipe: Recipe, seed: int, task: str, progress: Progress) -> float:
-        network = recipe.architecture.build(seed).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        learn_images(
+        network, data = fresh_network(recipe, seed, self.device), self.data
+        learn_from(
             network,
-            self.train,
+            data,
             recipe.learning,
             seed=seed,
             precision=self.precision,
             task=f"{task}: learning",
             progress=progress,
         )
-        with torch.no_grad(), autocast(self.precision, self.device):
-            features, held = (
-                extract_features(network, images, device=self.device) for images in (self.train, self.held)
-            )
-        labels = self.train.labels.to(self.device)
-        if self.readout == "ridge":
-            readout = Ridge().fit(features, labels, self.classes, seed=seed).readout
-        else:
-            plan, label = recipe.readout, f"{task}: readout"
-            readout = fit_linear(features, labels, self.classes, plan, seed=seed, task=label, progress=progress)
-        return percent_correct(predict_logits(readout, held).cpu(), self.held.labels)
+        if self.readout == "recipe":
+            where = {"device": self.device, "precision": self.precision, "progress": progress}
+            return judge(network, data, recipe, seed=seed, task=f"{task}: readout", **where)  # type: ignore[arg-type]
+        train, held = (features(network, images, self.device, self.precision) for images in (data.train, data.test))
+        labels = data.train.labels.to(self.device)
+        readout = Ridge().fit(train, labels, len(data.classes), seed=seed).readout
+        return percent_correct(predict_logits(readout, held).cpu(), data.test.labels)

@@ -1,0 +1,71 @@
+"""A plan tried on images at hand: learn, read out, judge, and keep nothing."""
+
+from typing import Literal
+
+import torch
+from torch import nn
+
+from torchhebb.data import Data, Images
+from torchhebb.nn import Network
+from torchhebb.progress import SILENT, Progress
+from torchhebb.train.chosen import chosen_images
+from torchhebb.train.device import autocast
+from torchhebb.train.features import extract_features
+from torchhebb.train.learn import learn_images
+from torchhebb.train.readout import fit_linear, fit_source, predict_logits
+from torchhebb.train.readouts.base import percent_correct
+from torchhebb.train.recipe import Learning, Readout, Recipe
+from torchhebb.train.sources import FreshFeatures, tested_accuracy
+
+
+def fresh_network(recipe: Recipe, seed: int, device: torch.device) -> Network:
+    """The network of a recipe before it learned, as runs place it on a device."""
+    return recipe.architecture.build(seed).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def learn_from(
+    network: Network,
+    data: Data,
+    plan: Learning,
+    *,
+    seed: int,
+    precision: Literal["float32", "bfloat16"],
+    task: str,
+    progress: Progress = SILENT,
+) -> None:
+    """Let a network learn by a plan from the images of the data that the plan names."""
+    images, plan = chosen_images(data, plan, seed)
+    learn_images(network, images, plan, seed=seed, precision=precision, task=task, progress=progress)
+
+
+def judge(
+    network: Network,
+    data: Data,
+    recipe: Recipe,
+    *,
+    seed: int,
+    device: torch.device,
+    precision: Literal["float32", "bfloat16"],
+    task: str,
+    progress: Progress = SILENT,
+) -> float:
+    """Accuracy in % on `data.test` of the recipe's readout, fitted to `data.train` with its views."""
+    plan, classes = recipe.readout, len(data.classes)
+    if isinstance(plan, Readout) and plan.augment.active:
+        source = FreshFeatures(
+            network, data.train, plan.augment, plan.batch_size, seed, device=device, precision=precision
+        )
+        readout: nn.Module = fit_source(source, classes, plan, seed=seed, task=task, progress=progress)
+        return tested_accuracy(network, readout, data.test, device=device, precision=precision)
+    train, test = (features(network, images, device, precision) for images in (data.train, data.test))
+    readout = fit_linear(train, data.train.labels, classes, plan, seed=seed, task=task, progress=progress)
+    return percent_correct(predict_logits(readout, test).cpu(), data.test.labels)
+
+
+@torch.no_grad()
+def features(
+    network: Network, images: Images, device: torch.device, precision: Literal["float32", "bfloat16"]
+) -> torch.Tensor:
+    """Frozen features (N, F) of images, kept nowhere."""
+    with autocast(precision, device):
+        return extract_features(network, images, device=device)
