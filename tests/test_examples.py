@@ -24,6 +24,7 @@ def test_every_example_has_a_test_here():
 
 def test_a_new_rule_learns(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCHHEBB_STORE", str(tmp_path / "store"))
+    # Rounding, by the number of threads and the way a layer multiplies, moves it between 96.9 and 97.6.
     assert example("new_rule").main(tmp_path / "run") > 96.5
 
 

@@ -173,10 +173,7 @@ class Batches:
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Any]:
         """Batches `start`, `start` + 1, ... of epoch `number`: x, or (x, labels) where labels were given."""
-        if number < 0:
-            raise UserError(f"epoch number must be 0 or more, got {number}")
-        if not 0 <= start <= len(self):
-            raise UserError(f"start must be from 0 to {len(self)}, the batches of an epoch, got {start}")
+        check_epoch(number, start, len(self))
         return self._epoch(number, start)
 
     def _epoch(self, number: int, start: int) -> Iterator[Any]:
@@ -200,6 +197,14 @@ class Batches:
 def as_pixels(images: Tensor) -> Tensor:
     """uint8 images as numbers in [0, 1]; float tensors, such as the outputs of frozen blocks, as they are; float32."""
     return images.float() / 255 if images.dtype == torch.uint8 else images.float()
+
+
+def check_epoch(number: int, start: int, batches: int) -> None:
+    """Raise UserError unless an epoch of so many batches can begin at `start`."""
+    if number < 0:
+        raise UserError(f"epoch number must be 0 or more, got {number}")
+    if not 0 <= start <= batches:
+        raise UserError(f"start must be from 0 to {batches}, the batches of an epoch, got {start}")
 
 
 def seeded(*numbers: int, device: torch.device | str = "cpu") -> torch.Generator:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from torchhebb.data.batches import Augment, Batches, crop_boxes, seeded
+from torchhebb.data.batches import Augment, Batches, check_epoch, crop_boxes, seeded
 from torchhebb.data.decode import Box, Record, centre_square, checked, need, read_pixels, reason
 from torchhebb.data.images import Images
 from torchhebb.errors import UserError
@@ -140,10 +140,7 @@ class StreamBatches:
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Any]:
         """Batches `start`, `start` + 1, ... of epoch `number`: x, or (x, labels) where `labelled`."""
-        if number < 0:
-            raise UserError(f"epoch number must be 0 or more, got {number}")
-        if not 0 <= start <= len(self):
-            raise UserError(f"start must be from 0 to {len(self)}, the batches of an epoch, got {start}")
+        check_epoch(number, start, len(self))
         return self._epoch(number, start)
 
     def _epoch(self, number: int, start: int) -> Iterator[Any]:

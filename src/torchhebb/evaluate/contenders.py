@@ -1,6 +1,6 @@
 """What stands beside a run in its evaluations: networks of the same size, trained with the same care, kept with it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
@@ -77,6 +77,14 @@ def contender(run: Run, seed: int, name: ContenderName) -> Network:
     network = load(path)
     assert isinstance(network, Network)
     return network.to(run.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+
+
+def check_contenders(names: Sequence[str]) -> None:
+    """Raise UserError unless these are different contenders, one at least."""
+    if unknown := [name for name in names if name not in CONTENDERS]:
+        raise unknown_name("contender", unknown[0], CONTENDERS)
+    if not names or len(set(names)) < len(names):
+        raise UserError(f"contenders must be different names, one at least, got {', '.join(names)}")
 
 
 def contender_label(run: Run, name: ContenderName) -> str:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from torchhebb.data import Batches, Images
-from torchhebb.errors import UserError, unknown_name
-from torchhebb.evaluate.contenders import CONTENDERS, ContenderName, contender, contender_label
+from torchhebb.errors import UserError
+from torchhebb.evaluate.contenders import CONTENDERS, ContenderName, check_contenders, contender, contender_label
 from torchhebb.evaluate.embedding_maps import maps_figure
 from torchhebb.evaluate.evaluator import Evaluator, Figure, Finding, Note
 from torchhebb.evaluate.runs import Run
@@ -101,10 +101,7 @@ class Embeddings(Evaluator):
         for setting in ("positions", "k"):
             if getattr(self, setting) < 1:
                 raise UserError(f"{setting} must be at least 1, got {getattr(self, setting)}")
-        if unknown := [name for name in self.contenders if name not in CONTENDERS]:
-            raise unknown_name("contender", unknown[0], CONTENDERS)
-        if not self.contenders or len(set(self.contenders)) < len(self.contenders):
-            raise UserError(f"contenders must be different names, one at least, got {', '.join(self.contenders)}")
+        check_contenders(self.contenders)
         least, most = max(2 * self.k + 2, 10), min(MOST, len(run.data.test))
         if not least <= self.images <= most:
             allowed = f"from {least} (for k = {self.k}) to {most}"

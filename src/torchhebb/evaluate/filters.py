@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from torchhebb.errors import UserError, unknown_name
-from torchhebb.evaluate.contenders import CONTENDERS, ContenderName, contender, contender_label
+from torchhebb.errors import UserError
+from torchhebb.evaluate.contenders import CONTENDERS, ContenderName, check_contenders, contender, contender_label
 from torchhebb.evaluate.evaluator import Evaluator, Figure, Finding, Note
 from torchhebb.evaluate.fields import block_layers
 from torchhebb.evaluate.runs import Run
@@ -82,10 +82,7 @@ class Filters(Evaluator):
         for setting in ("neurons", "columns"):
             if getattr(self, setting) < 1:
                 raise UserError(f"{setting} must be at least 1, got {getattr(self, setting)}")
-        if unknown := [name for name in self.contenders if name not in CONTENDERS]:
-            raise unknown_name("contender", unknown[0], CONTENDERS)
-        if not self.contenders or len(set(self.contenders)) < len(self.contenders):
-            raise UserError(f"contenders must be different names, one at least, got {', '.join(self.contenders)}")
+        check_contenders(self.contenders)
 
     def _figure(
         self,

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from torchhebb.data import Images
-from torchhebb.errors import UserError, unknown_name
-from torchhebb.evaluate.contenders import CONTENDERS, ContenderName, contender
+from torchhebb.errors import UserError
+from torchhebb.evaluate.contenders import CONTENDERS, ContenderName, check_contenders, contender
 from torchhebb.evaluate.evaluator import Evaluator, Figure, Finding, Note
 from torchhebb.evaluate.runs import Run
 from torchhebb.functional import structure_loss
@@ -79,10 +79,7 @@ class Similarity(Evaluator):
         for setting, least in (("images_per_class", 2), ("classes", 2)):
             if getattr(self, setting) < least:
                 raise UserError(f"{setting} must be at least {least}, got {getattr(self, setting)}")
-        if unknown := [name for name in self.contenders if name not in CONTENDERS]:
-            raise unknown_name("contender", unknown[0], CONTENDERS)
-        if not self.contenders or len(set(self.contenders)) < len(self.contenders):
-            raise UserError(f"contenders must be different names, one at least, got {', '.join(self.contenders)}")
+        check_contenders(self.contenders)
         labels, wanted = run.data.test.labels, self.images_per_class
         index = [(labels == label).nonzero()[:wanted, 0] for label in range(min(self.classes, len(run.data.classes)))]
         if (fewest := min(map(len, index))) < wanted:

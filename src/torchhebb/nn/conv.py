@@ -106,9 +106,8 @@ class HebbConv2d(nn.Module):
         u = way.convolve(self.weight)
         y, decay = compete(self.rule, u, groups=self.groups)
         decay = linear_decay(y, u) if decay is None else decay
-        share = -self.out_channels / max(
-            u.numel(), 1
-        )  # of one sample and position, and .grad has the sign of a gradient
+        # One sample and position of n, with the sign of a gradient; a slice of a batch may be empty.
+        share = -self.out_channels / max(u.numel(), 1)
         statistic = way.statistic(y.to(u.dtype), share).to(self.weight.dtype)
         gradient = plasticity(statistic, self.weight, decay=share * decay, out=statistic)
         leave_gradient(self.weight, gradient)
