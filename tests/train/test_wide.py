@@ -41,6 +41,16 @@ def test_it_solves_the_normal_equations(width: int, samples: int, strength: floa
     torch.testing.assert_close(readout.bias.double(), bias, rtol=2e-3, atol=2e-3)
 
 
+def test_samples_that_drift_away_from_the_first_ones():
+    """The centre is taken from the first samples; where it is not the mean, the sums have to make up for it."""
+    x, labels = problem(2600, 8)
+    x += torch.linspace(0, 6, 2600).unsqueeze(1) * torch.logspace(-1, 1, 8)
+    readout = WideRidge(strengths=(0.1,)).fit(x, labels, 3).readout
+    weight, bias = normal_equations(x, labels, 0.1)
+    torch.testing.assert_close(readout.weight.double(), weight, rtol=2e-3, atol=1e-5)
+    torch.testing.assert_close(readout.bias.double(), bias, rtol=2e-3, atol=1e-3)
+
+
 def test_strips_change_nothing(monkeypatch):
     x, labels = problem(100, 23)
     whole = WideRidge().fit(x, labels, 3)
