@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from importlib import import_module
+from typing import Any
 
 
 class UserError(ValueError):
@@ -18,3 +20,12 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
     near = get_close_matches(name, known, n=3, cutoff=0.5)
     hint = f"nearest: {', '.join(near)}" if near else f"known: {', '.join(known)}"
     return UserError(f"unknown {kind} {name!r}; {hint}")
+
+
+def need(package: str, why: str) -> Any:
+    """Import `package`, or say in one line what it is needed for."""
+    try:
+        return import_module(package)
+    except ImportError as error:
+        distribution = {"PIL": "pillow", "sklearn": "scikit-learn"}.get(package.split(".")[0], package.split(".")[0])
+        raise UserError(f"{why} needs the package {distribution}: pip install {distribution}") from error

@@ -74,7 +74,36 @@ def test_save_and_load_as_the_hub_does(tmp_path: Path):
     back = Network.from_pretrained(str(tmp_path)).eval()
     assert equal(state(back), state(model)) and back.architecture == model.architecture
     assert torch.equal(back.classifier(images()), model.classifier(images()))
+    assert type(back) is Network
     assert (tmp_path / "model.safetensors").exists() and not list(tmp_path.glob("*.bin"))
+    assert "hebbian-learning" in (tmp_path / "README.md").read_text()
+
+
+def test_a_push_uploads_the_model_and_its_card(monkeypatch: pytest.MonkeyPatch):
+    sent: dict[str, object] = {}
+
+    class Api:
+        def __init__(self, **_: object) -> None: ...
+
+        def create_repo(self, repo_id: str, **_: object) -> "Api":
+            self.repo_id = repo_id
+            return self
+
+        def upload_folder(self, *, repo_id: str, folder_path: Path, **settings: object) -> str:
+            back = Network.from_pretrained(folder_path).eval()
+            sent.update(repo_id=repo_id, weights=state(back), files={path.name for path in folder_path.iterdir()})
+            return f"commit to {settings['revision']}"
+
+    monkeypatch.setattr("huggingface_hub.hub_mixin.HfApi", Api)
+    model = network()
+    assert model.push_to_hub("someone/net", branch="next") == "commit to next"
+    assert sent["repo_id"] == "someone/net" and sent["files"] == {"model.safetensors", "README.md"}
+    assert equal(sent["weights"], state(model))
+
+
+def test_the_hubs_library_is_imported_when_it_is_asked_for():
+    program = "import sys, torchhebb; sys.exit('huggingface_hub' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], timeout=300).returncode == 0
 
 
 def test_it_works_where_the_hub_is_not_installed(tmp_path: Path):
@@ -87,6 +116,12 @@ model = Architecture((1, 8, 8), (ConvBlock(4, 3),)).build().eval()
 torchhebb.save(model, {str(tmp_path / "m")!r})
 x = torch.rand(2, 1, 8, 8)
 assert torch.equal(torchhebb.load({str(tmp_path / "m")!r}).eval()(x), model(x))
+try:
+    model.push_to_hub("someone/net")
+except torchhebb.errors.UserError as error:
+    assert "pip install huggingface_hub" in str(error), error
+else:
+    raise AssertionError("pushed without the library")
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr

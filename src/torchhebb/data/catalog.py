@@ -24,14 +24,13 @@ from torchhebb.data.decode import (
     centre_square,
     checked,
     decode,
-    need,
     reason,
 )
 from torchhebb.data.folder import ImageFolder, stamp
 from torchhebb.data.images import Data, Images, fingerprint, stratified_split
 from torchhebb.data.store import Store, Writer
 from torchhebb.data.stream import Rows, Stream, in_file_order
-from torchhebb.errors import UserError, unknown_name
+from torchhebb.errors import UserError, need, unknown_name
 from torchhebb.progress import SILENT, Progress
 
 ENVIRONMENT = "TORCHHEBB_DATA"

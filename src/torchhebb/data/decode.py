@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from torchhebb.errors import UserError
+from torchhebb.errors import UserError, need
 from torchhebb.progress import SILENT, Progress
 
 Record = tuple[str, bytes | Path, int]
@@ -29,17 +29,6 @@ UNLABELLED = -1  # in place of a number of classes
 _ROWS = 256
 _ORIENTATION = 0x0112
 _TURNED = 5
-
-
-def need(package: str, why: str) -> Any:
-    """Import `package`, or say in one line what it is needed for."""
-    from importlib import import_module
-
-    try:
-        return import_module(package)
-    except ImportError as error:
-        distribution = {"PIL": "pillow", "sklearn": "scikit-learn"}.get(package.split(".")[0], package.split(".")[0])
-        raise UserError(f"{why} needs the package {distribution}: pip install {distribution}") from error
 
 
 def decode(

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from torchhebb.data.decode import Records, need, read_header, reason, sizes_differ
+from torchhebb.data.decode import Records, read_header, reason, sizes_differ
 from torchhebb.data.images import SPLITS, stratified_split
-from torchhebb.errors import UserError
+from torchhebb.errors import UserError, need
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from torchhebb.data.batches import Augment, Batches, check_epoch, crop_boxes, seeded
-from torchhebb.data.decode import Box, Record, centre_square, checked, need, read_pixels, reason
+from torchhebb.data.decode import Box, Record, centre_square, checked, read_pixels, reason
 from torchhebb.data.images import Images
-from torchhebb.errors import UserError
+from torchhebb.errors import UserError, need
 
 BUFFER = 1000  # encoded images: of ImageNet about 110 MB
 WORKERS = 8  # threads that decode; PIL lets go of the interpreter meanwhile

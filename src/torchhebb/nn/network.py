@@ -9,21 +9,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from torchhebb.errors import UserError
+from torchhebb.nn.hub import hub_class, on_hub
 from torchhebb.nn.sphere import LocalConvBlock
 
 if TYPE_CHECKING:
     from torchhebb.nn.architecture import Architecture
 
-try:
-    from huggingface_hub import PyTorchModelHubMixin as _Hub
-except ImportError:  # a bare machine: everything works but push_to_hub and from_pretrained
 
-    class _Hub:  # type: ignore[no-redef]
-        def __init_subclass__(cls, **_: Any) -> None:
-            super().__init_subclass__()
-
-
-class Network(nn.Sequential, _Hub, library_name="torchhebb", license="mit", tags=["hebbian-learning"]):
+class Network(nn.Sequential):
     """Blocks in a row: pixels in [0, 1] -> features.
 
     `attach(readout)` adds what was trained on its frozen features; `classifier` is then pixels -> logits.
@@ -114,23 +107,21 @@ class Network(nn.Sequential, _Hub, library_name="torchhebb", license="mit", tags
             self.readout._apply(fn)
         return super()._apply(fn, recurse)
 
-    def _save_pretrained(self, save_directory: Path) -> None:
-        from torchhebb.nn.saving import save
+    def save_pretrained(self, folder: str | Path, **settings: Any) -> str | None:
+        """Write the model and its card to a folder, as `huggingface_hub.PyTorchModelHubMixin` does."""
+        return on_hub(self).save_pretrained(folder, **settings)
 
-        save(self, Path(save_directory) / "model.safetensors")
+    def push_to_hub(self, repo_id: str, **settings: Any) -> str:
+        """Upload the model and its card, as `huggingface_hub.PyTorchModelHubMixin` does; returns the commit's URL."""
+        return on_hub(self).push_to_hub(repo_id, **settings)
 
     @classmethod
-    def _from_pretrained(cls, *, model_id: str, **kwargs: Any) -> "Network":
-        from torchhebb.nn.saving import load
+    def from_pretrained(cls, name: str | Path, **settings: Any) -> "Network":
+        """The model of a repository of the hub, or of a folder that `save_pretrained` wrote; only safetensors are read.
 
-        folder = Path(model_id)
-        if not folder.is_dir():
-            from huggingface_hub import snapshot_download
-
-            names = ("revision", "cache_dir", "force_download", "local_files_only", "token")
-            wanted = {name: kwargs[name] for name in names if name in kwargs}
-            folder = Path(snapshot_download(model_id, allow_patterns="*.safetensors", **wanted))
-        return load(folder / "model.safetensors").to(kwargs.get("map_location", "cpu"))  # type: ignore[return-value]
+        Settings are those of `huggingface_hub.PyTorchModelHubMixin`: revision, token, cache_dir, ...; and map_location.
+        """
+        return hub_class().from_pretrained(name, **settings)
 
 
 def _reset(module: nn.Module, generator: torch.Generator | None) -> None:
