@@ -1,13 +1,14 @@
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from torchhebb.errors import UserError
 from torchhebb.nn import LinearReadout
+from torchhebb.progress import SILENT
 from torchhebb.train.checkpoint import Checkpoint
 from torchhebb.train.readout import fit_linear
-from torchhebb.train.readouts import Ridge, WideRidge, base
+from torchhebb.train.readouts import Ridge, WideRidge, base, factor
 from torchhebb.train.readouts import wide as module
 from torchhebb.train.recipe import Readout, shortened
 
@@ -31,35 +32,48 @@ def normal_equations(x: torch.Tensor, labels: torch.Tensor, strength: float) -> 
     return w, y.mean(0) - w @ mean
 
 
-@given(width=st.integers(1, 30), samples=st.integers(40, 90), strength=st.sampled_from([1e-2, 0.3]))
-@settings(max_examples=25, deadline=None)
+@given(width=st.integers(1, 120), samples=st.integers(40, 90), strength=st.sampled_from([1e-2, 0.3]))
+@example(width=40, samples=40, strength=0.3)
+@settings(max_examples=40, deadline=None)
 def test_it_solves_the_normal_equations(width: int, samples: int, strength: float):
     x, labels = problem(samples, width)
+    before = x.clone()
     readout = WideRidge(strengths=(strength,)).fit(x, labels, 3).readout
+    assert torch.equal(x, before)
     weight, bias = normal_equations(x, labels, strength)
     torch.testing.assert_close(readout.weight.double(), weight, rtol=2e-3, atol=2e-4)
     torch.testing.assert_close(readout.bias.double(), bias, rtol=2e-3, atol=2e-3)
 
 
-def test_samples_that_drift_away_from_the_first_ones():
+@pytest.mark.parametrize("rows", [1000, 11])
+@pytest.mark.parametrize(("samples", "width"), [(2600, 8), (60, 80)])
+def test_samples_that_drift_away_from_the_first_ones(samples: int, width: int, rows: int, monkeypatch):
     """The centre is taken from the first samples; where it is not the mean, the sums have to make up for it."""
-    x, labels = problem(2600, 8)
-    x += torch.linspace(0, 6, 2600).unsqueeze(1) * torch.logspace(-1, 1, 8)
+    x, labels = problem(samples, width)
+    x += torch.linspace(0, 6, samples).unsqueeze(1) * torch.logspace(-1, 1, width)
+    monkeypatch.setattr(module, "ROWS", rows)
     readout = WideRidge(strengths=(0.1,)).fit(x, labels, 3).readout
     weight, bias = normal_equations(x, labels, 0.1)
     torch.testing.assert_close(readout.weight.double(), weight, rtol=2e-3, atol=1e-5)
     torch.testing.assert_close(readout.bias.double(), bias, rtol=2e-3, atol=1e-3)
 
 
-def test_strips_change_nothing(monkeypatch):
-    x, labels = problem(100, 23)
+@pytest.mark.parametrize("width", [23, 131])
+def test_blocks_change_nothing(width: int, monkeypatch):
+    x, labels = problem(100, width)
     whole = WideRidge().fit(x, labels, 3)
-    monkeypatch.setattr(module, "_STRIP", 7)
-    torch.testing.assert_close(WideRidge().fit(x, labels, 3).readout.weight, whole.readout.weight, rtol=1e-3, atol=1e-5)
+    monkeypatch.setattr(module, "BLOCK", 7)
+    monkeypatch.setattr(factor, "BLOCK", 5)
+    monkeypatch.setattr(module, "_COLUMNS", 9)
+    parts = WideRidge().fit(x, labels, 3)
+    assert parts.notes == whole.notes
+    torch.testing.assert_close(parts.readout.weight, whole.readout.weight, rtol=1e-3, atol=1e-5)
 
 
-def test_the_strength_is_chosen_as_ridge_chooses_it_on_held_out_samples_alone():
-    x, labels = problem(300, 40, seed=3)
+@pytest.mark.parametrize(("samples", "width"), [(300, 40), (150, 400)])
+def test_the_strength_is_chosen_as_ridge_chooses_it_on_held_out_samples_alone(samples: int, width: int):
+    x, labels = problem(samples, width, seed=3)
+    x += torch.linspace(0, 2, width)[torch.randperm(width, generator=torch.Generator().manual_seed(0))]
     strengths = (1e-3, 1e-1, 10.0)
     wide, exact = (plan(strengths=strengths).fit(x, labels, 3, seed=5) for plan in (WideRidge, Ridge))
     assert wide.notes["strength"] == exact.notes["strength"]
@@ -67,15 +81,30 @@ def test_the_strength_is_chosen_as_ridge_chooses_it_on_held_out_samples_alone():
     torch.testing.assert_close(wide.readout.weight, exact.readout.weight, rtol=1e-2, atol=1e-4)
 
 
-def test_constant_features_get_no_weight():
-    x, labels = problem(60, 5)
+@pytest.mark.parametrize("samples", [40, 90])
+def test_what_the_held_out_ones_are_answered_is_what_a_ridge_on_the_others_answers(samples: int):
+    """Both systems, against the definition; the dual standardises by all samples, so all have the same moments here."""
+    x, labels = problem(samples // 2, 60)
+    x, labels = x.repeat(2, 1), labels.repeat(2)
+    kept, held = torch.arange(samples // 2), torch.arange(samples // 2, samples)
+    targets = torch.nn.functional.one_hot(labels, 3).float()
+    kind = module._OfSamples if samples < 60 else module._OfFeatures
+    found = kind(x, targets, kept, held, "ridge", SILENT).held_logits(0.2)
+    weight, bias = normal_equations(x[kept], labels[kept], 0.2)
+    torch.testing.assert_close(found.double(), x[held].double() @ weight.T + bias, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("width", [5, 90])
+def test_constant_features_get_no_weight(width: int):
+    x, labels = problem(60, width)
     x[:, 2] = 7.0
     readout = WideRidge().fit(x, labels, 3).readout
     assert readout.weight[:, 2].abs().max() == 0 and readout.weight.isfinite().all()
 
 
-def test_bfloat16_features():
-    x, labels = problem(200, 10)
+@pytest.mark.parametrize("width", [10, 230])
+def test_bfloat16_features(width: int):
+    x, labels = problem(200, width)
     one, other = (WideRidge(strengths=(0.1,)).fit(f, labels, 3).readout for f in (x.bfloat16(), x.bfloat16().float()))
     assert torch.equal(one.weight, other.weight)
 
@@ -113,9 +142,13 @@ def test_mistakes(monkeypatch):
         WideRidge(strengths=()).fit(x, labels, 3)
     with pytest.raises(UserError, match="features must be finite"):
         WideRidge().fit(x.index_fill(1, torch.tensor(1), torch.inf), labels, 3)
+    with pytest.raises(UserError, match="features must be finite"):
+        WideRidge().fit(x.repeat(1, 20).index_fill(1, torch.tensor(1), torch.nan), labels, 3)
+    with pytest.raises(UserError, match="strength 1e-30 is not positive definite .* give larger strengths"):
+        WideRidge(strengths=(1e-30,)).fit(x.repeat(1, 2), labels, 3)
     with pytest.raises(UserError, match="has no epochs to set, got readout_epochs 3"):
         shortened(WideRidge(), 3)
     assert shortened(Readout(), 3).epochs == 3
     monkeypatch.setattr(module, "free_bytes", lambda device: 1000)
-    with pytest.raises(UserError, match="a ridge over 5 features needs 0.0 GB of memory"):
+    with pytest.raises(UserError, match="a ridge of 60 samples of 5 features needs 0.0 GB of memory"):
         WideRidge().fit(x, labels, 3)
