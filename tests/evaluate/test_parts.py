@@ -65,7 +65,7 @@ def test_each_part_changes_one_thing():
     changed = {name: part.change(whole) for name, part in PARTS.items()}
     assert changed["whole"] == whole and changed["random"] == whole and not PARTS["random"].learned
     assert [name for name, other in changed.items() if other == whole] == ["whole", "random"]
-    assert changed["first_block"] == replace(whole, read=(Read(1, 3),))
+    assert changed["first_block"] == replace(whole, read=(Read(1, 4),))
     assert changed["one_view"] == replace(whole, mirror=False)
     assert all(block.rule == HardHebb() for block in changed["hard"].blocks)
     for before, after in zip(whole.blocks, changed["anti_hebbian"].blocks, strict=True):

@@ -1,5 +1,6 @@
 """The triangle agrees with one vector at a time, and its gradient is usable."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -27,6 +28,23 @@ def test_threshold(shape: tuple[int, ...], dim: int, dtype: torch.dtype):
     for threshold in (0.5, -0.3):
         expected = along(lambda line, t=threshold: reference.triangle(line, 1.4, threshold=t), numbers(u), dim)
         agree(triangle(u, 1.4, threshold=threshold, dim=dim), expected, dtype)
+
+
+@pytest.mark.parametrize(("shape", "dim"), [((4, 7), 1), ((2, 5, 3, 2), 1), ((3, 2, 6), -1)])
+@pytest.mark.parametrize("threshold", [0.0, 0.5])
+def test_split(shape: tuple[int, ...], dim: int, threshold: float):
+    u = draw(0, *shape)
+    sides = [
+        along(lambda line, sign=sign: reference.triangle(sign * line, 1.4, threshold=threshold), numbers(u), dim)
+        for sign in (1, -1)
+    ]
+    agree(triangle(u, 1.4, threshold=threshold, split=True, dim=dim), np.concatenate(sides, dim))
+
+
+def test_split_gives_back_what_the_mean_took():
+    u = draw(2, 3, 6)
+    above, below = triangle(u, split=True).chunk(2, 1)
+    agree(above - below, u - u.mean(1, keepdim=True))
 
 
 def test_power_is_one_by_default():

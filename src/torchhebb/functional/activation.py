@@ -4,19 +4,28 @@ import torch
 from torch import Tensor
 
 
-def triangle(u: Tensor, power: float = 1.0, *, threshold: float = 0.0, dim: int = 1) -> Tensor:
+def triangle(u: Tensor, power: float = 1.0, *, threshold: float = 0.0, split: bool = False, dim: int = 1) -> Tensor:
     """Triangle activation: relu(u - mean of u over the neurons - threshold * their standard deviation) ** power.
 
+    With `split` the triangle of -u follows along `dim`: how far a neuron lies above the mean, and how far below it.
+
     Args: u of any shape, neurons along `dim`; power > 0; the larger threshold, the fewer are active.
-    Returns: a tensor shaped as u.
-    Source: Coates, Ng and Lee 2011 (power 1, threshold 0); SoftHebb-2023, section 3 (power).
+    Returns: a tensor shaped as u, with `split` twice as long along `dim`.
+    Source: Coates, Ng and Lee 2011 (power 1, threshold 0); Coates and Ng 2011, section 3.2 (split);
+    SoftHebb-2023, section 3 (power).
 
     >>> triangle(torch.tensor([[3.0, 0.0, 0.0]]), power=2.0)
     tensor([[4., 0., 0.]])
+    >>> triangle(torch.tensor([[3.0, 0.0, 0.0]]), split=True)
+    tensor([[2., 0., 0., 0., 1., 1.]])
     """
-    rectified = u - u.mean(dim, keepdim=True)
-    if threshold != 0.0:  # a norm of what is centred: torch's variance is many times slower over channels that lie last
-        norm = torch.linalg.vector_norm(rectified, dim=dim, keepdim=True)
-        rectified = rectified - norm * (threshold / u.shape[dim] ** 0.5)
-    rectified = rectified.relu_()
+    centred = u - u.mean(dim, keepdim=True)
+    if threshold == 0.0:
+        least = None
+    else:  # a norm of what is centred: torch's variance is many times slower over channels that lie last
+        norm = torch.linalg.vector_norm(centred, dim=dim, keepdim=True)
+        least = norm * (threshold / u.shape[dim] ** 0.5)
+    sides = [centred, -centred] if split else [centred]
+    above = [side if least is None else side - least for side in sides]
+    rectified = (torch.cat(above, dim) if split else above[0]).relu_()
     return rectified if power == 1.0 else rectified.pow(power)

@@ -6,19 +6,23 @@ from torchhebb.functional import soft_wta, triangle
 
 
 class Triangle(nn.Module):
-    """relu(u - mean - threshold * deviation over the neurons) ** power; see `torchhebb.functional.triangle`."""
+    """relu(u - mean - threshold * deviation over the neurons) ** power; see `torchhebb.functional.triangle`.
 
-    def __init__(self, power: float = 1.0, *, threshold: float = 0.0) -> None:
+    With `split`, that of -u follows, so that there are twice as many channels.
+    """
+
+    def __init__(self, power: float = 1.0, *, threshold: float = 0.0, split: bool = False) -> None:
         super().__init__()
         if power <= 0:
             raise ValueError(f"power must be positive, got {power}")
-        self.power, self.threshold = power, threshold
+        self.power, self.threshold, self.split = power, threshold, split
 
     def forward(self, u: Tensor) -> Tensor:
-        return triangle(u, self.power, threshold=self.threshold)
+        return triangle(u, self.power, threshold=self.threshold, split=self.split)
 
     def extra_repr(self) -> str:
-        return f"power={self.power}" + (f", threshold={self.threshold}" if self.threshold else "")
+        threshold = f", threshold={self.threshold}" if self.threshold else ""
+        return f"power={self.power}{threshold}" + (", split=True" if self.split else "")
 
 
 class Power(nn.Module):

@@ -117,6 +117,7 @@ class WhitenedBlock:
     rule: Rule = SoftHebb(150.0, anti_hebbian=False)
     power: float = 1.0  # of the triangle
     threshold: float = 0.0  # of the triangle, in standard deviations over the neurons
+    split: bool = False  # the triangle has a second half, for what lies below the mean: twice as many maps
     pool: Pool | None = None
     padding: int = 0
     project: int | None = None
@@ -154,7 +155,7 @@ class WhitenedBlock:
             whiten.out_channels, self.channels, 1, rule=self.rule, init=self.init, init_radius=self.init_radius
         )
         block.add_module("layer", layer)
-        block.add_module("activation", Triangle(self.power, threshold=self.threshold))
+        block.add_module("activation", Triangle(self.power, threshold=self.threshold, split=self.split))
         if self.pool is not None:
             block.add_module("pool", self.pool.build())
         return block

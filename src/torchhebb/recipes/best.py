@@ -23,6 +23,7 @@ def first_block(neurons: int, **changes: object) -> WhitenedBlock:
         "pool": POOL,
         "floor": 2.0,
         "threshold": 0.5,
+        "split": True,
         "lr": 0.02,
         **changes,
     }
@@ -54,13 +55,13 @@ def cifar10_best() -> Recipe:
         "cifar10",
         Architecture(
             (3, 32, 32),
-            (first_block(2560), second_block(2560)),
-            read=(Read(1, 3), Read(2, 2)),
+            (first_block(2048), second_block(2560)),
+            read=(Read(1, 4), Read(2, 2)),
             read_power=0.5,
             mirror=True,
         ),
         learning=Learning(order="greedy", schedule="linear", share=0.2),
-        readout=WideRidge(strengths=(1e-2, 3e-2)),
+        readout=WideRidge(strengths=(3e-2, 1e-1, 3e-1)),
     )
 
 
@@ -106,10 +107,11 @@ def _unlearning(number: int, block: WhitenedBlock) -> WhitenedBlock:
 
 PARTS = {
     "whole": Part("the whole network"),
-    "first_block": Part("first block alone", _read(Read(1, 3))),
+    "first_block": Part("first block alone", _read(Read(1, 4))),
     "second_block": Part("second block alone", _read(Read(2, 2))),
     "one_view": Part("without the mirror image", lambda architecture: replace(architecture, mirror=False)),
-    "coarse": Part("first block read 2 x 2, not 3 x 3", _read(Read(1, 2), Read(2, 2))),
+    "coarse": Part("first block read 2 x 2, not 4 x 4", _read(Read(1, 2), Read(2, 2))),
+    "one_sided": Part("what lies below the mean is not read", _first(split=False)),
     "random": Part("weights are random patches", learned=False),
     "hard": Part("hard WTA", _each(rule=HardHebb())),
     "anti_hebbian": Part("anti-Hebbian losers", _blocks(_unlearning)),

@@ -22,7 +22,7 @@ from torchhebb.train.readouts.base import (
 )
 from torchhebb.train.readouts.factor import BLOCK, Factor, blocks
 
-_COLUMNS = 1024  # features that the products of samples are summed over at once
+_COLUMNS = 2048  # features that the products of samples are summed over at once
 
 
 @dataclass(frozen=True)
