@@ -48,6 +48,28 @@ def test_precision_follows_the_hardware(monkeypatch: pytest.MonkeyPatch):
         assert find_precision("float32", cpu) == "float32" and find_precision("bfloat16", cuda) == "bfloat16"
 
 
+def test_tf32_is_for_gpus():
+    assert find_precision("tf32", torch.device("cuda")) == "tf32"
+    with pytest.raises(UserError, match="precision tf32 is of NVIDIA's GPUs, and the device is cpu"):
+        find_precision("tf32", torch.device("cpu"))
+
+
+def test_on_a_gpu_float32_is_not_rounded_unless_asked_and_the_setting_is_put_back():
+    def found() -> tuple[str, str]:
+        return torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision
+
+    before, cuda = found(), torch.device("cuda")
+    assert before[1] == "tf32", "torch's own setting for convolutions, which float32 has to change"
+    with autocast("float32", cuda):
+        assert found() == ("ieee", "ieee")
+        with autocast("tf32", cuda):
+            assert found() == ("tf32", "tf32")
+        assert found() == ("ieee", "ieee")
+    with pytest.raises(RuntimeError, match="stop"), autocast("tf32", cuda):
+        raise RuntimeError("stop")
+    assert found() == before
+
+
 def test_autocast_computes_in_the_precision_asked_for():
     x, layer = torch.rand(2, 3), torch.nn.Linear(3, 4)
     for precision, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):

@@ -6,7 +6,6 @@ Shapes: B images, C channels, H x W pixels; features (B, K, h, w).
 import copy
 from collections.abc import Callable
 from math import cos, log2, pi
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +15,7 @@ from torchhebb.data import Batches, Images
 from torchhebb.errors import UserError
 from torchhebb.nn import BatchNorm, Network, Standardize
 from torchhebb.progress import SILENT, Progress
-from torchhebb.train.device import autocast
+from torchhebb.train.device import Precision, autocast
 
 SCALE = 1000  # errors are mean squared errors of pixels in [0, 1] times this
 BATCH = 250  # of every decoder alike, so that a batch and its noise are the same for each
@@ -122,7 +121,7 @@ def fit_decoder(
     batch_size: int,
     lr: float,
     seed: int = 0,
-    precision: Literal["float32", "bfloat16"] = "float32",
+    precision: Precision = "float32",
     label: str = "decoder",
     progress: Progress = SILENT,
 ) -> Decoder:
@@ -160,7 +159,7 @@ def image_errors(
     *,
     std: float = 0.0,
     seed: int = 0,
-    precision: Literal["float32", "bfloat16"] = "float32",
+    precision: Precision = "float32",
     device: torch.device | None = None,
 ) -> Tensor:
     """The error (N,) of every image, times 1000, where noise of `std` was added to what the encoder sees."""
@@ -186,16 +185,14 @@ def add_noise(x: Tensor, std: float, seed: int, begin: int = 0) -> Tensor:
 
 
 @torch.no_grad()
-def encode(
-    encoder: Callable[[Tensor], Tensor], x: Tensor, precision: Literal["float32", "bfloat16"] = "float32"
-) -> Tensor:
+def encode(encoder: Callable[[Tensor], Tensor], x: Tensor, precision: Precision = "float32") -> Tensor:
     """Features in float32."""
     with autocast(precision, x.device):
         return encoder(x).float()
 
 
 @torch.no_grad()
-def _start(decoder: Decoder, encoder: nn.Module, batches: Batches, precision: Literal["float32", "bfloat16"]) -> None:
+def _start(decoder: Decoder, encoder: nn.Module, batches: Batches, precision: Precision) -> None:
     """Set the scale of features by their mean and spread, summed in float64, and the last layer to the mean colour."""
     scale, last = decoder.scale, decoder.layers[-1]
     assert isinstance(last, nn.ConvTranspose2d) and last.bias is not None

@@ -17,7 +17,7 @@ from torchhebb.errors import UserError
 from torchhebb.nn import Network, load
 from torchhebb.progress import SILENT, Progress
 from torchhebb.train import Options, Recipe, Result, read_config, read_result
-from torchhebb.train.device import find_device, find_precision
+from torchhebb.train.device import Precision, find_device, find_precision
 from torchhebb.train.features import stored_features
 from torchhebb.train.log import read_log
 from torchhebb.train.run import check_fit
@@ -32,7 +32,7 @@ class Run:
     result: Result
     data: Data
     device: torch.device
-    precision: Literal["float32", "bfloat16"]
+    precision: Precision
     store: Store
     progress: Progress
     data_dir: str | None = None

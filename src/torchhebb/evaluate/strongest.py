@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchhebb.data import Batches
 from torchhebb.evaluate.fields import Field, block_layers, unrectified
 from torchhebb.nn import HebbConv2d, HebbLinear, Network
-from torchhebb.train.device import autocast
+from torchhebb.train.device import Precision, autocast
 
 NAMES = ("value", "image", "row", "column")
 
@@ -49,7 +49,7 @@ def strongest(
     *,
     batch_size: int,
     device: torch.device,
-    precision: Literal["float32", "bfloat16"] = "float32",
+    precision: Precision = "float32",
     advance: Callable[[int], None] = lambda _: None,
 ) -> dict[str, Strongest]:
     """For neurons of several blocks, the images where the largest pre-activation over all positions is highest.

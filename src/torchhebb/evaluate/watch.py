@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from torchhebb.data import Images
 from torchhebb.nn import Network
 from torchhebb.train import Curve, Learning, Supervised
 from torchhebb.train.checkpoint import Checkpoint
+from torchhebb.train.device import Precision
 from torchhebb.train.learn import learn_images
 from torchhebb.train.supervised import fit_supervised
 
@@ -38,7 +39,7 @@ def fit(
     look: Callable[[int], None],
     *,
     seed: int,
-    precision: Literal["float32", "bfloat16"],
+    precision: Precision,
 ) -> None:
     """Train a network and what stands above it, and call `look(steps done)` after every step.
 

@@ -101,6 +101,17 @@ def cifar10_grouped() -> Recipe:
     return replace(recipe, name="softhebb2023-cifar10-grouped")
 
 
+def cifar10_best_backpropagation() -> Recipe:
+    """CIFAR-10 at depth 3 and the same net by backpropagation, both on images and their mirror images at once.
+
+    What softhebb2023-cifar10-best is to be compared with: features are the mean of both views in training and in tests,
+    and backpropagation trains on that mean.  Nothing was published on it.  Meant for a GPU.
+    """
+    mirrored = replace(cifar10().architecture, mirror=True)
+    recipe = replace(cifar10(), architecture=mirrored, published=None, published_beside=PublishedBeside())
+    return replace(backpropagation(recipe), name="softhebb2023-cifar10-best-backpropagation")
+
+
 def _plain(
     data: str, depth: int, architecture: Architecture, learning: Learning | None = None, readout: Readout | None = None
 ) -> Recipe:
@@ -241,4 +252,5 @@ RECIPES: tuple[Callable[[], Recipe], ...] = (
     *(variant for member in _IMAGENETTE for variant in _beside(member, hard, backpropagation)),
     *_IMAGENET,
     cifar10_best,
+    cifar10_best_backpropagation,
 )

@@ -9,6 +9,7 @@ from torchhebb.data import Data, Images
 from torchhebb.data.images import stratified_split
 from torchhebb.progress import SILENT, Progress
 from torchhebb.train import Recipe
+from torchhebb.train.device import Precision
 from torchhebb.train.readout import predict_logits
 from torchhebb.train.readouts import Ridge
 from torchhebb.train.readouts.base import percent_correct
@@ -30,7 +31,7 @@ class Objective:
     seeds: int
     readout: Literal["recipe", "ridge"]
     device: torch.device
-    precision: Literal["float32", "bfloat16"]
+    precision: Precision
 
     @classmethod
     def of(
@@ -42,7 +43,7 @@ class Objective:
         seeds: int,
         readout: Literal["recipe", "ridge"],
         device: torch.device,
-        precision: Literal["float32", "bfloat16"],
+        precision: Precision,
     ) -> "Objective":
         """From the training images of a data set: `held` of them (a share or a count) to judge on, of the rest `images`
         to learn from, or all.  Raises UserError for a part that leaves either side without images."""

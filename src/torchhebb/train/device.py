@@ -1,13 +1,15 @@
 """Where and in what precision to compute: names from a user to torch objects."""
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Literal
 
 import torch
 
 from torchhebb.errors import UserError
 
-Precision = Literal["auto", "float32", "bfloat16"]
+Precision = Literal["float32", "tf32", "bfloat16"]
+PrecisionChoice = Literal["auto", Precision]
 
 
 def find_device(name: str = "auto") -> torch.device:
@@ -25,19 +27,44 @@ def find_device(name: str = "auto") -> torch.device:
     return device
 
 
-def find_precision(precision: Precision, device: torch.device) -> Literal["float32", "bfloat16"]:
-    """ "auto" is bfloat16 (float32 weights and sums) where the hardware multiplies it natively, else float32."""
-    if precision != "auto":
-        return precision
+def find_precision(choice: PrecisionChoice, device: torch.device) -> Precision:
+    """ "auto" is bfloat16 (float32 weights and sums) where the hardware multiplies it natively, else float32.
+
+    Raises UserError for tf32 on a CPU.
+    """
+    if choice == "tf32" and device.type != "cuda":
+        raise UserError(f"precision tf32 is of NVIDIA's GPUs, and the device is {device}: choose float32 or bfloat16")
+    if choice != "auto":
+        return choice
     if device.type == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
     capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     return "bfloat16" if capabilities.get("amx_bf16") else "float32"
 
 
-def autocast(precision: Literal["float32", "bfloat16"], device: torch.device) -> AbstractContextManager[object]:
-    """The context in which a network computes in `precision`, its weights staying float32."""
-    return torch.autocast(device.type, torch.bfloat16) if precision == "bfloat16" else nullcontext()
+def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[object]:
+    """The context in which a network computes in `precision`, its weights staying float32.
+
+    In tf32 a GPU rounds the factors of products of float32 numbers to 10 bits and sums in float32.  In float32 it does
+    not: left alone, torch's convolutions would.
+    """
+    if precision == "bfloat16":
+        return torch.autocast(device.type, torch.bfloat16)
+    return _products("tf32" if precision == "tf32" else "ieee") if device.type == "cuda" else nullcontext()
+
+
+@contextmanager
+def _products(kind: Literal["tf32", "ieee"]) -> Iterator[None]:
+    """How CUDA multiplies float32 numbers, put back at the end."""
+    places = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)  # type: ignore[attr-defined]
+    before = [place.fp32_precision for place in places]
+    try:
+        for place in places:
+            place.fp32_precision = kind
+        yield
+    finally:
+        for place, value in zip(places, before, strict=True):
+            place.fp32_precision = value
 
 
 def _cuda_names() -> str:

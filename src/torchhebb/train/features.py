@@ -10,7 +10,7 @@ from torchhebb.config import to_json
 from torchhebb.data import Data, Images, Store, as_pixels
 from torchhebb.nn import Network
 from torchhebb.progress import SILENT, Progress
-from torchhebb.train.device import autocast
+from torchhebb.train.device import Precision, autocast
 from torchhebb.train.memory import free_bytes, in_pieces, memory_for
 
 BATCH_BYTES = 1 << 24  # of the widest map of a batch: small enough to stay in cache on a CPU, large enough for a GPU
@@ -66,7 +66,7 @@ def stored_features(
     split: Literal["train", "test"],
     *,
     device: torch.device,
-    precision: Literal["float32", "bfloat16"],
+    precision: Precision,
     store: Store,
     label: str = "features",
     progress: Progress = SILENT,

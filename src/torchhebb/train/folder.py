@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 from torchhebb.config import from_json, to_json
 from torchhebb.data import Data
 from torchhebb.errors import UserError
-from torchhebb.train.device import Precision
+from torchhebb.train.device import PrecisionChoice
 from torchhebb.train.recipe import Recipe, at_least
 
 
@@ -23,7 +23,7 @@ class Options:
 
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
-    precision: Precision = "auto"
+    precision: PrecisionChoice = "auto"
     """auto: bfloat16 with float32 weights where the hardware multiplies it natively, else float32."""
     data_dir: str | None = None
     """Where the data sets lie, <data-dir>/<name>/data/*.parquet; default $TORCHHEBB_DATA, else the hub."""

@@ -1,14 +1,13 @@
 """Several learning steps as one CUDA graph: one launch from the host in place of hundreds."""
 
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from torchhebb.nn import learn
 from torchhebb.optim import NormAdaptiveSGD
-from torchhebb.train.device import autocast
+from torchhebb.train.device import Precision, autocast
 
 STEPS_PER_REPLAY = 8
 _WARM_UPS = 3  # of the body before it is captured, as torch advises: libraries choose their kernels in the first
@@ -35,7 +34,7 @@ class GraphedSteps:
         optimizer: NormAdaptiveSGD,
         rates: Sequence[float | Tensor],
         *,
-        precision: Literal["float32", "bfloat16"] = "float32",
+        precision: Precision = "float32",
         count: int = STEPS_PER_REPLAY,
         capture: Capture | None = None,
     ) -> None:
@@ -101,7 +100,7 @@ def graphed_steps(
     part: nn.Module,
     optimizer: torch.optim.Optimizer,
     device: torch.device,
-    precision: Literal["float32", "bfloat16"],
+    precision: Precision,
     rates: Sequence[float | Tensor],
 ) -> GraphedSteps | None:
     """Steps as graphs where they pay and can be captured: on CUDA, by an optimizer whose rates may be tensors.

@@ -3,7 +3,7 @@
 import time
 from collections import OrderedDict
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
@@ -16,7 +16,7 @@ from torchhebb.nn.learning import needs_samples
 from torchhebb.optim import NormAdaptiveSGD
 from torchhebb.progress import SILENT, Progress
 from torchhebb.train.checkpoint import Checkpoint, pack, unpack
-from torchhebb.train.device import autocast
+from torchhebb.train.device import Precision, autocast
 from torchhebb.train.diagnostics import diagnose
 from torchhebb.train.distributed import average_gradients, check_synchronised, from_first, own_part
 from torchhebb.train.features import frozen_inputs
@@ -39,7 +39,7 @@ def learn_images(
     plan: Learning,
     *,
     seed: int = 0,
-    precision: Literal["float32", "bfloat16"] = "float32",
+    precision: Precision = "float32",
     store: Store | None = None,
     key: str = "",
     online: OnlineReadout | None = None,
@@ -157,7 +157,7 @@ def _make_line(
     optimizer: torch.optim.Optimizer,
     plan: Learning,
     steps: int,
-    precision: Literal["float32", "bfloat16"],
+    precision: Precision,
     online: OnlineReadout | None,
 ) -> Pipeline:
     def factor(step: int) -> float:

@@ -1,7 +1,7 @@
 """Many seeds at the price of one: networks of one shape learn side by side, each as it would alone."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from torchhebb.nn.members import Apart, MemberLayer, release, stack_members
 from torchhebb.optim import NormAdaptiveSGD
 from torchhebb.progress import SILENT, Progress
 from torchhebb.train.checkpoint import Checkpoint, pack, unpack
-from torchhebb.train.device import autocast
+from torchhebb.train.device import Precision, autocast
 from torchhebb.train.features import frozen_inputs
 from torchhebb.train.graphed import graphed_steps
 from torchhebb.train.learn import (
@@ -40,7 +40,7 @@ def learn_members(
     plan: Learning,
     *,
     seeds: Sequence[int] | None = None,
-    precision: Literal["float32", "bfloat16"] = "float32",
+    precision: Precision = "float32",
     store: Store | None = None,
     key: str = "",
     checkpoint: Checkpoint | None = None,

@@ -3,14 +3,14 @@
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from torchhebb.nn import Network, learn
 from torchhebb.train.checkpoint import pack, unpack
-from torchhebb.train.device import autocast
+from torchhebb.train.device import Precision, autocast
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Pipeline:
         optimizer: torch.optim.Optimizer,
         factor: Callable[[int], float],
         *,
-        precision: Literal["float32", "bfloat16"] = "float32",
+        precision: Precision = "float32",
         finished: Callable[[Parcel], None] = lambda _: None,
     ) -> None:
         self.stages = cut(network)

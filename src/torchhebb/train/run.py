@@ -18,7 +18,7 @@ from torchhebb.nn.collective import alone
 from torchhebb.progress import SILENT, Progress
 from torchhebb.train.checkpoint import Checkpoint
 from torchhebb.train.chosen import check_choice, choice_key, chosen_images
-from torchhebb.train.device import find_precision
+from torchhebb.train.device import Precision, find_precision
 from torchhebb.train.distributed import Workers, own_device
 from torchhebb.train.features import stored_features
 from torchhebb.train.folder import Options, alone_in, new_run_folder, prepare_folder
@@ -114,7 +114,7 @@ class Session:
         self.workers = workers
         self.recipe, self.data, self.folder, self.device = recipe, data, folder, device
         self.store, self.progress = store, progress
-        self.precision: Literal["float32", "bfloat16"] = workers.from_first(find_precision(options.precision, device))
+        self.precision: Precision = workers.from_first(find_precision(options.precision, device))
         if (first := workers.from_first(data.fingerprint)) != data.fingerprint:
             raise UserError(f"all ranks need the same images, got {data.name} {data.fingerprint}, rank 0 has {first}")
         log = Log(folder / "metrics.jsonl" if workers.first else None)

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator
 from functools import partial
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from torchhebb.data import Augment, Images, batches_of
 from torchhebb.data.stream import first_images
-from torchhebb.train.device import autocast
+from torchhebb.train.device import Precision, autocast
 
 
 class FeatureSource(Protocol):
@@ -64,7 +64,7 @@ class FreshFeatures:
         seed: int,
         *,
         device: torch.device,
-        precision: Literal["float32", "bfloat16"] = "float32",
+        precision: Precision = "float32",
     ) -> None:
         self._network, self.samples, self.device, self._precision = network.eval(), len(images), device, precision
         order = partial(readout_order, self.samples, seed)
@@ -88,7 +88,7 @@ def tested_accuracy(
     images: Images,
     *,
     device: torch.device,
-    precision: Literal["float32", "bfloat16"] = "float32",
+    precision: Precision = "float32",
     batch_size: int = 64,
 ) -> float:
     """Correct answers in percent, image batch after image batch, without keeping any features."""

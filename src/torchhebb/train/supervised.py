@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +15,7 @@ from torchhebb.nn.architecture import Block
 from torchhebb.progress import SILENT, Progress
 from torchhebb.rules import SoftHebb
 from torchhebb.train.checkpoint import Checkpoint, pack, unpack
-from torchhebb.train.device import autocast
+from torchhebb.train.device import Precision, autocast
 from torchhebb.train.memory import in_pieces, memory_for
 from torchhebb.train.recipe import Supervised
 
@@ -31,7 +30,7 @@ def fit_supervised(
     plan: Supervised,
     *,
     seed: int = 0,
-    precision: Literal["float32", "bfloat16"] = "float32",
+    precision: Precision = "float32",
     perturb: Perturb | None = None,
     penalty: Penalty | None = None,
     checkpoint: Checkpoint | None = None,

@@ -1,7 +1,5 @@
 """A plan tried on images at hand: learn, read out, judge, and keep nothing."""
 
-from typing import Literal
-
 import torch
 from torch import nn
 
@@ -9,7 +7,7 @@ from torchhebb.data import Data, Images
 from torchhebb.nn import Network
 from torchhebb.progress import SILENT, Progress
 from torchhebb.train.chosen import chosen_images
-from torchhebb.train.device import autocast
+from torchhebb.train.device import Precision, autocast
 from torchhebb.train.features import extract_features
 from torchhebb.train.learn import learn_images
 from torchhebb.train.readout import fit_linear, fit_source, predict_logits
@@ -29,7 +27,7 @@ def learn_from(
     plan: Learning,
     *,
     seed: int,
-    precision: Literal["float32", "bfloat16"],
+    precision: Precision,
     task: str,
     progress: Progress = SILENT,
 ) -> None:
@@ -45,7 +43,7 @@ def judge(
     *,
     seed: int,
     device: torch.device,
-    precision: Literal["float32", "bfloat16"],
+    precision: Precision,
     task: str,
     progress: Progress = SILENT,
 ) -> float:
@@ -63,9 +61,7 @@ def judge(
 
 
 @torch.no_grad()
-def features(
-    network: Network, images: Images, device: torch.device, precision: Literal["float32", "bfloat16"]
-) -> torch.Tensor:
+def features(network: Network, images: Images, device: torch.device, precision: Precision) -> torch.Tensor:
     """Frozen features (N, F) of images, kept nowhere."""
     with autocast(precision, device):
         return extract_features(network, images, device=device)
