@@ -201,6 +201,19 @@ def test_a_run_of_more_seeds_keeps_those_that_are_there(tmp_path: Path, store: S
     assert read_config(tmp_path)[0].seeds == 2
 
 
+def test_a_run_of_other_baselines_keeps_what_is_there(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch):
+    one, other, both = (
+        replace(RECIPE, seeds=1, baselines=names) for names in (("random",), ("raw",), ("random", "raw"))
+    )
+    first = run_recipe(one, OPTIONS, folder=tmp_path, store=store)
+    second = run_recipe(other, OPTIONS, folder=tmp_path, store=store)
+    assert [measure.name for measure in second.measures] == ["test_accuracy", "raw_test_accuracy"]
+    assert read_config(tmp_path)[0].baselines == ("raw",)
+    monkeypatch.setattr("torchhebb.train.run.fit_linear", lambda *_, **__: pytest.fail("nothing is computed again"))
+    third = run_recipe(both, OPTIONS, folder=tmp_path, store=store)
+    assert third.measures == (*first.measures, second.measures[1])
+
+
 def test_another_precision_in_the_folder_is_refused(finished: tuple[Path, Result], store: Store):
     with pytest.raises(UserError, match="resume without changed flags"):
         run_recipe(RECIPE, Options(precision="bfloat16"), folder=finished[0], store=store)

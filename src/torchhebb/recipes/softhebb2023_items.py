@@ -104,6 +104,7 @@ ITEMS = (
     *_cifar("CIFAR-100", "cifar100", 1.3, seeds=_SEEDS, full=True),
     *_supervised("CIFAR-10", "cifar10"),
     _accuracy("CIFAR-10, depth 3, the paper's backpropagation", "cifar10-grouped", 4 * _HOUR, full=True),
+    _accuracy("CIFAR-10, backpropagation with mirror images", "cifar10-best-backpropagation", 40 * _HOUR, full=True),
     *_supervised("CIFAR-100", "cifar100"),
     *(
         _accuracy(f"STL-10, fully connected, depth {depth}", f"stl10-depth{depth}-linear", 4 * _HOUR, full=True)

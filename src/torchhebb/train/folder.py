@@ -54,16 +54,18 @@ def prepare_folder(folder: Path, recipe: Recipe, options: Options, data: Data) -
     """Make the run folder with its config.json and classes.json, or check that it holds the same recipe.
 
     A folder of fewer seeds is extended: what it holds is kept, and the seeds that are missing are still to be run.
+    Other baselines take the place of those it had; what was computed of them is kept too.
     """
     if (folder / "config.json").exists():
         known, before = read_config(folder)
-        same = replace(known, seeds=recipe.seeds) == recipe and before.precision == options.precision
+        asked = replace(known, seeds=recipe.seeds, baselines=recipe.baselines)
+        same = asked == recipe and before.precision == options.precision
         if not same or recipe.seeds < known.seeds:
             raise UserError(f"{folder} holds another experiment ({known.name}): resume without changed flags")
         for leftover in folder.rglob(".*.safetensors.*"):  # of a process that was killed while it wrote
             with suppress(OSError):
                 leftover.unlink()
-        if recipe.seeds == known.seeds:
+        if recipe == known:
             return
     try:
         folder.mkdir(parents=True, exist_ok=True)

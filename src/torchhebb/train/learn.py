@@ -212,6 +212,8 @@ def calibrate(
     if not learned:
         prepare_from(network.train(), images, samples, seed, device)
     norms = [module for module in network.modules() if isinstance(module, BatchNorm | nn.BatchNorm2d)]
+    if not norms:
+        return network.eval()
     momenta = [norm.momentum for norm in norms]
     network.eval()
     size = min(CALIBRATION_BATCH, len(images))
