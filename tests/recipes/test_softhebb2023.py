@@ -243,7 +243,9 @@ def test_networks_that_the_paper_varies():
 def test_names_are_unique_and_say_what_they_are():
     assert len(RECIPES) == len(softhebb2023.RECIPES)
     data = "digits|mnist|fashion-mnist|cifar10|cifar100|stl10|imagenette|imagenet"
-    variant = "best|hard|ranked|hebbian|random|backpropagation|grouped|linear|width[12]|neurons(48|192)"
+    variant = (
+        "best(-backpropagation)?|hard|ranked|hebbian|random|backpropagation|grouped|linear|width[12]|neurons(48|192)"
+    )
     for name, function in FUNCTIONS.items():
         assert re.fullmatch(rf"softhebb2023-({data})(-depth\d)?(-({variant}))?", name), name
         first = (function.__doc__ or "").split("\n")[0]
@@ -343,3 +345,14 @@ def test_recipes_run(name: str, beside: str | None, tmp_path: Path, monkeypatch:
     for layer, weight in network.named_parameters():
         assert torch.isfinite(weight).all()
         assert torch.equal(weight, start[layer]) == (recipe.learning.epochs == 0), f"{layer} learns in one pass"
+
+
+def test_backpropagation_beside_the_best_has_its_views_and_the_readouts_plan():
+    recipe, plain = (
+        RECIPES["softhebb2023-cifar10-best-backpropagation"],
+        RECIPES["softhebb2023-cifar10-backpropagation"],
+    )
+    assert recipe.architecture == replace(plain.architecture, mirror=True)
+    assert recipe.architecture.mirror == RECIPES["softhebb2023-cifar10-best"].architecture.mirror
+    assert recipe.supervised == plain.supervised and recipe.baselines == ("backpropagation",)
+    assert recipe.published is None and recipe.published_beside.backpropagation is None

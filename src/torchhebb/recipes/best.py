@@ -47,8 +47,9 @@ def second_block(neurons: int, **changes: object) -> WhitenedBlock:
 def cifar10_best() -> Recipe:
     """CIFAR-10, two whitened blocks read together, mirror images averaged; nothing below the ridge sees a label.
 
-    Nothing was published on it; expect 83 % or more, in about 40 minutes on two CPU cores.  The blocks learn from a
-    fifth of the images, one after the other.
+    Nothing was published on it; expect 84 % or more.  On two CPU cores it takes an hour, and as long again for the
+    random baseline (`--baselines` without a name leaves it out); its ridge takes 12 GB of memory.  The blocks learn
+    from a fifth of the images, one after the other.
     """
     return Recipe(
         "softhebb2023-cifar10-best",
