@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from tests.tiny import digits, equal, network, state
-from torchhebb.nn import HebbLinear, LinearReadout, Network, Triangle
+from torchhebb.nn import HebbLinear, LinearReadout, Network, Triangle, save
 
 
 def readout() -> LinearReadout:
@@ -77,6 +77,8 @@ def test_save_and_load_as_the_hub_does(tmp_path: Path):
     assert type(back) is Network
     assert (tmp_path / "model.safetensors").exists() and not list(tmp_path.glob("*.bin"))
     assert "hebbian-learning" in (tmp_path / "README.md").read_text()
+    save(model, tmp_path / "plain.safetensors")
+    assert (tmp_path / "model.safetensors").read_bytes() == (tmp_path / "plain.safetensors").read_bytes()
 
 
 def test_a_push_uploads_the_model_and_its_card(monkeypatch: pytest.MonkeyPatch):

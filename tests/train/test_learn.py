@@ -254,3 +254,12 @@ def test_calibration_leaves_a_learned_whitened_block_as_it_is():
     assert changed and all("running" in name for name in changed)
     random = state(calibrate(model, digits(200), seed=1))
     assert any("running" not in name and not torch.equal(tensor, before[name]) for name, tensor in random.items())
+
+
+def test_calibration_of_a_network_without_batch_norm_prepares_it_and_runs_it_on_nothing():
+    model = Architecture((1, 8, 8), (WhitenedBlock(6, 3),)).build(0)
+    before, runs = state(model), []
+    model.register_forward_hook(lambda *_: runs.append(1))
+    after = state(calibrate(model, digits(200), seed=1))
+    assert not torch.equal(after["block1.layer.weight"], before["block1.layer.weight"])
+    assert not runs and not any(module.training for module in model.modules())

@@ -81,17 +81,26 @@ def test_the_strength_is_chosen_as_ridge_chooses_it_on_held_out_samples_alone(sa
     torch.testing.assert_close(wide.readout.weight, exact.readout.weight, rtol=1e-2, atol=1e-4)
 
 
-@pytest.mark.parametrize("samples", [40, 90])
-def test_what_the_held_out_ones_are_answered_is_what_a_ridge_on_the_others_answers(samples: int):
-    """Both systems, against the definition; the dual standardises by all samples, so all have the same moments here."""
-    x, labels = problem(samples // 2, 60)
-    x, labels = x.repeat(2, 1), labels.repeat(2)
-    kept, held = torch.arange(samples // 2), torch.arange(samples // 2, samples)
+@pytest.mark.parametrize("width", [6, 60])
+def test_what_the_held_out_ones_are_answered_is_what_a_ridge_on_the_others_answers(width: int):
+    """Both systems against the definition; the dual standardises by all samples, and then centres on those kept."""
+    x, labels = problem(40, width)
+    x[28:] += 2 * torch.logspace(-1, 1, width)  # what is held out lies elsewhere
+    kept, held = torch.arange(28), torch.arange(28, 40)
     targets = torch.nn.functional.one_hot(labels, 3).float()
-    kind = module._OfSamples if samples < 60 else module._OfFeatures
+    kind, moments = (module._OfSamples, x) if width > 40 else (module._OfFeatures, x[kept])
     found = kind(x, targets, kept, held, "ridge", SILENT).held_logits(0.2)
-    weight, bias = normal_equations(x[kept], labels[kept], 0.2)
-    torch.testing.assert_close(found.double(), x[held].double() @ weight.T + bias, rtol=1e-3, atol=1e-3)
+    z = (x / moments.std(0, correction=0)).double()
+    z, y = z - z[kept].mean(0), targets.double() - targets[kept].double().mean(0)
+    weight = torch.linalg.solve(z[kept].T @ z[kept] / 28 + 0.2 * torch.eye(width), z[kept].T @ y[kept] / 28)
+    expected = z[held] @ weight + targets[kept].double().mean(0)
+    torch.testing.assert_close(found.double(), expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(("width", "other"), [(59, "_OfSamples"), (60, "_OfSamples"), (61, "_OfFeatures")])
+def test_the_smaller_matrix_is_the_one_that_is_made(width: int, other: str, monkeypatch):
+    monkeypatch.setattr(module, other, lambda *_: pytest.fail("the larger one"))
+    WideRidge().fit(*problem(60, width), 3)
 
 
 @pytest.mark.parametrize("width", [5, 90])
