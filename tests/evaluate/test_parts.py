@@ -71,6 +71,10 @@ def test_each_part_changes_one_thing():
     for before, after in zip(whole.blocks, changed["anti_hebbian"].blocks, strict=True):
         assert after == replace(before, rule=SoftHebb(before.rule.inverse_temperature))
     assert [block.lateral for block in changed["lateral"].blocks] == [True, False]
+    none = changed["none"]
+    assert not none.mirror and none.read_power == 1 and none.read == changed["coarse"].read
+    assert not any(block.split or block.threshold or block.components for block in none.blocks)
+    assert {block.shrinkage for block in none.blocks} == {1e4}
 
 
 @pytest.mark.parametrize(

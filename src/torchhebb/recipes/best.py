@@ -123,3 +123,14 @@ PARTS = {
     "lateral": Part("first whitening by a lateral rule", _first(lateral=True)),
 }
 """What `evaluate parts` compares, the whole network first."""
+
+_LEFT_OUT = ("one_view", "coarse", "one_sided", "unwhitened", "no_root", "triangle")
+
+
+def _without_all(architecture: Architecture) -> Architecture:
+    for name in _LEFT_OUT:
+        architecture = PARTS[name].change(architecture)
+    return architecture
+
+
+PARTS["none"] = Part("one view, one side, 2 x 2, no whitening, no root, no threshold", _without_all)
