@@ -207,3 +207,22 @@ def test_other_blocks_are_mixed_with_whitened_ones():
     blocks = (ConvBlock(6, 3), WhitenedBlock(8, 2))
     network = Architecture((3, 9, 9), blocks).build(0)
     assert isinstance(network.block2[-1], Triangle) and network(images(2).float()).shape == (2, 8, 8, 8)
+
+
+def test_weights_on_whitened_patches_as_weights_on_the_input():
+    """u is linear in the patch but for the mean patch and the length: differences of u without lengths are exact."""
+    block = nn.Sequential(
+        PatchWhitening(3, 1, components=2, shrinkage=0.0, floor=None, remove_mean=False),
+        PatchWhitening(2, 3, components=7, floor=None),
+    ).double()
+    x = torch.rand(30, 3, 9, 9, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    y = x
+    for part in block:
+        part.prepare(y, torch.Generator().manual_seed(0))
+        y = part(y)
+    weight = torch.randn(4, 7, 2, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    u = nn.functional.conv2d(y, weight)
+    seen = block[0].on_input(block[1].on_input(weight))
+    assert seen.shape == (4, 3, 4, 4)
+    direct = nn.functional.conv2d(x, seen)
+    torch.testing.assert_close(u - u[:1, :, :1, :1], direct - direct[:1, :, :1, :1])

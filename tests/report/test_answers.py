@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from matplotlib.figure import Figure as Canvas
 
 from tests.report.conftest import HOSTILE
@@ -17,9 +18,10 @@ from tests.report.test_page import Document
 from torchhebb.data import Store
 from torchhebb.evaluate import Figure
 from torchhebb.evaluate.evaluator import _keep
-from torchhebb.nn import Architecture, LinearBlock, LocalConvBlock
+from torchhebb.nn import Architecture, ConvBlock, LinearBlock, LocalConvBlock, WhitenedBlock
 from torchhebb.report import read_run, render
 from torchhebb.report.answers import read_evaluations
+from torchhebb.report.collect import first_layer
 from torchhebb.report.figures import lines
 from torchhebb.report.findings import CURVES_UP_TO, curve_groups, evaluation_section, labels, measure_tables
 from torchhebb.report.series import Series
@@ -236,3 +238,16 @@ def test_posteriors_and_local_losses_make_a_page(title: str, tmp_path: Path, sto
     run_recipe(recipe, Options(device="cpu", precision="float32"), folder=tmp_path / "run", store=store)
     headings = Document(page(tmp_path / "run", store)).headings
     assert title in headings and ("Who wins" in headings) == ("Learning without labels" in headings) == (not local)
+
+
+def test_filters_of_whitened_blocks_are_shown_as_they_see_pixels() -> None:
+    plain = Architecture((3, 8, 8), (ConvBlock(4, 3),)).build(0)
+    assert first_layer(plain)[1] is plain.block1.layer.weight
+    network = Architecture((3, 8, 8), (WhitenedBlock(5, 3, floor=0.0),)).build(0)
+    x = torch.rand(40, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    network.block1.whiten.prepare(x, torch.Generator().manual_seed(0))
+    name, weight = first_layer(network)
+    assert name == "block1.layer" and weight.shape == (5, 3, 3, 3)
+    seen = network.block1.whiten.matrix.T @ network.block1.layer.weight.flatten(1).T
+    expected = (seen - seen.mean(0)).T.view(5, 3, 3, 3)
+    torch.testing.assert_close(weight, expected)

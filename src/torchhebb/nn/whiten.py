@@ -107,6 +107,13 @@ class PatchWhitening(nn.Module):
             return q
         return q / torch.linalg.vector_norm(q, dim=1, keepdim=True).clamp_min(max(self.floor, 1e-12))
 
+    def on_input(self, weight: Tensor) -> Tensor:
+        """What weights (K, out_channels, h, w) on q weigh of x, lengths apart: (K, in_channels, h + k - 1, w + k - 1).
+
+        Both are linear, and so is one after the other: <W, Z p>, position by position, is <W Z, p>.
+        """
+        return F.conv_transpose2d(weight, self._kernel())
+
     def _kernel(self) -> Tensor:
         """Z and the removal of a patch's mean as one convolution: Z (I - 1 1^T / d)."""
         matrix = self.matrix - self.matrix.mean(1, keepdim=True) if self.remove_mean else self.matrix

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from torchhebb.data import Data, Store, load_data
 from torchhebb.errors import UserError
-from torchhebb.nn import HebbConv2d, HebbLinear, Network, load
+from torchhebb.nn import HebbConv2d, HebbLinear, Network, PatchWhitening, load
 from torchhebb.progress import SILENT, Progress
 from torchhebb.report.answers import Evaluation, read_evaluations
 from torchhebb.train import Options, Recipe, Result, read_config, read_result
@@ -144,13 +144,19 @@ def answer(
     return Answers(data.test.images, data.test.labels, predicted, best - others, rates)
 
 
+@torch.no_grad()
 def first_layer(network: Network) -> tuple[str, Tensor]:
-    """Name and weights of the first layer of neurons, (K, inputs) or (K, C, H, W)."""
-    return next(
-        (name, module.weight)
-        for name, module in network.named_modules()
-        if isinstance(module, HebbConv2d | HebbLinear | nn.Conv2d | nn.Linear)
-    )
+    """Name and weights of the first layer of neurons, (K, inputs) or (K, C, H, W), through whitening before it."""
+    whitened: list[PatchWhitening] = []
+    for name, module in network.named_modules():
+        if isinstance(module, PatchWhitening):
+            whitened.append(module)
+        elif isinstance(module, HebbConv2d | HebbLinear | nn.Conv2d | nn.Linear):
+            weight = module.weight
+            for whitening in reversed(whitened):
+                weight = whitening.on_input(weight)
+            return name, weight
+    raise ValueError("the network has no layer of neurons")
 
 
 def _check_same(result: Result, recipe: Recipe, classes: tuple[str, ...], data: Data) -> None:
