@@ -24,7 +24,7 @@ class Options:
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     precision: PrecisionChoice = "auto"
-    """auto: bfloat16 with float32 weights where the hardware multiplies it natively, else float32."""
+    """auto: bfloat16 with float32 weights where the hardware multiplies it natively, else float32; tf32 is for GPUs."""
     data_dir: str | None = None
     """Where the data sets lie, <data-dir>/<name>/data/*.parquet; default $TORCHHEBB_DATA, else the hub."""
     size: int | None = None
