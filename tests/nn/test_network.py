@@ -103,6 +103,23 @@ def test_a_push_uploads_the_model_and_its_card(monkeypatch: pytest.MonkeyPatch):
     assert equal(sent["weights"], state(model))
 
 
+def test_of_a_repository_only_safetensors_are_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    asked: dict[str, object] = {}
+
+    def download(name: str, **settings: object) -> str:
+        asked.update(settings, name=name)
+        return str(tmp_path)
+
+    model = network()
+    save(model, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text("{}")
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    monkeypatch.setattr("huggingface_hub.hub_mixin.hf_hub_download", lambda **_: str(tmp_path / "config.json"))
+    back = Network.from_pretrained("someone/net", revision="next")
+    assert equal(state(back), state(model))
+    assert asked["name"] == "someone/net" and asked["allow_patterns"] == "*.safetensors" and asked["revision"] == "next"
+
+
 def test_the_hubs_library_is_imported_when_it_is_asked_for():
     program = "import sys, torchhebb; sys.exit('huggingface_hub' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], timeout=300).returncode == 0

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from torchhebb.report.answers import read_evaluations
 from torchhebb.report.collect import first_layer
 from torchhebb.report.figures import lines
 from torchhebb.report.findings import CURVES_UP_TO, curve_groups, evaluation_section, labels, measure_tables
+from torchhebb.report.page import _filters
 from torchhebb.report.series import Series
 from torchhebb.rules import SoftHebb
 from torchhebb.train import Curve, Learning, Measure, Options, Readout, Recipe, Result, Supervised, run_recipe
@@ -241,9 +243,13 @@ def test_posteriors_and_local_losses_make_a_page(title: str, tmp_path: Path, sto
 
 
 def test_filters_of_whitened_blocks_are_shown_as_they_see_pixels() -> None:
-    plain = Architecture((3, 8, 8), (ConvBlock(4, 3),)).build(0)
+    plain = Architecture((3, 8, 8), (ConvBlock(4, 3), WhitenedBlock(3, 2))).build(0)
     assert first_layer(plain)[1] is plain.block1.layer.weight
     network = Architecture((3, 8, 8), (WhitenedBlock(5, 3, floor=0.0),)).build(0)
+    for model, said in ((plain, False), (network, True)):
+        recipe = Recipe("other", "cifar10", model.architecture)
+        (section,) = _filters(SimpleNamespace(network=model, recipe=recipe))  # type: ignore[arg-type]
+        assert ("times the whitening" in section.note) == said
     x = torch.rand(40, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     network.block1.whiten.prepare(x, torch.Generator().manual_seed(0))
     name, weight = first_layer(network)

@@ -12,7 +12,6 @@ from torchhebb import __version__
 from torchhebb.config import to_json
 from torchhebb.data import Store
 from torchhebb.errors import UserError
-from torchhebb.nn import PatchWhitening
 from torchhebb.progress import SILENT, Progress
 from torchhebb.recipes import recipe_functions
 from torchhebb.report import figures, pictures
@@ -184,7 +183,7 @@ def _filters(run: Run) -> Iterator[Section]:
     note = (
         "A neuron sees the whole image: its weights are its prototype, the image it responds to most." if whole else ""
     )
-    if any(isinstance(module, PatchWhitening) for module in run.network.modules()):
+    if weight is not run.network.get_submodule(name).weight:
         note = "Neurons that compete for whitened patches, as filters of pixels: their weights times the whitening."
     title = "First-layer prototypes" if whole else "First-layer filters"
     yield Section(title, note, (image(pictures.filters(weight, shape), alt, caption, wide=True),))

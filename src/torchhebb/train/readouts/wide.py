@@ -94,7 +94,8 @@ class _System(ABC):
         self.take_kept()
 
     @abstractmethod
-    def take_kept(self) -> None: ...
+    def take_kept(self) -> None:
+        """Sum the matrix, once for all strengths."""
 
     @abstractmethod
     def held_logits(self, strength: float) -> Tensor:
