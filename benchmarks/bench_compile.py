@@ -1,30 +1,28 @@
-"""What `torch.compile` could save of a learning step: everything in it that is not a matrix product.
+"""What `--compile` saves of a learning step: the chains of operations around its matrix products, as kernels.
 
     python benchmarks/bench_compile.py
 
-The pieces of the CIFAR-10 network of depth 3 at batch 10, on the tensors that they meet there: the competition for each
-block's u, its triangle, and the step of its weights.  Each runs as the library runs it and as Inductor compiles it, and
-both must give the same numbers.  The whole step takes its turns beside them, so that what could be saved has a scale.
+The step of the CIFAR-10 network of depth 3 at batch 10, eager and compiled, in two networks of the same weights; beside
+it its kernels on the tensors that they meet there, block by block: the competition with the decay, and the step of the
+weights.  Eager and compiled must give the same numbers.
 """
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 import tyro
 from harness import RESULTS, alternate, compare, keep, make_result
 from torch import Tensor, nn
-from workload import make_images, make_network, settle, torchhebb_step
+from workload import Step, make_images, make_network, settle, torchhebb_step
 
-from torchhebb.functional import triangle
-from torchhebb.functional.plasticity import norm_adaptive_rate
-from torchhebb.nn import HebbConv2d
+from torchhebb.functional.kernels import compiled_kernels
+from torchhebb.nn import HebbConv2d, Network
+from torchhebb.nn.plastic import compete
+from torchhebb.optim import NormAdaptiveSGD
 from torchhebb.process import tune_process
-from torchhebb.rules import Rule
 from torchhebb.train.device import find_device
 from torchhebb.train.diagnostics import plastic_layers
 
@@ -53,29 +51,28 @@ def main(settings: Settings) -> None:
     tune_process()
     started = time.perf_counter()
     batches = make_images(settings.batch_size, seed=0, device=device).unsqueeze(0)
-    network = make_network(device)
-    learn = torchhebb_step(network, batches, "float32")
-    settle(network, learn, steps=settings.before, radius=settings.radius)
-    variants: dict[str, Callable[[], object]] = {STEP: learn}
-    seconds, names = {}, []
-    for name, (piece, arguments) in pieces(network, batches[0]).items():
-        eager, compiled = partial(piece, *arguments), partial(torch.compile(piece), *arguments)
-        begun = time.perf_counter()
-        torch.testing.assert_close(compiled(), eager())
-        seconds[name] = time.perf_counter() - begun
-        variants |= {f"{name}, {EAGER}": eager, f"{name}, {COMPILED}": compiled}
-        names.append(name)
+    networks = [make_network(device) for _ in range(2)]
+    steps = [torchhebb_step(network, batches, "float32") for network in networks]
+    for network, step in zip(networks, steps, strict=True):
+        settle(network, step, steps=settings.before, radius=settings.radius)
     with torch.no_grad():
-        samples = alternate(variants, steps=settings.steps, warmup=settings.warmup, device=device)
-    for way in (EAGER, COMPILED):
-        samples[f"all pieces, {way}"] = tuple(np.sum([samples[f"{name}, {way}"] for name in names], 0).tolist())
-    of_all = [compare(samples, f"all pieces, {COMPILED}", other) for other in (f"all pieces, {EAGER}", STEP)]
-    ratios = [compare(samples, f"{name}, {COMPILED}", f"{name}, {EAGER}") for name in names]
+        variants = {STEP: steps[0], **pieces(networks[0], batches[0])}
+        compiled = {name: in_kernels(call) for name, call in (variants | {STEP: steps[1]}).items()}
+        seconds = {name: first_call(call) for name, call in compiled.items()}
+        variants[STEP]()
+        for eager, other in zip(networks[0].parameters(), networks[1].parameters(), strict=True):
+            torch.testing.assert_close(other, eager, rtol=1e-4, atol=1e-5)
+        both = {
+            f"{name}, {way}": calls[name]
+            for name in variants
+            for way, calls in ((EAGER, variants), (COMPILED, compiled))
+        }
+        samples = alternate(both, steps=settings.steps, warmup=settings.warmup, device=device)
     result = make_result(
         "compile",
         samples,
         "ms",
-        [*of_all, compare(samples, f"all pieces, {EAGER}", STEP), *ratios],
+        [compare(samples, f"{name}, {COMPILED}", f"{name}, {EAGER}") for name in variants],
         device=device,
         seconds=time.perf_counter() - started,
         compile_seconds=seconds,
@@ -84,12 +81,27 @@ def main(settings: Settings) -> None:
     keep(result, settings.results)
 
 
-@torch.no_grad()
-def pieces(network: nn.Module, images: Tensor) -> dict[str, tuple[Callable[..., Tensor], tuple[object, ...]]]:
-    """Name -> a function of the step and the arguments that it has there, block by block."""
-    found: dict[str, tuple[Callable[..., Tensor], tuple[object, ...]]] = {}
-    layers = plastic_layers(network)
+def in_kernels(call: Step) -> Step:
+    """The same call with its chains compiled."""
+
+    def compiled() -> object:
+        with compiled_kernels():
+            return call()
+
+    return compiled
+
+
+def first_call(call: Step) -> float:
+    """Seconds of the call in which a chain is compiled."""
+    begun = time.perf_counter()
+    call()
+    return time.perf_counter() - begun
+
+
+def pieces(network: Network, images: Tensor) -> dict[str, Step]:
+    """Name -> a kernel on the arguments that it has in the step, block by block."""
     seen: dict[str, Tensor] = {}
+    layers = plastic_layers(network)
     handles = [
         layer.register_forward_hook(lambda _module, _x, out, name=name: seen.__setitem__(name, out.clone()))
         for name, layer in layers.items()
@@ -98,26 +110,14 @@ def pieces(network: nn.Module, images: Tensor) -> dict[str, tuple[Callable[..., 
     for handle in handles:
         handle.remove()
     network.train()
-    generator = torch.Generator().manual_seed(0)
+    found: dict[str, Step] = {}
     for number, (name, layer) in enumerate(layers.items(), 1):
         assert isinstance(layer, HebbConv2d)
-        power = network.get_submodule(f"block{number}.activation").power
-        weight = layer.weight.detach().clone()
-        update = torch.randn(weight.shape, generator=generator).to(weight).contiguous(memory_format=torch.channels_last)
-        found[f"block {number} competition"] = (partial(competed, layer.rule), (seen[name],))
-        found[f"block {number} triangle"] = (triangle, (seen[name], power))
-        found[f"block {number} weights"] = (stepped, (weight, update))
+        weight = nn.Parameter(layer.weight.clone(), requires_grad=False)
+        weight.grad = torch.randn_like(weight)
+        found[f"block {number} competition"] = partial(compete, layer.rule, seen[name])
+        found[f"block {number} weights"] = NormAdaptiveSGD([weight], lr=1e-6).step
     return found
-
-
-def competed(rule: Rule, u: Tensor) -> Tensor:
-    """The activity after the competition."""
-    return rule(u)[0]
-
-
-def stepped(weight: Tensor, update: Tensor) -> Tensor:
-    """The weights after a step of `NormAdaptiveSGD`, out of place so that it can be repeated."""
-    return torch.addcmul(weight, norm_adaptive_rate(weight, update, 0.01, 0.5, groups=1), update, value=-1)
 
 
 if __name__ == "__main__":

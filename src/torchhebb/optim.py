@@ -4,8 +4,10 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.optim import Optimizer
 
+from torchhebb.functional.kernels import kernel
 from torchhebb.functional.plasticity import norm_adaptive_rate
 
 
@@ -48,6 +50,12 @@ class NormAdaptiveSGD(Optimizer):
                     each = largest.repeat_interleave(len(weight) // group["groups"])
                     weight.sub_(group["lr"] * weight.grad / each)
                 else:
-                    rate = norm_adaptive_rate(weight, weight.grad, group["lr"], group["power"], groups=group["groups"])
-                    weight.addcmul_(rate, weight.grad, value=-1)
+                    lr = torch.as_tensor(group["lr"], dtype=weight.dtype)  # what a rate falls to is not compiled anew
+                    _descend(weight, weight.grad, lr, group["power"], group["groups"])
         return loss
+
+
+@kernel
+def _descend(weight: Tensor, gradient: Tensor, lr: Tensor, power: float, groups: int) -> None:
+    """`norm_adaptive_step` along -gradient, in place: one pass for the rates, one for the step."""
+    weight.addcmul_(norm_adaptive_rate(weight, gradient, lr, power, groups=groups), gradient, value=-1)

@@ -2,7 +2,9 @@
 
 import json
 import logging
+import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -214,9 +216,38 @@ def test_a_run_of_other_baselines_keeps_what_is_there(tmp_path: Path, store: Sto
     assert third.measures == (*first.measures, second.measures[1])
 
 
-def test_another_precision_in_the_folder_is_refused(finished: tuple[Path, Result], store: Store):
+@pytest.mark.parametrize("options", [Options(precision="bfloat16"), replace(OPTIONS, compile=True)], ids=repr)
+def test_other_roundings_in_the_folder_are_refused(finished: tuple[Path, Result], store: Store, options: Options):
     with pytest.raises(UserError, match="resume without changed flags"):
-        run_recipe(RECIPE, Options(precision="bfloat16"), folder=finished[0], store=store)
+        run_recipe(RECIPE, options, folder=finished[0], store=store)
+
+
+def test_a_folder_of_before_there_was_a_compiler_goes_on(finished: tuple[Path, Result], store: Store, tmp_path: Path):
+    folder = tmp_path / "old"
+    shutil.copytree(finished[0], folder)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    del config["options"]["compile"]
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    assert run_recipe(RECIPE, OPTIONS, folder=folder, store=store).measures == finished[1].measures
+
+
+def test_steps_are_compiled_where_that_is_asked(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch):
+    asked = []
+
+    @contextmanager
+    def compilation(wanted: bool, _device: torch.device) -> Iterator[None]:
+        asked.append(wanted)
+        yield
+        asked.append("over")
+
+    monkeypatch.setattr("torchhebb.train.run.compilation", compilation)
+    monkeypatch.setattr("torchhebb.train.run.learn_images", lambda *_, **__: asked.append("learning"))
+    recipe = replace(RECIPE, seeds=1, baselines=())
+    for compiled in (True, False):
+        folder = tmp_path / str(compiled)
+        result = run_recipe(recipe, replace(OPTIONS, compile=compiled), folder=folder, store=store)
+        assert result.notes.get("compiled", False) == compiled
+    assert asked == [True, "learning", "over", False, "learning", "over"]
 
 
 def test_two_processes_do_not_share_a_folder(tmp_path: Path, store: Store):

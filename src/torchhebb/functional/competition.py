@@ -10,6 +10,8 @@
 import torch
 from torch import Tensor
 
+from torchhebb.functional.kernels import falling_order
+
 
 def soft_wta(
     u: Tensor,
@@ -34,11 +36,25 @@ def soft_wta(
     if bias is not None:
         u = u + _along(bias, u, dim)
     u = u.movedim(dim, -1)  # channels-last u: neurons lie together in memory, and nothing below copies
+    if torch.compiler.is_compiling():
+        return _soft_wta_in_one_pass(u, inverse_temperature, anti_hebbian).movedim(-1, dim)
     y = torch.softmax(u if inverse_temperature == 1.0 else u * inverse_temperature, -1)
     if anti_hebbian:
         winner = u.max(-1, keepdim=True).indices  # faster than argmax on a CPU
         y = y.neg().scatter_(-1, winner, y.gather(-1, winner))
     return y.movedim(-1, dim)
+
+
+def _soft_wta_in_one_pass(u: Tensor, inverse_temperature: float, anti_hebbian: bool) -> Tensor:
+    """Over the last dim, in terms that Inductor vectorises: it does not vectorise the index of a maximum."""
+    largest = u.amax(-1, keepdim=True)
+    powers = torch.exp(inverse_temperature * (u - largest))
+    y = powers * powers.sum(-1, keepdim=True).reciprocal()
+    if anti_hebbian:
+        order = falling_order(u.shape[-1], u.device)
+        first = torch.where(u == largest, order, -torch.inf).amax(-1, keepdim=True)
+        y = torch.where(order == first, y, -y)
+    return y
 
 
 def hard_wta(u: Tensor, *, dim: int = 1) -> Tensor:
@@ -67,7 +83,8 @@ def ranked_wta(u: Tensor, *, rank: int = 2, delta: float = 0.4, dim: int = 1) ->
         raise ValueError(f"rank must lie between 2 and the number of neurons ({u.shape[dim]}), got {rank}")
     order = u.topk(rank, dim).indices
     y = torch.zeros_like(u)
-    y.scatter_(dim, order.narrow(dim, rank - 1, 1), -delta)
+    ranked = order.narrow(dim, rank - 1, 1)
+    y.scatter_(dim, ranked, y.new_full(ranked.shape, -delta))  # Inductor rounds a bare number to float32
     return y.scatter_(dim, order.narrow(dim, 0, 1), 1.0)
 
 

@@ -86,7 +86,7 @@ def norm_adaptive_step(weight: Tensor, update: Tensor, lr: float, power: float =
     return torch.addcmul(weight, rate, update)
 
 
-def norm_adaptive_rate(weight: Tensor, update: Tensor, lr: float, power: float, *, groups: int) -> Tensor:
+def norm_adaptive_rate(weight: Tensor, update: Tensor, lr: float | Tensor, power: float, *, groups: int) -> Tensor:
     """The factor of each neuron in `norm_adaptive_step`, shaped (out, 1, ...) to multiply the update."""
     if weight.shape[0] % groups:
         raise ValueError(f"groups must divide the {weight.shape[0]} neurons, got {groups}")

@@ -11,10 +11,9 @@ from torchhebb.functional import plasticity
 from torchhebb.functional.plasticity import pair
 from torchhebb.nn.plastic import (
     Init,
-    compete,
+    compete_in_groups,
     draw_weights,
     leave_gradient,
-    linear_decay,
     plastic_parameter,
     positive,
     rectify,
@@ -104,8 +103,7 @@ class HebbConv2d(nn.Module):
             return self(x).detach()
         way = way_to_learn(self._pad(x), self.weight, self._geometry)
         u = way.convolve(self.weight)
-        y, decay = compete(self.rule, u, groups=self.groups)
-        decay = linear_decay(y, u) if decay is None else decay
+        y, decay = compete_in_groups(self.rule, u, self.groups)
         # One sample and position of n, with the sign of a gradient; a slice of a batch may be empty.
         share = -self.out_channels / max(u.numel(), 1)
         statistic = way.statistic(y.to(u.dtype), share).to(self.weight.dtype)

@@ -12,7 +12,6 @@ from torchhebb.nn.plastic import (
     compete,
     draw_weights,
     leave_update,
-    linear_decay,
     plastic_parameter,
     positive,
     rectify,
@@ -84,7 +83,6 @@ class HebbLinear(nn.Module):
             return self(x).detach()
         u = self._project(x)
         y, decay = compete(self.rule, u, self.bias)
-        decay = linear_decay(y, u) if decay is None else decay
         statistic = linear_statistic(x.to(u.dtype), y.to(u.dtype)).to(self.weight.dtype)
         leave_update(self.weight, plasticity(statistic, self.weight, decay=decay), len(x))
         if self.bias is not None:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from torchhebb.functional import triangle
+from torchhebb.functional.kernels import kernel
 from torchhebb.rules import Rule
 
 Init = Literal["normal", "uniform", "samples"]
@@ -33,18 +34,22 @@ def leave_gradient(parameter: nn.Parameter, gradient: Tensor) -> None:
         parameter.grad.add_(gradient)
 
 
-def compete(rule: Rule, u: Tensor, bias: Tensor | None = None, *, groups: int = 1) -> tuple[Tensor, Tensor | None]:
-    """The rule over the neurons of u (B, K, ...), each group of neurons on its own."""
+@kernel
+def compete(rule: Rule, u: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """The activity y and the decay (K,) of the neurons of u (B, K, ...).
+
+    Where a rule leaves the decay at <S_k, w_k>, it is the sum of y_k u_k over samples and positions: equal for u = w x.
+    """
+    y, decay = rule(u, bias)
+    return y, (y * u).sum([dim for dim in range(u.dim()) if dim != 1]) if decay is None else decay
+
+
+def compete_in_groups(rule: Rule, u: Tensor, groups: int) -> tuple[Tensor, Tensor]:
+    """`compete` where each group of neurons has a competition of its own."""
     if groups == 1:
-        return rule(u, bias)
-    parts = [rule(part) for part in u.chunk(groups, 1)]
-    decays = [decay for _, decay in parts if decay is not None]
-    return torch.cat([y for y, _ in parts], 1), torch.cat(decays) if decays else None
-
-
-def linear_decay(y: Tensor, u: Tensor) -> Tensor:
-    """The decay <S_k, w_k> as the sum of y_k u_k over samples and positions, which it equals for u = w x."""
-    return (y * u).sum([dim for dim in range(u.dim()) if dim != 1])
+        return compete(rule, u)
+    activities, decays = zip(*(compete(rule, part) for part in u.chunk(groups, 1)), strict=True)
+    return torch.cat(activities, 1), torch.cat(decays)
 
 
 def rectify(u: Tensor, groups: int = 1) -> Tensor:

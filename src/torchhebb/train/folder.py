@@ -33,6 +33,9 @@ class Options:
     """Save at most this often what a killed run needs to go on."""
     members: int = 1
     """So many seeds learn side by side in one process, each as it would alone up to rounding."""
+    compile: bool = False
+    """Compile what surrounds the matrix products of a learning step: faster steps after some seconds of compiling, the
+    same numbers up to rounding.  On a CPU it needs a C++ compiler."""
     worker_timeout: float = 1800.0
     """Of several workers: seconds after which one that does not answer is lost; one that died is found at once."""
 
@@ -59,7 +62,7 @@ def prepare_folder(folder: Path, recipe: Recipe, options: Options, data: Data) -
     if (folder / "config.json").exists():
         known, before = read_config(folder)
         asked = replace(known, seeds=recipe.seeds, baselines=recipe.baselines)
-        same = asked == recipe and before.precision == options.precision
+        same = asked == recipe and (before.precision, before.compile) == (options.precision, options.compile)
         if not same or recipe.seeds < known.seeds:
             raise UserError(f"{folder} holds another experiment ({known.name}): resume without changed flags")
         for leftover in folder.rglob(".*.safetensors.*"):  # of a process that was killed while it wrote

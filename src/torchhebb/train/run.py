@@ -18,7 +18,7 @@ from torchhebb.nn.collective import alone
 from torchhebb.progress import SILENT, Progress
 from torchhebb.train.checkpoint import Checkpoint
 from torchhebb.train.chosen import check_choice, choice_key, chosen_images
-from torchhebb.train.device import Precision, find_precision
+from torchhebb.train.device import Precision, compilation, find_precision
 from torchhebb.train.distributed import Workers, own_device
 from torchhebb.train.features import stored_features
 from torchhebb.train.folder import Options, alone_in, new_run_folder, prepare_folder
@@ -69,7 +69,7 @@ def run_recipe(
     folder, seeds = folder or new_run_folder(recipe), range(recipe.seeds)
     if workers.first:
         prepare_folder(folder, recipe, options, data)
-    with alone_in(folder) if workers.first else nullcontext():
+    with alone_in(folder) if workers.first else nullcontext(), compilation(options.compile, device):
         session = Session(recipe, data, folder, device, options, store, progress, workers)
         accuracies = []
         for group in in_groups(seeds, options.members):
@@ -90,6 +90,7 @@ def run_recipe(
         notes={
             "precision": session.precision,
             **({"members": options.members} if options.members > 1 else {}),
+            **({"compiled": True} if options.compile else {}),
             **({"workers": workers.world} if workers.world > 1 else {}),
         },
     )

@@ -1,0 +1,124 @@
+"""Compiled chains give what eager ones give, and nothing is compiled unasked."""
+
+import copy
+import os
+import shutil
+import sys
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.reference import TOLERANCE, agree, draw, numbers
+from torchhebb.functional.kernels import compiled_kernels, kernel
+from torchhebb.nn import BatchNorm, HebbConv2d, HebbLinear, Triangle, learn
+from torchhebb.nn.plastic import compete, compete_in_groups
+from torchhebb.optim import NormAdaptiveSGD
+from torchhebb.rules import HardHebb, Instar, Oja, RankedHebb, Rule, SoftHebb
+
+COMPILER = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
+compiles = pytest.mark.skipif(shutil.which(COMPILER) is None, reason="Inductor needs a C++ compiler")
+
+FLAT, MAPS = (7, 5), (2, 33, 3, 4)
+RULES = [SoftHebb(0.7, rectify=True), SoftHebb(3.0, anti_hebbian=False), HardHebb(), RankedHebb(), Oja(), Instar()]
+# Every rule once, and the one that networks learn by in all shapes and precisions.
+CASES = [(rule, MAPS, torch.float64) for rule in RULES]
+CASES += [(SoftHebb(), shape, dtype) for shape in (FLAT, MAPS) for dtype in TOLERANCE]
+
+
+def test_nothing_is_compiled_unasked(monkeypatch: pytest.MonkeyPatch):
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("compiled")
+
+    monkeypatch.setattr(torch, "compile", refuse)
+    compete(SoftHebb(), draw(0, 3, 4))
+    doubled = kernel(lambda x: 2 * x)
+    assert doubled(1) == 2
+    with compiled_kernels(), pytest.raises(AssertionError, match="compiled"):
+        doubled(1)
+    assert doubled(2) == 4
+
+
+def test_a_kernel_keeps_its_name_and_its_words():
+    assert compete.__name__ == "compete" and compete.__doc__
+
+
+@compiles
+@pytest.mark.parametrize(("rule", "shape", "dtype"), CASES, ids=repr)
+def test_competition(rule: Rule, shape: tuple[int, ...], dtype: torch.dtype):
+    u = 4 * draw(0, *shape, dtype=dtype)
+    if u.dim() == 4:
+        u = u.contiguous(memory_format=torch.channels_last)
+    activity, decay = compete(rule, u)
+    with compiled_kernels():
+        compiled = compete(rule, u)
+    agree(compiled[0], numbers(activity), dtype)
+    agree(compiled[1], numbers(decay), dtype)
+
+
+@compiles
+def test_groups_and_a_bias():
+    u, bias = draw(1, 3, 8), draw(2, 4)
+
+    def both() -> list[Tensor]:
+        return [*compete_in_groups(SoftHebb(), u, 2), *compete(SoftHebb(), u[:, :4], bias)]
+
+    eager = both()
+    with compiled_kernels():
+        compiled = both()
+    for value, other in zip(eager, compiled, strict=True):
+        agree(other, numbers(value))
+
+
+@compiles
+def test_the_first_of_equals_wins():
+    u = torch.tensor([[1.0, 3.0, 3.0, 0.0], [2.0, 2.0, 2.0, 2.0], [-torch.inf, 0.0, -torch.inf, 0.0]])
+    with compiled_kernels():
+        y, _ = compete(SoftHebb(), u)
+    assert y.gt(0).tolist() == [[False, True, False, False], [True, False, False, False], [False, True, False, False]]
+    agree(y, numbers(compete(SoftHebb(), u)[0]), torch.float32)
+
+
+@compiles
+@pytest.mark.parametrize("dtype", list(TOLERANCE))
+def test_steps_with_falling_rates_are_compiled_once(dtype: torch.dtype):
+    weights = [torch.nn.Parameter(draw(3, 6, 2, 3, 3, dtype=dtype), requires_grad=False) for _ in range(2)]
+    optimizers = [NormAdaptiveSGD([weight], 0.1, groups=2) for weight in weights]
+
+    def step(number: int) -> None:
+        weights[number].grad = draw(4, 6, 2, 3, 3, dtype=dtype)
+        optimizers[number].step()
+
+    for lr in (0.1, 0.07, 0.03):
+        for optimizer in optimizers:
+            optimizer.param_groups[0]["lr"] = lr
+        step(0)
+        with compiled_kernels(), torch._dynamo.config.patch(error_on_recompile=lr < 0.1):
+            step(1)
+        agree(weights[1], numbers(weights[0]), dtype)
+
+
+@compiles
+def test_steps_of_a_network():
+    def layers() -> torch.nn.Sequential:
+        first = HebbConv2d(3, 8, 3, padding=1)
+        return torch.nn.Sequential(BatchNorm(3), first, Triangle(), torch.nn.Flatten(), HebbLinear(8 * 36, 5)).double()
+
+    eager = layers()
+    compiled = copy.deepcopy(eager)
+
+    def steps(network: torch.nn.Sequential) -> list[Tensor]:
+        optimizer = NormAdaptiveSGD(network.parameters(), lr=0.02)
+        for number in range(3):
+            learn(network, draw(5 + number, 4, 3, 6, 6))
+            optimizer.step()
+            optimizer.zero_grad()
+        return list(network.parameters())
+
+    before = numbers(eager[1].weight).copy()
+    expected = steps(eager)
+    with compiled_kernels():
+        found = steps(compiled)
+    for value, other in zip(expected, found, strict=True):
+        agree(other, numbers(value))
+    assert abs(numbers(eager[1].weight) - before).max() > 1e-3
