@@ -133,6 +133,7 @@ def test_what_stands_beside_it_keeps_data_and_readout(data: str, depth: str):
         ("cifar10-depth2", (384, 8, 8)),
         ("cifar10", (1536, 4, 4)),
         ("cifar10-grouped", (1536, 4, 4)),
+        ("cifar10-hard-network", (1536, 2, 2)),
         ("cifar10-width1", (96, 4, 4)),
         ("cifar10-width2", (384, 4, 4)),
         ("cifar10-depth1-neurons48", (48, 16, 16)),
@@ -163,7 +164,7 @@ def test_features_have_the_papers_shape(name: str, shape: tuple[int, ...]):
     last = architecture.blocks[-1]
     width = last.features if isinstance(last, LinearBlock) else last.channels
     assert (width, *found[1:]) == shape
-    if name.startswith("cifar10") and len(shape) == 3 and "width" not in name and "neurons" not in name:
+    if name.startswith("cifar10") and len(shape) == 3 and not re.search("width|neurons|hard-network", name):
         assert prod(shape) == 24_576
 
 
@@ -226,6 +227,19 @@ def test_the_grouped_layer_is_that_of_the_papers_backpropagation():
     assert recipe.supervised == RECIPES["softhebb2023-cifar10-backpropagation"].supervised
 
 
+def test_the_hard_network_is_the_papers():
+    recipe = RECIPES["softhebb2023-cifar10-hard-network"]
+    found = [
+        (b.channels, b.kernel_size, b.padding, b.rule, b.lr, b.lr_power, b.power, b.pool)  # type: ignore[union-attr]
+        for b in recipe.architecture.blocks
+    ]
+    plan = (HardHebb(), 0.05, 0.75, 1.0)
+    assert found == [(96, 5, 1, *plan, MAX), (384, 3, None, *plan, MAX), (1536, 3, 0, *plan, Pool("max", 2, 2))]
+    assert recipe.published == 60.3 == RECIPES["softhebb2023-cifar10-hard"].published
+    assert recipe.baselines == ("random",) and recipe.published_for("random_test_accuracy") is None
+    assert recipe.readout == RECIPES["softhebb2023-cifar10"].readout
+
+
 def test_networks_that_the_paper_varies():
     assert RECIPES["softhebb2023-cifar10-width1"].published == 66.4
     assert RECIPES["softhebb2023-cifar10-width2"].published == 73.9
@@ -244,7 +258,8 @@ def test_names_are_unique_and_say_what_they_are():
     assert len(RECIPES) == len(softhebb2023.RECIPES)
     data = "digits|mnist|fashion-mnist|cifar10|cifar100|stl10|imagenette|imagenet"
     variant = (
-        "best(-backpropagation)?|hard|ranked|hebbian|random|backpropagation|grouped|linear|width[12]|neurons(48|192)"
+        "best(-backpropagation)?|hard(-network)?|ranked|hebbian|random|backpropagation|grouped|linear|width[12]|"
+        "neurons(48|192)"
     )
     for name, function in FUNCTIONS.items():
         assert re.fullmatch(rf"softhebb2023-({data})(-depth\d)?(-({variant}))?", name), name

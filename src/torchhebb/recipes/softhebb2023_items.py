@@ -82,6 +82,7 @@ ITEMS = (
     Item("MNIST, depth 3: how it learns", _MNIST, "diagnostics", 1200, 60),
     *_cifar("CIFAR-10", "cifar10", 1.0),
     Item("CIFAR-10, depth 3: how it learns", _CIFAR10, "diagnostics", 1400, 60),
+    _accuracy("CIFAR-10, depth 3, hard WTA on the paper's blocks for it", "cifar10-hard-network", 900),
     _accuracy("CIFAR-10, depth 3, width x1", "cifar10-width1", 240),
     _accuracy("CIFAR-10, depth 3, width x2", "cifar10-width2", 480),
     _accuracy("CIFAR-10, depth 1, 48 neurons", "cifar10-depth1-neurons48", 450),

@@ -4,8 +4,10 @@ Where the paper and its code give no network (STL-10, ImageNette and ImageNet be
 stack, MNIST) it is said at the function, and the settings are taken over from the nearest that is given.
 """
 
+from dataclasses import replace
+
 from torchhebb.nn import Architecture, ConvBlock, LinearBlock, Pool
-from torchhebb.rules import SoftHebb
+from torchhebb.rules import HardHebb, SoftHebb
 
 MAX, AVG = Pool("max", 4, 2, 1), Pool("avg", 4, 2, 1)
 HALVE_MAX, HALVE_AVG = Pool("max", 2, 2), Pool("avg", 2, 2)
@@ -49,6 +51,16 @@ def grouped() -> Architecture:
     assert isinstance(third, ConvBlock)
     last = ConvBlock(1536, 1, third.rule, third.power, HALVE_MAX, groups=192, lr=third.lr)
     return Architecture(CIFAR, (*below, last))
+
+
+def hard_network() -> Architecture:
+    """The paper's own hard WTA at CIFAR depth 3: triangles of power 1, maxima after every block, a map that shrinks."""
+    blocks = (
+        ConvBlock(96, 5, HardHebb(), pool=MAX, padding=1),
+        ConvBlock(384, 3, HardHebb(), pool=MAX),
+        ConvBlock(1536, 3, HardHebb(), pool=HALVE_MAX, padding=0),
+    )
+    return Architecture(CIFAR, tuple(replace(block, power=1.0, lr=0.05, lr_power=0.75) for block in blocks))
 
 
 def stl10(depth: int) -> Architecture:
