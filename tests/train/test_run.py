@@ -231,6 +231,13 @@ def test_a_folder_of_before_there_was_a_compiler_goes_on(finished: tuple[Path, R
     assert run_recipe(RECIPE, OPTIONS, folder=folder, store=store).measures == finished[1].measures
 
 
+def test_no_folder_is_made_where_nothing_can_compile(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(UserError, match="needs a C"):
+        run_recipe(RECIPE, replace(OPTIONS, compile=True), folder=tmp_path / "run", store=store)
+    assert not (tmp_path / "run").exists()
+
+
 def test_steps_are_compiled_where_that_is_asked(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch):
     asked = []
 

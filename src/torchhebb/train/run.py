@@ -56,6 +56,7 @@ def run_recipe(
     """
     options = options or Options()
     device = own_device(options.device)
+    compiling = compilation(options.compile, device)
     store = store or Store()
     data = load_data(recipe.data, data_dir=options.data_dir, size=options.size, store=store, progress=progress)
     check_fit(recipe, data)
@@ -69,7 +70,7 @@ def run_recipe(
     folder, seeds = folder or new_run_folder(recipe), range(recipe.seeds)
     if workers.first:
         prepare_folder(folder, recipe, options, data)
-    with alone_in(folder) if workers.first else nullcontext(), compilation(options.compile, device):
+    with alone_in(folder) if workers.first else nullcontext(), compiling:
         session = Session(recipe, data, folder, device, options, store, progress, workers)
         accuracies = []
         for group in in_groups(seeds, options.members):
