@@ -8,22 +8,25 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import replace
 from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+import datasets
 import torch
 from torch import Tensor, distributed, nn
 
 import torchhebb.report
 import torchhebb.train.run
+from tests.data import made
 from tests.tiny import FLAGS, digits, few_digits, state
 from torchhebb import learn
 from torchhebb.cli import main
+from torchhebb.data import Augment, Store, Stream, StreamBatches, load_data
 from torchhebb.functional import orthogonality_loss, structure_loss
 from torchhebb.nn import (
     Architecture,
@@ -49,6 +52,7 @@ from torchhebb.train.distributed import (
 )
 from torchhebb.train.learn import calibrate, learn_images
 from torchhebb.train.online import OnlineReadout
+from torchhebb.train.own_batches import OwnBatches
 from torchhebb.train.recipe import AdamW
 
 Tensors = dict[str, Tensor]
@@ -204,6 +208,45 @@ def online() -> Tensors:
     return state(beside.readout)
 
 
+@contextmanager
+def stream() -> Iterator[Stream]:
+    """120 images in shards, of which two ranks get 60 each."""
+    before = datasets.config.SLEEP_TIME_ON_THREADS_SHUTDOWN
+    datasets.config.SLEEP_TIME_ON_THREADS_SHUTDOWN = 0
+    with tempfile.TemporaryDirectory() as folder:
+        made.imagenet(Path(folder))
+        data = load_data("imagenet", data_dir=folder, size=16, store=Store(Path(folder) / "store"))
+        assert isinstance(data.train, Stream)
+        yield data.train
+    datasets.config.SLEEP_TIME_ON_THREADS_SHUTDOWN = before
+
+
+def streamed() -> Tensors:
+    """`learn_images` where each of two ranks reads rows of its own; alone, a loop over what both read, put together.
+
+    60 rows in batches of 14 / 2: the last is of 4 a rank.
+    """
+    network = replace(SOFTHEBB, input_shape=(3, 16, 16)).build(1)
+    plan, seed = Learning(batch_size=14, epochs=2), 2
+    with stream() as images:
+        if world() > 1:
+            return state(learn_images(network, images, plan, seed=seed))
+        optimizer = NormAdaptiveSGD(network.train().learning_groups(), lr=0.0)
+        parts = [StreamBatches(images, 7, seed, labelled=False, rank=number, world=2) for number in range(2)]
+        for epoch in range(2):
+            for both in zip(*(part.epoch(epoch) for part in parts), strict=True):
+                learn(network, torch.cat(both))
+                optimizer.step()
+                optimizer.zero_grad()
+    return state(network)
+
+
+def odd_stream() -> None:
+    """Batches of a stream that two ranks do not divide."""
+    with stream() as images:
+        OwnBatches(images, 7, seed=0, augment=Augment(), device=torch.device("cpu"))
+
+
 def by_itself() -> Tensors:
     """What rank 0 does while the other one does nothing: batch norm in train mode included."""
     if rank() > 0:
@@ -219,6 +262,7 @@ def refusals() -> Tensors:
         "ours": lambda: check_synchronised(nn.Sequential(BatchNorm2d(3), BatchNorm(3))),
         "single": lambda: BatchNorm(3)(own_part(torch.ones(1, 3))),
         "pipeline": lambda: images("pipeline", epochs=0),
+        "odd stream": odd_stream,
         "untracked": lambda: BatchNorm2d(3, track_running_stats=False)(torch.ones(2, 3, 2, 2)),
     }
     return {name: torch.tensor(_refused(ask)) for name, ask in asked.items()}
@@ -297,6 +341,7 @@ CASES: dict[str, Callable[[], Tensors]] = {
     "resumed joint": partial(resumed, "joint"),
     "resumed greedy": partial(resumed, "greedy"),
     "online": online,
+    "streamed": streamed,
     "by itself": by_itself,
     "refusals": refusals,
 }

@@ -18,11 +18,12 @@ from torchhebb.progress import SILENT, Progress
 from torchhebb.train.checkpoint import Checkpoint, pack, unpack
 from torchhebb.train.device import Precision, autocast
 from torchhebb.train.diagnostics import diagnose
-from torchhebb.train.distributed import average_gradients, check_synchronised, from_first, own_part
+from torchhebb.train.distributed import average_gradients, check_synchronised, from_first
 from torchhebb.train.features import frozen_inputs
 from torchhebb.train.graphed import graphed_steps
 from torchhebb.train.memory import memory_for
 from torchhebb.train.online import OnlineReadout
+from torchhebb.train.own_batches import OwnBatches
 from torchhebb.train.pipeline import Parcel, Pipeline
 from torchhebb.train.recipe import AdamW, Learning
 
@@ -54,12 +55,13 @@ def learn_images(
     the joint stage by another schedule, see `Pipeline`.  Every stage passes over the images `plan.epochs` times.  A
     checkpoint continues exactly.
 
-    In a process group every rank calls this with the same images and learns from its slice of each batch, so that all
-    of them take the steps of one process; rank 0's checkpoint counts, and it alone writes.
+    In a process group every rank calls this with the same images and learns from its part of each batch, so that all
+    of them take the steps of one process; rank 0's checkpoint counts, and it alone writes.  See `OwnBatches`.
 
     Args: store, where inputs of greedy stages are kept (without one, in memory); key, what tells these images in this
     precision from others there; online, a readout to train on the features of every batch, not in greedy order.
-    Returns the network, in eval mode.  Raises UserError for a plan whose images were not chosen, see `chosen_images`.
+    Returns the network, in eval mode.  Raises UserError for a plan whose images were not chosen, see `chosen_images`,
+    and for batches of a stream that the ranks do not divide.
     """
     if plan.images != "train" or plan.share < 1:
         raise UserError("learning.images and learning.share must be train and 1 where this question gives the images")
@@ -91,7 +93,7 @@ def learn_images(
             with autocast(precision, device):
                 outputs = frozen_inputs(below, images, f"{task} block {stage + 1}: inputs", store, key, progress)
             inputs = Images(outputs, images.labels)
-        batches = batches_of(inputs, plan.batch_size, seed=seed, augment=plan.augment, device=device)
+        batches = OwnBatches(inputs, plan.batch_size, seed=seed, augment=plan.augment, device=device)
         if stage > first_stage or first_step == 0:
             with autocast(precision, device):
                 prepare_from(part, inputs, plan.samples, seed, device)
@@ -127,16 +129,16 @@ def learn_images(
                     factor = plan.rate_at(step / steps)
                     for group, rate in zip(optimizer.param_groups, rates, strict=True):
                         group["lr"] = rate * factor
-                    own = own_part(x)
                     with autocast(precision, device):
-                        output = learn(part, own)
-                    average_gradients(network.parameters(), len(own))
+                        output = learn(part, x)
+                    average_gradients(network.parameters(), len(x))
                     optimizer.step()
                     optimizer.zero_grad()
                     if online is not None:
-                        online.step(output, own_part(labels), factor)
+                        online.step(output, labels, factor)
+                before = step % len(batches) * plan.batch_size
+                progress.advance(min(plan.batch_size, len(inputs) - before))  # of all ranks
                 step += 1
-                progress.advance(len(x))
                 if checkpoint.due:
                     if graphed is not None:
                         graphed.meet()

@@ -1,0 +1,47 @@
+"""What a rank learns from, where several processes share each batch."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from torchhebb.data import Augment, Batches, Images, Stream, StreamBatches, batches_of
+from torchhebb.errors import UserError
+from torchhebb.nn.collective import rank, world
+from torchhebb.train.distributed import own_part
+
+
+class OwnBatches:
+    """The epochs of `Batches` or `StreamBatches`, of every batch the part that is this rank's.
+
+    Of images at hand every rank has all, and takes its slice.  Of a stream it reads and decodes rows of its own, so
+    that as many ranks as share a batch share the work; the batches are then others than one process would make.
+
+    Args: as `batches_of` takes them; a stream's batch_size must be a multiple of the number of ranks.
+    """
+
+    def __init__(self, images: Images, batch_size: int, *, seed: int, augment: Augment, device: torch.device) -> None:
+        ranks = world()
+        self._batches: Batches | StreamBatches
+        self._slices = True
+        if ranks > 1 and isinstance(images, Stream):
+            if batch_size % ranks:
+                raise UserError(
+                    f"learning.batch_size must be a multiple of the {ranks} processes that share the batches of a "
+                    f"stream, got {batch_size}"
+                )
+            self._batches = StreamBatches(
+                images, batch_size // ranks, seed, augment=augment, device=device, rank=rank(), world=ranks
+            )
+            self._slices = False
+        else:
+            self._batches = batches_of(images, batch_size, seed=seed, augment=augment, device=device)
+
+    def __len__(self) -> int:
+        """Batches per epoch, the same number on every rank."""
+        return len(self._batches)
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """This rank's part of batches `start`, `start` + 1, ... of epoch `number`, with its labels."""
+        for x, labels in self._batches.epoch(number, start):
+            yield (own_part(x), own_part(labels)) if self._slices else (x, labels)
