@@ -30,7 +30,7 @@ from torchhebb.train import (
 from torchhebb.train.folder import alone_in, read_classes
 from torchhebb.train.learn import calibrate, learn_images
 from torchhebb.train.readout import fit_linear
-from torchhebb.train.recipe import PublishedBeside
+from torchhebb.train.recipe import AdamW, PublishedBeside
 from torchhebb.train.run import accuracy as score
 from torchhebb.train.run import check_fit
 
@@ -236,6 +236,12 @@ def test_no_folder_is_made_where_nothing_can_compile(tmp_path: Path, store: Stor
     with pytest.raises(UserError, match="needs a C"):
         run_recipe(RECIPE, replace(OPTIONS, compile=True), folder=tmp_path / "run", store=store)
     assert not (tmp_path / "run").exists()
+
+
+def test_blocks_of_local_losses_have_nothing_to_compile(tmp_path: Path, store: Store):
+    recipe = replace(RECIPE, learning=replace(RECIPE.learning, optimizer=AdamW()))
+    with pytest.raises(UserError, match="compile must be left out for softhebb2023-digits"):
+        run_recipe(recipe, replace(OPTIONS, compile=True), folder=tmp_path / "run", store=store)
 
 
 def test_steps_are_compiled_where_that_is_asked(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch):

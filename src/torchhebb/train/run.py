@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -56,7 +56,7 @@ def run_recipe(
     """
     options = options or Options()
     device = own_device(options.device)
-    compiling = compilation(options.compile, device)
+    compiling = compiled_steps(recipe, options, device)
     store = store or Store()
     data = load_data(recipe.data, data_dir=options.data_dir, size=options.size, store=store, progress=progress)
     check_fit(recipe, data)
@@ -97,6 +97,16 @@ def run_recipe(
     )
     result.write(folder / "result.json")
     return workers.from_first(result)
+
+
+def compiled_steps(recipe: Recipe, options: Options, device: torch.device) -> AbstractContextManager[None]:
+    """The context in which the recipe's blocks learn by compiled kernels, if the options say so.
+
+    Raises UserError for blocks of local losses, which have none, and as `compilation` does.
+    """
+    if options.compile and not isinstance(recipe.learning.optimizer, NormAdaptive):
+        raise UserError(f"compile must be left out for {recipe.name}, whose blocks learn by local losses")
+    return compilation(options.compile, device)
 
 
 class Session:
