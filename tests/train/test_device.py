@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from torchhebb.errors import UserError
-from torchhebb.train.device import autocast, compilation, find_device, find_precision
+from torchhebb.train.device import autocast, find_device, find_precision
 
 
 def machine(monkeypatch: pytest.MonkeyPatch, gpus: int) -> None:
@@ -76,13 +76,3 @@ def test_autocast_computes_in_the_precision_asked_for():
         with autocast(precision, torch.device("cpu")):
             assert layer(x).dtype == dtype
     assert layer.weight.dtype == torch.float32
-
-
-def test_compiling_on_a_cpu_needs_a_compiler(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("CXX", "no-such-compiler")
-    with compilation(False, torch.device("cpu")):
-        pass
-    with pytest.raises(UserError, match="compile needs a C\\+\\+ compiler, and 'no-such-compiler' is not found: .*CXX"):
-        compilation(True, torch.device("cpu"))
-    with compilation(True, torch.device("cuda")):  # there it is Triton's
-        pass

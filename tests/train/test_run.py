@@ -4,7 +4,6 @@ import json
 import logging
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ from torchhebb.train import (
 from torchhebb.train.folder import alone_in, read_classes
 from torchhebb.train.learn import calibrate, learn_images
 from torchhebb.train.readout import fit_linear
-from torchhebb.train.recipe import AdamW, PublishedBeside
+from torchhebb.train.recipe import PublishedBeside
 from torchhebb.train.run import accuracy as score
 from torchhebb.train.run import check_fit
 
@@ -229,38 +228,6 @@ def test_a_folder_of_before_there_was_a_compiler_goes_on(finished: tuple[Path, R
     del config["options"]["compile"]
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     assert run_recipe(RECIPE, OPTIONS, folder=folder, store=store).measures == finished[1].measures
-
-
-def test_no_folder_is_made_where_nothing_can_compile(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("CXX", "no-such-compiler")
-    with pytest.raises(UserError, match="needs a C"):
-        run_recipe(RECIPE, replace(OPTIONS, compile=True), folder=tmp_path / "run", store=store)
-    assert not (tmp_path / "run").exists()
-
-
-def test_blocks_of_local_losses_have_nothing_to_compile(tmp_path: Path, store: Store):
-    recipe = replace(RECIPE, learning=replace(RECIPE.learning, optimizer=AdamW()))
-    with pytest.raises(UserError, match="compile must be left out for softhebb2023-digits"):
-        run_recipe(recipe, replace(OPTIONS, compile=True), folder=tmp_path / "run", store=store)
-
-
-def test_steps_are_compiled_where_that_is_asked(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch):
-    asked = []
-
-    @contextmanager
-    def compilation(wanted: bool, _device: torch.device) -> Iterator[None]:
-        asked.append(wanted)
-        yield
-        asked.append("over")
-
-    monkeypatch.setattr("torchhebb.train.run.compilation", compilation)
-    monkeypatch.setattr("torchhebb.train.run.learn_images", lambda *_, **__: asked.append("learning"))
-    recipe = replace(RECIPE, seeds=1, baselines=())
-    for compiled in (True, False):
-        folder = tmp_path / str(compiled)
-        result = run_recipe(recipe, replace(OPTIONS, compile=compiled), folder=folder, store=store)
-        assert result.notes.get("compiled", False) == compiled
-    assert asked == [True, "learning", "over", False, "learning", "over"]
 
 
 def test_two_processes_do_not_share_a_folder(tmp_path: Path, store: Store):

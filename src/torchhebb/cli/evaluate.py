@@ -12,7 +12,7 @@ from torchhebb.cli.flags import parse
 from torchhebb.errors import UserError, unknown_name
 from torchhebb.recipes import get_recipe, list_recipes
 from torchhebb.train import Options, new_run_folder, read_config, run_recipe
-from torchhebb.train.run import compiled_steps
+from torchhebb.train.compiled import compiled_steps
 
 
 @dataclass(frozen=True)

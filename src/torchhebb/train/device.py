@@ -1,8 +1,5 @@
 """Where and in what precision to compute: names from a user to torch objects."""
 
-import os
-import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Literal
@@ -10,7 +7,6 @@ from typing import Literal
 import torch
 
 from torchhebb.errors import UserError
-from torchhebb.functional.kernels import compiled_kernels
 
 Precision = Literal["float32", "tf32", "bfloat16"]
 PrecisionChoice = Literal["auto", Precision]
@@ -55,21 +51,6 @@ def autocast(precision: Precision, device: torch.device) -> AbstractContextManag
     if precision == "bfloat16":
         return torch.autocast(device.type, torch.bfloat16)
     return _products("tf32" if precision == "tf32" else "ieee") if device.type == "cuda" else nullcontext()
-
-
-def compilation(wanted: bool, device: torch.device) -> AbstractContextManager[None]:
-    """The context in which learning steps are compiled, if that is wanted.
-
-    Raises UserError where a CPU's kernels are to be compiled without a C++ compiler.
-    """
-    if not wanted:
-        return nullcontext()
-    compiler = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
-    if device.type == "cpu" and shutil.which(compiler) is None:
-        raise UserError(
-            f"compile needs a C++ compiler, and {compiler!r} is not found: install one, set CXX, or leave it"
-        )
-    return compiled_kernels()
 
 
 @contextmanager

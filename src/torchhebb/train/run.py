@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,8 @@ from torchhebb.nn.collective import alone
 from torchhebb.progress import SILENT, Progress
 from torchhebb.train.checkpoint import Checkpoint
 from torchhebb.train.chosen import check_choice, choice_key, chosen_images
-from torchhebb.train.device import Precision, compilation, find_precision
+from torchhebb.train.compiled import compiled_steps
+from torchhebb.train.device import Precision, find_precision
 from torchhebb.train.distributed import Workers, own_device
 from torchhebb.train.features import stored_features
 from torchhebb.train.folder import Options, alone_in, new_run_folder, prepare_folder
@@ -97,16 +98,6 @@ def run_recipe(
     )
     result.write(folder / "result.json")
     return workers.from_first(result)
-
-
-def compiled_steps(recipe: Recipe, options: Options, device: torch.device) -> AbstractContextManager[None]:
-    """The context in which the recipe's blocks learn by compiled kernels, if the options say so.
-
-    Raises UserError for blocks of local losses, which have none, and as `compilation` does.
-    """
-    if options.compile and not isinstance(recipe.learning.optimizer, NormAdaptive):
-        raise UserError(f"compile must be left out for {recipe.name}, whose blocks learn by local losses")
-    return compilation(options.compile, device)
 
 
 class Session:
