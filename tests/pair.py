@@ -196,7 +196,24 @@ def images(order: Any, **changes: Any) -> Tensors:
     network = replace(SOFTHEBB, input_shape=(1, 8, 8)).build(1)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as runs place it
     plan = Learning(**{"batch_size": 6, "epochs": 2, "order": order, **changes})
-    return state(learn_images(network, digits(13), plan, seed=2))
+    count = Counting()
+    return state(learn_images(network, digits(13), plan, seed=2, progress=count)) | {"seen": torch.tensor(count.units)}
+
+
+class Counting:
+    """A progress that counts."""
+
+    def __init__(self) -> None:
+        self.units = 0
+
+    def start(self, label: str, total: int, unit: str) -> None:
+        pass
+
+    def advance(self, n: int) -> None:
+        self.units += n
+
+    def finish(self) -> None:
+        pass
 
 
 def online() -> Tensors:
@@ -213,12 +230,14 @@ def stream() -> Iterator[Stream]:
     """120 images in shards, of which two ranks get 60 each."""
     before = datasets.config.SLEEP_TIME_ON_THREADS_SHUTDOWN
     datasets.config.SLEEP_TIME_ON_THREADS_SHUTDOWN = 0
-    with tempfile.TemporaryDirectory() as folder:
-        made.imagenet(Path(folder))
-        data = load_data("imagenet", data_dir=folder, size=16, store=Store(Path(folder) / "store"))
-        assert isinstance(data.train, Stream)
-        yield data.train
-    datasets.config.SLEEP_TIME_ON_THREADS_SHUTDOWN = before
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            made.imagenet(Path(folder))
+            data = load_data("imagenet", data_dir=folder, size=16, store=Store(Path(folder) / "store"))
+            assert isinstance(data.train, Stream)
+            yield data.train
+    finally:
+        datasets.config.SLEEP_TIME_ON_THREADS_SHUTDOWN = before
 
 
 def streamed() -> Tensors:
@@ -227,12 +246,15 @@ def streamed() -> Tensors:
     60 rows in batches of 14 / 2: the last is of 4 a rank.
     """
     network = replace(SOFTHEBB, input_shape=(3, 16, 16)).build(1)
-    plan, seed = Learning(batch_size=14, epochs=2), 2
+    seed, views = 2, Augment(flip=True, crop_area=0.5)
+    plan = Learning(batch_size=14, epochs=2, augment=views)
     with stream() as images:
         if world() > 1:
             return state(learn_images(network, images, plan, seed=seed))
         optimizer = NormAdaptiveSGD(network.train().learning_groups(), lr=0.0)
-        parts = [StreamBatches(images, 7, seed, labelled=False, rank=number, world=2) for number in range(2)]
+        parts = [
+            StreamBatches(images, 7, seed, augment=views, labelled=False, rank=number, world=2) for number in range(2)
+        ]
         for epoch in range(2):
             for both in zip(*(part.epoch(epoch) for part in parts), strict=True):
                 learn(network, torch.cat(both))
@@ -241,10 +263,10 @@ def streamed() -> Tensors:
     return state(network)
 
 
-def odd_stream() -> None:
-    """Batches of a stream that two ranks do not divide."""
+def stream_in(batch_size: int) -> None:
+    """Batches of 120 streamed images."""
     with stream() as images:
-        OwnBatches(images, 7, seed=0, augment=Augment(), device=torch.device("cpu"))
+        OwnBatches(images, batch_size, seed=0, augment=Augment(), device=torch.device("cpu"))
 
 
 def by_itself() -> Tensors:
@@ -262,7 +284,9 @@ def refusals() -> Tensors:
         "ours": lambda: check_synchronised(nn.Sequential(BatchNorm2d(3), BatchNorm(3))),
         "single": lambda: BatchNorm(3)(own_part(torch.ones(1, 3))),
         "pipeline": lambda: images("pipeline", epochs=0),
-        "odd stream": odd_stream,
+        "odd stream": partial(stream_in, 7),
+        "whole stream": partial(stream_in, 120),
+        "short stream": partial(stream_in, 122),
         "untracked": lambda: BatchNorm2d(3, track_running_stats=False)(torch.ones(2, 3, 2, 2)),
     }
     return {name: torch.tensor(_refused(ask)) for name, ask in asked.items()}

@@ -1,23 +1,25 @@
 """Compiled chains give what eager ones give, and nothing is compiled unasked."""
 
 import copy
-import os
 import shutil
-import sys
+from contextlib import nullcontext
 
 import pytest
 import torch
 from torch import Tensor
+from torch._dynamo.exc import BackendCompilerFailed, FailOnRecompileLimitHit
 
 from tests.reference import TOLERANCE, agree, draw, numbers
+from torchhebb.errors import UserError
 from torchhebb.functional.kernels import compiled_kernels, kernel
-from torchhebb.nn import BatchNorm, HebbConv2d, HebbLinear, Triangle, learn
+from torchhebb.nn import BatchNorm, HebbConv2d, HebbLinear, SoftWTA, Triangle, learn
+from torchhebb.nn.members import MemberLayer
 from torchhebb.nn.plastic import compete, compete_in_groups
 from torchhebb.optim import NormAdaptiveSGD
 from torchhebb.rules import HardHebb, Instar, Oja, RankedHebb, Rule, SoftHebb
+from torchhebb.train.compiled import cpp_compiler
 
-COMPILER = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
-compiles = pytest.mark.skipif(shutil.which(COMPILER) is None, reason="Inductor needs a C++ compiler")
+compiles = pytest.mark.skipif(shutil.which(cpp_compiler()) is None, reason="Inductor needs a C++ compiler")
 
 FLAT, MAPS = (7, 5), (2, 33, 3, 4)
 RULES = [SoftHebb(0.7, rectify=True), SoftHebb(3.0, anti_hebbian=False), HardHebb(), RankedHebb(), Oja(), Instar()]
@@ -37,6 +39,26 @@ def test_nothing_is_compiled_unasked(monkeypatch: pytest.MonkeyPatch):
     with compiled_kernels(), pytest.raises(AssertionError, match="compiled"):
         doubled(1)
     assert doubled(2) == 4
+
+
+def test_what_cannot_be_compiled_is_one_line(monkeypatch: pytest.MonkeyPatch):
+    def broken(*_: object, **__: object) -> None:
+        raise BackendCompilerFailed(broken, RuntimeError("Python.h: No such file\nand much more"), None)
+
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: broken)
+    line = "^tripled cannot be compiled here: Python.h: No such file; do without, by --no-compile$"
+    with compiled_kernels(), pytest.raises(UserError, match=line):
+        tripled(draw(0, 3))
+
+
+@kernel
+def tripled(x: Tensor) -> Tensor:
+    return 3 * x
+
+
+@kernel
+def half(x: Tensor) -> Tensor:
+    return x / 2
 
 
 def test_a_kernel_keeps_its_name_and_its_words():
@@ -77,6 +99,62 @@ def test_the_first_of_equals_wins():
         y, _ = compete(SoftHebb(), u)
     assert y.gt(0).tolist() == [[False, True, False, False], [True, False, False, False], [False, True, False, False]]
     agree(y, numbers(compete(SoftHebb(), u)[0]), torch.float32)
+
+
+@compiles
+def test_outside_of_kernels_the_competition_is_what_it_was():
+    """In a user's own compiled code, whatever was compiled before, and in an exported program."""
+    with compiled_kernels():
+        compete(SoftHebb(), draw(0, 4, 6))
+
+    def both(u: Tensor) -> Tensor:
+        return compete(SoftHebb(), u)[0]
+
+    theirs = torch.compile(both, dynamic=True, fullgraph=True, backend="eager")
+    for neurons in (5, 8):
+        assert torch.equal(theirs(draw(1, 3, neurons)), both(draw(1, 3, neurons)))
+    program = torch.export.export(SoftWTA(2.0), (draw(2, 3, 5),))
+    assert any("softmax" in str(node.target) for node in program.graph.nodes)
+
+
+@compiles
+def test_under_autocast():
+    u = 4 * draw(0, 6, 20, dtype=torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        activity, decay = compete(SoftHebb(), u)
+        with compiled_kernels():
+            compiled = compete(SoftHebb(), u)
+    agree(compiled[0], numbers(activity), torch.float32)
+    agree(compiled[1], numbers(decay), torch.float32)
+
+
+@compiles
+@pytest.mark.parametrize("temperatures", [(1.0, 1.0), (1.0, 0.5)], ids=str)
+def test_members(temperatures: tuple[float, ...]):
+    """By one rule for all, on inputs scaled where temperatures differ; and each at its own rate."""
+    found = []
+    for context in (nullcontext, compiled_kernels):
+        layers = [HebbLinear(6, 5, rule=SoftHebb(t), dtype=torch.float64) for t in temperatures]
+        for number, layer in enumerate(layers):
+            layer.reset_parameters(torch.Generator().manual_seed(number))
+        stacked = MemberLayer(layers)
+        lr = torch.tensor([0.1, 0.02], dtype=torch.float64).repeat_interleave(5)
+        optimizer = NormAdaptiveSGD([{"params": [stacked.weight], "groups": 2}], lr=0.1)
+        optimizer.param_groups[0]["lr"] = lr
+        with context():
+            stacked.learn(draw(3, 2 * 4, 6))
+            optimizer.step()
+        found.append(stacked.weight)
+    agree(found[1], numbers(found[0]))
+
+
+@compiles
+def test_more_shapes_than_are_kept_end_in_an_error(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("torchhebb.functional.kernels._SHAPES", 1)
+    with compiled_kernels():
+        half(draw(0, 3))
+        with pytest.raises(FailOnRecompileLimitHit):
+            half(draw(0, 4))
 
 
 @compiles

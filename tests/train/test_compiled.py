@@ -1,24 +1,29 @@
 """A run whose steps are compiled: where that is asked, and one line where it cannot be."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import replace
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 import torch
 
 from tests.tiny import few_digits, tiny_recipe
+from torchhebb.cli import main
 from torchhebb.data import Store
 from torchhebb.errors import UserError
+from torchhebb.evaluate import Run, evaluate, open_run
+from torchhebb.evaluate.evaluator import Evaluator, Finding, Note
+from torchhebb.functional import kernels
+from torchhebb.nn import Network
 from torchhebb.train import Options, Readout, run_recipe
-from torchhebb.train.compiled import compiled_steps
+from torchhebb.train.compiled import check_compiler, compiled_steps
 from torchhebb.train.recipe import AdamW
 
 RECIPE = tiny_recipe(readout=Readout(epochs=1, batch_size=200), seeds=1, baselines=())
 EAGER = Options(precision="float32")
 COMPILED = replace(EAGER, compile=True)
-CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 
 @pytest.fixture(autouse=True)
@@ -28,8 +33,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_cpu_needs_a_compiler_and_no_folder_is_made_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
-    assert isinstance(compiled_steps(RECIPE, EAGER, CPU), nullcontext)
-    compiled_steps(RECIPE, COMPILED, CUDA)  # there Triton compiles
+    check_compiler(torch.device("cuda"))  # there Triton compiles
     with pytest.raises(UserError, match=r"compile needs a C\+\+ compiler, and 'no-such-compiler' is not found: .*CXX"):
         run_recipe(RECIPE, COMPILED, folder=tmp_path / "run", store=Store(tmp_path / "store"))
     assert not (tmp_path / "run").exists()
@@ -37,23 +41,52 @@ def test_a_cpu_needs_a_compiler_and_no_folder_is_made_without(tmp_path: Path, mo
 
 def test_blocks_of_local_losses_have_nothing_to_compile():
     recipe = replace(RECIPE, learning=replace(RECIPE.learning, optimizer=AdamW()))
+    assert isinstance(compiled_steps(recipe, False), nullcontext)
     with pytest.raises(UserError, match="compile must be left out for softhebb2023-digits"):
-        compiled_steps(recipe, COMPILED, CPU)
+        compiled_steps(recipe, True)
+
+
+@dataclass(frozen=True)
+class Asked(Evaluator):
+    """A question that notes that it was asked."""
+
+    question: ClassVar[str] = "asked"
+
+    def run(self, run: Run) -> Iterator[Finding]:
+        yield Note("in_kernels", kernels._compiling)
 
 
 def test_steps_are_compiled_where_that_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    asked: list[object] = []
+    """In the run itself, and in questions to it, whose options are its own unless others are given."""
+    found = []
 
-    @contextmanager
-    def steps(_recipe: object, options: Options, _device: torch.device) -> Iterator[None]:
-        asked.append(options.compile)
-        yield
-        asked.append("over")
+    def learn(network: Network, *_: object, **__: object) -> Network:
+        found.append(kernels._compiling)
+        return network.eval()
 
-    monkeypatch.setattr("torchhebb.train.run.compiled_steps", steps)
-    monkeypatch.setattr("torchhebb.train.run.learn_images", lambda *_, **__: asked.append("learning"))
+    monkeypatch.setattr("torchhebb.train.run.learn_images", learn)
+    monkeypatch.setattr("torchhebb.train.run.check_compiler", lambda _: None)
+    monkeypatch.setattr("torchhebb.evaluate.runs.load_data", lambda *_, **__: few_digits())
+    store = Store(tmp_path / "store")
     for options in (COMPILED, EAGER):
         folder = tmp_path / str(options.compile)
-        result = run_recipe(RECIPE, options, folder=folder, store=Store(tmp_path / "store"))
-        assert result.notes.get("compiled", False) == options.compile
-    assert asked == [True, "learning", "over", False, "learning", "over"]
+        assert run_recipe(RECIPE, options, folder=folder, store=store).notes.get("compiled", False) == options.compile
+        for given, wanted in ((None, options.compile), (COMPILED, True), (EAGER, False)):
+            answer = evaluate(Asked(), open_run(folder, given, store=store))
+            assert answer.notes["in_kernels"] == answer.notes.get("compiled", False) == wanted
+    assert found == [True, False] and not kernels._compiling
+
+
+def test_a_search_compiles_its_trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any):
+    found = []
+
+    def search(*_: object, **__: object) -> None:
+        found.append(kernels._compiling)
+        raise UserError("asked enough")
+
+    monkeypatch.setattr("torchhebb.search.search", search)
+    monkeypatch.setattr("torchhebb.data.load_data", lambda *_, **__: few_digits())
+    monkeypatch.setattr("torchhebb.train.compiled.check_compiler", lambda _: None)
+    for flags in (["--compile"], []):
+        assert main(["search", "softhebb2023-digits", "--images", "50", "--out", str(tmp_path), *flags]) == 2
+    assert found == [True, False] and capsys.readouterr().err.count("asked enough") == 2

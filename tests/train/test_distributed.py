@@ -1,6 +1,9 @@
 """Two processes learn as one does: values and gradients, ragged and empty slices, and what a lost process leaves."""
 
 import re
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +12,9 @@ import torch
 from tests import pair
 from tests.pair import CASES, Tensors
 from torchhebb.errors import UserError
+from torchhebb.train import Learning
 from torchhebb.train.distributed import joined, own_device, planned
+from torchhebb.train.learn import learn_images
 
 FLOAT64, FLOAT32 = {"rtol": 1e-9, "atol": 1e-9}, {"rtol": 1e-5, "atol": 1e-5}
 ROUNDED = {
@@ -56,9 +61,24 @@ def test_all_ranks_hold_the_same_bits(ranks: list[dict[str, Any]], name: str):
 
 def test_what_cannot_learn_on_several_ranks_is_refused(ranks: list[dict[str, Any]]):
     refused = [{name: bool(value) for name, value in rank["refusals"].items()} for rank in ranks]
-    expected = dict.fromkeys(("foreign", "single", "pipeline", "odd stream", "untracked"), True) | {"ours": False}
+    expected = {name: name not in ("ours", "whole stream") for name in refused[0]}
     assert refused == [expected] * 2
-    assert {name for name, value in CASES["refusals"]().items() if value} == {"single"}, "one process has no ranks"
+    assert {name for name, value in CASES["refusals"]().items() if value} == {"single", "short stream"}
+
+
+def test_a_stream_is_gone_on_with_by_as_many_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    plan = Learning(batch_size=14)
+    with pair.stream() as images:
+        network = replace(pair.SOFTHEBB, input_shape=(3, 16, 16)).build()
+        with suppress(InterruptedError):
+            learn_images(network, images, plan, checkpoint=pair.eager(tmp_path), progress=pair.Stopping(30))
+        with (
+            monkeypatch.context() as patch,
+            pytest.raises(UserError, match="begun by 1 .*as many, got 2$"),
+        ):
+            patch.setattr("torchhebb.train.learn.world", lambda: 2)
+            learn_images(network, images, plan, checkpoint=pair.eager(tmp_path))
+        learn_images(network, images, plan, checkpoint=pair.eager(tmp_path))
 
 
 def test_workers_know_each_other(ranks: list[dict[str, Any]]):

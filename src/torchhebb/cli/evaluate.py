@@ -12,7 +12,6 @@ from torchhebb.cli.flags import parse
 from torchhebb.errors import UserError, unknown_name
 from torchhebb.recipes import get_recipe, list_recipes
 from torchhebb.train import Options, new_run_folder, read_config, run_recipe
-from torchhebb.train.compiled import compiled_steps
 
 
 @dataclass(frozen=True)
@@ -70,8 +69,7 @@ def run(arguments: list[str]) -> int:
             folder = flags.out or new_run_folder(recipe)
             run_recipe(recipe, flags.options, folder=folder, progress=progress, command=command)
         run = open_run(folder, flags.options, seeds=flags.first_seeds, progress=progress)
-        with compiled_steps(run.recipe, flags.options, run.device):
-            result = evaluate(flags.evaluator, run, command=command)
+        result = evaluate(flags.evaluator, run, command=command)
     finally:
         progress.close()
     if flags.results is not None:

@@ -31,6 +31,7 @@ def run(arguments: list[str]) -> int:
     from torchhebb.data import load_data
     from torchhebb.search import Objective, default_space, flags_of, parse_space, search
     from torchhebb.terminal import make_progress, print_found
+    from torchhebb.train.compiled import check_compiler, compiled_steps
     from torchhebb.train.device import find_device, find_precision
 
     named = bool(arguments) and not arguments[0].startswith("-")
@@ -41,6 +42,9 @@ def run(arguments: list[str]) -> int:
     _ = settings.seconds, parse_space(settings.space, recipe) or default_space(recipe)  # mistakes, before any data
     folder = flags.out or Path("runs") / f"search-{name}"
     device = find_device(options.device)
+    compiling = compiled_steps(recipe, options.compile)
+    if options.compile:
+        check_compiler(device)
     progress = make_progress()
     try:
         data = load_data(recipe.data, data_dir=options.data_dir, size=options.size, progress=progress)
@@ -53,7 +57,8 @@ def run(arguments: list[str]) -> int:
             device=device,
             precision=find_precision(options.precision, device),
         )
-        found = search(settings, recipe, objective, folder, progress=progress)
+        with compiling:
+            found = search(settings, recipe, objective, folder, progress=progress)
     except KeyboardInterrupt:
         progress.close()
         advice = "; the same command goes on" if (folder / "search.json").exists() else ""
@@ -62,6 +67,8 @@ def run(arguments: list[str]) -> int:
     finally:
         progress.close()
     command = ["torchhebb", "train", name, *flags_of(differences(get_recipe(name), found.best))]
+    if options.compile:
+        command += ["--compile"]
     if options.data_dir is not None:
         command += ["--data-dir", options.data_dir]
     print_found(found, shlex.join(command), folder)

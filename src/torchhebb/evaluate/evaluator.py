@@ -10,6 +10,7 @@ from torchhebb.config import to_json
 from torchhebb.errors import UserError
 from torchhebb.evaluate.runs import Run
 from torchhebb.train import Curve, Measure, Result
+from torchhebb.train.compiled import compiled_steps
 from torchhebb.train.result import device_name
 
 
@@ -53,16 +54,19 @@ def evaluate(evaluator: Evaluator, run: Run, *, command: str = "torchhebb.evalua
     curves: list[Curve] = []
     figures: list[dict[str, str]] = []
     notes: dict[str, Any] = {"precision": run.precision, "settings": to_json(evaluator)}
-    for finding in evaluator.run(run):
-        match finding:
-            case Measure():
-                measures.append(finding)
-            case Curve():
-                curves.append(finding)
-            case Note():
-                notes[finding.name] = finding.value
-            case Figure():
-                figures.append(_keep(finding, evaluator.question, run))
+    if run.compile:
+        notes["compiled"] = True
+    with compiled_steps(run.recipe, run.compile):
+        for finding in evaluator.run(run):
+            match finding:
+                case Measure():
+                    measures.append(finding)
+                case Curve():
+                    curves.append(finding)
+                case Note():
+                    notes[finding.name] = finding.value
+                case Figure():
+                    figures.append(_keep(finding, evaluator.question, run))
     if figures:
         notes["figures"] = figures
     result = Result(

@@ -37,6 +37,8 @@ class Run:
     progress: Progress
     data_dir: str | None = None
     """Where the data sets lie, for questions that need others than the run's own."""
+    compile: bool = False
+    """Whether blocks that learn for a question do so by compiled kernels."""
 
     @property
     def seeds(self) -> Sequence[int]:
@@ -145,4 +147,4 @@ def open_run(
         raise UserError(f"{data.name} on this machine holds other images than those that {folder} was trained on")
     device = find_device(options.device)
     precision = find_precision(options.precision, device)
-    return Run(folder, recipe, result, data, device, precision, store, progress, data_dir)
+    return Run(folder, recipe, result, data, device, precision, store, progress, data_dir, options.compile)

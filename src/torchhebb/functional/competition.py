@@ -10,7 +10,7 @@
 import torch
 from torch import Tensor
 
-from torchhebb.functional.kernels import falling_order
+from torchhebb.functional.kernels import falling_order, in_kernel
 
 
 def soft_wta(
@@ -36,7 +36,7 @@ def soft_wta(
     if bias is not None:
         u = u + _along(bias, u, dim)
     u = u.movedim(dim, -1)  # channels-last u: neurons lie together in memory, and nothing below copies
-    if torch.compiler.is_compiling():
+    if in_kernel():
         return _soft_wta_in_one_pass(u, inverse_temperature, anti_hebbian).movedim(-1, dim)
     y = torch.softmax(u if inverse_temperature == 1.0 else u * inverse_temperature, -1)
     if anti_hebbian:

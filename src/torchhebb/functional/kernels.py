@@ -7,17 +7,18 @@ tensors; within `compiled_kernels` it becomes one kernel that keeps a row in cac
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
 
+from torchhebb.errors import UserError
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
 _SHAPES = 256  # of one chain: many more than a network has layers
-_compiled: ContextVar[bool] = ContextVar("compiled", default=False)
+_compiling = False  # a global, since Dynamo reads no context variable
 
 
 def kernel(chain: Callable[P, R]) -> Callable[P, R]:
@@ -30,29 +31,43 @@ def kernel(chain: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(chain)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        if torch.compiler.is_compiling() or not _compiled.get():
+        if torch.compiler.is_compiling() or not _compiling:
             return chain(*args, **kwargs)
-        return compiled()(*args, **kwargs)
+        from torch._dynamo.exc import BackendCompilerFailed
+
+        try:
+            return compiled()(*args, **kwargs)
+        except BackendCompilerFailed as error:
+            reason = str(error.inner_exception).strip().split("\n")[0]
+            raise UserError(
+                f"{chain.__name__} cannot be compiled here: {reason}; do without, by --no-compile"
+            ) from error
 
     return call
 
 
 @contextmanager
 def compiled_kernels() -> Iterator[None]:
-    """Within it every `kernel` is compiled, at its first call for each shape, which takes seconds.
+    """Within it every `kernel` is compiled, in all threads, at its first call for each shape, which takes seconds.
 
     The same numbers up to rounding, in fewer passes over memory.  On a CPU Inductor needs a C++ compiler.  Raises
-    torch's error where compiling fails: nothing falls back to eager operations unasked.
+    UserError at a call that cannot be compiled: nothing falls back to eager operations unasked.
     """
+    global _compiling
     import torch._dynamo  # takes a second, and few need it
 
     torch.compiler.assume_constant_result(falling_order)
-    token = _compiled.set(True)
+    before, _compiling = _compiling, True
     try:
         with torch._dynamo.config.patch(recompile_limit=_SHAPES, fail_on_recompile_limit_hit=True):
             yield
     finally:
-        _compiled.reset(token)
+        _compiling = before
+
+
+def in_kernel() -> bool:
+    """Whether this is being compiled within `compiled_kernels`, where a chain may take the form that suits Inductor."""
+    return _compiling and torch.compiler.is_compiling()
 
 
 def falling_order(count: int, device: torch.device) -> Tensor:
@@ -63,4 +78,4 @@ def falling_order(count: int, device: torch.device) -> Tensor:
     >>> falling_order(3, torch.device("cpu"))
     tensor([ 0., -1., -2.])
     """
-    return torch.arange(0.0, -count, -1, device=device)
+    return torch.arange(0.0, -count, -1, dtype=torch.float32, device=device)

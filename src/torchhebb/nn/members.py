@@ -19,12 +19,13 @@ from torch import Tensor, nn
 
 from torchhebb.errors import UserError
 from torchhebb.functional import log_prior_update, plasticity, triangle
+from torchhebb.functional.kernels import kernel
 from torchhebb.nn.activation import Power, SoftWTA, Triangle
 from torchhebb.nn.conv import HebbConv2d
 from torchhebb.nn.learning import learn, learns
 from torchhebb.nn.linear import HebbLinear
 from torchhebb.nn.norm import Standardize, UnitNorm
-from torchhebb.nn.plastic import leave_update
+from torchhebb.nn.plastic import compete, leave_update
 from torchhebb.rules import Rule, SoftHebb
 
 _SAMPLE_BY_SAMPLE = (
@@ -158,7 +159,6 @@ class MemberLayer(nn.Module):
         weight = _rows(self.weight).view(len(self.layers), -1, patches.shape[2])
         u = torch.bmm(patches, weight.mT)
         y, decay = self._compete(u)
-        decay = (y * u).sum(1) if decay is None else decay
         statistic = _like(torch.bmm(y.to(u.dtype).mT, patches), self.weight)
         leave_update(self.weight, plasticity(statistic, self.weight, decay=decay.flatten()), u.shape[1])
         if self.bias is not None:
@@ -184,16 +184,13 @@ class MemberLayer(nn.Module):
         windows = x.as_strided((len(x), height, width, kh, kw, x.shape[1]), (b, h * sh, w * sw, h * dh, w * dw, c))
         return windows.reshape(len(self.layers), -1, kh * kw * x.shape[1]), (height, width)
 
-    def _compete(self, u: Tensor) -> tuple[Tensor, Tensor | None]:
-        """y (K, S, N), and the decay (K, N) where the rules give one of their own."""
+    def _compete(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        """y (K, S, N) and the decay (K, N)."""
         if self._together is not None:
-            rule, scale = self._together
-            y, _ = rule((u if scale is None else u * scale).flatten(0, 1))
-            return y.view_as(u), None
+            return _compete_together(*self._together, u)
         biases = [None] * len(self.rules) if self.bias is None else self.bias.view(len(self.rules), -1)
-        found = [rule(part, bias) for rule, part, bias in zip(self.rules, u, biases, strict=True)]
-        decays = [(y * part).sum(0) if decay is None else decay for (y, decay), part in zip(found, u, strict=True)]
-        return torch.stack([y for y, _ in found]), torch.stack(decays)
+        found = [compete(rule, part, bias) for rule, part, bias in zip(self.rules, u, biases, strict=True)]
+        return torch.stack([y for y, _ in found]), torch.stack([decay for _, decay in found])
 
     def _find_common_rule(self) -> tuple[Rule, Tensor | None] | None:
         """One rule for all samples, with what scales the pre-activations of each member; None where there is none.
@@ -221,6 +218,13 @@ class MemberLayer(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{len(self.layers)} x {self.layers[0]}"
+
+
+@kernel
+def _compete_together(rule: Rule, scale: Tensor | None, u: Tensor) -> tuple[Tensor, Tensor]:
+    """`compete` of all members by one rule, whose decay is <S, w>, on scaled u (K, S, N)."""
+    y = rule((u if scale is None else u * scale).flatten(0, 1))[0].view_as(u)
+    return y, (y * u).sum(1)
 
 
 def release(networks: Sequence[nn.Module]) -> None:

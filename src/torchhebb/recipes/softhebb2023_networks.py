@@ -54,7 +54,11 @@ def grouped() -> Architecture:
 
 
 def hard_network() -> Architecture:
-    """The paper's own hard WTA at CIFAR depth 3: triangles of power 1, maxima after every block, a map that shrinks."""
+    """The paper's own hard WTA at CIFAR depth 3: other triangles, pools and padding than SoftHebb's.
+
+    Given are the widths, kernels, padding and rates, the first and last pool, and the first triangle and power of the
+    rate; the other blocks take these over.
+    """
     blocks = (
         ConvBlock(96, 5, HardHebb(), pool=MAX, padding=1),
         ConvBlock(384, 3, HardHebb(), pool=MAX),

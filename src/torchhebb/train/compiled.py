@@ -9,22 +9,27 @@ import torch
 
 from torchhebb.errors import UserError
 from torchhebb.functional.kernels import compiled_kernels
-from torchhebb.train.folder import Options
 from torchhebb.train.recipe import NormAdaptive, Recipe
 
 
-def compiled_steps(recipe: Recipe, options: Options, device: torch.device) -> AbstractContextManager[None]:
-    """The context in which the recipe's blocks learn by compiled kernels, if the options say so.
+def compiled_steps(recipe: Recipe, wanted: bool) -> AbstractContextManager[None]:
+    """The context in which the recipe's blocks learn by compiled kernels, if that is wanted.
 
-    Raises UserError for blocks of local losses, which have no such kernels, and for a CPU without a C++ compiler.
+    Raises UserError for blocks of local losses, which have no such kernels.
     """
-    if not options.compile:
+    if not wanted:
         return nullcontext()
     if not isinstance(recipe.learning.optimizer, NormAdaptive):
         raise UserError(f"compile must be left out for {recipe.name}, whose blocks learn by local losses")
-    compiler = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
-    if device.type == "cpu" and shutil.which(compiler) is None:
-        raise UserError(
-            f"compile needs a C++ compiler, and {compiler!r} is not found: install one, set CXX, or leave it"
-        )
     return compiled_kernels()
+
+
+def check_compiler(device: torch.device) -> None:
+    """Raise UserError, before anything is done, where a CPU's kernels are wanted and there is no C++ compiler."""
+    if device.type == "cpu" and sys.platform != "win32" and shutil.which(cpp_compiler()) is None:
+        raise UserError(f"compile needs a C++ compiler, and {cpp_compiler()!r} is not found: install one, or set CXX")
+
+
+def cpp_compiler() -> str:
+    """The name of the compiler that Inductor takes on Linux and macOS."""
+    return os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")

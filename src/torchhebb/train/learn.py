@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from torchhebb.data import Images, Store, batches_of, first_images
+from torchhebb.data import Images, Store, Stream, batches_of, first_images
 from torchhebb.errors import UserError
 from torchhebb.nn import BatchNorm, LocalLossBlock, Network, learn, prepare
 from torchhebb.nn.collective import rank, world
@@ -56,7 +56,8 @@ def learn_images(
     checkpoint continues exactly.
 
     In a process group every rank calls this with the same images and learns from its part of each batch, so that all
-    of them take the steps of one process; rank 0's checkpoint counts, and it alone writes.  See `OwnBatches`.
+    of them take the steps of one process, or, of a stream, steps of their number; see `OwnBatches`.  Rank 0's
+    checkpoint counts, and it alone writes.
 
     Args: store, where inputs of greedy stages are kept (without one, in memory); key, what tells these images in this
     precision from others there; online, a readout to train on the features of every batch, not in greedy order.
@@ -82,6 +83,8 @@ def learn_images(
     if restored := from_first(checkpoint.restore(task)):
         position, tensors = restored
         first_stage, first_step = position["stage"], position["step"]
+        if isinstance(images, Stream) and (ranks := position.get("ranks", world())) != world():
+            raise UserError(f"this stream was begun by {ranks} process(es): go on with as many, got {world()}")
         unpack(tensors, **kept)
 
     for stage in range(first_stage, len(stages)):
@@ -176,7 +179,7 @@ def _save(
     checkpoint: Checkpoint, task: str, stage: int, step: int, kept: dict[str, Any], line: Pipeline | None
 ) -> None:
     """Where the pass stands; of a pipeline also the batches that are on their way."""
-    position: dict[str, Any] = {"stage": stage, "step": step}
+    position: dict[str, Any] = {"stage": stage, "step": step, "ranks": world()}
     tensors: dict[str, torch.Tensor] = {}
     if line is not None:
         position["places"], tensors = line.pack()

@@ -14,10 +14,11 @@ from torchhebb.train.distributed import own_part
 class OwnBatches:
     """The epochs of `Batches` or `StreamBatches`, of every batch the part that is this rank's.
 
-    Of images at hand every rank has all, and takes its slice.  Of a stream it reads and decodes rows of its own, so
-    that as many ranks as share a batch share the work; the batches are then others than one process would make.
+    Of images at hand every rank has all, and takes its slice.  Of a stream it decodes rows of its own, so that the
+    ranks share that work; its batches differ from those of a single process.
 
-    Args: as `batches_of` takes them; a stream's batch_size must be a multiple of the number of ranks.
+    Args: as `batches_of` takes them.
+    Raises UserError for batches of a stream that are no multiple of the number of ranks, or larger than a pass.
     """
 
     def __init__(self, images: Images, batch_size: int, *, seed: int, augment: Augment, device: torch.device) -> None:
@@ -25,10 +26,11 @@ class OwnBatches:
         self._batches: Batches | StreamBatches
         self._slices = True
         if ranks > 1 and isinstance(images, Stream):
-            if batch_size % ranks:
+            most = len(images) // ranks * ranks
+            if batch_size % ranks or batch_size > most:
                 raise UserError(
                     f"learning.batch_size must be a multiple of the {ranks} processes that share the batches of a "
-                    f"stream, got {batch_size}"
+                    f"stream, up to {most}, got {batch_size}"
                 )
             self._batches = StreamBatches(
                 images, batch_size // ranks, seed, augment=augment, device=device, rank=rank(), world=ranks

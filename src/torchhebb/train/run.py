@@ -18,7 +18,7 @@ from torchhebb.nn.collective import alone
 from torchhebb.progress import SILENT, Progress
 from torchhebb.train.checkpoint import Checkpoint
 from torchhebb.train.chosen import check_choice, choice_key, chosen_images
-from torchhebb.train.compiled import compiled_steps
+from torchhebb.train.compiled import check_compiler, compiled_steps
 from torchhebb.train.device import Precision, find_precision
 from torchhebb.train.distributed import Workers, own_device
 from torchhebb.train.features import stored_features
@@ -57,7 +57,9 @@ def run_recipe(
     """
     options = options or Options()
     device = own_device(options.device)
-    compiling = compiled_steps(recipe, options, device)
+    compiling = compiled_steps(recipe, options.compile)
+    if options.compile:
+        check_compiler(device)
     store = store or Store()
     data = load_data(recipe.data, data_dir=options.data_dir, size=options.size, store=store, progress=progress)
     check_fit(recipe, data)
