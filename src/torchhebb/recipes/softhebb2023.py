@@ -106,7 +106,8 @@ def cifar10_hard_network() -> Recipe:
     """CIFAR-10 at depth 3 by hard WTA on the paper's own blocks for it, 60.3 % there; 6,144 features.
 
     Beside softhebb2023-cifar10-hard, on SoftHebb's blocks, it tells how much of the published number is the blocks'.
-    What the paper leaves out of blocks 2 and 3 is taken from block 1.
+    What the paper leaves out of blocks 2 and 3 is taken from block 1.  Expect 42 %, and 65 % of random weights; 19
+    minutes on one CPU core.
     """
     recipe = _plain("cifar10", 3, hard_network())
     beside = replace(recipe.published_beside, random=None)
