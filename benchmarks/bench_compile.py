@@ -16,9 +16,8 @@ import torch
 import tyro
 from harness import RESULTS, alternate, compare, keep, make_result
 from torch import Tensor, nn
-from workload import Step, make_images, make_network, settle, torchhebb_step
+from workload import Step, in_kernels, make_images, make_network, settle, torchhebb_step
 
-from torchhebb.functional.kernels import compiled_kernels
 from torchhebb.nn import HebbConv2d, Network
 from torchhebb.nn.plastic import compete
 from torchhebb.optim import NormAdaptiveSGD
@@ -79,16 +78,6 @@ def main(settings: Settings) -> None:
         batch_size=settings.batch_size,
     )
     keep(result, settings.results)
-
-
-def in_kernels(call: Step) -> Step:
-    """The same call with its chains compiled."""
-
-    def compiled() -> object:
-        with compiled_kernels():
-            return call()
-
-    return compiled
 
 
 def first_call(call: Step) -> float:

@@ -1,4 +1,4 @@
-"""The learning step of the CIFAR-10 network, depth 3, batch 10: plain, and this library in float32 and bfloat16.
+"""The learning step of the CIFAR-10 network, depth 3, batch 10: plain, and this library, compiled and in bfloat16 too.
 
     python benchmarks/bench_step.py
 
@@ -14,14 +14,24 @@ from pathlib import Path
 import torch
 import tyro
 from harness import RESULTS, Remote, alternate, compare, keep, make_result, native_bfloat16, serve
-from workload import Step, make_images, make_network, mean_radii, place, plain_step, settle, torchhebb_step
+from workload import (
+    Step,
+    in_kernels,
+    make_images,
+    make_network,
+    mean_radii,
+    place,
+    plain_step,
+    settle,
+    torchhebb_step,
+)
 
 import torchhebb
 from torchhebb.process import tune_process
 from torchhebb.train.device import find_device
 
 PLAIN, UNTUNED = "plain float32", "plain float32, process not tuned"
-FLOAT32, BFLOAT16 = "torchhebb float32", "torchhebb bfloat16"
+FLOAT32, COMPILED, BFLOAT16 = "torchhebb float32", "torchhebb float32, compiled", "torchhebb bfloat16"
 BATCHES = 16
 
 
@@ -59,13 +69,14 @@ def main(settings: Settings) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.safetensors"
         torchhebb.save(network, path)
-        bfloat16 = place(torchhebb.load(path), device)  # type: ignore[arg-type]
+        compiled, bfloat16 = (place(torchhebb.load(path), device) for _ in range(2))  # type: ignore[arg-type]
         untuned = Remote(
             "bench_step.py", "--untuned", path, "--batch-size", settings.batch_size, "--device", settings.device
         )
     variants: dict[str, Step] = {
         PLAIN: plain_step(network, batches),
         FLOAT32: learn,
+        COMPILED: in_kernels(torchhebb_step(compiled, batches, "float32")),
         BFLOAT16: torchhebb_step(bfloat16, batches, "bfloat16"),
         UNTUNED: untuned,
     }
@@ -74,6 +85,7 @@ def main(settings: Settings) -> None:
     ratios = [
         compare(samples, FLOAT32, UNTUNED, target=1 / 3),
         compare(samples, FLOAT32, PLAIN, target=0.45),
+        compare(samples, COMPILED, UNTUNED),
         compare(samples, BFLOAT16, UNTUNED),
         compare(samples, BFLOAT16, PLAIN),
     ]

@@ -8,6 +8,7 @@ from plain import PlainNetwork
 from torch import Tensor
 from torch.nn import functional as F
 
+from torchhebb.functional.kernels import compiled_kernels
 from torchhebb.nn import Network, learn
 from torchhebb.optim import NormAdaptiveSGD
 from torchhebb.recipes import get_recipe
@@ -61,6 +62,16 @@ def torchhebb_step(network: Network, batches: Tensor, precision: str) -> Step:
         optimizer.zero_grad()
 
     return step
+
+
+def in_kernels(call: Step) -> Step:
+    """The same call with its chains compiled."""
+
+    def compiled() -> object:
+        with compiled_kernels():
+            return call()
+
+    return compiled
 
 
 @torch.no_grad()
