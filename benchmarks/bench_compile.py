@@ -4,7 +4,7 @@
 
 The step of the CIFAR-10 network of depth 3 at batch 10, eager and compiled, in two networks of the same weights; beside
 it its kernels on the tensors that they meet there, block by block: the competition with the decay, and the step of the
-weights.  Both networks must end with the same weights.
+weights.  Both networks must have the same weights after a step.
 """
 
 import time

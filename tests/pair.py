@@ -200,22 +200,6 @@ def images(order: Any, **changes: Any) -> Tensors:
     return state(learn_images(network, digits(13), plan, seed=2, progress=count)) | {"seen": torch.tensor(count.units)}
 
 
-class Counting:
-    """A progress that counts."""
-
-    def __init__(self) -> None:
-        self.units = 0
-
-    def start(self, label: str, total: int, unit: str) -> None:
-        pass
-
-    def advance(self, n: int) -> None:
-        self.units += n
-
-    def finish(self) -> None:
-        pass
-
-
 def online() -> Tensors:
     """Blocks of local losses and the readout beside them."""
     network = replace(SPHERE, input_shape=(1, 8, 8)).build(1)
@@ -318,22 +302,33 @@ def eager(folder: Path | None) -> Checkpoint:
     return Checkpoint(folder, interval=0.0)
 
 
-class Stopping:
-    """A progress that ends the work after so many units."""
+class Counting:
+    """A progress that counts units."""
 
-    def __init__(self, units: int) -> None:
-        self.left = units
+    def __init__(self) -> None:
+        self.units = 0
 
     def start(self, label: str, total: int, unit: str) -> None:
         pass
 
     def advance(self, n: int) -> None:
-        self.left -= n
-        if self.left < 0:
-            raise InterruptedError
+        self.units += n
 
     def finish(self) -> None:
         pass
+
+
+class Stopping(Counting):
+    """A progress that ends the work after so many units."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.most = most
+
+    def advance(self, n: int) -> None:
+        super().advance(n)
+        if self.units > self.most:
+            raise InterruptedError
 
 
 def train(folder: Path, *flags: str) -> None:

@@ -1,17 +1,21 @@
-"""Compiled chains give what eager ones give, and nothing is compiled unasked."""
+"""Compiled chains give what the papers' equations say, and nothing is compiled unasked."""
 
 import copy
 import shutil
 from contextlib import nullcontext
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch._dynamo.exc import BackendCompilerFailed, FailOnRecompileLimitHit
 
 from tests.reference import TOLERANCE, agree, draw, numbers
+from tests.reference import rules as reference
+from tests.reference.competition import along
+from tests.reference.optim import step as reference_step
 from torchhebb.errors import UserError
-from torchhebb.functional.kernels import compiled_kernels, kernel
+from torchhebb.functional.kernels import compiled_kernels, in_kernel, kernel
 from torchhebb.nn import BatchNorm, HebbConv2d, HebbLinear, SoftWTA, Triangle, learn
 from torchhebb.nn.members import MemberLayer
 from torchhebb.nn.plastic import compete, compete_in_groups
@@ -22,10 +26,17 @@ from torchhebb.train.compiled import cpp_compiler
 compiles = pytest.mark.skipif(shutil.which(cpp_compiler()) is None, reason="Inductor needs a C++ compiler")
 
 FLAT, MAPS = (7, 5), (2, 33, 3, 4)
-RULES = [SoftHebb(0.7, rectify=True), SoftHebb(3.0, anti_hebbian=False), HardHebb(), RankedHebb(), Oja(), Instar()]
+RULES = [
+    (SoftHebb(0.7, rectify=True), reference.soft_hebb(0.7, rectify=True)),
+    (SoftHebb(3.0, anti_hebbian=False), reference.soft_hebb(3.0, anti_hebbian=False)),
+    (HardHebb(), reference.hard_hebb()),
+    (RankedHebb(), reference.ranked_hebb()),
+    (Oja(), reference.oja()),
+    (Instar(), reference.instar()),
+]
 # Every rule once, and the one that networks learn by in all shapes and precisions.
-CASES = [(rule, MAPS, torch.float64) for rule in RULES]
-CASES += [(SoftHebb(), shape, dtype) for shape in (FLAT, MAPS) for dtype in TOLERANCE]
+CASES = [(*rule, MAPS, torch.float64) for rule in RULES]
+CASES += [(SoftHebb(), reference.soft_hebb(), shape, dtype) for shape in (FLAT, MAPS) for dtype in TOLERANCE]
 
 
 def test_nothing_is_compiled_unasked(monkeypatch: pytest.MonkeyPatch):
@@ -66,16 +77,34 @@ def test_a_kernel_keeps_its_name_and_its_words():
 
 
 @compiles
-@pytest.mark.parametrize(("rule", "shape", "dtype"), CASES, ids=repr)
-def test_competition(rule: Rule, shape: tuple[int, ...], dtype: torch.dtype):
+@pytest.mark.parametrize(
+    ("rule", "learner", "shape", "dtype"), CASES, ids=lambda value: "" if callable(value) else str(value)
+)
+def test_competition(rule: Rule, learner: reference.Learner, shape: tuple[int, ...], dtype: torch.dtype):
+    """Against the papers' equations in float64, not against the eager way."""
     u = 4 * draw(0, *shape, dtype=dtype)
     if u.dim() == 4:
         u = u.contiguous(memory_format=torch.channels_last)
-    activity, decay = compete(rule, u)
     with compiled_kernels():
-        compiled = compete(rule, u)
-    agree(compiled[0], numbers(activity), dtype)
-    agree(compiled[1], numbers(decay), dtype)
+        compiled, decay = compete(rule, u)
+    output = along(learner.output, numbers(u))
+    activity = along(learner.compete, output)
+    forgotten = np.moveaxis(learner.forgets(activity, output), 1, 0).reshape(shape[1], -1).sum(1)
+    agree(compiled, activity, dtype)
+    agree(decay, forgotten, dtype)
+
+
+@compiles
+def test_a_kernel_knows_that_it_is_one():
+    def asked(x: Tensor) -> Tensor:
+        return x + 1 if in_kernel() else x
+
+    x = draw(0, 3)
+    assert torch.equal(asked(x), x)
+    with compiled_kernels():
+        assert torch.equal(asked(x), x) and torch.equal(kernel(asked)(x), x + 1)
+        whole = torch.compile(lambda u: compete(SoftHebb(), u)[0], fullgraph=True, backend="eager")
+        agree(whole(x[None]), numbers(compete(SoftHebb(), x[None])[0]))
 
 
 @compiles
@@ -160,20 +189,15 @@ def test_more_shapes_than_are_kept_end_in_an_error(monkeypatch: pytest.MonkeyPat
 @compiles
 @pytest.mark.parametrize("dtype", list(TOLERANCE))
 def test_steps_with_falling_rates_are_compiled_once(dtype: torch.dtype):
-    weights = [torch.nn.Parameter(draw(3, 6, 2, 3, 3, dtype=dtype), requires_grad=False) for _ in range(2)]
-    optimizers = [NormAdaptiveSGD([weight], 0.1, groups=2) for weight in weights]
-
-    def step(number: int) -> None:
-        weights[number].grad = draw(4, 6, 2, 3, 3, dtype=dtype)
-        optimizers[number].step()
-
+    weight = torch.nn.Parameter(draw(3, 6, 2, 3, 3, dtype=dtype), requires_grad=False)
+    optimizer = NormAdaptiveSGD([weight], 0.1, groups=2)
     for lr in (0.1, 0.07, 0.03):
-        for optimizer in optimizers:
-            optimizer.param_groups[0]["lr"] = lr
-        step(0)
+        before = numbers(weight).copy()
+        optimizer.param_groups[0]["lr"] = lr
+        weight.grad = draw(4, 6, 2, 3, 3, dtype=dtype)
         with compiled_kernels(), torch._dynamo.config.patch(error_on_recompile=lr < 0.1):
-            step(1)
-        agree(weights[1], numbers(weights[0]), dtype)
+            optimizer.step()
+        agree(weight, reference_step(before, numbers(weight.grad), lr, groups=2), dtype)
 
 
 @compiles
