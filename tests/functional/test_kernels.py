@@ -34,8 +34,8 @@ RULES = [
     (Oja(), reference.oja()),
     (Instar(), reference.instar()),
 ]
-# Every rule once, and the one that networks learn by in all shapes and precisions.
-CASES = [(*rule, MAPS, torch.float64) for rule in RULES]
+# Every rule in all shapes, and the one that networks learn by in all precisions.
+CASES = [(*rule, shape, torch.float64) for shape in (FLAT, MAPS) for rule in RULES]
 CASES += [(SoftHebb(), reference.soft_hebb(), shape, dtype) for shape in (FLAT, MAPS) for dtype in TOLERANCE]
 
 
