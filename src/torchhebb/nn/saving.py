@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
+from safetensors.torch import load as tensors_of
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -103,11 +104,15 @@ def write_tensors(tensors: dict[str, Tensor], header: dict[str, Any], path: str 
 
 
 def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors of a safetensors file and its header; raises UserError if missing or damaged."""
+    """The tensors of a safetensors file and its header; raises UserError if missing or damaged.
+
+    The file is opened once: read while a run puts the next one in its place, it is the old or the new one, whole.
+    (`safetensors.safe_open` opens the header and the tensors by name, one after the other, and may mix two files.)
+    """
     try:
-        with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {}).get("torchhebb", "{}"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
+        content = Path(path).read_bytes()
+        tensors = tensors_of(content)
+        header = json.loads(_metadata(content).get("torchhebb", "{}"))
         if not isinstance(header, dict):
             raise ValueError("its header is not an object")
         written = header.pop("crc32", None)
@@ -119,6 +124,12 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise UserError(f"no such file: {path}") from None
     except (SafetensorError, OSError, ValueError) as error:
         raise UserError(f"{path} is damaged or not a safetensors file ({error})") from None
+
+
+def _metadata(content: bytes) -> dict[str, str]:
+    """The texts beside the tensors of a safetensors file: its JSON follows its length in eight bytes."""
+    length = int.from_bytes(content[:8], "little")
+    return json.loads(content[8 : 8 + length]).get("__metadata__") or {}
 
 
 def _checksum(header: dict[str, Any], tensors: dict[str, Tensor]) -> int:
