@@ -94,7 +94,7 @@ def test_the_test_images_are_not_touched(run: Run, tmp_path: Path) -> None:
 
 
 def test_a_stopped_sweep_goes_on_after_its_pieces(run: Run, answer: Result, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torchhebb.evaluate.sweep.learn_run", None)
+    monkeypatch.setattr("torchhebb.evaluate.held_out.learn_run", None)
     again = list(InitialRadius(values=(0.5, 3.0), **SMALL).run(run))
     assert [finding for finding in again if isinstance(finding, Measure)] == list(answer.measures)
     with pytest.raises(TypeError):  # another bound is another piece

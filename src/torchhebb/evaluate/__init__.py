@@ -23,11 +23,13 @@ from torchhebb.evaluate.online import Online
 from torchhebb.evaluate.orders import Orders
 from torchhebb.evaluate.parts import Parts
 from torchhebb.evaluate.patches import Patches
+from torchhebb.evaluate.per_block import PerBlock
 from torchhebb.evaluate.radius import Radius
 from torchhebb.evaluate.receptive_fields import ReceptiveFields
 from torchhebb.evaluate.reconstruction import Reconstruction
 from torchhebb.evaluate.runs import Run, open_run
 from torchhebb.evaluate.similarity import Similarity
+from torchhebb.evaluate.stopping import Stopping
 from torchhebb.evaluate.sweep import BatchSize, InitialRadius, LearningRate
 from torchhebb.evaluate.temperature import Temperature
 from torchhebb.evaluate.transfer import Transfer
@@ -57,10 +59,12 @@ EVALUATORS: tuple[type[Evaluator], ...] = (
     Orders,
     Parts,
     Patches,
+    PerBlock,
     Radius,
     ReceptiveFields,
     Reconstruction,
     Similarity,
+    Stopping,
     Temperature,
     Transfer,
 )
@@ -93,11 +97,13 @@ __all__ = [
     "Orders",
     "Parts",
     "Patches",
+    "PerBlock",
     "Radius",
     "ReceptiveFields",
     "Reconstruction",
     "Run",
     "Similarity",
+    "Stopping",
     "Temperature",
     "Transfer",
     "evaluate",

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import TYPE_CHECKING, ClassVar
 
@@ -11,17 +11,15 @@ from torch.nn import functional as F
 
 from torchhebb.config import to_json
 from torchhebb.errors import UserError
-from torchhebb.evaluate.bring import draw
-from torchhebb.evaluate.evaluator import Evaluator, Figure, Finding, Note
-from torchhebb.evaluate.learning import built, learn_run, untrained
+from torchhebb.evaluate.evaluator import Figure, Finding, Note
+from torchhebb.evaluate.held_out import HeldOut
+from torchhebb.evaluate.learning import built, untrained
 from torchhebb.evaluate.panels import Panel, draw_panels
-from torchhebb.evaluate.probe import Probe, at_least_one
 from torchhebb.evaluate.runs import Run
 from torchhebb.evaluate.watch import spread
 from torchhebb.nn import ConvBlock, LinearBlock
 from torchhebb.train import Curve, Measure, Recipe
 from torchhebb.train.diagnostics import plastic_layers, r1_share, radii
-from torchhebb.train.learn import calibrate
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
@@ -38,11 +36,8 @@ QUANTITIES = {
 
 
 @dataclass(frozen=True)
-class Sweep(Evaluator):
+class Sweep(HeldOut):
     """Every plastic layer trained anew at one value of a setting after another, all else as in the recipe.
-
-    Batch norm is calibrated after each training, so that networks differ in their weights alone.  Everything is
-    measured on held-out training images, so that a value may be chosen; test images are not touched.
 
     Curves against the setting:
 
@@ -61,21 +56,13 @@ class Sweep(Evaluator):
 
     values: tuple[float, ...] = ()
     """What to sweep, in rising order."""
-    passes: int | None = None
-    """Passes over the images; None is as many as the recipe says."""
-    images: int | None = None
-    """How many images are learned from, drawn once from those not held out; None is all of them."""
-    holdout: float = 0.1
-    """Share of the training images that is held out."""
-    probe: Probe = field(default_factory=Probe)
-    """The readout, fitted to training images that are not held out."""
 
     @abstractmethod
     def at(self, recipe: Recipe, value: float) -> Recipe:
         """The recipe with the setting at a value; raises UserError where it has no such setting."""
 
     def run(self, run: Run) -> Iterator[Finding]:
-        self._check(run)
+        self.check(run)
         random = [self._once(run, seed, None)["accuracy"] for seed in run.seeds]
         pieces = [[self._once(run, seed, value) for value in self.values] for seed in run.seeds]
         curves: dict[str, Curve] = {}
@@ -96,13 +83,12 @@ class Sweep(Evaluator):
             _figure(curves, fmean(random)),
         )
 
-    def _check(self, run: Run) -> None:
+    def check(self, run: Run) -> None:
+        """Raise UserError for a setting out of range, or blocks that the setting does not apply to."""
         values = self.values
         if not values or values[0] <= 0 or any(low >= high for low, high in zip(values, values[1:], strict=False)):
             raise UserError(f"values must be numbers that rise from above 0, got {values}")
-        at_least_one(passes=self.passes, images=self.images)
-        self.probe.check()
-        run.data.holdout(self.holdout)
+        super().check(run)
         for value in values:
             self.at(run.recipe, value)
 
@@ -114,19 +100,14 @@ class Sweep(Evaluator):
         return run.once(work, settings=settings, **key)
 
     def _random(self, run: Run, seed: int) -> Piece:
-        data = run.data.holdout(self.holdout, seed)
-        network = untrained(run, seed, draw(data.train, self.images))
-        return {"accuracy": self.probe.score(network, data.train, data.test, run, seed, f"seed {seed}: random weights")}
+        network = untrained(run, seed, self.images_of(run, seed))
+        return {"accuracy": self.score(network, run, seed, f"seed {seed}: random weights")}
 
     def _train(self, run: Run, seed: int, value: float) -> Piece:
-        data, recipe, task = run.data.holdout(self.holdout, seed), self.at(run.recipe, value), f"seed {seed}: {value:g}"
-        plan = recipe.learning if self.passes is None else replace(recipe.learning, epochs=self.passes)
+        recipe, task = self.at(run.recipe, value), f"seed {seed}: {value:g}"
         network = built(run, seed, recipe.architecture)
         first = {name: layer.weight.detach().clone() for name, layer in plastic_layers(network).items()}
-        images = draw(data.train, self.images)
-        learn_run(network, run, seed, images=images, plan=plan, task=f"{task}: learning")
-        calibrate(network, images, seed=seed, learned=True)
-        found = {"accuracy": self.probe.score(network, data.train, data.test, run, seed, task)}
+        found = {"accuracy": self.learned_accuracy(network, run, seed, recipe, task)}
         for name, layer in plastic_layers(network).items():
             block = name.removesuffix(".layer")
             found[f"{block}_r1"] = 100 * r1_share(layer).item()
