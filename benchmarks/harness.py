@@ -251,7 +251,9 @@ def remarks(result: Result) -> list[str]:
 
 
 def tables(result: Result) -> list[list[tuple[str, ...]]]:
-    """Rows of text under a header: what was measured, and the ratios."""
+    """Rows of text under a header: what was measured, and the ratios; or the table that the script made of them."""
+    if (own := result.notes.get("table")) is not None:
+        return [[tuple(row) for row in own]]
     unit = result.measures[0].unit
     measured: list[tuple[str, ...]] = [("variant", f"median, {unit}", "quartiles", "runs")]
     for measure in result.measures:

@@ -6,94 +6,179 @@ for the decay, for the largest entry, for the radius and for the step; and a rea
 network, and differentiates through it, for every batch.  Both take the same step, which a test holds.
 """
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from torchhebb.functional.plasticity import pair
-from torchhebb.nn import ConvBlock, Network
-from torchhebb.rules import SoftHebb
+from torchhebb.nn import ConvBlock, LinearBlock, Network
+from torchhebb.nn.architecture import Block
+from torchhebb.rules import HardHebb, RankedHebb, SoftHebb
 
 
-class PlainBlock(nn.Module):
-    """Batch norm, convolution, triangle, pool, with the weights and statistics of a block of the library.
+class PlainBlock(nn.Module, ABC):
+    """Batch norm, products, activation, with the weights and statistics of a block of the library.
 
-    Raises ValueError for a configuration other than a dense SoftHebb block with reflect padding.
+    Raises ValueError for a configuration that has no plain form here.
     """
 
-    def __init__(self, config: ConvBlock, block: nn.Module) -> None:
+    def __init__(self, config: ConvBlock | LinearBlock, block: nn.Module) -> None:
         super().__init__()
-        rule = config.rule
-        if not isinstance(rule, SoftHebb) or rule.rectify or not rule.anti_hebbian:
-            raise ValueError(f"rule must be SoftHebb with anti-Hebbian losers, got {rule}")
-        if config.groups != 1 or config.padding_mode != "reflect" or not config.normalize:
-            raise ValueError(f"the block must be dense, normalised and padded by reflection, got {config}")
-        self.inverse_temperature, self.config = rule.inverse_temperature, config
-        self.padding = config.dilation * (config.kernel_size // 2) if config.padding is None else config.padding
+        if not isinstance(config.rule, SoftHebb | HardHebb | RankedHebb):
+            raise ValueError(f"rule must be SoftHebb, HardHebb or RankedHebb, got {config.rule}")
+        if config.activation == "relu":
+            raise ValueError("activation must be triangle or soft_wta, got relu")
+        self.config = config
         weight = block.get_parameter("layer.weight").detach()
         self.weight = nn.Parameter(weight.clone(memory_format=torch.contiguous_format))
-        self.norm = nn.BatchNorm2d(weight.shape[1], affine=False, dtype=weight.dtype, device=weight.device)
-        self.norm.running_mean.copy_(block.get_buffer("norm.running_mean"))  # type: ignore[union-attr]
-        self.norm.running_var.copy_(block.get_buffer("norm.running_var"))  # type: ignore[union-attr]
-        self.pool = nn.Identity() if config.pool is None else config.pool.build()
+        self.norm: nn.Module = nn.Identity()
+        if config.normalize:
+            kind = nn.BatchNorm1d if weight.dim() == 2 else nn.BatchNorm2d
+            channels = len(block.get_buffer("norm.running_mean"))
+            self.norm = kind(channels, affine=False, dtype=weight.dtype, device=weight.device)
+            for name in ("running_mean", "running_var"):
+                self.norm.get_buffer(name).copy_(block.get_buffer(f"norm.{name}"))
+
+    @abstractmethod
+    def enter(self, x: Tensor) -> Tensor:
+        """What the weights are multiplied with."""
+
+    @abstractmethod
+    def multiply(self, x: Tensor) -> Tensor:
+        """The pre-activations u."""
+
+    @abstractmethod
+    def statistic(self, x: Tensor, y: Tensor) -> Tensor:
+        """Sums of y x^T."""
+
+    @abstractmethod
+    def pool(self, x: Tensor) -> Tensor:
+        """What follows the activation."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.activate(self.convolve(self.pad(self.norm(x))))
-
-    def pad(self, x: Tensor) -> Tensor:
-        return F.pad(x, (self.padding,) * 4, mode="reflect")
-
-    def convolve(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.weight, stride=self.config.stride, dilation=self.config.dilation)
+        return self.activate(self._rectify(self.multiply(self.enter(x))))
 
     def activate(self, u: Tensor) -> Tensor:
+        if self.config.activation == "soft_wta":
+            return self.pool(torch.softmax(self.config.output_inverse_temperature * u, 1))
         return self.pool(torch.relu(u - u.mean(1, keepdim=True)) ** self.config.power)
 
     @torch.no_grad()
     def learn(self, x: Tensor) -> Tensor:
         """One step of the weights, and the output of the weights before it."""
-        x = self.pad(self.norm(x))
-        u = self.convolve(x)
-        y = torch.softmax(self.inverse_temperature * u, 1)
-        winner = u.argmax(1, keepdim=True)
-        y = (-y).scatter(1, winner, y.gather(1, winner))
+        x = self.enter(x)
+        u = self._rectify(self.multiply(x))
+        y = self._compete(u)
+        ones = [1] * (self.weight.dim() - 1)
 
-        update = self._statistic(x, y) - (y * u).sum((0, 2, 3)).view(-1, 1, 1, 1) * self.weight
+        decay = (y * u).sum([dim for dim in range(u.dim()) if dim != 1])
+        update = self.statistic(x, y) - decay.view(-1, *ones) * self.weight
         update = update / (update.abs().max() + 1e-30)
         radius = self.weight.flatten(1).norm(dim=1)
         rate = self.config.lr * ((radius - 1).abs() + 1e-10) ** self.config.lr_power
-        self.weight.add_(rate.view(-1, 1, 1, 1) * update)
+        self.weight.add_(rate.view(-1, *ones) * update)
         return self.activate(u)
 
-    def _statistic(self, x: Tensor, y: Tensor) -> Tensor:
+    def _rectify(self, u: Tensor) -> Tensor:
+        return torch.relu(u - u.mean(1, keepdim=True)) if self.config.rule.rectify else u
+
+    def _compete(self, u: Tensor) -> Tensor:
+        rule = self.config.rule
+        if isinstance(rule, SoftHebb):
+            y = torch.softmax(rule.inverse_temperature * u, 1)
+            if rule.anti_hebbian:
+                winner = u.argmax(1, keepdim=True)
+                y = (-y).scatter(1, winner, y.gather(1, winner))
+            return y
+        y = torch.zeros_like(u)
+        if isinstance(rule, RankedHebb):
+            order = u.topk(rule.rank, 1).indices
+            y = y.scatter(1, order[:, -1:], -rule.delta)
+            return y.scatter(1, order[:, :1], 1.0)
+        return y.scatter(1, u.argmax(1, keepdim=True), 1.0)
+
+
+class PlainConv(PlainBlock):
+    """Batch norm, reflect padding, convolution, triangle, pool."""
+
+    def __init__(self, config: ConvBlock, block: nn.Module) -> None:
+        if config.groups != 1 or config.padding_mode != "reflect":
+            raise ValueError(f"the block must be dense and padded by reflection, got {config}")
+        super().__init__(config, block)
+        self.padding = config.dilation * (config.kernel_size // 2) if config.padding is None else config.padding
+        self.stride, self.dilation = pair(config.stride), pair(config.dilation)
+        self.pooled = nn.Identity() if config.pool is None else config.pool.build()
+
+    def enter(self, x: Tensor) -> Tensor:
+        return F.pad(self.norm(x), (self.padding,) * 4, mode="reflect")
+
+    def multiply(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.weight, stride=self.stride, dilation=self.dilation)
+
+    def pool(self, x: Tensor) -> Tensor:
+        return self.pooled(x)
+
+    def statistic(self, x: Tensor, y: Tensor) -> Tensor:
         """Channels of x as samples, activities as kernel: the stride is then that kernel's dilation."""
-        stride, dilation = pair(self.config.stride), pair(self.config.dilation)
-        statistic = F.conv2d(x.transpose(0, 1), y.transpose(0, 1), stride=dilation, dilation=stride).transpose(0, 1)
+        stride, dilation = self.dilation, self.stride
+        statistic = F.conv2d(x.transpose(0, 1), y.transpose(0, 1), stride=stride, dilation=dilation).transpose(0, 1)
         size = self.weight.shape[2]  # with a stride, the kernel may also fit where the layer never looked
         return statistic[:, :, :size, :size]
 
 
+class PlainLinear(PlainBlock):
+    """Flatten, batch norm, fully connected, triangle or the posterior."""
+
+    def __init__(self, config: LinearBlock, block: nn.Module) -> None:
+        if config.bias:
+            raise ValueError("the block must have no bias")
+        super().__init__(config, block)
+
+    def enter(self, x: Tensor) -> Tensor:
+        return self.norm(x.flatten(1))
+
+    def multiply(self, x: Tensor) -> Tensor:
+        return x @ self.weight.T
+
+    def pool(self, x: Tensor) -> Tensor:
+        return x
+
+    def statistic(self, x: Tensor, y: Tensor) -> Tensor:
+        return y.T @ x
+
+
+def plain_block(config: Block, block: nn.Module) -> PlainBlock:
+    """The plain form of a block; raises ValueError for one that has none."""
+    match config:
+        case ConvBlock():
+            return PlainConv(config, block)
+        case LinearBlock():
+            return PlainLinear(config, block)
+        case other:
+            raise ValueError(f"blocks must be ConvBlock or LinearBlock, got {type(other).__name__}")
+
+
 class PlainNetwork(nn.Sequential):
-    """The plain blocks of a network of the library, started from its weights.
+    """The plain blocks of a network of the library, started from its weights, and what stands around them.
 
     Raises ValueError for a network that has another form.
     """
 
     def __init__(self, network: Network) -> None:
         architecture = network.architecture
-        if architecture is None or architecture.unit_norm or architecture.mean is not None:
-            raise ValueError("the network must be built from an Architecture of blocks alone")
+        if architecture is None or architecture.read or architecture.mirror:
+            raise ValueError("the network must be built from an Architecture, and read at its last block alone")
         super().__init__()
-        for number, config in enumerate(architecture.blocks, 1):
-            if not isinstance(config, ConvBlock):
-                raise ValueError(f"blocks must be ConvBlock, got {type(config).__name__}")
-            self.append(PlainBlock(config, network.get_submodule(f"block{number}")))
+        blocks = iter(architecture.blocks)
+        for name, module in network.named_children():
+            self.append(plain_block(next(blocks), module) if name.startswith("block") else module)
 
     def learn(self, x: Tensor) -> Tensor:
         """One learning step of all blocks."""
-        for block in self.children():
-            assert isinstance(block, PlainBlock)
-            x = block.learn(x)
+        for module in self.children():
+            x = module.learn(x) if isinstance(module, PlainBlock) else module(x)
         return x
 
 

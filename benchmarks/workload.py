@@ -10,10 +10,11 @@ from torch.nn import functional as F
 
 from torchhebb.functional.kernels import compiled_kernels
 from torchhebb.nn import Network, learn
-from torchhebb.optim import NormAdaptiveSGD
 from torchhebb.recipes import get_recipe
+from torchhebb.train import Learning
 from torchhebb.train.device import autocast
 from torchhebb.train.diagnostics import plastic_layers, radii
+from torchhebb.train.learn import make_optimizer
 
 RECIPE = "softhebb2023-cifar10"
 CLASSES = 10
@@ -49,9 +50,9 @@ def place(network: Network, device: torch.device) -> Network:
     return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def torchhebb_step(network: Network, batches: Tensor, precision: str) -> Step:
-    """The inner step of the training loop on the next of the batches (N, B, C, H, W)."""
-    optimizer = NormAdaptiveSGD(network.train().learning_groups(), lr=0.0)
+def torchhebb_step(network: Network, batches: Tensor, precision: str, *, plan: Learning | None = None) -> Step:
+    """The inner step of the training loop on the next of the batches (N, B, C, H, W); plan, that of SoftHebb-2023."""
+    optimizer = make_optimizer(network.train(), plan or Learning())
     stream = cycle(batches)
     device = batches.device
 

@@ -1,0 +1,194 @@
+"""The learning step of every kind of recipe, beside the plain step and backpropagation through the same blocks.
+
+    python benchmarks/bench_recipes.py
+    python benchmarks/bench_recipes.py --recipes softhebb2023-stl10
+
+Recipes that share a network and a batch share a row: CIFAR-100's are CIFAR-10's, ImageNet's are ImageNette's.  Images
+are noise in [0, 1]; weights start at a mean radius of 2, where few numbers are denormal.  What has no plain form here
+(local losses, whitening), or none that learns by gradients (whitening), has no time for it.  Peak memory is that of a
+process of its own, above the state in which network and batch are there.
+"""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import tyro
+from bench_cost import METHODS, Method, gradient_step
+from harness import MEBIBYTE, RESULTS, PeakGrowth, Ratio, Samples, alternate, compare, fresh, keep, make_result
+from workload import Step, place, plain_step, torchhebb_step
+
+from torchhebb.errors import UserError
+from torchhebb.nn import Network, prepare
+from torchhebb.nn.learning import needs_samples
+from torchhebb.process import tune_process
+from torchhebb.recipes import get_recipe
+from torchhebb.train.device import find_device
+from torchhebb.train.diagnostics import plastic_layers, radii
+
+RECIPES = (
+    "softhebb2022-digits",
+    "softhebb2022-mnist",
+    "softhebb2022-mnist-hard",
+    "softhebb2022-mnist-ranked",
+    "softhebb2023-digits",
+    "softhebb2023-mnist",
+    "softhebb2023-cifar10-depth1",
+    "softhebb2023-cifar10-depth2",
+    "softhebb2023-cifar10",
+    "softhebb2023-cifar10-hard",
+    "softhebb2023-cifar10-ranked",
+    "softhebb2023-cifar10-depth2-linear",
+    "softhebb2023-cifar10-best",
+    "softhebb2023-stl10",
+    "softhebb2023-imagenette",
+    "sphere2025-digits",
+    "sphere2025-cifar10-narrow",
+    "sphere2025-cifar10",
+    "sphere2025-tiny-imagenet",
+)
+RADIUS = 2.0
+BATCHES = 4
+PEAK_STEPS = 2  # in the second, what the first left behind is there
+PREPARED_FROM = 200
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The learning step of recipes: torchhebb, plain, backpropagation."""
+
+    recipes: tuple[str, ...] = RECIPES
+    """Which to measure."""
+    steps: int = 8
+    """Timed steps of each method, where the slowest takes less than `patience`; elsewhere 3."""
+    warmup: int = 2
+    """Steps of each before them; where steps are slow, 1."""
+    patience: float = 2.0
+    """Seconds of a slow step."""
+    memory: bool = True
+    """Measure peak memory too."""
+    device: str = "auto"
+    results: Path = RESULTS
+    peak: Method | None = None
+    """Print the growth in bytes of this method's peak on the first recipe: how the script calls itself."""
+
+
+def main(settings: Settings) -> None:
+    device = find_device(settings.device)
+    tune_process()
+    if settings.peak is not None:
+        step = make_step(settings.recipes[0], settings.peak, device)
+        assert step is not None, "only asked of methods that the recipe has"
+        with PeakGrowth.of(device) as peak:
+            for _ in range(PEAK_STEPS):
+                step()
+        print(json.dumps(peak.bytes))
+        return
+    started = time.perf_counter()
+    samples: dict[str, Samples] = {}
+    ratios: list[Ratio] = []
+    memory: dict[str, float] = {}
+    for name in settings.recipes:
+        print(f"{name} ...", flush=True)
+        own = timed(name, settings, device)
+        samples |= own
+        ratios += [compare(own, f"{name}: torchhebb", other) for other in own if other != f"{name}: torchhebb"]
+        if settings.memory:
+            for variant in own:
+                arguments = ("--recipes", name, "--peak", variant.rpartition(": ")[2], "--device", settings.device)
+                memory[variant] = fresh("bench_recipes.py", *arguments) / MEBIBYTE
+    result = make_result(
+        "recipes",
+        samples,
+        "ms",
+        ratios,
+        device=device,
+        seconds=time.perf_counter() - started,
+        peak_of_recipes=memory,
+        table=summary(settings.recipes, samples, ratios, memory),
+    )
+    keep(result, settings.results)
+
+
+def timed(name: str, settings: Settings, device: torch.device) -> dict[str, Samples]:
+    """Milliseconds of the steps of every method that a recipe has, taking turns."""
+    steps = {method: step for method in METHODS if (step := make_step(name, method, device)) is not None}
+    variants = {f"{name}: {method}": step for method, step in steps.items()}
+    first = alternate(variants, steps=1, warmup=0, device=device)
+    slow = max(taken for (taken,) in first.values()) > 1e3 * settings.patience
+    steps_kept, warmup = (min(3, settings.steps), 1) if slow else (settings.steps, settings.warmup)
+    return alternate(variants, steps=steps_kept, warmup=warmup, device=device)
+
+
+def make_step(name: str, method: Method, device: torch.device) -> Step | None:
+    """The inner step of a recipe's training loop, by a method; None where the network has no such form."""
+    recipe = get_recipe(name)
+    shape, batch = recipe.architecture.input_shape, recipe.learning.batch_size
+    batches = torch.rand(BATCHES, batch, *shape, generator=torch.Generator().manual_seed(0)).to(device)
+    if method == "backpropagation":
+        try:
+            return gradient_step(recipe.architecture, batches)
+        except UserError:
+            return None
+    network = started(place(recipe.architecture.build(), device), shape, device)
+    if method == "torchhebb":
+        return torchhebb_step(network, batches, "float32", plan=recipe.learning)
+    try:
+        return plain_step(network, batches)
+    except ValueError:
+        return None
+
+
+@torch.no_grad()
+def started(network: Network, shape: tuple[int, int, int], device: torch.device) -> Network:
+    """Whitening and sampled weights from some images, and every other layer at the mean radius RADIUS."""
+    if any(needs_samples(module) for module in network.modules()):
+        generator = torch.Generator().manual_seed(1)
+        prepare(network, torch.rand(PREPARED_FROM, *shape, generator=generator).to(device), generator)
+        return network
+    for layer in plastic_layers(network).values():
+        layer.weight.mul_(RADIUS / radii(layer).mean())
+    return network
+
+
+def summary(
+    recipes: tuple[str, ...], samples: Mapping[str, Samples], ratios: list[Ratio], memory: Mapping[str, float]
+) -> list[tuple[str, ...]]:
+    """A row a recipe, under a header."""
+    rows = [
+        (
+            "recipe",
+            "batch",
+            *(f"{method}, ms" for method in METHODS),
+            *(f"of {method} [95 %]" for method in METHODS[1:]),
+            "images/s",
+            "peak, MiB",
+        )
+    ]
+    between = {(ratio.of, ratio.to): ratio for ratio in ratios}
+    for name in recipes:
+        batch = get_recipe(name).learning.batch_size
+        variants = [f"{name}: {method}" for method in METHODS]
+        medians = [float(np.median(samples[variant])) if variant in samples else None for variant in variants]
+        assert medians[0] is not None
+        compared = [between.get((variants[0], other)) for other in variants[1:]]
+        peaks = [f"{memory[variant]:.0f}" if variant in memory else "" for variant in variants]
+        rows.append(
+            (
+                name,
+                str(batch),
+                *("" if median is None else f"{median:.1f}" for median in medians),
+                *("" if r is None else f"{r.value:.2f} [{r.low:.2f}, {r.high:.2f}]" for r in compared),
+                f"{1e3 * batch / medians[0]:.0f}",
+                " / ".join(peak or "-" for peak in peaks) if any(peaks) else "",
+            )
+        )
+    return rows
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Settings))
