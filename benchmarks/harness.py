@@ -181,7 +181,7 @@ def make_result(
         seeds=(),
         seconds=seconds,
         device=device_name(device),
-        command=shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
+        command=_command(sys.argv),
         data={},
         notes={
             "summaries": {variant: summarize(values) for variant, values in samples.items()},
@@ -189,6 +189,19 @@ def make_result(
             **notes,
         },
     )
+
+
+def _command(words: Sequence[str]) -> str:
+    """How a script was called, but for the folder of its results, which has no part in them.
+
+    >>> _command(["some/where/bench_step.py", "--results", "some/where/else", "--steps", "9"])
+    'python benchmarks/bench_step.py --steps 9'
+    """
+    kept = [word for word in words[1:] if not word.startswith("--results=")]
+    if "--results" in kept:
+        place = kept.index("--results")
+        del kept[place : place + 2]
+    return shlex.join(["python", f"benchmarks/{Path(words[0]).name}", *kept])
 
 
 def rates(repeats: int = 20) -> dict[str, float]:

@@ -67,7 +67,7 @@ def draw_panels(panels: Sequence[Panel], *, columns: int = COLUMNS) -> "Canvas":
 
 def _scale(axes: Any, panel: Panel) -> None:
     """The axis of x; on symlog, 0 has its place left of the smallest value above it."""
-    from matplotlib.ticker import NullLocator
+    from matplotlib.ticker import MaxNLocator, NullLocator
 
     if panel.x_scale == "symlog":
         smallest = min(x for curve in panel.curves.values() for x in curve.x if x > 0)
@@ -78,6 +78,8 @@ def _scale(axes: Any, panel: Panel) -> None:
         axes.set_xlim(left=-0.4 * smallest)
     else:
         axes.set_xscale(panel.x_scale)
+    if panel.x_scale == "linear":
+        axes.xaxis.set_major_locator(MaxNLocator(5))  # thousands of images are wide
     if panel.ticks is not None:
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xticks(list(panel.ticks), list(panel.ticks.values()))

@@ -177,7 +177,5 @@ def _figure(curves: Mapping[str, Curve], points: Sequence[tuple[float, float]], 
     stopped = Curve("stopped", "samples seen", "", tuple(x for x, _ in points), tuple(y for _, y in points))
     lines = {f"block {name.partition('_')[0][5:]}": curve for name, curve in curves.items()}
     left = Panel("mean distance of the radii from 1", lines)
-    right = Panel(
-        "held-out accuracy, %", {"stopped by a tolerance, or not at all": stopped}, {"random features": random}
-    )
+    right = Panel("held-out accuracy, %", {"where it stops": stopped}, {"random features": random})
     return draw_panels([left, right], columns=2)
