@@ -46,6 +46,13 @@ def test_interval_surrounds_the_ratio_and_follows_its_seed() -> None:
     assert ratio == compare(samples, "a", "b") and ratio.verdict == ""
 
 
+def test_the_command_of_a_result_is_without_the_folder_that_it_is_kept_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    for where in (["--results", "out"], ["--results=out"], []):
+        monkeypatch.setattr(sys, "argv", ["some/where/bench_x.py", *where, "--steps", "9"])
+        result = make_result("x", {"a": (1.0,)}, "ms", [], device=CPU, seconds=1.0)
+        assert result.command == "python benchmarks/bench_x.py --steps 9"
+
+
 def test_summary() -> None:
     assert summarize([1.0, 2.0, 3.0, 4.0, 5.0]) == {"median": 3.0, "q1": 2.0, "q3": 4.0}
 

@@ -9,6 +9,7 @@ import pytest
 from tests.tiny import tiny_recipe
 from torchhebb.errors import UserError
 from torchhebb.evaluate import LearningRate, PerBlock, Run, evaluate
+from torchhebb.evaluate.evaluator import Note
 from torchhebb.evaluate.per_block import changed_block
 from torchhebb.evaluate.probe import Probe
 from torchhebb.fields import differences
@@ -73,6 +74,17 @@ def test_the_best_change_is_noted(answer: Result) -> None:
     best = max(accuracy, key=lambda change: accuracy[change])
     expected = dict(zip(("block", "setting", "factor"), best, strict=True))
     assert answer.notes["best"] == (expected if accuracy[best] > answer.measure("accuracy").mean else None)
+
+
+def test_of_several_better_changes_the_best_is_noted(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    accuracy = {"block1 rate 0.1": 60.0, "block2 rate 0.1": 55.0}
+
+    def piece(_self: PerBlock, _run: Run, _seed: int, task: str, _recipe: Recipe) -> dict[str, float]:
+        return {"accuracy": accuracy.get(task, 50.0), "block1_radius": 1.0, "block2_radius": 1.0}
+
+    monkeypatch.setattr(PerBlock, "_once", piece)
+    notes = [f for f in PerBlock(factors=(0.1,), **SMALL).run(run) if isinstance(f, Note) and f.name == "best"]
+    assert notes == [Note("best", {"block": 1, "setting": "rate", "factor": 0.1})]
 
 
 def test_a_stopped_answer_goes_on_after_its_pieces(run: Run, answer: Result, monkeypatch: pytest.MonkeyPatch) -> None:
