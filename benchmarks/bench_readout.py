@@ -20,10 +20,10 @@ from workload import CLASSES, make_images, make_network, settle, torchhebb_step
 
 from torchhebb.nn import LinearReadout, Network
 from torchhebb.process import tune_process
+from torchhebb.readouts.adam import _step as readout_step
 from torchhebb.train import Readout
 from torchhebb.train.device import find_device
 from torchhebb.train.dropout import PackedDropout
-from torchhebb.train.readout import _step as readout_step
 from torchhebb.train.sources import Rows
 
 PLAIN, CACHED, FEATURES = "plain readout", "torchhebb readout", "torchhebb features, once a run"

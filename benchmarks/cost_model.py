@@ -18,7 +18,7 @@ from harness import RESULTS
 
 from torchhebb.functional.plasticity import pair
 from torchhebb.nn import Architecture, ConvBlock
-from torchhebb.nn.ways import WINOGRAD_CHANNELS, best_tile
+from torchhebb.ops.conv_algorithms import WINOGRAD_CHANNELS, best_tile
 from torchhebb.recipes import softhebb2023_networks as networks
 from torchhebb.train import read_result
 

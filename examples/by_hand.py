@@ -5,7 +5,7 @@ import torch
 import torchhebb
 from torchhebb.data import Batches, load_data
 from torchhebb.optim import NormAdaptiveSGD
-from torchhebb.train.readouts import Ridge
+from torchhebb.readouts import Ridge
 
 
 def main() -> float:

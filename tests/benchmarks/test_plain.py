@@ -22,8 +22,8 @@ from torchhebb.nn import (
 )
 from torchhebb.nn.architecture import Block, Read
 from torchhebb.optim import NormAdaptiveSGD
+from torchhebb.readouts.adam import _step as readout_step
 from torchhebb.rules import HardHebb, Instar, RankedHebb, SoftHebb
-from torchhebb.train.readout import _step as readout_step
 
 STEPS = 5
 DEEP = (

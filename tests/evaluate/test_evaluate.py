@@ -25,12 +25,12 @@ from torchhebb.evaluate import (
     list_evaluators,
     open_run,
 )
-from torchhebb.evaluate.accuracy import wilson
 from torchhebb.evaluate.evaluator import Finding, Note
+from torchhebb.evaluate.questions.accuracy import wilson
 from torchhebb.nn import Network
+from torchhebb.readouts import Logistic, Neighbors
 from torchhebb.train import Measure, Result, read_result
 from torchhebb.train.diagnostics import radii
-from torchhebb.train.readouts import Logistic, Neighbors
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def test_only_the_readouts_that_were_asked_for(run: Run) -> None:
 
 
 def test_memory_is_checked_before_anything_is_fitted(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torchhebb.train.readouts.linear.free_bytes", lambda device: 0)
+    monkeypatch.setattr("torchhebb.readouts.linear.free_bytes", lambda device: 0)
     monkeypatch.setattr(Accuracy, "_accuracy", None)
     with pytest.raises(UserError, match=r"needs .* --ridge\.project"):
         list(Accuracy(readouts=("trained", "neighbors", "ridge")).run(run))

@@ -120,7 +120,7 @@ def test_an_item_cut_off_by_the_budget_goes_on_exactly(
 
 def test_a_failed_item_leaves_the_others(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     broken = Item("broken", "tiny-one", "accuracy", 1, 1, {"readouts": ("ridge",)})
-    monkeypatch.setattr("torchhebb.train.readouts.linear.free_bytes", lambda device: 0)
+    monkeypatch.setattr("torchhebb.readouts.linear.free_bytes", lambda device: 0)
     outcomes = reproduce([broken, ITEMS[2]], budget=1000, **settings)
     assert statuses(outcomes) == [("broken", "failed"), ("cheaper", "new")]
     assert "--ridge.project" in outcomes[0].reason

@@ -17,11 +17,11 @@ import torch
 from tests.tiny import few_digits, tiny_recipe
 from torchhebb.data import Data, Images
 from torchhebb.errors import UserError
+from torchhebb.readouts.adam import fit_linear
 from torchhebb.search import Objective, Search, read_best, search
 from torchhebb.train import Learning, Readout, Recipe
 from torchhebb.train.features import extract_features
 from torchhebb.train.learn import learn_images
-from torchhebb.train.readout import fit_linear
 
 RECIPE = tiny_recipe(learning=Learning(batch_size=50), readout=Readout(epochs=2, batch_size=100))
 SPACE = ("readout.lr=0.0001:1:log", "learning.batch_size=10:90")

@@ -66,7 +66,7 @@ def test_steps_are_compiled_where_that_is_asked(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr("torchhebb.train.run.learn_images", learn)
     monkeypatch.setattr("torchhebb.train.run.check_compiler", lambda _: None)
-    monkeypatch.setattr("torchhebb.evaluate.runs.load_data", lambda *_, **__: few_digits())
+    monkeypatch.setattr("torchhebb.runs.run.load_data", lambda *_, **__: few_digits())
     store = Store(tmp_path / "store")
     for options in (COMPILED, EAGER):
         folder = tmp_path / str(options.compile)

@@ -15,6 +15,7 @@ from tests.tiny import equal, few_digits, learned, state, tiny_recipe, untimed
 from torchhebb import load
 from torchhebb.data import Data, Images, Store
 from torchhebb.errors import UserError
+from torchhebb.readouts.adam import fit_linear
 from torchhebb.train import (
     Learning,
     Options,
@@ -28,7 +29,6 @@ from torchhebb.train import (
 )
 from torchhebb.train.folder import alone_in, read_classes
 from torchhebb.train.learn import calibrate, learn_images
-from torchhebb.train.readout import fit_linear
 from torchhebb.train.recipe import PublishedBeside
 from torchhebb.train.run import accuracy as score
 from torchhebb.train.run import check_fit

@@ -11,12 +11,12 @@ from tests.data import made
 from tests.tiny import digits, network
 from torchhebb.data import Augment, Store, load_data
 from torchhebb.errors import UserError
+from torchhebb.readouts.adam import fit_linear, fit_source
 from torchhebb.train import Learning, Readout
 from torchhebb.train.checkpoint import Checkpoint
 from torchhebb.train.chosen import choice_key, chosen_images
 from torchhebb.train.features import extract_features
 from torchhebb.train.learn import learn_images
-from torchhebb.train.readout import fit_linear, fit_source
 from torchhebb.train.sources import FreshFeatures, KeptFeatures
 
 CPU = torch.device("cpu")

@@ -1,38 +1,38 @@
 """One file per question that can be asked of a run; found by name."""
 
 from torchhebb.errors import unknown_name
-from torchhebb.evaluate.ablation import Ablation
-from torchhebb.evaluate.accuracy import Accuracy
-from torchhebb.evaluate.attacks import Attacks
-from torchhebb.evaluate.clustering import Clustering
-from torchhebb.evaluate.comparison import Comparison
-from torchhebb.evaluate.continual import Continual
-from torchhebb.evaluate.convergence import Convergence
-from torchhebb.evaluate.cross_entropy import CrossEntropy
-from torchhebb.evaluate.depth_width import DepthWidth
-from torchhebb.evaluate.diagnostics import Diagnostics
-from torchhebb.evaluate.embeddings import Embeddings
 from torchhebb.evaluate.evaluator import Evaluator, Figure, evaluate
-from torchhebb.evaluate.filters import Filters
-from torchhebb.evaluate.generation import Generation
-from torchhebb.evaluate.label_efficiency import LabelEfficiency
-from torchhebb.evaluate.learning_speed import LearningSpeed
-from torchhebb.evaluate.low_precision import LowPrecision
-from torchhebb.evaluate.noise import Noise
-from torchhebb.evaluate.online import Online
-from torchhebb.evaluate.orders import Orders
-from torchhebb.evaluate.parts import Parts
-from torchhebb.evaluate.patches import Patches
-from torchhebb.evaluate.per_block import PerBlock
-from torchhebb.evaluate.radius import Radius
-from torchhebb.evaluate.receptive_fields import ReceptiveFields
-from torchhebb.evaluate.reconstruction import Reconstruction
-from torchhebb.evaluate.runs import Run, open_run
-from torchhebb.evaluate.similarity import Similarity
-from torchhebb.evaluate.stopping import Stopping
-from torchhebb.evaluate.sweep import BatchSize, InitialRadius, LearningRate
-from torchhebb.evaluate.temperature import Temperature
-from torchhebb.evaluate.transfer import Transfer
+from torchhebb.evaluate.methods.continual import Continual
+from torchhebb.evaluate.questions.ablation import Ablation
+from torchhebb.evaluate.questions.accuracy import Accuracy
+from torchhebb.evaluate.questions.attacks import Attacks
+from torchhebb.evaluate.questions.clustering import Clustering
+from torchhebb.evaluate.questions.comparison import Comparison
+from torchhebb.evaluate.questions.convergence import Convergence
+from torchhebb.evaluate.questions.cross_entropy import CrossEntropy
+from torchhebb.evaluate.questions.depth_width import DepthWidth
+from torchhebb.evaluate.questions.diagnostics import Diagnostics
+from torchhebb.evaluate.questions.embeddings import Embeddings
+from torchhebb.evaluate.questions.filters import Filters
+from torchhebb.evaluate.questions.generation import Generation
+from torchhebb.evaluate.questions.label_efficiency import LabelEfficiency
+from torchhebb.evaluate.questions.learning_speed import LearningSpeed
+from torchhebb.evaluate.questions.low_precision import LowPrecision
+from torchhebb.evaluate.questions.noise import Noise
+from torchhebb.evaluate.questions.online import Online
+from torchhebb.evaluate.questions.orders import Orders
+from torchhebb.evaluate.questions.parts import Parts
+from torchhebb.evaluate.questions.patches import Patches
+from torchhebb.evaluate.questions.per_block import PerBlock
+from torchhebb.evaluate.questions.radius import Radius
+from torchhebb.evaluate.questions.receptive_fields import ReceptiveFields
+from torchhebb.evaluate.questions.reconstruction import Reconstruction
+from torchhebb.evaluate.questions.similarity import Similarity
+from torchhebb.evaluate.questions.stopping import Stopping
+from torchhebb.evaluate.questions.sweep import BatchSize, InitialRadius, LearningRate
+from torchhebb.evaluate.questions.temperature import Temperature
+from torchhebb.evaluate.questions.transfer import Transfer
+from torchhebb.runs.run import Run, open_run
 
 EVALUATORS: tuple[type[Evaluator], ...] = (
     Ablation,

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from torchhebb.config import to_json
 from torchhebb.errors import UserError
-from torchhebb.evaluate.runs import Run
+from torchhebb.runs.run import Run
 from torchhebb.train import Curve, Measure, Result
 from torchhebb.train.compiled import compiled_steps
 from torchhebb.train.result import device_name

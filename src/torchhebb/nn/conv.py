@@ -19,7 +19,7 @@ from torchhebb.nn.plastic import (
     rectify,
     sampled_weights,
 )
-from torchhebb.nn.ways import Geometry, way_forward, way_to_learn
+from torchhebb.ops.conv_algorithms import Geometry, way_forward, way_to_learn
 from torchhebb.rules import Rule, SoftHebb
 
 PaddingMode = Literal["reflect", "zeros", "replicate", "circular"]

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from torchhebb.nn import Architecture, Pool, Read, WhitenedBlock
+from torchhebb.readouts import WideRidge
 from torchhebb.rules import HardHebb, SoftHebb
 from torchhebb.train import Learning, Recipe
-from torchhebb.train.readouts import WideRidge
 
 POOL = Pool("avg", kernel_size=3, stride=2)
 

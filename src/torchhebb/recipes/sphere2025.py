@@ -5,11 +5,11 @@ recipe: same blocks, same optimizer), and with SoftHebb's rule at the same width
 """
 
 from torchhebb.nn import Architecture, ConvBlock, LocalConvBlock, Pool
+from torchhebb.readouts import Ridge
 from torchhebb.recipes.claim import Claim, Of
 from torchhebb.recipes.item import Item
 from torchhebb.rules import SoftHebb
 from torchhebb.train import Learning, Readout, Recipe, Supervised
-from torchhebb.train.readouts import Ridge
 from torchhebb.train.recipe import AdamW
 
 MAX = Pool("max", kernel_size=4, stride=2, padding=1)

@@ -11,6 +11,7 @@ from torchhebb.data import Data, Store, load_data
 from torchhebb.errors import UserError
 from torchhebb.nn import HebbConv2d, HebbLinear, Network, PatchWhitening, load
 from torchhebb.progress import SILENT, Progress
+from torchhebb.readouts.adam import predict_logits
 from torchhebb.report.answers import Evaluation, read_evaluations
 from torchhebb.train import Options, Recipe, Result, read_config, read_result
 from torchhebb.train.device import find_device
@@ -18,7 +19,6 @@ from torchhebb.train.diagnostics import win_rates
 from torchhebb.train.features import stored_features
 from torchhebb.train.folder import read_classes
 from torchhebb.train.log import read_log
-from torchhebb.train.readout import predict_logits
 from torchhebb.train.run import check_fit
 
 WIN_RATE_BATCHES, WIN_RATE_BATCH = 4, 64

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from os.path import commonprefix
 
 from torchhebb.evaluate import get_evaluator
-from torchhebb.evaluate.contenders import CONTENDERS
 from torchhebb.report.answers import Evaluation
 from torchhebb.report.figures import LINES
 from torchhebb.report.parts import Figure, Section, Table, card, curves
 from torchhebb.report.series import Series
 from torchhebb.report.words import duration, number
+from torchhebb.runs.baselines import CONTENDERS
 from torchhebb.train import Curve, Measure
 
 ROWS_UP_TO = 25

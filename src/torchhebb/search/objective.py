@@ -8,11 +8,11 @@ import torch
 from torchhebb.data import Data, Images
 from torchhebb.data.images import stratified_split
 from torchhebb.progress import SILENT, Progress
+from torchhebb.readouts import Ridge
+from torchhebb.readouts.adam import predict_logits
+from torchhebb.readouts.base import percent_correct
 from torchhebb.train import Recipe
 from torchhebb.train.device import Precision
-from torchhebb.train.readout import predict_logits
-from torchhebb.train.readouts import Ridge
-from torchhebb.train.readouts.base import percent_correct
 from torchhebb.train.run import check_fit
 from torchhebb.train.trial import features, fresh_network, judge, learn_from
 

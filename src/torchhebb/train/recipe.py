@@ -7,7 +7,7 @@ from typing import Literal
 from torchhebb.data import Augment
 from torchhebb.errors import UserError
 from torchhebb.nn import Architecture
-from torchhebb.train.readouts.wide import WideRidge
+from torchhebb.readouts.wide import WideRidge
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ from torchhebb.errors import UserError
 from torchhebb.nn import LinearReadout, Network, load, save
 from torchhebb.nn.collective import alone
 from torchhebb.progress import SILENT, Progress
+from torchhebb.readouts.adam import fit_linear, fit_source, predict_logits
+from torchhebb.readouts.wide import WideRidge
 from torchhebb.train.checkpoint import Checkpoint
 from torchhebb.train.chosen import check_choice, choice_key, chosen_images
 from torchhebb.train.compiled import check_compiler, compiled_steps
@@ -27,8 +29,6 @@ from torchhebb.train.learn import calibrate, learn_images
 from torchhebb.train.log import Log
 from torchhebb.train.members import learn_members
 from torchhebb.train.online import OnlineReadout
-from torchhebb.train.readout import fit_linear, fit_source, predict_logits
-from torchhebb.train.readouts.wide import WideRidge
 from torchhebb.train.recipe import AdamW, NormAdaptive, Readout, Recipe
 from torchhebb.train.result import Measure, Result, device_name
 from torchhebb.train.sources import FreshFeatures, tested_accuracy

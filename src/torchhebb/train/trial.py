@@ -6,12 +6,12 @@ from torch import nn
 from torchhebb.data import Data, Images
 from torchhebb.nn import Network
 from torchhebb.progress import SILENT, Progress
+from torchhebb.readouts.adam import fit_linear, fit_source, predict_logits
+from torchhebb.readouts.base import percent_correct
 from torchhebb.train.chosen import chosen_images
 from torchhebb.train.device import Precision, autocast
 from torchhebb.train.features import extract_features
 from torchhebb.train.learn import learn_images
-from torchhebb.train.readout import fit_linear, fit_source, predict_logits
-from torchhebb.train.readouts.base import percent_correct
 from torchhebb.train.recipe import Learning, Readout, Recipe
 from torchhebb.train.sources import FreshFeatures, tested_accuracy
 

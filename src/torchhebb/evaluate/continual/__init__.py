@@ -1,6 +1,0 @@
-"""Continual learning: one network, tasks one after another, and what is left of the old ones."""
-
-from torchhebb.evaluate.continual.metrics import average_accuracy, backward_transfer, forgetting, forward_transfer
-from torchhebb.evaluate.continual.question import Continual
-
-__all__ = ["Continual", "average_accuracy", "backward_transfer", "forgetting", "forward_transfer"]

@@ -1,0 +1,172 @@
+"""Pictures of attacks: how accuracy falls, and what images look like by the time that a network errs."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from torchhebb.evaluate.evaluator import Figure
+from torchhebb.evaluate.methods.perturb import Norm, fooled
+from torchhebb.nn import HebbLinear, Network, SoftWTA
+from torchhebb.runs.baselines import prototypes
+from torchhebb.train import Curve
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+NORMS: dict[Norm, tuple[str, str]] = {"inf": ("linf", "L-inf"), "2": ("l2", "L2")}
+"""How a norm is called in names and in words."""
+
+GRID: dict[Norm, tuple[float, ...]] = {
+    "inf": tuple(round(0.02 * k, 2) for k in range(1, 31)),
+    "2": tuple(round(0.2 * k, 1) for k in range(1, 41)),
+}
+"""The radii among which the smallest that fools is sought."""
+
+# Told apart by people who see colours differently (Okabe and Ito), and by their marks.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_MARKS = ("o", "s", "^", "D", "v", "P", "X")
+
+
+class Attack(Protocol):
+    """model, x, labels, norm, eps -> adversarial x."""
+
+    def __call__(self, model: nn.Module, x: Tensor, labels: Tensor, *, eps: float) -> Tensor: ...
+
+
+def robustness(panels: Mapping[Norm, Mapping[str, Curve]], images: int) -> Figure:
+    """Accuracy left of all attacks against eps: a panel a norm, a line a network, its spread over seeds."""
+    from matplotlib.figure import Figure as Canvas
+
+    canvas = Canvas(figsize=(4.4 * len(panels), 3.4), layout="constrained")
+    for number, (norm, curves) in enumerate(panels.items(), 1):
+        axes = canvas.add_subplot(1, len(panels), number)
+        for (label, curve), colour, mark in zip(curves.items(), _COLOURS, _MARKS, strict=False):
+            axes.errorbar(curve.x, curve.y, curve.std, color=colour, marker=mark, markersize=4, capsize=2, label=label)
+        axes.set(xlabel=f"eps, {NORMS[norm][1]}", ylabel="accuracy left of all attacks, %", ylim=(-2, 102))
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.25)
+        if number == 1:
+            axes.legend(frameon=False, fontsize=8)
+    caption = (
+        "Accuracy that survives every attack, image by image, against the radius within which pixels may move "
+        f"(0: clean); the first {images} test images."
+    )
+    return Figure("robustness", caption, canvas)
+
+
+def gallery(
+    networks: Mapping[str, Network],
+    judge: nn.Module,
+    x: Tensor,
+    labels: Tensor,
+    classes: Sequence[str],
+    attack: Attack,
+    *,
+    norm: Norm,
+) -> Figure:
+    """Images at equal success: each network's column shows the smallest change found that makes it err.
+
+    A block of rows an image: what the network errs on, the change, and for a single layer of competing neurons the
+    prototype (the weights) of the winner before and after.  Under an image stand eps, the network's answer and how
+    the judge reads it.
+
+    Args: networks, by what they are called; x (B, C, H, W), answered rightly by all of them when clean; labels (B,).
+    """
+    from matplotlib.figure import Figure as Canvas
+
+    found = {name: smallest(network.classifier, x, labels, attack, norm) for name, network in networks.items()}
+    winners = {name: winning_prototypes(network, x) for name, network in networks.items()}
+    competing = any(before is not None for before in winners.values())
+    rows = 4 if competing else 2
+    canvas = Canvas(figsize=(1.55 * (len(networks) + 1), 1.5 * rows * len(x)), layout="constrained")
+    grid = canvas.subplots(rows * len(x), len(networks) + 1, squeeze=False)
+    for axes in grid.flat:
+        axes.set(xticks=[], yticks=[], frame_on=False)
+    with torch.no_grad():
+        for image in range(len(x)):
+            block = grid[rows * image : rows * (image + 1)]
+            reach = max(float((moved[image] - x[image]).abs().amax()) for moved, _ in found.values())
+            _show(block[0, 0], x[image])
+            block[0, 0].set_title("clean image", fontsize=9)
+            block[0, 0].set_xlabel(f"true class {_word(classes, labels[image])}", fontsize=8)
+            _say(block[1, 0], f"the change\nred brighter\nblue darker\n(full colour: {reach:.2f})")
+            if competing:
+                _say(block[2, 0], "prototype of\nthe winner\non the clean image")
+                _say(block[3, 0], "prototype of\nthe winner\non the attacked image")
+            for column, (name, network) in enumerate(networks.items(), 1):
+                moved, radii = found[name][0][image : image + 1], found[name][1]
+                answer, read = network.classifier(moved).argmax(1)[0], judge(moved).argmax(1)[0]
+                _show(block[0, column], moved[0])
+                block[0, column].set_title(name, fontsize=9)
+                block[0, column].set_xlabel(
+                    f"eps {radii[image]:g}: says {_word(classes, answer)}\njudge: {_word(classes, read)}"
+                    if radii[image] is not None
+                    else f"not fooled up to eps {GRID[norm][-1]:g}\njudge: {_word(classes, read)}",
+                    fontsize=8,
+                )
+                change = (moved - x[image : image + 1])[0].mean(0)
+                block[1, column].imshow(change.cpu().numpy(), cmap="RdBu_r", vmin=-reach, vmax=reach)
+                before, after = winners[name], winning_prototypes(network, moved)
+                if before is not None and after is not None:
+                    _show_weights(block[2, column], before[image])
+                    _show_weights(block[3, column], after[0])
+                elif competing:
+                    _say(block[2, column], "no competition")
+    caption = (
+        f"Every column at equal success: the smallest {NORMS[norm][1]} change among those tried, in steps of "
+        f"{GRID[norm][0]:g}, by which a gradient attack makes that network err, eps its size. The judge is another "
+        "network that never saw attacked images: where it reads what the network says, the image itself has changed "
+        "its meaning."
+    )
+    return Figure(f"gallery-{NORMS[norm][0]}", caption, canvas)
+
+
+def smallest(
+    model: nn.Module, x: Tensor, labels: Tensor, attack: Attack, norm: Norm
+) -> tuple[Tensor, list[float | None]]:
+    """Per image, the adversarial image of the smallest radius of the grid that fools, and that radius.
+
+    An image that withstands the whole grid comes as the last attack left it, with None.
+    """
+    moved = x.clone()
+    radii: list[float | None] = [None] * len(x)
+    for eps in GRID[norm]:
+        left = [image for image, radius in enumerate(radii) if radius is None]
+        if not left:
+            break
+        moved[left] = attack(model, x[left], labels[left], eps=eps)
+        for image, turned in zip(left, fooled(model, moved[left], labels[left]).tolist(), strict=True):
+            radii[image] = eps if turned else None
+    return moved, radii
+
+
+@torch.no_grad()
+def winning_prototypes(network: Network, x: Tensor) -> Tensor | None:
+    """The weights (B, C, H, W) of the neuron that wins on each image; None unless a single layer competes on pixels."""
+    block = network.get_submodule("block1")
+    layer, activation = getattr(block, "layer", None), getattr(block, "activation", None)
+    if not isinstance(layer, HebbLinear) or not isinstance(activation, SoftWTA) or hasattr(network, "block2"):
+        return None
+    return prototypes(network, tuple(x.shape[1:]))[network(x).argmax(1)]
+
+
+def _show(axes: "Axes", image: Tensor) -> None:
+    pixels = image.cpu().permute(1, 2, 0) if len(image) == 3 else image.cpu().mean(0)
+    axes.imshow(pixels.numpy(), cmap="gray", vmin=0, vmax=1)
+
+
+def _show_weights(axes: "Axes", weight: Tensor) -> None:
+    tile = weight.cpu()
+    low, high = tile.amin(), tile.amax()
+    _show(axes, (tile - low) / (high - low).clamp_min(1e-12))
+
+
+def _say(axes: "Axes", text: str) -> None:
+    axes.text(0.5, 0.5, text, ha="center", va="center", fontsize=8, transform=axes.transAxes)
+
+
+def _word(classes: Sequence[str], index: Tensor) -> str:
+    """A class name without the dollar that matplotlib would read mathematics into."""
+    return classes[int(index)].replace("$", r"\$")

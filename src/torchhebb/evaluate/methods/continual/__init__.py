@@ -1,0 +1,11 @@
+"""Continual learning: one network, tasks one after another, and what is left of the old ones."""
+
+from torchhebb.evaluate.methods.continual.metrics import (
+    average_accuracy,
+    backward_transfer,
+    forgetting,
+    forward_transfer,
+)
+from torchhebb.evaluate.questions.continual import Continual
+
+__all__ = ["Continual", "average_accuracy", "backward_transfer", "forgetting", "forward_transfer"]

@@ -1,0 +1,178 @@
+"""Networks that tasks come to one after another: plastic ones without labels, and those that learn by gradients."""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from torchhebb.data import Images
+from torchhebb.evaluate.methods.continual.memories import Memory
+from torchhebb.nn import Network
+from torchhebb.runs.run import Run
+from torchhebb.train import Learning, Supervised
+from torchhebb.train.checkpoint import Checkpoint
+from torchhebb.train.learn import calibrate, learn_images
+from torchhebb.train.supervised import backpropagation_model, fit_supervised
+
+
+class Learner(ABC):
+    """One network for all tasks; `model` is everything that learning changes."""
+
+    model: nn.Module
+
+    @property
+    @abstractmethod
+    def network(self) -> Network:
+        """Pixels -> features."""
+
+    @property
+    @abstractmethod
+    def head(self) -> nn.Module | None:
+        """Features -> logits of all classes, where learning makes one."""
+
+    @abstractmethod
+    def learn(self, images: Images, first: bool, checkpoint: Checkpoint, task: str) -> None:
+        """Learn from the images of a task; `first` says that there was none before it."""
+
+    @abstractmethod
+    def remember(self, images: Images) -> None:
+        """The task of these images is over; called again for each one when a stopped run goes on."""
+
+
+class Plastic(Learner):
+    """The network of the run, which never reads a label: the same weights go on learning, task after task.
+
+    Optimizer and rate start anew with every task, as they did with the data set of the run.
+    """
+
+    model: Network
+
+    def __init__(self, run: Run, seed: int, plan: Learning) -> None:
+        self.run, self.seed, self.plan = run, seed, plan
+        self.model = _place(run.recipe.architecture.build(seed), run)
+
+    @property
+    def network(self) -> Network:
+        return self.model
+
+    @property
+    def head(self) -> None:
+        return None
+
+    def learn(self, images: Images, first: bool, checkpoint: Checkpoint, task: str) -> None:
+        learn_images(
+            self.model,
+            images,
+            self.plan,
+            seed=self.seed,
+            precision=self.run.precision,
+            checkpoint=checkpoint,
+            task=task,
+            progress=self.run.progress,
+        )
+
+    def remember(self, images: Images) -> None:
+        pass
+
+
+class Frozen(Learner):
+    """Random weights, their batch norm calibrated on the images of the first task, then left alone."""
+
+    model: Network
+
+    def __init__(self, run: Run, seed: int, network: Network) -> None:
+        self.seed, self.model = seed, _place(network, run)
+
+    @property
+    def network(self) -> Network:
+        return self.model
+
+    @property
+    def head(self) -> None:
+        return None
+
+    def learn(self, images: Images, first: bool, checkpoint: Checkpoint, task: str) -> None:
+        if first:
+            calibrate(self.model, images, seed=self.seed)
+
+    def remember(self, images: Images) -> None:
+        pass
+
+
+class Backpropagation(Learner):
+    """The same blocks, end to end with labels by AdamW; optimizer and rate start anew with every task.
+
+    Args: tasks, the number of heads, each with its own softmax, or 1 for one softmax over the classes of all tasks.
+    """
+
+    model: "Heads"
+
+    def __init__(self, run: Run, seed: int, plan: Supervised, memory: Memory, *, tasks: int) -> None:
+        self.run, self.seed, self.plan, self.memory = run, seed, plan, memory
+        self.model = _place(Heads(untrained(run, seed), tasks), run)
+
+    @property
+    def network(self) -> Network:
+        network = self.model.layers[0]
+        assert isinstance(network, Network)
+        return network
+
+    @property
+    def head(self) -> nn.Module:
+        return self.model.layers[-1]
+
+    def learn(self, images: Images, first: bool, checkpoint: Checkpoint, task: str) -> None:
+        fit_supervised(
+            self.model,
+            self.memory.rehearse(images),
+            self.plan,
+            seed=self.seed,
+            precision=self.run.precision,
+            perturb=self.model.tell,
+            penalty=self.memory.penalty,
+            checkpoint=checkpoint,
+            task=task,
+            progress=self.run.progress,
+        )
+
+    def remember(self, images: Images) -> None:
+        self.memory.remember(self.model, images)
+
+
+class Heads(nn.Module):
+    """(x, labels) -> logits (B, classes) in which the heads of all tasks but the sample's own are -inf.
+
+    Labels are positions in the order of the tasks, so class k belongs to task k // (classes / tasks); with one task
+    nothing is hidden.  The training loop calls the model with x alone: `tell` gives the labels of the batch first.
+    """
+
+    def __init__(self, layers: nn.Sequential, tasks: int) -> None:
+        super().__init__()
+        self.layers, self.tasks = layers, tasks
+        self.labels: Tensor | None = None
+
+    def tell(self, _model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
+        """Take note of the labels of the next batch; x is left as it is."""
+        self.labels = labels
+        return x
+
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Tensor:
+        labels, self.labels = self.labels if labels is None else labels, None
+        logits = self.layers(x)
+        if self.tasks == 1:
+            return logits
+        if labels is None:
+            raise ValueError("separate heads need the labels of the batch: give them, or call tell() before")
+        each = logits.shape[1] // self.tasks
+        task = torch.arange(logits.shape[1], device=logits.device) // each
+        return logits.masked_fill(task != (labels // each).unsqueeze(1), -torch.inf)
+
+
+def untrained(run: Run, seed: int) -> nn.Sequential:
+    """The blocks of the run made for gradients, before they learn: network, flatten, linear."""
+    return backpropagation_model(run.recipe.architecture, len(run.data.classes), seed)
+
+
+def _place(model: Any, run: Run) -> Any:
+    return model.to(run.device, memory_format=torch.channels_last)

@@ -1,0 +1,81 @@
+"""A readout that is cheap enough to be fitted at every point of a curve."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from torchhebb.data import Images
+from torchhebb.errors import UserError
+from torchhebb.evaluate.methods.resize import draw
+from torchhebb.nn import Network
+from torchhebb.readouts import Logistic, Ridge
+from torchhebb.readouts.adam import fit_linear, predict_logits
+from torchhebb.readouts.base import percent_correct
+from torchhebb.runs.run import Run
+from torchhebb.train.device import autocast
+from torchhebb.train.features import extract_features
+from torchhebb.train.recipe import shortened
+
+
+@dataclass(frozen=True)
+class Probe:
+    """How the features of a network are read out, the same way at every point.
+
+    Its accuracies are to be compared with each other: averaged maps say less than the whole ones of the run's readout.
+    """
+
+    readout: Literal["ridge", "logistic", "recipe"] = "ridge"
+    """Ridge or logistic regression, whose strength is chosen on a held-out part of the labelled images; or the
+    recipe's own readout by Adam, which chooses nothing."""
+    pool: int | None = 2
+    """The last maps are averaged to this height and width; None leaves them whole."""
+    holdout: float = 0.1
+    """Share of the labelled images that chooses the strength."""
+    epochs: int | None = None
+    """Epochs of the recipe's readout; None is as many as the recipe says."""
+    images: int | None = None
+    """How many labelled images it is fitted to, drawn once; None is all of them."""
+
+    def check(self) -> None:
+        """Raise UserError for a setting out of range."""
+        if self.readout not in ("ridge", "logistic", "recipe"):
+            raise UserError(f"probe.readout must be ridge, logistic or recipe, got {self.readout!r}")
+        if not 0 < self.holdout < 1:
+            raise UserError(f"probe.holdout must lie between 0 and 1, got {self.holdout}")
+        at_least_one(**{f"probe.{name}": getattr(self, name) for name in ("pool", "epochs", "images")})
+
+    def score(self, network: Network, train: Images, test: Images, run: Run, seed: int, task: str = "probe") -> float:
+        """Accuracy in % on `test` of a readout fitted to a network's features of `train`."""
+        train = draw(train, self.images)
+        fitted, tested = (self.features(network, images, run, f"{task}: features") for images in (train, test))
+        return self.accuracy(fitted, train.labels, tested, test.labels, run, seed)
+
+    def features(self, network: Network, images: Images, run: Run, label: str = "features") -> Tensor:
+        """What is read out of a network (N, F): its last maps, averaged and flattened."""
+        with torch.no_grad(), autocast(run.precision, run.device):
+            shape = network.eval()(images.images[:1].to(run.device) / 255.0).shape[1:]
+            coarser = self.pool is not None and len(shape) == 3 and max(shape[1:]) > self.pool
+            whole = nn.Sequential(network, nn.AdaptiveAvgPool2d(self.pool)) if coarser else network
+            return extract_features(whole, images, device=run.device, label=label, progress=run.progress)
+
+    def accuracy(
+        self, features: Tensor, labels: Tensor, tested: Tensor, test_labels: Tensor, run: Run, seed: int
+    ) -> float:
+        """Accuracy in % on the features `tested` of a readout fitted to `features` (N, F) and `labels` (N,)."""
+        classes, plan = len(run.data.classes), run.recipe.readout
+        if self.readout == "recipe":
+            plan = plan if self.epochs is None else shortened(plan, self.epochs)
+            readout: nn.Module = fit_linear(features, labels, classes, plan, seed=seed)
+        else:
+            by = Ridge(holdout=self.holdout) if self.readout == "ridge" else Logistic(holdout=self.holdout)
+            readout = by.fit(features, labels, classes, seed=seed).readout
+        return percent_correct(predict_logits(readout, tested).cpu(), test_labels)
+
+
+def at_least_one(**settings: float | None) -> None:
+    """Raise UserError naming the first setting below 1; None is no bound."""
+    for name, value in settings.items():
+        if value is not None and value < 1:
+            raise UserError(f"{name} must be at least 1, got {value}")

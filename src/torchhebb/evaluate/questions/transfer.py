@@ -1,0 +1,297 @@
+"""How much of what was learned on one data set serves another?"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from statistics import fmean
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+
+import torch
+from torch import nn
+
+from torchhebb.config import to_json
+from torchhebb.data import Data, Images, list_data, load_data
+from torchhebb.data.images import fingerprint
+from torchhebb.errors import UserError, unknown_name
+from torchhebb.evaluate.evaluator import Evaluator, Figure, Finding, Note
+from torchhebb.evaluate.methods.resize import brought, draw
+from torchhebb.evaluate.questions.accuracy import wilson
+from torchhebb.nn import Network, load, save
+from torchhebb.readouts import Ridge
+from torchhebb.readouts.adam import fit_linear, predict_logits
+from torchhebb.readouts.base import percent_correct
+from torchhebb.runs.baselines import CONTENDERS, ContenderName, contender
+from torchhebb.runs.run import Run
+from torchhebb.train import Measure
+from torchhebb.train.checkpoint import Checkpoint
+from torchhebb.train.device import autocast
+from torchhebb.train.features import extract_features
+from torchhebb.train.learn import calibrate, learn_images
+from torchhebb.train.log import Log
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Canvas
+
+RANDOM = "random"
+
+Matrix = dict[tuple[str, str], list[float]]
+"""(row, target) -> accuracy of every seed in %; a row is a source, a contender, or `random`."""
+
+
+@dataclass(frozen=True)
+class Transfer(Evaluator):
+    """Blocks learned without labels on one data set (source), their frozen features read out on another (target).
+
+    All networks have the run's architecture, with its input, and its plan of learning; the run's own network stands
+    for its data set, the others are learned at the first call and kept in RUN/transfer/.  Images of other channels
+    and sizes are brought to the input by `bring`.  Measures:
+
+        <source>_to_<target>_accuracy      test accuracy of the readout in %
+        <source>_to_<target>_ratio         the same in % of the accuracy of the target's native network
+        <source>_mean_ratio                its mean over the targets that are not the source
+        <target>_native_accuracy           of the network that was learned on the target itself
+        <target>_random_accuracy           of the weights as drawn, batch norm calibrated on the target
+
+    Raises UserError for a data set that cannot be had, two of one name, numbers of images below 1, or contenders, which
+    have learned from all images, beside networks that learn from some.
+    Source: SPHeRe-2025, transfer between data sets.
+    """
+
+    question: ClassVar[str] = "transfer"
+
+    sources: tuple[str, ...] = ()
+    """Data sets to learn on; by default the run's own and all targets."""
+    targets: tuple[str, ...] = ()
+    """Data sets to read out on; by default all that can be had here, from half to twice as large as the input."""
+    contenders: tuple[ContenderName, ...] = ()
+    """Networks that learned from the run's data by other means, such as backpropagation, as further rows."""
+    learning_images: int | None = None
+    """How many images networks learn from, drawn once; with None all, and the run's network is one of them."""
+    train_images: int | None = None
+    """How many training images of a target the readout is fitted to, drawn once; None is all of them."""
+    test_images: int | None = None
+    """How many test images of a target, drawn once; None is all of them."""
+    batch_norm: Literal["frozen", "recalibrated"] = "frozen"
+    """Statistics of transferred networks: as learned on the source, or averaged again over the target's images."""
+    readout: Literal["ridge", "trained"] = "ridge"
+    """Ridge regression, cheap, or the readout of the run's recipe."""
+    ridge: Ridge = field(default_factory=lambda: Ridge(project=2048))
+    """Features that are not wider than `project` are not projected."""
+
+    def run(self, run: Run) -> Iterator[Finding]:
+        self._check()
+        targets, left_out = self._targets(run)
+        sources = _named([self._load(run, name) for name in self.sources] or [run.data, *targets.values()])
+        learned = _named([*sources.values(), *targets.values()])
+        makers: dict[str, Maker] = {name: partial(self._learned, run, data) for name, data in learned.items()}
+        others = {f"{name}_{label_of(run.data)}": partial(_contender, run, name) for name in self.contenders}
+        makers |= others | {RANDOM: partial(_random, run)}
+        rows = [*sources, *others]
+        found: Matrix = {}
+        for seed in run.seeds:
+            for target, data in targets.items():
+                for row in dict.fromkeys([*rows, target, RANDOM]):
+                    key = {
+                        "row": row,
+                        "source": learned[row].fingerprint if row in learned else None,
+                        "batch_norm": self.batch_norm if row not in (target, RANDOM) else "frozen",
+                    }
+                    accuracy = self._accuracy(run, makers[row], data, seed, f"seed {seed}: {row} to {target}", key)
+                    found.setdefault((row, target), []).append(accuracy)
+        yield from _measures(found, rows, {name: self._size(data) for name, data in targets.items()})
+        yield Note("left_out", left_out)
+        yield Note("test_images", {name: self._size(data) for name, data in targets.items()})
+        yield from _matrix(found, rows, list(targets))
+
+    def _check(self) -> None:
+        for name in ("learning_images", "train_images", "test_images"):
+            count = getattr(self, name)
+            if count is not None and count < 1:
+                raise UserError(f"{name} must be at least 1, got {count}")
+        if unknown := [name for name in self.contenders if name not in CONTENDERS]:
+            raise unknown_name("contender", unknown[0], CONTENDERS)
+        if self.contenders and self.learning_images is not None:
+            raise UserError("contenders learn from all images of the run: leave learning_images out beside them")
+
+    def _targets(self, run: Run) -> tuple[dict[str, Data], dict[str, str]]:
+        """The data sets to read out on by their labels, and why others that have a name are not among them."""
+        if self.targets:
+            return _named([self._load(run, name) for name in self.targets]), {}
+        found, left_out = [run.data], {}
+        side = run.recipe.architecture.input_shape[1]
+        for name in list_data():
+            if name == run.data.name:
+                continue
+            try:
+                data = self._load(run, name)
+            except UserError:  # its words name folders, which are no part of an answer
+                left_out[name] = "it cannot be had here"
+                continue
+            if side / 2 <= data.image_size[0] <= 2 * side:
+                found.append(data)
+            else:
+                left_out[name] = f"its images are {data.image_size[0]} pixels high, the input {side}"
+        return _named(found), left_out
+
+    def _load(self, run: Run, name: str) -> Data:
+        if name == run.data.name:
+            return run.data
+        return load_data(name, data_dir=run.data_dir, store=run.store, progress=run.progress)
+
+    def _size(self, data: Data) -> int:
+        return len(data.test) if self.test_images is None else min(self.test_images, len(data.test))
+
+    def _learned(self, run: Run, data: Data, seed: int, _target: Images) -> Network:
+        """The network that learned from a data set: the run's own, or another that is kept beside it."""
+        if data is run.data and self.learning_images is None:
+            return run.network(seed)
+        name = f"{label_of(data)}-{data.fingerprint}-{self.learning_images or 'all'}-{seed}"
+        folder = run.folder / "transfer" / name
+        path = folder / "model.safetensors"
+        if not path.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            images = brought(draw(data.train, self.learning_images), run.recipe.architecture.input_shape)
+            network = learn_images(
+                _place(run.recipe.architecture.build(seed), run),
+                images,
+                run.recipe.learning,
+                seed=seed,
+                precision=run.precision,
+                store=run.store,
+                key=f"{fingerprint([images])} in {run.precision}",
+                checkpoint=Checkpoint(folder, log=Log(folder / "metrics.jsonl")),
+                task=f"seed {seed}: {label_of(data)}: learning",
+                progress=run.progress,
+            )
+            save(network, path)
+        network = load(path)  # type: ignore[assignment]
+        return _place(network, run).eval()
+
+    def _accuracy(self, run: Run, make: "Maker", data: Data, seed: int, task: str, key: dict[str, str | None]) -> float:
+        plan = run.recipe.readout if self.readout == "trained" else self.ridge
+        settings = [self.learning_images, self.train_images, self.test_images, run.precision, to_json(plan)]
+        work = partial(self._read_out, run, make, data, seed, task, recalibrated=key["batch_norm"] == "recalibrated")
+        return run.once(work, question=self.question, seed=seed, target=data.fingerprint, settings=settings, **key)
+
+    def _read_out(self, run: Run, make: "Maker", data: Data, seed: int, task: str, *, recalibrated: bool) -> float:
+        """Test accuracy in % of a readout on a network's frozen features of a target."""
+        shape, classes = run.recipe.architecture.input_shape, len(data.classes)
+        train = brought(draw(data.train, self.train_images), shape)
+        test = brought(draw(data.test, self.test_images), shape)
+        network = make(seed, train)
+        if recalibrated:
+            calibrate(network, train, seed=seed, learned=True)
+        with autocast(run.precision, run.device):
+            seen, unseen = (
+                extract_features(network, images, device=run.device, label=f"{task}: features", progress=run.progress)
+                for images in (train, test)
+            )
+        if self.readout == "trained":
+            plan, label = run.recipe.readout, f"{task}: readout"
+            readout: nn.Module = fit_linear(
+                seen, train.labels, classes, plan, seed=seed, task=label, progress=run.progress
+            )
+        else:
+            project = self.ridge.project
+            fits = project is None or project < seen.shape[1]
+            ridge = self.ridge if fits else replace(self.ridge, project=None)
+            run.progress.start(f"{task}: readout", 1, "readouts")
+            readout = ridge.fit(seen, train.labels, classes, seed=seed).readout
+            run.progress.finish()
+        return percent_correct(predict_logits(readout, unseen).cpu(), test.labels)
+
+
+class Maker(Protocol):
+    """(seed, training images of the target) -> the frozen network whose features are read out."""
+
+    def __call__(self, seed: int, target: Images, /) -> Network: ...
+
+
+def label_of(data: Data) -> str:
+    """What a data set is called in measures and figures: its name, or that of its folder."""
+    return data.name.rstrip("/").rpartition("/")[2].rpartition(":")[2]
+
+
+def _named(sets: Sequence[Data]) -> dict[str, Data]:
+    sets = [data for i, data in enumerate(sets) if data.name not in [other.name for other in sets[:i]]]
+    named = {label_of(data): data for data in sets}
+    if len(named) < len(sets) or RANDOM in named:
+        raise UserError(f"data sets must have names of their own, got {', '.join(data.name for data in sets)}")
+    return named
+
+
+def _random(run: Run, seed: int, target: Images) -> Network:
+    return calibrate(_place(run.recipe.architecture.build(seed), run), target, seed=seed)
+
+
+def _contender(run: Run, name: ContenderName, seed: int, _target: Images) -> Network:
+    return contender(run, seed, name)
+
+
+def _place(network: Network, run: Run) -> Network:
+    return network.to(run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def _measures(found: Matrix, rows: Sequence[str], targets: Mapping[str, int]) -> Iterator[Measure]:
+    """`targets`: the number of test images of each."""
+    for row in rows:
+        ratios = {target: _ratio(found, row, target) for target in targets if target != row}
+        for target, ratio in ratios.items():
+            accuracy = found[row, target]
+            interval = wilson(accuracy, targets[target])
+            yield Measure(f"{row}_to_{target}_accuracy", "%", tuple(accuracy), None, interval)
+            yield Measure(f"{row}_to_{target}_ratio", "%", ratio)
+        if ratios:
+            yield Measure(f"{row}_mean_ratio", "%", tuple(map(fmean, zip(*ratios.values(), strict=True))))
+    for target, images in targets.items():
+        for name, row in (("native", target), (RANDOM, RANDOM)):
+            accuracy = found[row, target]
+            yield Measure(f"{target}_{name}_accuracy", "%", tuple(accuracy), None, wilson(accuracy, images))
+
+
+def _ratio(found: Matrix, row: str, target: str) -> tuple[float, ...]:
+    pairs = zip(found[row, target], found[target, target], strict=True)
+    return tuple(100 * accuracy / native if native else math.nan for accuracy, native in pairs)
+
+
+def _matrix(found: Matrix, rows: Sequence[str], targets: Sequence[str]) -> Iterator[Finding]:
+    rows = [*rows, RANDOM]
+    accuracy = [[fmean(found[row, target]) for target in targets] for row in rows]
+    ratio = [[fmean(_ratio(found, row, target)) for target in targets] for row in rows]
+    native = [fmean(found[target, target]) for target in targets]
+    yield Note("matrix", {"rows": rows, "targets": targets, "accuracy": accuracy, "ratio": ratio, "native": native})
+    panels = {"test accuracy, %": accuracy, "in % of the native network": ratio}
+    caption = (
+        "Blocks learned without labels on the data set of a row, frozen, and read out on that of a column: accuracy, "
+        "and the same beside a network that learned on the column itself. The last row has random weights."
+    )
+    yield Figure("matrix", caption, _heat_maps(panels, rows, targets))
+
+
+def _heat_maps(
+    panels: Mapping[str, Sequence[Sequence[float]]], rows: Sequence[str], targets: Sequence[str]
+) -> "Canvas":
+    from matplotlib.figure import Figure as Canvas
+
+    width, height = 1.6 + 0.75 * len(targets), 1.5 + 0.42 * len(rows)
+    canvas = Canvas(figsize=(len(panels) * width, height), layout="constrained")
+    grid = canvas.subplots(1, len(panels), squeeze=False)[0]
+    for axes, (title, values) in zip(grid, panels.items(), strict=True):
+        axes.imshow(values, cmap="cividis", aspect="auto")
+        middle = (min(map(min, values)) + max(map(max, values))) / 2
+        for y, line in enumerate(values):
+            for x, value in enumerate(line):
+                colour = "white" if value < middle else "black"
+                axes.text(x, y, f"{value:.1f}", ha="center", va="center", color=colour, fontsize=8)
+        axes.set_xticks(range(len(targets)), [_words(name) for name in targets], rotation=30, ha="right", fontsize=8)
+        axes.set_yticks(range(len(rows)), [_words(name) for name in rows], fontsize=8)
+        axes.set_title(title, fontsize=9)
+        axes.set_xlabel("read out on", fontsize=8)
+    grid[0].set_ylabel("learned on", fontsize=8)
+    return canvas
+
+
+def _words(name: str) -> str:
+    """A name without the dollar that matplotlib would read mathematics into."""
+    return name.replace("_", " ").replace("$", r"\$")

@@ -1,0 +1,156 @@
+"""Three ways from the input of a convolutional layer to u and to the statistic: the same numbers at different prices.
+
+A way is made once a batch from the padded input; what it prepares serves u and the statistic.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from torchhebb.functional import conv2d_statistic, linear_statistic
+from torchhebb.ops.winograd import (
+    WinogradTiles,
+    winograd_conv2d,
+    winograd_statistic,
+    winograd_tiles,
+)
+
+PATCHES_BYTES = 32 << 20
+
+# Where Winograd's transforms cost less than they save, on a CPU.
+WINOGRAD_CHANNELS = 32
+WINOGRAD_OUTPUTS = 256  # over the batch: the transform of the weights costs as much as a few of them
+WINOGRAD_SAVES = 0.6  # at most this share of the multiplications may be left
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How a kernel moves over its input."""
+
+    kernel_size: tuple[int, int]
+    stride: tuple[int, int]
+    dilation: tuple[int, int]
+    groups: int
+
+    def output_size(self, x: Tensor) -> tuple[int, int]:
+        """H', W' of an input that is padded already."""
+        sides = zip(x.shape[2:], self.kernel_size, self.stride, self.dilation, strict=True)
+        height, width = ((side - dilation * (kernel - 1) - 1) // stride + 1 for side, kernel, stride, dilation in sides)
+        return height, width
+
+
+class Way(Protocol):
+    """From weights (out, in / groups, kh, kw) to u, and from y to scale * S, a tensor of its own."""
+
+    def convolve(self, weight: Tensor) -> Tensor: ...
+    def statistic(self, y: Tensor, scale: float = 1.0) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """torch's convolution and its weight gradient: any geometry, any device, differentiable."""
+
+    x: Tensor
+    geometry: Geometry
+
+    def convolve(self, weight: Tensor) -> Tensor:
+        g = self.geometry
+        return F.conv2d(self.x, weight, stride=g.stride, dilation=g.dilation, groups=g.groups)
+
+    def statistic(self, y: Tensor, scale: float = 1.0) -> Tensor:
+        g = self.geometry
+        x = self.x.to(y.dtype)
+        statistic = conv2d_statistic(x, y, g.kernel_size, stride=g.stride, dilation=g.dilation, groups=g.groups)
+        return statistic.mul_(scale)
+
+
+@dataclass(frozen=True)
+class Patches:
+    """One matrix product with the patches of the input (B, H', W', kh kw in)."""
+
+    values: Tensor
+    geometry: Geometry
+
+    @classmethod
+    def of(cls, x: Tensor, weight: Tensor, geometry: Geometry) -> "Patches | None":
+        """Where it beats a convolution: on a CPU, with weights that lie channels-last, as the patches then do, and
+        while they take little memory."""
+        channels_last = weight.is_contiguous(memory_format=torch.channels_last)
+        if x.device.type != "cpu" or geometry.groups > 1 or not channels_last:
+            return None
+        (kh, kw), (sh, sw), (dh, dw) = geometry.kernel_size, geometry.stride, geometry.dilation
+        height, width = geometry.output_size(x)
+        if len(x) * height * width * weight[0].numel() * x.element_size() > PATCHES_BYTES:
+            return None
+        x = x.contiguous(memory_format=torch.channels_last)
+        b, c, h, w = x.stride()
+        windows = x.as_strided((len(x), height, width, kh, kw, x.shape[1]), (b, h * sh, w * sw, h * dh, w * dw, c))
+        return cls(windows.flatten(3), geometry)
+
+    def convolve(self, weight: Tensor) -> Tensor:
+        return F.linear(self.values, weight.permute(0, 2, 3, 1).flatten(1)).permute(0, 3, 1, 2)
+
+    def statistic(self, y: Tensor, scale: float = 1.0) -> Tensor:
+        flat = linear_statistic(self.values.flatten(0, 2).to(y.dtype), y.permute(0, 2, 3, 1).flatten(0, 2))
+        kh, kw = self.geometry.kernel_size
+        return flat.mul_(scale).view(len(flat), kh, kw, -1).permute(0, 3, 1, 2)
+
+
+@dataclass(frozen=True)
+class Winograd:
+    """Winograd's minimal filtering: a quarter of the multiplications, or a little less than half."""
+
+    tiles: WinogradTiles
+
+    @classmethod
+    def of(cls, x: Tensor, weight: Tensor, geometry: Geometry) -> "Winograd | None":
+        """Where it pays: on a CPU, in full precision, for dense 3 x 3 kernels over many channels and enough tiles."""
+        moves = geometry.kernel_size == (3, 3) and geometry.stride == geometry.dilation == (1, 1)
+        full = x.dtype == weight.dtype and x.dtype in (torch.float32, torch.float64)
+        if x.device.type != "cpu" or not moves or not full or torch.is_autocast_enabled("cpu"):
+            return None
+        if geometry.groups > 1 or min(weight.shape[:2]) < WINOGRAD_CHANNELS or torch.compiler.is_compiling():
+            return None
+        if tile := best_tile(len(x), geometry.output_size(x)):
+            return cls(winograd_tiles(x, 3, tile))
+        return None
+
+    def convolve(self, weight: Tensor) -> Tensor:
+        return winograd_conv2d(self.tiles, weight)
+
+    def statistic(self, y: Tensor, scale: float = 1.0) -> Tensor:
+        return winograd_statistic(self.tiles, y, scale)
+
+
+def best_tile(batch: int, size: tuple[int, int]) -> int | None:
+    """The tile, 4 or 2, that leaves the fewest multiplications of a 3 x 3 kernel over outputs of this size, or None.
+
+    >>> best_tile(10, (8, 8)), best_tile(10, (6, 6)), best_tile(10, (3, 3)), best_tile(1, (8, 8))
+    (4, 4, None, None)
+    """
+    if batch * size[0] * size[1] < WINOGRAD_OUTPUTS:
+        return None
+    left = {}
+    for tile in (4, 2):
+        tiles = -(-size[0] // tile) * -(-size[1] // tile)
+        share = tiles * (tile + 2) ** 2 / (9 * size[0] * size[1])
+        if share <= WINOGRAD_SAVES:
+            left[tile] = share
+    return min(left, key=left.__getitem__) if left else None
+
+
+def way_to_learn(x: Tensor, weight: Tensor, geometry: Geometry) -> Way:
+    """The cheapest way to u and the statistic; Winograd's and the patches' need weights that lie channels-last."""
+    channels_last = weight.is_contiguous(memory_format=torch.channels_last)
+    way = Winograd.of(x, weight, geometry) if channels_last else None
+    return way or Patches.of(x, weight, geometry) or Convolution(x, geometry)
+
+
+def way_forward(x: Tensor, weight: Tensor, geometry: Geometry) -> Way:
+    """The cheapest way to u that is differentiable where a gradient is asked for."""
+    if torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad):
+        return Convolution(x, geometry)
+    return Winograd.of(x, weight, geometry) or Convolution(x, geometry)

@@ -1,0 +1,76 @@
+"""What the regularised linear readouts share: projecting, choosing a strength, solving for it on everything."""
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from torchhebb.errors import UserError
+from torchhebb.nn import LinearReadout
+from torchhebb.readouts.base import Fitted, ReadoutPlan, best, check_positive, kept_and_held
+from torchhebb.readouts.projection import Projection
+from torchhebb.readouts.standardized import Standardized
+from torchhebb.train.memory import free_bytes
+
+_SMALLEST = 256
+
+
+@dataclass(frozen=True)
+class LinearPlan(ReadoutPlan):
+    """The strength that classifies the held-out training images best is solved for again on all training images."""
+
+    strengths: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2, 1e3)
+    """Strengths of the regularisation to choose from."""
+    holdout: float = 0.1
+    """Share of the training images that chooses the strength."""
+    project: int | None = None
+    """Project the features to this many dimensions by a seeded random matrix first; None keeps them all."""
+
+    def check(self, samples: int, width: int, device: torch.device) -> None:
+        check_positive("strengths", self.strengths)
+        needed, free = self._needed(samples, width, self.project), free_bytes(device)
+        if needed > free:
+            name = type(self).__name__.lower()
+            raise UserError(
+                f"{name} on {samples:,} x {self.project or width:,} features needs {needed / 1e9:.1f} GB of memory and "
+                f"{free / 1e9:.1f} GB are free: project the features first, for example with "
+                f"--{name}.project {self._fitting(samples, width, free)}"
+            )
+
+    def fit(self, features: Tensor, labels: Tensor, classes: int, *, seed: int = 0) -> Fitted:
+        features = features.flatten(1)
+        self.check(len(features), features.shape[1], features.device)
+        if self.project is not None:
+            projection = Projection(features, self.project, seed)
+            inner = replace(self, project=None).fit(projection(), labels, classes, seed=seed)
+            assert isinstance(inner.readout, LinearReadout)
+            return Fitted(projection.fold(inner.readout), inner.notes)
+        labels = labels.to(features.device)
+        kept, held = kept_and_held(labels, self.holdout, seed, features.device)
+        strength, accuracy = best(self._scores(Standardized(features, kept), held, labels, classes))
+        fitted = self._solve(Standardized(features), labels, classes, strength)
+        return Fitted(fitted.readout, {"strength": strength, "held_out_accuracy": accuracy, **fitted.notes})
+
+    @abstractmethod
+    def _scores(self, z: Standardized, held: Tensor, labels: Tensor, classes: int) -> Iterator[tuple[float, float]]:
+        """(strength, accuracy on the samples `held`) of solutions on z; the strongest first, as it wins a tie."""
+
+    @abstractmethod
+    def _solve(self, z: Standardized, labels: Tensor, classes: int, strength: float) -> Fitted:
+        """The solution for one strength on z."""
+
+    @abstractmethod
+    def _bytes(self, samples: int, width: int) -> int:
+        """The most memory that choosing and solving hold at once."""
+
+    def _needed(self, samples: int, width: int, project: int | None) -> int:
+        return self._bytes(samples, width) if project is None else self._bytes(samples, project) + 4 * samples * project
+
+    def _fitting(self, samples: int, width: int, free: int) -> int:
+        """The largest power of two to project to that leaves half of the free memory."""
+        size = 1 << (width - 1).bit_length() - 1
+        while size > _SMALLEST and self._needed(samples, width, size) > free / 2:
+            size //= 2
+        return size

@@ -1,0 +1,92 @@
+"""k nearest neighbours by cosine similarity, in bounded memory."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from torchhebb.errors import UserError
+from torchhebb.readouts.base import Fitted, ReadoutPlan, best, check_positive, kept_and_held, percent_correct
+
+_QUERIES = 1000
+_REFERENCES = 2000
+
+
+@dataclass(frozen=True)
+class Neighbors(ReadoutPlan):
+    """The class that most of the k most similar training images have; k chosen on held-out training images.
+
+    Similarity is the cosine of raw features; a tie goes to the class whose neighbours are more similar.
+    Raises UserError for a k that is not positive or exceeds what there is to choose from.
+
+    >>> x, labels = torch.eye(2).repeat(20, 1), torch.arange(2).repeat(20)
+    >>> Neighbors(k=(1, 3)).fit(x, labels, 2).readout(torch.eye(2)).argmax(1).tolist()
+    [0, 1]
+    """
+
+    k: tuple[int, ...] = (1, 3, 5, 10, 20, 50)
+    """Numbers of neighbours to choose from."""
+    holdout: float = 0.1
+    """Share of the training images that chooses k."""
+
+    def check(self, samples: int, width: int, device: torch.device) -> None:
+        check_positive("k", self.k)
+
+    @torch.no_grad()
+    def fit(self, features: Tensor, labels: Tensor, classes: int, *, seed: int = 0) -> Fitted:
+        self.check(len(features), features[0].numel(), features.device)
+        features, labels = features.flatten(1), labels.to(features.device)
+        kept, held = kept_and_held(labels, self.holdout, seed, features.device)
+        if max(self.k) > len(kept):
+            raise UserError(f"k must be at most {len(kept)}, the training images to choose from, got {max(self.k)}")
+        nearest = NearestNeighbors(features, labels, classes, max(self.k))
+        absent = torch.zeros(len(features), dtype=torch.bool, device=features.device)
+        absent[held] = True
+        found = [nearest.find(features[part].float(), absent) for part in held.split(_QUERIES)]
+        similarity, votes = (torch.cat(parts) for parts in zip(*found, strict=True))
+        scores = (
+            (k, percent_correct(_tally(similarity[:, :k], votes[:, :k], classes), labels[held])) for k in sorted(self.k)
+        )
+        k, accuracy = best(scores)
+        nearest.k = int(k)
+        return Fitted(nearest, {"k": k, "held_out_accuracy": accuracy})
+
+
+class NearestNeighbors(nn.Module):
+    """x (B, F) -> votes of the k most similar references (B, classes).
+
+    Args: features (N, F), kept as they are (they may be memory-mapped); labels (N,).
+    """
+
+    def __init__(self, features: Tensor, labels: Tensor, classes: int, k: int) -> None:
+        super().__init__()
+        self.features, self.labels, self.classes, self.k = features, labels, classes, k
+        norms = [torch.linalg.vector_norm(part.float(), dim=1) for part in features.split(_REFERENCES)]
+        self.norms = torch.cat(norms).clamp_min(1e-12)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found = [self.find(part.float()) for part in x.flatten(1).split(_QUERIES)]
+        return torch.cat([_tally(similarity, votes, self.classes) for similarity, votes in found])
+
+    def find(self, x: Tensor, absent: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Similarities and labels (B, k) of the nearest references, the most similar first; `absent` (N,) are none."""
+        x = F.normalize(x, dim=1)
+        values = x.new_empty(len(x), 0)
+        indices = torch.empty(len(x), 0, dtype=torch.long, device=x.device)
+        for block in torch.arange(len(self.features), device=x.device).split(_REFERENCES):
+            here = slice(int(block[0]), int(block[-1]) + 1)
+            similarity = x @ self.features[here].float().T / self.norms[here]
+            if absent is not None:
+                similarity.masked_fill_(absent[here], -torch.inf)
+            candidates = torch.cat([indices, block.expand(len(x), -1)], 1)
+            merged = torch.cat([values, similarity], 1)
+            values, chosen = merged.topk(min(self.k, merged.shape[1]), 1)
+            indices = candidates.gather(1, chosen)
+        return values, self.labels[indices]
+
+
+def _tally(similarity: Tensor, votes: Tensor, classes: int) -> Tensor:
+    """One vote each; similarities add less than one vote together, so they decide ties alone."""
+    weight = 1 + similarity / (3 * similarity.shape[1])
+    return weight.new_zeros(len(votes), classes).scatter_add_(1, votes, weight)

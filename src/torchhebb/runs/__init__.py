@@ -1,0 +1,1 @@
+"""Finished runs, and the baselines that are compared with them."""

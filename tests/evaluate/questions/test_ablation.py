@@ -1,0 +1,262 @@
+"""What is changed, what is not, how far back a depth reaches, and what stands beside what."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from tests.tiny import digits, equal, few_digits, state
+from torchhebb.data import Store
+from torchhebb.errors import UserError
+from torchhebb.evaluate import Run, evaluate, open_run
+from torchhebb.evaluate.ablation_variants import (
+    Variant,
+    changed,
+    deepened,
+    local_blocks,
+    softhebb_blocks,
+    start_from_softhebb,
+    until,
+    widened,
+)
+from torchhebb.evaluate.questions.ablation import Ablation, difference
+from torchhebb.evaluate.questions.accuracy import wilson
+from torchhebb.nn import Architecture, ConvBlock, LocalConvBlock, Pool
+from torchhebb.readouts import Ridge
+from torchhebb.readouts.adam import predict_logits
+from torchhebb.readouts.base import percent_correct
+from torchhebb.rules import SoftHebb
+from torchhebb.train import Learning, Measure, Options, Readout, Recipe, Result, run_recipe
+from torchhebb.train.features import extract_features
+from torchhebb.train.learn import calibrate, learn_images
+from torchhebb.train.recipe import AdamW
+
+BLOCKS = (LocalConvBlock(4, projection=16, pool=Pool("max", 2, 2)), LocalConvBlock(8, projection=16, residual=True))
+ARCHITECTURE = Architecture((1, 8, 8), BLOCKS, feature_pool=2)
+LEARNING = Learning(50, 1, optimizer=AdamW(1e-2), schedule="cosine")
+RIDGE = Ridge(strengths=(0.1,))
+QUESTION = Ablation(
+    projections=(8, 16),
+    channel_factors=(0.5,),
+    slopes=(0.0, 1.0),
+    depths=(3, 1, 2),
+    learning_images=200,
+    ridge=RIDGE,
+)
+
+
+def local_run(folder: Path, store: Store, seeds: int = 2) -> Run:
+    """Two blocks of local losses on the digits, one pass."""
+    readout = Readout(epochs=2, batch_size=200, dropout=0.0, standardize=True, init_scale=0.0)
+    recipe = Recipe("tiny-local", "digits", ARCHITECTURE, LEARNING, readout, baselines=(), seeds=seeds)
+    run_recipe(recipe, Options(device="cpu", precision="float32"), folder=folder, store=store)
+    return open_run(folder, store=store)
+
+
+@pytest.fixture(scope="module")
+def local(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    few = few_digits()
+    run = local_run(tmp_path_factory.mktemp("runs") / "local", store)
+    return replace(run, data=few)
+
+
+@pytest.fixture(scope="module")
+def answer(local: Run) -> Result:
+    return evaluate(QUESTION, local)
+
+
+def test_every_variant_stands_beside_the_unchanged_network(answer: Result) -> None:
+    single = {"structure", "orthogonality", "projection_8", "channels_x0.5", "slope_0", "slope_1", "softhebb_blocks"}
+    single |= {"softhebb_start", "random"}
+    deep = {f"{name}_{depth}" for name in ("depth", "random_depth") for depth in (1, 2, 3)}
+    names = {f"{name}_test_accuracy" for name in single | deep | {"unchanged"}}
+    names |= {f"{name}_difference" for name in single | deep} | {"depth_2_gain", "depth_3_gain"}
+    assert {measure.name for measure in answer.measures} == names  # the recipe's own projection, 16, is left out
+    unchanged = answer.measure("unchanged_test_accuracy")
+    for name in single | deep:
+        accuracy, points = answer.measure(f"{name}_test_accuracy"), answer.measure(f"{name}_difference")
+        expected = [a - b for a, b in zip(accuracy.values, unchanged.values, strict=True)]
+        assert points.values == pytest.approx(expected) and points.unit == "points"
+        assert accuracy.interval == pytest.approx(wilson(accuracy.values, 100))
+    assert len({answer.measure(f"{name}_test_accuracy").values for name in single}) > 6
+
+
+@pytest.mark.parametrize(
+    ("name", "architecture"),
+    [
+        ("structure", changed(ARCHITECTURE, orthogonality=0.0)),
+        ("projection_8", changed(ARCHITECTURE, projection=8)),
+        (
+            "channels_x0.5",
+            replace(ARCHITECTURE, blocks=(replace(BLOCKS[0], channels=2), replace(BLOCKS[1], channels=4))),
+        ),
+        ("slope_1", changed(ARCHITECTURE, negative_slope=1.0)),
+        ("depth_1", replace(ARCHITECTURE, blocks=BLOCKS[:1])),
+        ("depth_2", ARCHITECTURE),
+        ("depth_3", replace(ARCHITECTURE, blocks=(*BLOCKS, replace(BLOCKS[1], pool=None)))),
+        ("unchanged", ARCHITECTURE),
+    ],
+)
+def test_a_variant_is_its_architecture_learned_alone(
+    name: str, architecture: Architecture, answer: Result, local: Run
+) -> None:
+    """Depths too, which come from one network."""
+    for seed, value in enumerate(answer.measure(f"{name}_test_accuracy").values):
+        network = architecture.build(seed).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        images = local.data.train.select(drawn(300, 200))
+        learn_images(network, images, LEARNING, seed=seed)
+        train, test = (
+            extract_features(network, part, device=local.device) for part in (local.data.train, local.data.test)
+        )
+        readout = RIDGE.fit(train, local.data.train.labels, 10, seed=seed).readout
+        assert value == percent_correct(predict_logits(readout, test), local.data.test.labels)
+
+
+def drawn(count: int, wanted: int) -> torch.Tensor:
+    return torch.randperm(count, generator=torch.Generator().manual_seed(0))[:wanted].sort().values
+
+
+def test_with_the_recipes_plan_the_unchanged_network_is_the_runs_own(
+    local: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torchhebb.evaluate.questions.ablation.learn_images", None)
+    whole = open_run(local.folder, store=local.store)
+    found = next(Ablation(variants=(), readout="trained").run(whole))
+    assert isinstance(found, Measure) and found.name == "unchanged_test_accuracy"
+    assert found.values == whole.result.measure("test_accuracy").values
+
+
+def test_random_weights_are_calibrated_and_nothing_more(answer: Result, local: Run) -> None:
+    assert answer.measure("random_test_accuracy").values == answer.measure("random_depth_2_test_accuracy").values
+    network = Variant("", ARCHITECTURE, "random").build(1)
+    learned = QUESTION._learned(local, 1, "random", Variant("", ARCHITECTURE, "random"))
+    calibrate(network, local.data.train.select(drawn(300, 200)), seed=1)
+    x = digits(5).images / 255.0
+    assert torch.allclose(network(x), learned(x), atol=1e-5)
+
+
+def test_the_curves_and_gains_follow_the_depth(answer: Result) -> None:
+    for name in ("depth", "random_depth"):
+        (line,) = (curve for curve in answer.curves if curve.name == name)
+        assert line.x == (1, 2, 3) and line.std is not None
+        assert line.y == pytest.approx([answer.measure(f"{name}_{depth}_test_accuracy").mean for depth in line.x])
+    means = [answer.measure(f"depth_{depth}_test_accuracy").mean for depth in (1, 2, 3)]
+    pays = 1
+    for depth in (2, 3):
+        gain = answer.measure(f"depth_{depth}_gain")
+        assert gain.mean == pytest.approx(means[depth - 1] - means[depth - 2]) and gain.interval is not None
+        if pays == depth - 1 and gain.interval[0] > 0:
+            pays = depth
+    assert answer.notes["depth_pays_until"] == pays
+
+
+def test_the_figure_shows_all(answer: Result, local: Run) -> None:
+    text = (local.folder / "ablation-variants.svg").read_text()
+    for words in ("structure alone", "projection to 8", "relu", "no activation", "in SoftHebb's blocks", "blocks"):
+        assert f"<!-- {words} -->" in text
+
+
+def test_a_piece_is_not_learned_twice(local: Run, answer: Result, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torchhebb.evaluate.questions.ablation.learn_images", None)
+    assert evaluate(QUESTION, local).measures == answer.measures
+
+
+def test_a_difference_is_paired_image_by_image() -> None:
+    right = torch.tensor([[True, True, False, False], [True, False, False, True]])
+    other = torch.tensor([[False, True, False, False], [True, False, False, False]])
+    found = difference("more", right, other)
+    assert found.values == (25.0, 25.0)
+    of_image = torch.tensor([50.0, 0.0, 0.0, 50.0])
+    half = 1.959964 * of_image.std().item() / 2
+    assert found.interval == pytest.approx((25 - half, 25 + half), rel=1e-6)
+
+
+def test_deeper_blocks_keep_the_size_of_the_maps_and_the_first_weights() -> None:
+    base, deep = ARCHITECTURE, deepened(ARCHITECTURE, 4)
+    assert deepened(base, 2) == base and deepened(base, 1).blocks == BLOCKS[:1]
+    assert [block.pool for block in local_blocks(deep)[2:]] == [None, None]
+    assert local_blocks(deep)[3] == replace(BLOCKS[1], pool=None)
+    one, other = base.build(3).eval(), deep.build(3).eval()
+    x = torch.rand(2, 1, 8, 8)
+    assert torch.equal(until(other, 2)(x), one(x)) and not torch.equal(other(x), one(x))
+    assert deep.build(0).eval()[:4](x).shape == base.build(0).eval()[:2](x).shape == (2, 8, 2, 2)
+    assert [block.channels for block in local_blocks(widened(base, 0.1))] == [1, 1]
+
+
+def test_softhebbs_blocks_learn_by_the_same_loss() -> None:
+    network = softhebb_blocks(ARCHITECTURE, seed=5)
+    assert equal(state(network), state(softhebb_blocks(ARCHITECTURE, seed=5)))
+    first, second = network.block1, network.block2  # type: ignore[union-attr]
+    assert [name for name, _ in first.body.named_children()] == ["norm", "layer", "activation", "pool", "power"]  # type: ignore[union-attr]
+    assert first.body.layer.kernel_size == (5, 5) and second.body.layer.kernel_size == (3, 3)  # type: ignore[union-attr]
+    assert first.body.layer.bias is None and first.body.power.power == 0.7  # type: ignore[union-attr]
+    assert first.loss == ARCHITECTURE.build().block1.loss and not second.residual  # type: ignore[union-attr]
+    before = state(network)
+    learn_images(network, digits(100), LEARNING)
+    after = state(network)
+    assert all(after[name].isfinite().all() for name in after)
+    for name in ("block1.body.layer.weight", "block2.body.layer.weight", "block1.auxiliary.5.weight"):
+        assert not torch.equal(before[name], after[name])
+    pooled = softhebb_blocks(replace(ARCHITECTURE, blocks=(replace(BLOCKS[0], pool=None), *BLOCKS, BLOCKS[1])))
+    assert not hasattr(pooled.block1.body, "pool")  # type: ignore[union-attr]
+    assert isinstance(pooled.block3.body.pool, torch.nn.AvgPool2d)  # type: ignore[union-attr]
+
+
+def test_the_start_is_softhebbs_directions_at_the_radius_of_drawn_weights() -> None:
+    network, images = ARCHITECTURE.build(2), digits(60)
+    before = state(network)
+    start_from_softhebb(network, images, seed=2, task="start")
+    soft = Variant("", ARCHITECTURE).build(2)
+    start_from_softhebb(soft, images, seed=2, task="start")
+    assert equal(state(network), state(soft))
+    for number in (1, 2):
+        weight = network.get_parameter(f"block{number}.body.conv.weight")
+        assert weight.flatten(1).norm(dim=1) == pytest.approx(3**-0.5)
+        assert torch.equal(
+            network.get_parameter(f"block{number}.body.conv.bias"), before[f"block{number}.body.conv.bias"]
+        )
+    blocks = (
+        ConvBlock(4, 3, SoftHebb(1.0), power=0.7, pool=BLOCKS[0].pool, lr=0.08),
+        ConvBlock(8, 3, SoftHebb(0.65), power=1.4, pool=BLOCKS[1].pool, lr=0.005),
+    )
+    hebbian = replace(ARCHITECTURE, blocks=blocks).build(2)
+    learn_images(hebbian, images, Learning(), seed=2)
+    cosine = F.cosine_similarity(
+        hebbian.get_parameter("block1.layer.weight").flatten(1),
+        network.get_parameter("block1.body.conv.weight").flatten(1),
+    )
+    assert cosine.min() > 0.9999
+
+
+def test_a_run_without_local_losses_is_refused(run: Run) -> None:
+    with pytest.raises(UserError, match="block1 does not learn by a local loss"):
+        next(Ablation().run(run))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"variants": ("sturcture",)}, "unknown variant 'sturcture'; nearest: structure"),
+        ({"depths": (0, 1)}, r"depths must be at least 1 each, got \(0, 1\)"),
+        ({"projections": (0,)}, r"projections must be at least 1 each, got \(0,\)"),
+        ({"channel_factors": (0.0,)}, r"channel_factors must be positive, got \(0.0,\)"),
+        ({"epochs": 0}, "epochs must be at least 1, got 0"),
+        ({"learning_images": 0}, "learning_images must be at least 1, got 0"),
+    ],
+)
+def test_mistakes_are_named_before_anything_is_learned(
+    settings: dict[str, object], message: str, local: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torchhebb.evaluate.questions.ablation.learn_images", None)
+    with pytest.raises(UserError, match=message):
+        next(Ablation(**settings).run(local))  # type: ignore[arg-type]
+
+
+def test_a_variant_that_does_not_fit_the_images_is_named(local: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = replace(ARCHITECTURE, input_shape=(1, 2, 2), blocks=(replace(BLOCKS[0], pool=None),))  # 5x5 needs more
+    monkeypatch.setattr("torchhebb.evaluate.questions.ablation.learn_images", None)
+    odd = replace(local, recipe=replace(local.recipe, architecture=small))
+    with pytest.raises(UserError, match="the variant softhebb_blocks cannot be built"):
+        next(Ablation(variants=("softhebb_blocks",)).run(odd))

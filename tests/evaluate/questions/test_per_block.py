@@ -1,0 +1,130 @@
+"""One block's setting at a time: what is changed, what stays, and what is measured of it."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.tiny import tiny_recipe
+from torchhebb.errors import UserError
+from torchhebb.evaluate import LearningRate, PerBlock, Run, evaluate
+from torchhebb.evaluate.evaluator import Note
+from torchhebb.evaluate.methods.probe import Probe
+from torchhebb.evaluate.questions.per_block import changed_block
+from torchhebb.fields import differences
+from torchhebb.nn import Architecture, ConvBlock, LocalConvBlock
+from torchhebb.rules import HardHebb
+from torchhebb.train import Curve, Recipe, Result
+
+SMALL: dict[str, Any] = {"passes": 1, "images": 200, "holdout": 0.3, "probe": Probe(pool=1)}
+
+
+@pytest.fixture(scope="module")
+def answer(run: Run) -> Result:
+    return evaluate(PerBlock(factors=(0.1, 20.0), **SMALL), run)
+
+
+def curve(result: Result, name: str) -> Curve:
+    return next(curve for curve in result.curves if curve.name == name)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_one_field_of_one_block_is_changed(number: int) -> None:
+    recipe = tiny_recipe()
+    block = recipe.architecture.blocks[number - 1]
+    assert isinstance(block, ConvBlock)
+    rate = changed_block(recipe, number, "rate", 3.0)
+    assert differences(recipe, rate) == {f"architecture.blocks.{number - 1}.lr": pytest.approx(3 * block.lr)}
+    hot = changed_block(recipe, number, "inverse_temperature", 0.5)
+    field = f"architecture.blocks.{number - 1}.rule.inverse_temperature"
+    assert differences(recipe, hot) == {field: 0.5 * block.rule.inverse_temperature}  # type: ignore[union-attr]
+
+
+def test_the_only_block_of_a_network_answers_as_the_sweep_of_all_does(run: Run, tmp_path: Path) -> None:
+    first = replace(run.recipe.architecture, blocks=run.recipe.architecture.blocks[:1])
+    alone = replace(run, folder=tmp_path, recipe=replace(run.recipe, architecture=first))
+    own = evaluate(PerBlock(factors=(5.0,), settings=("rate",), **SMALL), alone)
+    swept = evaluate(LearningRate(values=(1.0, 5.0), **SMALL), alone)
+    assert own.measure("accuracy").values == swept.measure("accuracy_at_1").values
+    assert own.measure("random_accuracy").values == swept.measure("random_accuracy").values
+    for quantity in ("accuracy", "radius"):
+        name = "accuracy" if quantity == "accuracy" else "block1_radius"
+        assert own.measure(f"block1_rate_{quantity}_at_5").values == swept.measure(f"{name}_at_5").values
+
+
+def test_a_curve_passes_through_the_recipe_at_1(answer: Result) -> None:
+    for number in (1, 2):
+        for setting in ("rate", "inverse_temperature"):
+            line = curve(answer, f"block{number}_{setting}_accuracy")
+            assert line.x == (0.1, 1.0, 20.0) and line.std is not None
+            assert line.y[1] == pytest.approx(answer.measure("accuracy").mean)
+            assert line.y[2] == pytest.approx(answer.measure(f"block{number}_{setting}_accuracy_at_20").mean)
+    slow, as_is, fast = curve(answer, "block1_rate_radius").y
+    assert slow > as_is > fast, "a higher rate brings radii down sooner"
+
+
+def test_the_best_change_is_noted(answer: Result) -> None:
+    accuracy = {
+        (number, setting, factor): answer.measure(f"block{number}_{setting}_accuracy_at_{factor:g}").mean
+        for number in (1, 2)
+        for setting in ("rate", "inverse_temperature")
+        for factor in (0.1, 20.0)
+    }
+    best = max(accuracy, key=lambda change: accuracy[change])
+    expected = dict(zip(("block", "setting", "factor"), best, strict=True))
+    assert answer.notes["best"] == (expected if accuracy[best] > answer.measure("accuracy").mean else None)
+
+
+def test_of_several_better_changes_the_best_is_noted(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    accuracy = {"block1 rate 0.1": 60.0, "block2 rate 0.1": 55.0}
+
+    def piece(_self: PerBlock, _run: Run, _seed: int, task: str, _recipe: Recipe) -> dict[str, float]:
+        return {"accuracy": accuracy.get(task, 50.0), "block1_radius": 1.0, "block2_radius": 1.0}
+
+    monkeypatch.setattr(PerBlock, "_once", piece)
+    notes = [f for f in PerBlock(factors=(0.1,), **SMALL).run(run) if isinstance(f, Note) and f.name == "best"]
+    assert notes == [Note("best", {"block": 1, "setting": "rate", "factor": 0.1})]
+
+
+def test_a_stopped_answer_goes_on_after_its_pieces(run: Run, answer: Result, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torchhebb.evaluate.methods.held_out.learn_run", None)
+    again = evaluate(PerBlock(factors=(0.1, 20.0), **SMALL), run)
+    assert again.measures == answer.measures
+    with pytest.raises(TypeError):  # another factor is another piece
+        evaluate(PerBlock(factors=(0.1, 30.0), **SMALL), run)
+
+
+def test_hard_competition_has_no_temperature_to_change() -> None:
+    recipe = tiny_recipe()
+    blocks = tuple(replace(block, rule=HardHebb()) for block in recipe.architecture.blocks)  # type: ignore[call-arg]
+    hard = replace(recipe, architecture=replace(recipe.architecture, blocks=blocks))
+    assert PerBlock()._changes(hard) == [("rate", 1), ("rate", 2)]
+
+
+def test_the_figure_has_random_features_and_both_blocks(answer: Result, run: Run) -> None:
+    text = (run.folder / "per_block-factors.svg").read_text()
+    for words in ("factor of the rate", "factor of the inverse temperature", "random features", "block 1", "block 2"):
+        assert f"<!-- {words} -->" in text
+
+
+LOCAL = tiny_recipe(architecture=Architecture((1, 8, 8), (LocalConvBlock(8),)))
+
+
+@pytest.mark.parametrize(
+    ("asked", "recipe", "message"),
+    [
+        (PerBlock(factors=()), None, r"factors must be numbers that rise from above 0, without 1, got \(\)"),
+        (PerBlock(factors=(0.5, 1.0, 2.0)), None, "factors must be numbers that rise from above 0, without 1"),
+        (PerBlock(factors=(3.0, 2.0)), None, "factors must be numbers that rise"),
+        (PerBlock(settings=("power",)), None, "settings must be among rate, inverse_temperature, each once"),  # type: ignore[arg-type]
+        (PerBlock(settings=()), None, "settings must be among rate, inverse_temperature"),
+        (PerBlock(images=0), None, "images must be at least 1, got 0"),
+        (PerBlock(), LOCAL, "no block of .* has a rate or inverse temperature of its own"),
+    ],
+)
+def test_mistakes_are_named_before_anything_is_trained(
+    asked: PerBlock, recipe: Recipe | None, message: str, run: Run
+) -> None:
+    with pytest.raises(UserError, match=message):
+        next(asked.run(replace(run, folder=Path("nowhere"), recipe=recipe or run.recipe)))

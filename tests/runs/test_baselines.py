@@ -1,0 +1,100 @@
+"""What stands beside a run: the same size, the same care, trained once; and the judge."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from tests.evaluate.conftest import CPU
+from tests.tiny import equal, state
+from torchhebb.data import Store
+from torchhebb.errors import UserError
+from torchhebb.evaluate import Run, open_run
+from torchhebb.evaluate.methods.reference_classifier import judge
+from torchhebb.recipes import get_recipe
+from torchhebb.rules import HardHebb, RankedHebb
+from torchhebb.runs.baselines import CONTENDERS, contender, prototypes
+from torchhebb.train import Learning, Readout, Supervised, run_recipe
+from torchhebb.train.supervised import supervised_accuracy
+
+
+@pytest.fixture(scope="module")
+def layer(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("runs") / "contenders"
+    plans: dict[str, Any] = {
+        "learning": Learning(batch_size=20, epochs=2),
+        "readout": Readout(epochs=5, batch_size=50, dropout=0.0, lr=1e-2),
+        "supervised": Supervised(epochs=2, batch_size=20, lr=3e-3),
+    }
+    recipe = replace(get_recipe("softhebb2022-digits"), seeds=1, baselines=("backpropagation",), **plans)
+    run_recipe(recipe, CPU, folder=folder, store=store)
+    return open_run(folder, store=store)
+
+
+@pytest.mark.parametrize("name", [name for name in CONTENDERS if name not in ("adversarial", "backpropagation_long")])
+def test_a_contender_has_the_size_of_the_run_and_answers(layer: Run, name: Any) -> None:
+    network = contender(layer, 0, name)
+    assert network.block1.layer.weight.shape == (100, 64) and not network.training
+    assert not any(parameter.requires_grad for parameter in network.classifier.parameters())
+    x = (layer.data.test.images[:50] / 255.0).requires_grad_()
+    logits = network.classifier(x)
+    logits.sum().backward()
+    assert logits.shape == (50, 10) and x.grad.abs().sum() > 0
+    accuracy = supervised_accuracy(network.classifier, layer.data.test)
+    assert accuracy > (40 if name == "random" else 75), name
+
+
+def test_the_rules_are_those_that_they_are_named_for(layer: Run) -> None:
+    assert contender(layer, 0, "own").architecture == layer.recipe.architecture
+    assert contender(layer, 0, "hard").architecture.blocks[0].rule == HardHebb()
+    assert contender(layer, 0, "ranked").architecture.blocks[0].rule == RankedHebb(delta=0.1)
+    assert contender(layer, 0, "backpropagation").architecture.blocks[0].activation == "relu"
+    untrained = layer.recipe.architecture.build(0)
+    assert equal(state(contender(layer, 0, "random")), state(untrained))
+
+
+def test_backpropagation_is_the_baseline_of_the_run(layer: Run) -> None:
+    accuracy = supervised_accuracy(contender(layer, 0, "backpropagation").classifier, layer.data.test)
+    assert accuracy == pytest.approx(layer.result.measure("backpropagation_test_accuracy").mean)
+
+
+def test_it_is_trained_once(layer: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = contender(layer, 0, "hard")
+    monkeypatch.setattr("torchhebb.runs.baselines.learn_run", None)
+    again = contender(layer, 0, "hard")
+    assert equal(state(first), state(again)) and equal(state(first.readout), state(again.readout))
+
+
+def test_adversarial_training_pays_where_it_is_attacked(layer: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torchhebb.evaluate.methods.perturb import pgd
+
+    for name, value in {"LONG_EPOCHS": 4, "ADVERSARIAL_EPOCHS": 4, "ADVERSARIAL_BATCH": 20}.items():
+        monkeypatch.setattr(f"torchhebb.runs.baselines.{name}", value)
+    x, labels = layer.data.test.images[:200] / 255.0, layer.data.test.labels[:200]
+    survived = {}
+    for name in ("backpropagation_long", "adversarial"):
+        model = contender(layer, 0, name).classifier  # type: ignore[arg-type]
+        moved = pgd(model, x, labels, eps=0.15, norm="inf", steps=10)
+        survived[name] = (model(moved).argmax(1) == labels).double().mean().item()
+    assert survived["adversarial"] > survived["backpropagation_long"] + 0.1, survived
+
+
+def test_an_unknown_name_is_named(layer: Run) -> None:
+    with pytest.raises(UserError, match="backpropagation"):
+        contender(layer, 0, "backprop")  # type: ignore[arg-type]
+
+
+def test_prototypes_are_weights_as_images(layer: Run) -> None:
+    network = contender(layer, 0, "own")
+    assert torch.equal(prototypes(network, (1, 8, 8))[3].flatten(), network.block1.layer.weight[3])
+
+
+def test_the_judge_reads_clean_images_and_is_kept(layer: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "torchhebb.evaluate.methods.reference_classifier.PLAN", Supervised(epochs=8, batch_size=32, lr=2e-3)
+    )
+    eye = judge(layer)
+    assert supervised_accuracy(eye, layer.data.test) > 90
+    monkeypatch.setattr("torchhebb.evaluate.methods.reference_classifier.fit_supervised", None)
+    assert equal(state(eye), state(judge(layer)))
