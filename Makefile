@@ -8,8 +8,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 READY := $(VENV)/.ready
+DOCS_READY := $(VENV)/.ready-docs
 
-.PHONY: demo test check check-browser bench tables clean
+.PHONY: demo test lint docs check check-browser bench tables clean
 .DELETE_ON_ERROR:
 
 demo: $(READY)
@@ -18,11 +19,19 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest
 
-check: $(READY)
+# Format, lint, types.
+lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+
+check: lint test docs
+
+# The site in docs/_build/html, a warning being an error; nothing is fetched once the packages are there.
+docs: $(DOCS_READY)
+	$(BIN)/codespell
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	@echo "site: docs/_build/html/index.html"
 
 # The report page in a real browser: needs chromium, chromium-browser or google-chrome on the PATH.
 check-browser: $(READY)
@@ -45,7 +54,11 @@ $(READY): requirements.txt pyproject.toml
 	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
+$(DOCS_READY): $(READY) docs/requirements.txt
+	$(PIP) install --quiet --requirement docs/requirements.txt
+	@touch $@
+
 # .venv, runs/ and the data store stay: they are dear to make again.
 clean:
-	rm -rf build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf build dist docs/_build docs/reference/api docs/reference/commands.md .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -14,7 +14,7 @@ from harness import FOLDER, RESULTS, remarks, tables
 
 from torchhebb.train import Result, read_result
 
-PAGES = tuple(FOLDER.parent / "docs" / name for name in ("speed.md", "scaling.md"))
+PAGES = tuple(FOLDER.parent / "docs" / "explanation" / name for name in ("speed.md", "scaling.md"))
 MARKED = re.compile(r"(?<=<!-- )(?P<kind>bench|model): (?P<name>[\w.-]+) -->.*?(?=<!-- end -->)", re.DOTALL)
 
 

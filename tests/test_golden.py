@@ -179,7 +179,7 @@ def test_the_functions_keep_the_tolerance(vector: dict[str, Any], dtype: torch.d
 def test_the_checker_of_the_page_runs_and_finds_mistakes(
     mutant: tuple[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    page = (FOLDER.parent / "docs" / "hardware.md").read_text(encoding="utf-8")
+    page = (FOLDER.parent / "docs" / "guides" / "hardware.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     monkeypatch.chdir(FOLDER.parent)
     right: dict[str, Any] = {}
@@ -193,7 +193,7 @@ def test_the_checker_of_the_page_runs_and_finds_mistakes(
 
 @DTYPE
 def test_the_reader_of_the_page_reads_every_tensor(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = (FOLDER.parent / "docs" / "hardware.md").read_text(encoding="utf-8")
+    page = (FOLDER.parent / "docs" / "guides" / "hardware.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     names: dict[str, Any] = {}
     exec(compile(code.partition("def device")[0], "hardware.md", "exec"), names)

@@ -1,4 +1,4 @@
-"""docs/sphere.md in numbers: from Oja's rule to a loss on similarities, on a linear layer Y = X W^T in float64.
+"""docs/papers/sphere.md in numbers: from Oja's rule to a loss on similarities, on a linear layer Y = X W^T in float64.
 
 X (B, N) samples, W (M, N) weights, C = X^T X.  Oja's update of all neurons is Y^T X - Y^T Y W.
 """

@@ -1,6 +1,7 @@
 """The Bayesian theory of SoftHebb-2022 on data from a known mixture: the layer finds its directions and its priors.
 
-`python -m tests.test_theory` prints the table of docs/theory.md: twenty runs from each start, at several overlaps.
+`python -m tests.test_theory` prints the table of docs/explanation/theory.md:
+twenty runs from each start, at several overlaps.
 """
 
 import math

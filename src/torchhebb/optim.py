@@ -10,6 +10,8 @@ from torch.optim import Optimizer
 from torchhebb.functional.kernels import kernel
 from torchhebb.functional.plasticity import norm_adaptive_rate
 
+__all__ = ["NormAdaptiveSGD"]
+
 
 class NormAdaptiveSGD(Optimizer):
     """Steps along -grad, the update of a plastic layer, by `norm_adaptive_step`.

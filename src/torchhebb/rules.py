@@ -14,6 +14,8 @@ from torch import Tensor
 
 from torchhebb.functional import hard_wta, ranked_wta, soft_wta, triangle
 
+__all__ = ["HardHebb", "Instar", "Oja", "RankedHebb", "Rule", "SoftHebb"]
+
 
 class Rule(ABC):
     """What a plastic layer learns by: dw_k = S_k - decay_k w_k with S = sum of y x^T."""

@@ -15,6 +15,8 @@ from torchhebb.recipes.claim import Claim
 from torchhebb.recipes.item import Item
 from torchhebb.train import Options, Recipe, Result, run_recipe
 
+__all__ = ["create_model", "get_claims", "get_items", "get_recipe", "list_models", "list_papers", "list_recipes", "run"]
+
 MODULES = (softhebb2022, softhebb2023, sphere2025)
 
 

@@ -1,7 +1,8 @@
 """Beyond SoftHebb-2023: how far a network without feedback gets on CIFAR-10 under a linear readout.
 
 Two blocks of SoftHebb that compete for whitened patches, learned one after another from images alone, are read
-together by a ridge.  What was chosen, was chosen on held-out training images; `docs/best.md` has the parts one by one.
+together by a ridge.  What was chosen, was chosen on held-out training images; `docs/papers/best.md` has the parts
+one by one.
 """
 
 from collections.abc import Callable

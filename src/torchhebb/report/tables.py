@@ -1,4 +1,4 @@
-"""Markdown tables from results/, put between the markers of README.md and docs/*.md.
+"""Markdown tables from results/, put between the markers of README.md and the pages of docs/.
 
     python -m torchhebb.report.tables           fill the pages
     python -m torchhebb.report.tables --check   exit 1 and name the pages that disagree with results/
@@ -109,8 +109,8 @@ def fill(text: str, results: Sequence[Result]) -> str:
 
 
 def pages(root: Path) -> list[Path]:
-    """README.md and docs/*.md of a repository, those that exist."""
-    return [page for page in (root / "README.md", *sorted((root / "docs").glob("*.md"))) if page.exists()]
+    """README.md and every Markdown page below docs/, those that exist."""
+    return [page for page in (root / "README.md", *sorted((root / "docs").rglob("*.md"))) if page.exists()]
 
 
 def outdated(root: Path) -> list[Path]:

@@ -1,0 +1,74 @@
+"""Pages made while the site is built: a page of the reference for every public package, and the commands' own help."""
+
+import contextlib
+import importlib
+import inspect
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+PACKAGES = (
+    "torchhebb",
+    "torchhebb.functional",
+    "torchhebb.rules",
+    "torchhebb.nn",
+    "torchhebb.optim",
+    "torchhebb.data",
+    "torchhebb.readouts",
+    "torchhebb.train",
+    "torchhebb.recipes",
+    "torchhebb.evaluate",
+)
+
+
+def write_pages(app: Any) -> None:
+    """Write reference/api/*.md and reference/commands.md, where their text has changed."""
+    folder = Path(app.srcdir) / "reference"
+    (folder / "api").mkdir(exist_ok=True)
+    for name in PACKAGES:
+        _write(folder / "api" / f"{name}.md", _package_page(name))
+    _write(folder / "commands.md", _commands_page())
+
+
+def _package_page(name: str) -> str:
+    """What a package is, the names in its `__all__`, and the documentation of each."""
+    package = importlib.import_module(name)
+    lines = [f"# {name}", "", "```{eval-rst}", f".. automodule:: {name}", "   :no-index:", "   :no-members:", "```", ""]
+    lines += [f"- {{py:obj}}`{public} <{name}.{public}>`" for public in package.__all__]
+    for public in package.__all__:
+        value = getattr(package, public)
+        kind = "autoclass" if inspect.isclass(value) else "autofunction" if callable(value) else "autodata"
+        lines += ["", "```{eval-rst}", f".. {kind}:: {name}.{public}", "```"]
+    return "\n".join([*lines, ""])
+
+
+def _commands_page() -> str:
+    from torchhebb.cli import COMMANDS
+
+    lines = ["# Command line", "", "What each command prints for `--help`, as the installed version says it.", ""]
+    lines += ["```text", _help([]), "```", ""]
+    for command in COMMANDS:
+        lines += [f"## torchhebb {command}", "", "```text", _help([command]), "```", ""]
+    return "\n".join(lines)
+
+
+def _help(command: list[str]) -> str:
+    """What `torchhebb COMMAND --help` prints on a terminal 86 characters wide, without colours."""
+    from torchhebb.cli import main
+
+    os.environ |= {"COLUMNS": "86", "NO_COLOR": "1", "TERM": "dumb"}
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
+        main([*command, "--help"])
+    return said.getvalue().rstrip()
+
+
+def _write(path: Path, text: str) -> None:
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        path.write_text(text, encoding="utf-8")
+
+
+def setup(app: Any) -> dict[str, bool]:
+    app.connect("builder-inited", write_pages)
+    return {"parallel_read_safe": True}
