@@ -177,9 +177,11 @@ def repository_texts() -> Iterator[Path]:
     """Every text file of the repository, without environments, caches, runs and what git keeps."""
     for top in sorted(ROOT.iterdir()):
         if top.is_file():
-            yield top
+            if top.name != ".git":  # of a work tree beside its repository
+                yield top
         elif top.name in {".ci", ".github", "src", "tests", "benchmarks", "examples", "docs", "golden", "results"}:
-            yield from (path for path in sorted(top.rglob("*")) if path.is_file() and "__pycache__" not in path.parts)
+            files = (path for path in sorted(top.rglob("*")) if path.is_file())
+            yield from (path for path in files if not {"__pycache__", "_build"} & {*path.parts})
 
 
 def test_no_path_of_a_machine() -> None:

@@ -118,8 +118,8 @@ def load_data(
 ) -> Data:
     """The data set called `name`: one of `list_data()`, or `folder:PATH` for your own images by class.
 
-    `data_dir` (else $TORCHHEBB_DATA) holds `<name>/data/train-*.parquet` and `test-*.parquet` (docs/guides/data.md tells
-    which sets call them otherwise); once set, a data set missing there is an error, and without it the hub is asked. A folder
+    `data_dir` (else $TORCHHEBB_DATA) holds `<name>/data/train-*.parquet` and `test-*.parquet` (docs/guides/data.md
+    names exceptions); once set, a data set missing there is an error, and without it the hub is asked. A folder
     is PATH/train/<class>/* with PATH/test/<class>/*, or PATH/<class>/*, of which a fixed fifth is held out. `size`
     resizes to size x size; photographs of all sizes (imagenette, imagenet, imagenetv2) give the square in their middle,
     160 x 160 unless `size` says otherwise. The training images of imagenet are a `Stream`.

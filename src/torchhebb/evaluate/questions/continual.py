@@ -64,9 +64,10 @@ class Continual(Evaluator):
 
     Measures `<method>_<readout>_average_accuracy`, `_forgetting`, `_backward_transfer`, `_forward_transfer` in %, a
     value a seed; the readouts are `task_aware`, `task_free` and the same with `_kept`, as
-    docs/papers/continual.md says.  Joint training has an average accuracy alone; forward transfer needs a readout before a task is learned, so
-    `task_aware` alone has it.  Every (method, seed) is kept in RUN/pieces/ as soon as it is complete, and until then
-    each of its stages in RUN/continual/.
+    docs/papers/continual.md says.  Joint training has an average accuracy alone; forward transfer needs a readout
+    before a task is learned, so `task_aware` alone has it.  Every
+    (method, seed) is kept in RUN/pieces/ as soon as it is complete, and until then each of its stages in
+    RUN/continual/.
     Raises UserError, before anything is learned, for settings that do not fit the data or the memory.
     """
 
