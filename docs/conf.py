@@ -1,10 +1,12 @@
 """Sphinx configuration. `make docs` builds the site from pages, docstrings and parsers, without a network."""
 
+import os
 import sys
 from importlib.metadata import version as installed
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
+os.environ["TORCHHEBB_ROOT"] = str(Path(__file__).parent.parent)  # notebooks run in folders of their own
 
 project = "torchhebb"
 author = "The torchhebb authors"

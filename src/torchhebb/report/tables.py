@@ -7,7 +7,7 @@ A page marks a table by `<!-- results:NAME -->` and `<!-- /results -->`. NAME is
 or recipe/question: `softhebb2023-*`, `accuracy`, `softhebb2023-*/accuracy`; patterns of measures may follow it, with
 commas between them. `<!-- claims:PAPER -->` and `<!-- /claims -->` mark the claims of a paper, and
 `<!-- grid:NAME ROWS COLUMNS -->` and `<!-- /grid -->` one result as a grid: ROWS are beginnings of measures, COLUMNS
-their ends.
+their ends.  `<!-- reproduction:PAPER -->` and `<!-- /reproduction -->` mark all published numbers of a paper.
 """
 
 import argparse
@@ -21,10 +21,13 @@ from pathlib import Path
 from torchhebb.errors import UserError
 from torchhebb.recipes import get_claims
 from torchhebb.report.claims import claims_table
+from torchhebb.report.reproduction import reproduction_table
 from torchhebb.train import Measure, Result, read_result
 
-_MARKED = re.compile(r"<!-- (?P<kind>results|claims|grid):(?P<what>[^>\n]+) -->.*?<!-- /(?P=kind) -->", re.DOTALL)
-_OPENING = re.compile(r"<!-- (results|claims|grid):[^>\n]+ -->")
+_MARKED = re.compile(
+    r"<!-- (?P<kind>results|claims|grid|reproduction):(?P<what>[^>\n]+) -->.*?<!-- /(?P=kind) -->", re.DOTALL
+)
+_OPENING = re.compile(r"<!-- (results|claims|grid|reproduction):[^>\n]+ -->")
 _HEADER = ("recipe", "measure", "mean ± std", "n", "published", "device")
 _BENCHMARKS = "bench"  # times and bytes have tables of their own
 NOTHING = "No result of this kind has been measured yet."
@@ -99,7 +102,12 @@ def fill(text: str, results: Sequence[Result]) -> str:
 
     def replace(match: re.Match[str]) -> str:
         kind, what = match["kind"], match["what"].split()
-        bodies = {"results": _results_body, "claims": _claims_body, "grid": _grid_body}
+        bodies = {
+            "results": _results_body,
+            "claims": _claims_body,
+            "grid": _grid_body,
+            "reproduction": _reproduction_body,
+        }
         return f"<!-- {kind}:{match['what']} -->\n\n{bodies[kind](what, results)}\n\n<!-- /{kind} -->"
 
     filled, count = _MARKED.subn(replace, text)
@@ -158,6 +166,10 @@ def _results_body(what: list[str], results: Sequence[Result]) -> str:
 
 def _claims_body(what: list[str], results: Sequence[Result]) -> str:
     return claims_table(get_claims(" ".join(what)), results)
+
+
+def _reproduction_body(what: list[str], results: Sequence[Result]) -> str:
+    return reproduction_table(" ".join(what), results)
 
 
 def _grid_body(what: list[str], results: Sequence[Result]) -> str:

@@ -1,0 +1,147 @@
+"""Every published number of a paper compared with what was measured, as a table and as a figure."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from torchhebb.recipes import get_items, get_recipe, list_recipes
+from torchhebb.report.claims import half_width
+from torchhebb.train import Measure, Recipe, Result
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Verdict = Literal["agrees", "higher", "lower", "open", "not run"]
+_HEADER = ("recipe", "measure", "published", "measured", "seeds", "difference [95 %]", "verdict")
+_COLOURS = {"agrees": "#0072B2", "higher": "#009E73", "lower": "#D55E00", "open": "#505050"}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A published number and the measure of it; `half` is half of the 95 % interval of their difference."""
+
+    recipe: str
+    name: str
+    published: float
+    measure: Measure | None
+    half: float | None
+    hours: float | None = None
+    """Where nothing was measured: the estimated cost of one seed on two processor cores."""
+
+    @property
+    def difference(self) -> float | None:
+        return None if self.measure is None else self.measure.mean - self.published
+
+    @property
+    def verdict(self) -> Verdict:
+        """Agrees where the interval of the difference contains 0; open where nothing tells how the measure spreads."""
+        if self.difference is None:
+            return "not run"
+        if self.half is None:
+            return "open"
+        if abs(self.difference) <= self.half:
+            return "agrees"
+        return "higher" if self.difference > 0 else "lower"
+
+
+def compare(paper: str, results: Sequence[Result]) -> list[Comparison]:
+    """All published numbers of a paper, in the order of its recipes; of several results, the one with most seeds.
+
+    The published number is taken as exact.  The interval is Student's over seeds where there are several, and else
+    that of the measure over test images.
+    """
+    return [*_accuracies(paper, results), *_other_measures(paper, results)]
+
+
+def reproduction_table(paper: str, results: Sequence[Result]) -> str:
+    """One row a published number, as Markdown."""
+    lines = [_HEADER, *(_row(comparison) for comparison in compare(paper, results))]
+    rows = ["| " + " | ".join(cells) + " |" for cells in lines]
+    return "\n".join([rows[0], "|" + "---|" * len(_HEADER), *rows[1:]])
+
+
+def reproduction_figure(comparisons: Sequence[Comparison]) -> "Figure":
+    """Measured against published accuracy, a point a number, with its 95 % interval; the diagonal is agreement."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.6, 5.4), layout="constrained")
+    axes = figure.subplots()
+    measured = [c for c in comparisons if c.measure is not None and c.measure.unit == "%"]
+    for verdict, colour in _COLOURS.items():
+        chosen = [c for c in measured if c.verdict == verdict]
+        if chosen:
+            x, y = [c.published for c in chosen], [c.published + (c.difference or 0.0) for c in chosen]
+            bars = [c.half or 0.0 for c in chosen]
+            label = f"{verdict} ({len(chosen)})"
+            axes.errorbar(x, y, yerr=bars, fmt="o", color=colour, markersize=5, elinewidth=1, label=label)
+    low, high = axes.get_xlim()
+    axes.plot([low, high], [low, high], color="#505050", linewidth=0.8, zorder=0)
+    axes.set_xlabel("published accuracy, %")
+    axes.set_ylabel("measured accuracy, %")
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _accuracies(paper: str, results: Sequence[Result]) -> Iterator[Comparison]:
+    """The accuracies that recipes name as published; a baseline's number once for each data set and depth."""
+    cost = {item.recipe: (item.training_seconds + item.seconds) / 3600 for item in get_items(paper)}
+    seen: set[tuple[str, str, float]] = set()
+    for name in list_recipes(f"{paper}-*"):
+        recipe = get_recipe(name)
+        for measure, published, sources in _published(recipe):
+            key = (recipe.data, measure, published)
+            if measure != "test_accuracy" and key in seen:
+                continue
+            seen.add(key)
+            found = _find(results, sources, measure)
+            half = None if found is None else half_width(found, published)
+            yield Comparison(name, measure, published, found, half, cost.get(sources[-1], cost.get(name)))
+
+
+def _published(recipe: Recipe) -> Iterator[tuple[str, float, tuple[str, ...]]]:
+    """Measure, published number, and the recipes whose results may hold it."""
+    backpropagated = recipe.name.endswith("-backpropagation")
+    if recipe.published is not None and not backpropagated:
+        yield ("online_" if recipe.online else "") + "test_accuracy", recipe.published, (recipe.name,)
+    for baseline in ("random", "backpropagation"):
+        published = getattr(recipe.published_beside, baseline)
+        if published is not None:
+            sources = (recipe.name, f"{recipe.name}-{baseline}") if baseline == "backpropagation" else (recipe.name,)
+            yield f"{baseline}_test_accuracy", published, sources
+
+
+def _other_measures(paper: str, results: Sequence[Result]) -> Iterator[Comparison]:
+    """Published numbers of other questions, as their results hold them."""
+    for result in results:
+        if result.recipe.startswith(f"{paper}-") and result.question != "accuracy":
+            for measure in result.measures:
+                if measure.published is not None:
+                    half = half_width(measure, measure.published)
+                    name = f"{result.question}: {measure.name}"
+                    yield Comparison(result.recipe, name, measure.published, measure, half)
+
+
+def _find(results: Sequence[Result], recipes: Sequence[str], name: str) -> Measure | None:
+    found = [
+        measure
+        for result in results
+        if result.question == "accuracy" and result.recipe in recipes
+        for measure in result.measures
+        if measure.name == name
+    ]
+    return max(found, key=lambda measure: len(measure.values), default=None)
+
+
+def _row(comparison: Comparison) -> tuple[str, ...]:
+    name, measure = comparison.name.replace("_", " "), comparison.measure
+    if measure is None:
+        hours = "" if comparison.hours is None else f"not run, about {comparison.hours:.1f} hours a seed"
+        return comparison.recipe, name, f"{comparison.published:.2f}", "", "", "", hours or "not run"
+    spread = "" if measure.std is None else f" ± {measure.std:.2f}"
+    difference = f"{comparison.difference:+.2f}"
+    if comparison.half is not None:
+        difference += f" ± {comparison.half:.2f}"
+    measured = f"{measure.mean:.2f}{spread} {measure.unit}".strip()
+    published = f"{comparison.published:.2f} {measure.unit}".strip()
+    return comparison.recipe, name, published, measured, str(len(measure.values)), difference, comparison.verdict

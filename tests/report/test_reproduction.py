@@ -1,0 +1,66 @@
+"""Published against measured: what counts as agreement, which result is taken, what is said where there is none."""
+
+import pytest
+
+from torchhebb.report.reproduction import Comparison, compare, reproduction_figure, reproduction_table
+from torchhebb.train import Measure, Result
+
+
+def result(recipe: str, *measures: Measure) -> Result:
+    return Result(recipe, "accuracy", measures, (0,), 1.0, "CPU, 1 threads", "", {}, versions={}, commit="")
+
+
+def accuracy(*values: float, interval: tuple[float, float] | None = None) -> Measure:
+    return Measure("test_accuracy", "%", values, None, interval)
+
+
+@pytest.mark.parametrize(
+    ("mean", "half", "verdict"),
+    [(70.0, 1.0, "agrees"), (71.0, 1.0, "agrees"), (71.1, 1.0, "higher"), (68.9, 1.0, "lower"), (99.0, None, "open")],
+)
+def test_verdicts(mean: float, half: float | None, verdict: str) -> None:
+    assert Comparison("r", "test_accuracy", 70.0, accuracy(mean), half).verdict == verdict
+
+
+def test_the_interval_over_seeds_is_students() -> None:
+    # values 79, 80, 81: standard error 1 / sqrt(3), and t(0.975, 2) = 4.302653
+    seeds = result("softhebb2023-cifar10", accuracy(79.0, 80.0, 81.0))
+    found = {(c.recipe, c.name): c for c in compare("softhebb2023", [seeds])}
+    comparison = found["softhebb2023-cifar10", "test_accuracy"]
+    assert comparison.half == pytest.approx(4.302653 / 3**0.5, rel=1e-5)
+    assert comparison.difference == pytest.approx(80.0 - 80.31) and comparison.verdict == "agrees"
+
+
+def test_the_result_with_most_seeds_counts() -> None:
+    one = result("softhebb2023-cifar10", accuracy(50.0, interval=(49.0, 51.0)))
+    two = result("softhebb2023-cifar10", accuracy(80.2, 80.4))
+    for results in ([one, two], [two, one]):
+        comparison = next(c for c in compare("softhebb2023", results) if c.recipe == "softhebb2023-cifar10")
+        assert comparison.measure is not None and comparison.measure.values == (80.2, 80.4)
+
+
+def test_what_was_not_run_says_so_with_its_cost() -> None:
+    rows = reproduction_table("softhebb2023", []).splitlines()[2:]
+    assert rows and all("not run" in row for row in rows)
+    cifar10 = next(row for row in rows if row.startswith("| softhebb2023-cifar10 | test accuracy | 80.31 |"))
+    assert "hours a seed" in cifar10
+
+
+def test_a_baseline_of_several_recipes_is_compared_once() -> None:
+    found = [c for c in compare("softhebb2023", []) if c.name == "random_test_accuracy" and c.published == 64.0]
+    assert [c.recipe for c in found] == ["softhebb2023-cifar10-depth1"]
+
+
+def test_backpropagation_is_found_in_its_own_recipe_or_beside_another() -> None:
+    measure = Measure("backpropagation_test_accuracy", "%", (84.0, 84.2))
+    for recipe in ("softhebb2023-cifar10", "softhebb2023-cifar10-backpropagation"):
+        found = compare("softhebb2023", [result(recipe, measure)])
+        comparison = next(c for c in found if c.recipe == "softhebb2023-cifar10" and c.name.startswith("backprop"))
+        assert comparison.measure == measure
+
+
+def test_the_figure_shows_every_measured_accuracy() -> None:
+    results = [result("softhebb2023-cifar10", accuracy(80.2, 80.4)), result("softhebb2023-mnist", accuracy(99.0))]
+    axes = reproduction_figure(compare("softhebb2023", results)).axes[0]
+    points = [line for line in axes.lines if line.get_linestyle() == "None"]
+    assert sorted(y for line in points for y in line.get_ydata()) == pytest.approx([80.3, 99.0])
