@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from workload import CLASSES, RECIPE, Step, place, plain_step, torchhebb_step
 
-from torchhebb.nn import Architecture, ConvBlock
+from torchhebb.nn import Architecture
 from torchhebb.process import tune_process
 from torchhebb.recipes import get_recipe
 from torchhebb.train.device import find_device
@@ -115,11 +115,9 @@ def main(settings: Settings) -> None:
 def make_architecture(point: Point) -> Architecture:
     """The CIFAR-10 network, narrower, shallower or for other images."""
     base = get_recipe(RECIPE).architecture
-    blocks = []
-    for number, block in enumerate(base.blocks[: point.depth]):
-        assert isinstance(block, ConvBlock)
-        blocks.append(replace(block, channels=base.blocks[0].channels * point.width**number))  # type: ignore[union-attr]
-    return replace(base, input_shape=(3, point.side, point.side), blocks=tuple(blocks))
+    first = base.blocks[0].width
+    blocks = tuple(block.with_width(first * point.width**number) for number, block in enumerate(base.blocks))
+    return replace(base, input_shape=(3, point.side, point.side), blocks=blocks[: point.depth])
 
 
 def make_step(method: Method, point: Point, device: torch.device) -> Step:

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from workload import CLASSES, Step, make_images, place
 
-from torchhebb.nn import Architecture, LocalConvBlock, learn
+from torchhebb.nn import Architecture, SPHeReConvBlock, learn
 from torchhebb.process import tune_process
 from torchhebb.recipes.sphere2025 import network
 from torchhebb.train.device import find_device
@@ -88,7 +88,7 @@ def time_steps(settings: Settings, device: torch.device) -> None:
 def measure(settings: Settings, method: str, device: torch.device) -> int:
     """The growth in bytes in this process."""
     tune_process()
-    blocks = tuple(LocalConvBlock(settings.channels, pool=None) for _ in range(settings.depths[0]))
+    blocks = tuple(SPHeReConvBlock(settings.channels, pool=None) for _ in range(settings.depths[0]))
     step = make_step(Architecture((3, 32, 32), blocks, feature_pool=1), method, settings.batch_size, device)
     with PeakGrowth.of(device) as peak:
         for _ in range(MEMORY_STEPS):

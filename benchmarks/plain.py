@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from torchhebb.functional.plasticity import pair
-from torchhebb.nn import ConvBlock, LinearBlock, Network
-from torchhebb.nn.architecture import Block
+from torchhebb.nn import Block, ConvBlock, LinearBlock, Network
 from torchhebb.rules import HardHebb, RankedHebb, SoftHebb
 
 

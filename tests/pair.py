@@ -34,9 +34,9 @@ from torchhebb.nn import (
     BatchNorm2d,
     ConvBlock,
     LinearBlock,
-    LocalConvBlock,
     LocalLossBlock,
     Pool,
+    SPHeReConvBlock,
 )
 from torchhebb.nn.collective import LostWorker, alone, gather_rows, rank, world
 from torchhebb.optim import NormAdaptiveSGD
@@ -73,7 +73,7 @@ SOFTHEBB = Architecture(
     ),
 )
 SPHERE = Architecture(
-    (2, 8, 8), (LocalConvBlock(6, projection=5), LocalConvBlock(10, projection=7, residual=True)), feature_pool=1
+    (2, 8, 8), (SPHeReConvBlock(6, projection=5), SPHeReConvBlock(10, projection=7, residual=True)), feature_pool=1
 )
 
 

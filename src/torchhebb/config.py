@@ -6,6 +6,7 @@ import types
 import typing
 from typing import Any, TypeVar
 
+from torchhebb.aliases import new_fields, new_type
 from torchhebb.errors import UserError
 
 T = TypeVar("T")
@@ -75,10 +76,11 @@ def _parse_tuple(inner: tuple[Any, ...], data: Any, name: str) -> tuple[Any, ...
 
 def _parse_dataclass(known: dict[str, Any], data: Any, name: str) -> Any:
     given = dict(_checked(isinstance(data, dict), data, name, f"one of {', '.join(sorted(known))}"))
-    kind = given.pop("type", None)
+    kind = new_type(given.pop("type", None))
     cls = known.get(kind) if isinstance(kind, str) else None
     if cls is None:
         raise UserError(f"type must be one of {', '.join(sorted(known))}, got {kind!r}")
+    given = new_fields(cls.__name__, given)
     hints = typing.get_type_hints(cls)
     fields = {field.name: field for field in dataclasses.fields(cls)}
     if unknown := sorted(given.keys() - fields):

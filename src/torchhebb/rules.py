@@ -22,6 +22,11 @@ class Rule(ABC):
 
     rectify: bool = False
 
+    @property
+    def label(self) -> str:
+        """The rule in the words of figures and tables."""
+        return type(self).__name__
+
     @abstractmethod
     def __call__(self, u: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """From u (B, K, ...) and bias (K,) to y, shaped as u, and decay (K,); decay None stands for <S, w>."""
@@ -57,6 +62,10 @@ class HardHebb(Rule):
     Source: the baseline of SoftHebb-2022 and SoftHebb-2023; Grossberg 1976.
     """
 
+    @property
+    def label(self) -> str:
+        return "hard WTA"
+
     def __call__(self, u: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         return hard_wta(_biased(u, bias)), None
 
@@ -70,6 +79,10 @@ class RankedHebb(Rule):
 
     rank: int = 2
     delta: float = 0.4
+
+    @property
+    def label(self) -> str:
+        return "ranked WTA"
 
     def __call__(self, u: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         return ranked_wta(_biased(u, bias), rank=self.rank, delta=self.delta), None

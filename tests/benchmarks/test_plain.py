@@ -11,6 +11,7 @@ from tests.reference import agree, draw
 from torchhebb import learn
 from torchhebb.nn import (
     Architecture,
+    Block,
     ConvBlock,
     HebbConv2d,
     HebbLinear,
@@ -18,9 +19,9 @@ from torchhebb.nn import (
     LinearReadout,
     Network,
     Pool,
+    Read,
     WhitenedBlock,
 )
-from torchhebb.nn.architecture import Block, Read
 from torchhebb.optim import NormAdaptiveSGD
 from torchhebb.readouts.adam import _step as readout_step
 from torchhebb.rules import HardHebb, Instar, RankedHebb, SoftHebb

@@ -15,9 +15,9 @@ from tests.tiny import digits, equal, state
 from torchhebb import learn, load, save
 from torchhebb.errors import UserError
 from torchhebb.functional import structure_loss
-from torchhebb.nn import Architecture, HebbConv2d, LocalConvBlock, LocalLossBlock, Network, Pool, SPHeReBlock
-from torchhebb.nn.local import shortcut
-from torchhebb.nn.sphere import SPHeReLoss
+from torchhebb.nn import Architecture, HebbConv2d, LocalLossBlock, Network, Pool, SPHeReBlock, SPHeReConvBlock
+from torchhebb.nn.blocks.local import shortcut
+from torchhebb.nn.blocks.sphere import SPHeReLoss
 from torchhebb.train import Learning
 from torchhebb.train.learn import learn_images
 from torchhebb.train.recipe import AdamW
@@ -25,7 +25,7 @@ from torchhebb.train.supervised import backpropagation_model
 
 WEIGHTS = [(1.0, 0.8), (1.0, 0.0), (0.0, 0.8), (0.5, 2.0)]
 ARCHITECTURE = Architecture(
-    (1, 8, 8), (LocalConvBlock(4, projection=6), LocalConvBlock(8, projection=6, residual=True)), feature_pool=2
+    (1, 8, 8), (SPHeReConvBlock(4, projection=6), SPHeReConvBlock(8, projection=6, residual=True)), feature_pool=2
 )
 
 
@@ -327,7 +327,7 @@ def test_the_architecture_builds_and_learns():
 
 
 def test_options_reach_the_block():
-    config = LocalConvBlock(4, 7, structure=0.5, orthogonality=0.1, negative_slope=0.3, pool=Pool("avg", 2, 2))
+    config = SPHeReConvBlock(4, 7, structure=0.5, orthogonality=0.1, negative_slope=0.3, pool=Pool("avg", 2, 2))
     made = replace(ARCHITECTURE, blocks=(config,)).build().block1
     assert isinstance(made, SPHeReBlock) and made.loss == SPHeReLoss(0.5, 0.1)
     assert made.auxiliary[5].out_features == 7 and made.body.activation.negative_slope == 0.3
@@ -362,7 +362,9 @@ def test_adamw_lowers_every_local_loss():
 
 
 def test_a_rate_of_its_own_is_asked_for():
-    with pytest.raises(UserError, match="block1 learns by a local loss and has no rate of its own: choose AdamW"):
+    with pytest.raises(
+        UserError, match="block1: SPHeReConvBlock learns by a local loss and has no rate of its own: choose AdamW"
+    ):
         learn_images(ARCHITECTURE.build(), digits(20), Learning())
 
 

@@ -14,7 +14,7 @@ from torchhebb.config import from_json, to_json
 from torchhebb.data import Batches, Images
 from torchhebb.errors import UserError
 from torchhebb.evaluate import get_evaluator
-from torchhebb.nn import Architecture, LocalConvBlock, Network, Read, learn
+from torchhebb.nn import Architecture, Network, Read, SPHeReConvBlock, learn
 from torchhebb.progress import Silent
 from torchhebb.recipes import sphere2025
 from torchhebb.train import Learning, Options, Readout, Recipe, run_recipe
@@ -29,7 +29,7 @@ LOCAL = [name for name in RECIPES if "softhebb" not in name]
 
 PLAN = Learning(batch_size=50, epochs=3, optimizer=AdamW(0.01, 0.05), schedule="cosine", final_share=1e-3)
 ARCHITECTURE = Architecture(
-    (1, 8, 8), (LocalConvBlock(4, projection=6), LocalConvBlock(8, projection=6, residual=True)), feature_pool=2
+    (1, 8, 8), (SPHeReConvBlock(4, projection=6), SPHeReConvBlock(8, projection=6, residual=True)), feature_pool=2
 )
 
 
@@ -37,8 +37,8 @@ ARCHITECTURE = Architecture(
 def test_the_published_network_and_plan(name: str):
     recipe = RECIPES[name]
     blocks = recipe.architecture.blocks
-    assert blocks == (LocalConvBlock(384), LocalConvBlock(768), LocalConvBlock(1536, residual=True))
-    assert all(isinstance(block, LocalConvBlock) and block.projection == 256 for block in blocks)
+    assert blocks == (SPHeReConvBlock(384), SPHeReConvBlock(768), SPHeReConvBlock(1536, residual=True))
+    assert all(isinstance(block, SPHeReConvBlock) and block.projection == 256 for block in blocks)
     plan, baseline = recipe.learning, recipe.supervised
     assert (plan.batch_size, plan.epochs, plan.optimizer) == (128, 100, AdamW(1e-3, 0.05))
     assert plan.schedule == "cosine" and 1e-3 * plan.rate_at(1.0) == pytest.approx(1e-6)

@@ -19,7 +19,7 @@ from tests.report.test_page import Document
 from torchhebb.data import Store
 from torchhebb.evaluate import Figure
 from torchhebb.evaluate.evaluator import _keep
-from torchhebb.nn import Architecture, ConvBlock, LinearBlock, LocalConvBlock, WhitenedBlock
+from torchhebb.nn import Architecture, ConvBlock, LinearBlock, SPHeReConvBlock, WhitenedBlock
 from torchhebb.report import read_run, render
 from torchhebb.report.answers import read_evaluations
 from torchhebb.report.collect import first_layer
@@ -221,7 +221,7 @@ ARCHITECTURES = {
     "First-layer prototypes": Architecture(
         (1, 8, 8), (LinearBlock(9, SoftHebb(60.0), normalize=False, activation="soft_wta"),), unit_norm=True
     ),
-    "First-layer filters": Architecture((1, 8, 8), (LocalConvBlock(4, projection=8),)),
+    "First-layer filters": Architecture((1, 8, 8), (SPHeReConvBlock(4, projection=8),)),
 }
 
 

@@ -11,7 +11,7 @@ from tests.tiny import ARCHITECTURE, digits, equal, state, untimed
 from tests.train.test_learn import Stop, Watch, stop_after
 from torchhebb.data import Store
 from torchhebb.errors import UserError
-from torchhebb.nn import Architecture, ConvBlock, LinearBlock, LocalConvBlock, Network, Pool
+from torchhebb.nn import Architecture, ConvBlock, LinearBlock, Network, Pool, SPHeReConvBlock
 from torchhebb.nn.members import MemberLayer
 from torchhebb.rules import HardHebb, Instar, Oja, RankedHebb, Rule, SoftHebb
 from torchhebb.train import Learning, members
@@ -278,7 +278,7 @@ def test_what_cannot_learn_side_by_side_says_so():
         learn_members(networks, IMAGES, PLAN, tasks=["one"])
     with pytest.raises(UserError, match="NormAdaptive"):
         learn_members(networks, IMAGES, replace(PLAN, optimizer=AdamW()))
-    local = Architecture((1, 8, 8), (LocalConvBlock(4, projection=4),))
+    local = Architecture((1, 8, 8), (SPHeReConvBlock(4, projection=4),))
     with pytest.raises(UserError, match="block1 learns by a local loss"):
         learn_members([local.build(seed) for seed in (0, 1)], IMAGES, PLAN)
     powers = [replace(ARCHITECTURE, blocks=(replace(conv(SoftHebb()), lr_power=power),)) for power in (0.5, 1.0)]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tests.reference import agree, draw, numbers
 from tests.reference import pipeline as reference
 from tests.tiny import ARCHITECTURE, digits, equal, network, state, untimed
-from torchhebb.nn import Architecture, ConvBlock, LinearBlock, LocalConvBlock, Network, WhitenedBlock
+from torchhebb.nn import Architecture, ConvBlock, LinearBlock, Network, SPHeReConvBlock, WhitenedBlock
 from torchhebb.rules import HardHebb, SoftHebb
 from torchhebb.train import Learning
 from torchhebb.train.checkpoint import Checkpoint
@@ -36,7 +36,7 @@ DEEP = Architecture(
 FROZEN = replace(ARCHITECTURE, blocks=(replace(ARCHITECTURE.blocks[0], lr=0.0), ARCHITECTURE.blocks[1]))
 SPHERE = Architecture(
     (1, 8, 8),
-    (LocalConvBlock(4, projection=6), LocalConvBlock(8, projection=6, residual=True)),
+    (SPHeReConvBlock(4, projection=6), SPHeReConvBlock(8, projection=6, residual=True)),
     mean=(0.3,),
     std=(0.4,),
     feature_pool=2,
@@ -172,7 +172,7 @@ class StopAt(Checkpoint):
 def test_a_run_that_was_stopped_goes_on_exactly(case: int, ticks: int, tmp_path: Path):
     """The last tick but one of 26 batches in two blocks is the 26th: then one batch is still on its way."""
     architecture, plan, precision = list(CASES.values())[case]
-    local = isinstance(architecture.blocks[0], LocalConvBlock)
+    local = isinstance(architecture.blocks[0], SPHeReConvBlock)
 
     def begin(seed: int) -> dict[str, Any]:
         model = built(architecture, seed)

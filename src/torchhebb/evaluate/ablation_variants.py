@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from torchhebb.data import Images
 from torchhebb.errors import UserError
-from torchhebb.nn import Architecture, ConvBlock, LocalConvBlock, LocalLossBlock, Network
+from torchhebb.nn import Architecture, ConvBlock, LocalLossBlock, Network, SPHeReConvBlock
 from torchhebb.recipes.softhebb2023 import depth3
 from torchhebb.train import Learning
 from torchhebb.train.learn import learn_images
@@ -33,11 +33,11 @@ class Variant:
         return self.architecture.build(seed)
 
 
-def local_blocks(architecture: Architecture) -> tuple[LocalConvBlock, ...]:
+def local_blocks(architecture: Architecture) -> tuple[SPHeReConvBlock, ...]:
     """The blocks; raises UserError for one that does not learn by a local loss."""
     blocks = []
     for number, block in enumerate(architecture.blocks, 1):
-        if not isinstance(block, LocalConvBlock):
+        if not isinstance(block, SPHeReConvBlock):
             raise UserError(f"block{number} does not learn by a local loss: nothing to ablate")
         blocks.append(block)
     return tuple(blocks)

@@ -1,29 +1,36 @@
 """Modules that own weights."""
 
 from torchhebb.nn.activation import Power, SoftWTA, Triangle
-from torchhebb.nn.architecture import Architecture, ConvBlock, LinearBlock, Read, WhitenedBlock
+from torchhebb.nn.architecture import Architecture, Read
+from torchhebb.nn.blocks import (
+    Block,
+    ConvBlock,
+    LinearBlock,
+    LocalLossBlock,
+    SPHeReBlock,
+    SPHeReConvBlock,
+    WhitenedBlock,
+)
 from torchhebb.nn.conv import HebbConv2d
 from torchhebb.nn.learning import learn, prepare
 from torchhebb.nn.linear import HebbLinear
-from torchhebb.nn.local import LocalLossBlock
 from torchhebb.nn.network import Network
 from torchhebb.nn.norm import BatchNorm, BatchNorm2d, Standardize, UnitNorm
 from torchhebb.nn.pool import Pool
 from torchhebb.nn.readout import LinearReadout, NeuronLabels
 from torchhebb.nn.saving import load, save
-from torchhebb.nn.sphere import LocalConvBlock, SPHeReBlock
 from torchhebb.nn.whiten import PatchWhitening
 
 __all__ = [
     "Architecture",
     "BatchNorm",
     "BatchNorm2d",
+    "Block",
     "ConvBlock",
     "HebbConv2d",
     "HebbLinear",
     "LinearBlock",
     "LinearReadout",
-    "LocalConvBlock",
     "LocalLossBlock",
     "Network",
     "NeuronLabels",
@@ -32,6 +39,7 @@ __all__ = [
     "Power",
     "Read",
     "SPHeReBlock",
+    "SPHeReConvBlock",
     "SoftWTA",
     "Standardize",
     "Triangle",

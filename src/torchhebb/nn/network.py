@@ -10,7 +10,6 @@ from torch.nn import functional as F
 
 from torchhebb.errors import UserError
 from torchhebb.nn.hub import hub_class, on_hub
-from torchhebb.nn.sphere import LocalConvBlock
 
 if TYPE_CHECKING:
     from torchhebb.nn.architecture import Architecture
@@ -77,15 +76,12 @@ class Network(nn.Sequential):
         """
         if self.architecture is None:
             raise ValueError("the network has no architecture, so no learning rates: build it by Architecture.build()")
-        groups = []
+        groups: list[dict[str, Any]] = []
         for number, block in enumerate(self.architecture.blocks, 1):
-            if isinstance(block, LocalConvBlock):
-                raise UserError(f"block{number} learns by a local loss and has no rate of its own: choose AdamW")
-            parameters = list(self.get_submodule(f"block{number}").parameters())
-            rates = {"lr": block.lr, "power": block.lr_power, "groups": getattr(block, "groups", 1)}
-            groups.append({"params": [p for p in parameters if p.dim() > 1], **rates})
-            if biases := [p for p in parameters if p.dim() == 1]:
-                groups.append({"params": biases, **rates, "lr": getattr(block, "bias_lr", block.lr)})
+            try:
+                groups += block.parameter_groups(self.get_submodule(f"block{number}"))
+            except UserError as error:
+                raise UserError(f"block{number}: {error}") from None
         return groups
 
     def attach(self, readout: nn.Module) -> "Network":

@@ -4,7 +4,7 @@ Each network stands three times: learning by its local losses, by backpropagatio
 recipe: same blocks, same optimizer), and with SoftHebb's rule at the same widths (the recipes called -softhebb).
 """
 
-from torchhebb.nn import Architecture, ConvBlock, LocalConvBlock, Pool
+from torchhebb.nn import Architecture, ConvBlock, Pool, SPHeReConvBlock
 from torchhebb.readouts import Ridge
 from torchhebb.recipes.claim import Claim, Of
 from torchhebb.recipes.item import Item
@@ -79,7 +79,7 @@ def digits() -> Recipe:
     Epochs, batch size and rate were chosen on a quarter of the training images.  Expect 98 %, as
     random weights give here; a minute for three seeds on two CPU cores.
     """
-    blocks = (LocalConvBlock(32, pool=None), LocalConvBlock(64), LocalConvBlock(128, residual=True))
+    blocks = (SPHeReConvBlock(32, pool=None), SPHeReConvBlock(64), SPHeReConvBlock(128, residual=True))
     return _local("sphere2025-digits", "digits", Architecture((1, 8, 8), blocks), epochs=10, batch_size=64, seeds=3)
 
 
@@ -107,7 +107,7 @@ def network(
     std: tuple[float, ...] = CIFAR_STD,
 ) -> Architecture:
     """Three blocks of local losses, the last with a residual; features of 4x4 positions."""
-    blocks = tuple(LocalConvBlock(width, residual=number == len(widths)) for number, width in enumerate(widths, 1))
+    blocks = tuple(SPHeReConvBlock(width, residual=number == len(widths)) for number, width in enumerate(widths, 1))
     return Architecture(input_shape, blocks, mean, std, feature_pool=4)
 
 

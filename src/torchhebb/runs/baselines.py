@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from torchhebb.errors import UserError, unknown_name
 from torchhebb.evaluate.methods.perturb import pgd
-from torchhebb.nn import Architecture, LinearReadout, LocalConvBlock, Network, load, save
+from torchhebb.nn import Architecture, LinearReadout, Network, load, save
 from torchhebb.readouts.adam import fit_linear, fit_source
-from torchhebb.rules import HardHebb, RankedHebb, Rule, SoftHebb
+from torchhebb.rules import HardHebb, RankedHebb, Rule
 from torchhebb.runs.networks import built, learn_run, untrained
 from torchhebb.runs.run import Run
 from torchhebb.train import Readout, Supervised
@@ -34,8 +34,6 @@ CONTENDERS: dict[ContenderName, str] = {
     "adversarial": "adversarial training",
 }
 """The words of figures and tables; `contender_label` knows more of a run's own network."""
-
-_OWN: dict[type, str] = {SoftHebb: "SoftHebb", HardHebb: "hard WTA", RankedHebb: "ranked WTA", LocalConvBlock: "SPHeRe"}
 
 LONG_EPOCHS = 10
 ADVERSARIAL_EPS, ADVERSARIAL_STEPS = 0.2, 7
@@ -94,8 +92,7 @@ def contender_label(run: Run, name: ContenderName) -> str:
 
 def learner(architecture: Architecture) -> str:
     """The words for what the first block of a network learns by."""
-    block = architecture.blocks[0]
-    return _OWN.get(type(block if isinstance(block, LocalConvBlock) else block.rule), CONTENDERS["own"])
+    return architecture.blocks[0].label
 
 
 def prototypes(network: Network, shape: tuple[int, ...]) -> Tensor:
@@ -104,13 +101,8 @@ def prototypes(network: Network, shape: tuple[int, ...]) -> Tensor:
 
 
 def _other_rule(rule: Rule, run: Run, seed: int, checkpoint: Checkpoint, task: str) -> Network:
-    architecture = run.recipe.architecture
-    blocks = []
-    for block in architecture.blocks:
-        if isinstance(block, LocalConvBlock):
-            raise UserError(f"{run.recipe.name} learns by local losses: it has no rule to exchange for {rule}")
-        blocks.append(replace(block, rule=rule))
-    network = built(run, seed, replace(architecture, blocks=tuple(blocks)))
+    architecture = run.recipe.architecture.with_blocks(lambda block: block.with_rule(rule))
+    network = built(run, seed, architecture)
     learn_run(network, run, seed, checkpoint=checkpoint, task=f"{task}: learning")
     return _read_out(network, run, seed, checkpoint, task)
 

@@ -8,8 +8,6 @@ from typing import Any
 
 from torchhebb.errors import UserError
 from torchhebb.fields import read_field, replace_field
-from torchhebb.nn import LocalConvBlock, WhitenedBlock
-from torchhebb.rules import SoftHebb
 from torchhebb.train import Recipe
 from torchhebb.train.recipe import AdamW
 
@@ -74,14 +72,9 @@ def default_space(recipe: Recipe) -> tuple[Dimension, ...]:
     if isinstance(recipe.learning.optimizer, AdamW):
         space.append(_around("learning.optimizer.lr", recipe.learning.optimizer.lr, 10))
     for number, block in enumerate(recipe.architecture.blocks):
-        if isinstance(block, LocalConvBlock):
-            continue
-        name = f"architecture.blocks.{number}"
-        space.append(_around(f"{name}.lr", block.lr, 10))
-        if isinstance(block.rule, SoftHebb):
-            space.append(_around(f"{name}.rule.inverse_temperature", block.rule.inverse_temperature, 4))
-        if isinstance(block, WhitenedBlock) or block.activation == "triangle":
-            space.append(_around(f"{name}.power", block.power, 2))
+        for field, factor in block.search_factors().items():
+            path = f"architecture.blocks.{number}.{field}"
+            space.append(_around(path, read_field(recipe, path), factor))
     return tuple(space)
 
 

@@ -2,18 +2,14 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from torchhebb.data import Images, as_pixels, batches_of
-from torchhebb.errors import UserError
-from torchhebb.nn import Architecture, LocalConvBlock, LocalLossBlock, WhitenedBlock
-from torchhebb.nn.architecture import Block
+from torchhebb.nn import Architecture
 from torchhebb.progress import SILENT, Progress
-from torchhebb.rules import SoftHebb
 from torchhebb.train.checkpoint import Checkpoint, pack, unpack
 from torchhebb.train.device import Precision, autocast
 from torchhebb.train.memory import in_pieces, memory_for
@@ -106,28 +102,19 @@ def backpropagation_model(architecture: Architecture, classes: int, seed: int = 
     """The same blocks, made for gradients, and a linear layer on top.
 
     Hebbian blocks get relu and He's weights, and lose a rule that rectifies: relu(u), not relu(relu(u - mean u)).
-    Blocks of a local loss stay as they are, their auxiliary left out.
+    Blocks of a local loss stay as they are.  Parameters that the features do not depend on, as those of an auxiliary,
+    get no gradient.  Raises UserError for a block that has no form for gradients.
     Source: the BP baselines of SoftHebb-2023 and SPHeRe-2025; He et al. 2015 for the weights.
     """
-    blocks = tuple(_for_gradients(block) for block in architecture.blocks)
-    network = replace(architecture, blocks=blocks).build(seed).requires_grad_(True)
-    for module in network.modules():
-        if isinstance(module, LocalLossBlock):
-            module.auxiliary.requires_grad_(False)
-    with torch.no_grad():
-        width = network.eval()(torch.zeros(1, *architecture.input_shape)).numel()
+    network = architecture.with_blocks(lambda block: block.for_gradients()).build(seed)
+    features = network.eval().requires_grad_(True)(torch.zeros(1, *architecture.input_shape))
+    parameters = tuple(network.parameters())
+    used = torch.autograd.grad(features.sum(), parameters, allow_unused=True)
+    for parameter, gradient in zip(parameters, used, strict=True):
+        parameter.requires_grad_(gradient is not None)
+    width = features.numel()
     head = nn.Linear(width, classes)
     generator = torch.Generator().manual_seed(seed)
     for parameter in head.parameters():
         nn.init.uniform_(parameter, -(width**-0.5), width**-0.5, generator=generator)
     return nn.Sequential(network, nn.Flatten(), head).train()
-
-
-def _for_gradients(block: Block) -> Block:
-    if isinstance(block, LocalConvBlock):
-        return block
-    if isinstance(block, WhitenedBlock):
-        raise UserError("a whitened block has no form that learns by gradients: its whitening is its own statistics")
-    # The rule has no part in a gradient but for what it does to the layer's output.
-    rule = SoftHebb() if block.rule.rectify else block.rule
-    return replace(block, rule=rule, activation="relu", init="normal", init_radius=math.sqrt(2.0))

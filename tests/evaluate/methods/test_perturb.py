@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from torchhebb.evaluate.methods.perturb import Loss, Norm, fgsm, fooled, losses, pgd
-from torchhebb.nn import Architecture, LinearReadout
-from torchhebb.nn.architecture import LinearBlock
+from torchhebb.nn import Architecture, LinearBlock, LinearReadout
 from torchhebb.rules import SoftHebb
 
 CLASSES, SHAPE = 5, (1, 8, 8)

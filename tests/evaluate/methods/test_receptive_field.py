@@ -16,7 +16,7 @@ from torchhebb.evaluate.methods.receptive_field import (
     receptive_field,
     unrectified,
 )
-from torchhebb.nn import Architecture, ConvBlock, HebbConv2d, LinearBlock, LocalConvBlock, Network, Pool, WhitenedBlock
+from torchhebb.nn import Architecture, ConvBlock, HebbConv2d, LinearBlock, Network, Pool, SPHeReConvBlock, WhitenedBlock
 from torchhebb.recipes import get_recipe
 from torchhebb.rules import SoftHebb
 
@@ -32,7 +32,7 @@ NETWORKS = {
     ),
     "odd pool": (ConvBlock(4, 3, pool=Pool("avg", 3, 2)), ConvBlock(6, 5, groups=2, pool=AVG), ConvBlock(6, 3)),
     "whitened": (WhitenedBlock(4, 5, pool=MAX), WhitenedBlock(5, 3, project=3, padding=1, pool=AVG), ConvBlock(6, 3)),
-    "local": (LocalConvBlock(4), LocalConvBlock(6, pool=None), LocalConvBlock(8, residual=True)),
+    "local": (SPHeReConvBlock(4), SPHeReConvBlock(6, pool=None), SPHeReConvBlock(8, residual=True)),
 }
 
 
@@ -126,7 +126,7 @@ def test_neurons_that_see_whole_images() -> None:
 
 
 def test_what_cannot_be_told_is_said() -> None:
-    network = built((LocalConvBlock(4, residual=True), LocalConvBlock(6)))
+    network = built((SPHeReConvBlock(4, residual=True), SPHeReConvBlock(6)))
     OnField(network, "block1")
     with pytest.raises(UserError, match="block2 stands on the residual of block1, which needs whole images"):
         OnField(network, "block2")

@@ -23,7 +23,7 @@ from torchhebb.evaluate.ablation_variants import (
 )
 from torchhebb.evaluate.questions.ablation import Ablation, difference
 from torchhebb.evaluate.questions.accuracy import wilson
-from torchhebb.nn import Architecture, ConvBlock, LocalConvBlock, Pool
+from torchhebb.nn import Architecture, ConvBlock, Pool, SPHeReConvBlock
 from torchhebb.readouts import Ridge
 from torchhebb.readouts.adam import predict_logits
 from torchhebb.readouts.base import percent_correct
@@ -33,7 +33,7 @@ from torchhebb.train.features import extract_features
 from torchhebb.train.learn import calibrate, learn_images
 from torchhebb.train.recipe import AdamW
 
-BLOCKS = (LocalConvBlock(4, projection=16, pool=Pool("max", 2, 2)), LocalConvBlock(8, projection=16, residual=True))
+BLOCKS = (SPHeReConvBlock(4, projection=16, pool=Pool("max", 2, 2)), SPHeReConvBlock(8, projection=16, residual=True))
 ARCHITECTURE = Architecture((1, 8, 8), BLOCKS, feature_pool=2)
 LEARNING = Learning(50, 1, optimizer=AdamW(1e-2), schedule="cosine")
 RIDGE = Ridge(strengths=(0.1,))

@@ -25,8 +25,7 @@ from torchhebb.evaluate.methods.perturb import Norm, fgsm, fooled, pgd
 from torchhebb.evaluate.methods.square import opposite_bumps, square
 from torchhebb.evaluate.questions import attacks as attacks_module
 from torchhebb.evaluate.questions.attacks import ATTACKS, Attacks, Tally, has_soft_output, soften
-from torchhebb.nn import Architecture, LinearReadout, Network, SoftWTA
-from torchhebb.nn.architecture import LinearBlock
+from torchhebb.nn import Architecture, LinearBlock, LinearReadout, Network, SoftWTA
 from torchhebb.rules import SoftHebb
 from torchhebb.train import Learning, Options, Readout, Recipe, Result, read_result, run_recipe
 

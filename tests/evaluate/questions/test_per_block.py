@@ -13,7 +13,7 @@ from torchhebb.evaluate.evaluator import Note
 from torchhebb.evaluate.methods.probe import Probe
 from torchhebb.evaluate.questions.per_block import changed_block
 from torchhebb.fields import differences
-from torchhebb.nn import Architecture, ConvBlock, LocalConvBlock
+from torchhebb.nn import Architecture, ConvBlock, SPHeReConvBlock
 from torchhebb.rules import HardHebb
 from torchhebb.train import Curve, Recipe, Result
 
@@ -108,7 +108,7 @@ def test_the_figure_has_random_features_and_both_blocks(answer: Result, run: Run
         assert f"<!-- {words} -->" in text
 
 
-LOCAL = tiny_recipe(architecture=Architecture((1, 8, 8), (LocalConvBlock(8),)))
+LOCAL = tiny_recipe(architecture=Architecture((1, 8, 8), (SPHeReConvBlock(8),)))
 
 
 @pytest.mark.parametrize(

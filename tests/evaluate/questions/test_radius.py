@@ -12,7 +12,7 @@ from torchhebb.evaluate import Radius, Run, evaluate
 from torchhebb.evaluate.methods.probe import Probe
 from torchhebb.evaluate.methods.resize import draw
 from torchhebb.evaluate.questions.radius import decaying
-from torchhebb.nn import Architecture, LocalConvBlock, learn
+from torchhebb.nn import Architecture, SPHeReConvBlock, learn
 from torchhebb.train import Curve, Recipe, Result
 from torchhebb.train.diagnostics import plastic_layers, r1_share, radii
 from torchhebb.train.learn import calibrate, make_optimizer
@@ -105,5 +105,5 @@ def test_mistakes_are_named_before_anything_is_trained(settings: dict[str, Any],
 
 
 def test_blocks_of_local_losses_have_no_radius() -> None:
-    with pytest.raises(UserError, match="block1 is a LocalConvBlock: no radius falls to 1"):
-        decaying(tiny_recipe(architecture=Architecture((1, 8, 8), (LocalConvBlock(8),))), 1.0)
+    with pytest.raises(UserError, match="block1 is a SPHeReConvBlock: no radius falls to 1"):
+        decaying(tiny_recipe(architecture=Architecture((1, 8, 8), (SPHeReConvBlock(8),))), 1.0)

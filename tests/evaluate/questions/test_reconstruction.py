@@ -26,7 +26,7 @@ from torchhebb.evaluate.methods.decoder import (
 )
 from torchhebb.evaluate.methods.reconstruction import PUBLISHED, methods_of, published
 from torchhebb.evaluate.questions.reconstruction import Reconstruction
-from torchhebb.nn import Architecture, LocalConvBlock
+from torchhebb.nn import Architecture, SPHeReConvBlock
 from torchhebb.recipes import sphere2025
 from torchhebb.train import Learning, Readout, Result, Supervised, run_recipe
 from torchhebb.train.recipe import AdamW
@@ -39,7 +39,7 @@ ASKED = Reconstruction(contenders=("own", "backpropagation", "random"), examples
 def other(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of another method on the same digits: two blocks that learn by a local loss."""
     folder = tmp_path_factory.mktemp("runs") / "local"
-    blocks = (LocalConvBlock(4, projection=8, pool=None), LocalConvBlock(8, projection=8, residual=True))
+    blocks = (SPHeReConvBlock(4, projection=8, pool=None), SPHeReConvBlock(8, projection=8, residual=True))
     recipe = tiny_recipe(
         name="local",
         seeds=2,

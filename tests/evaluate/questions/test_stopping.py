@@ -16,7 +16,7 @@ from torchhebb.evaluate import Run, Stopping, evaluate
 from torchhebb.evaluate.methods.probe import Probe
 from torchhebb.evaluate.methods.resize import draw
 from torchhebb.evaluate.questions.stopping import mean_distances, settled
-from torchhebb.nn import Architecture, LocalConvBlock, learn
+from torchhebb.nn import Architecture, SPHeReConvBlock, learn
 from torchhebb.runs.networks import built
 from torchhebb.train import Learning, Recipe, Result
 from torchhebb.train.learn import calibrate, make_optimizer
@@ -123,7 +123,7 @@ def test_the_figure_shows_both_blocks(answer: Result, fast: Run) -> None:
 
 
 GREEDY = tiny_recipe(learning=Learning(batch_size=50, order="greedy"))
-LOCAL = tiny_recipe(architecture=Architecture((1, 8, 8), (LocalConvBlock(8),)))
+LOCAL = tiny_recipe(architecture=Architecture((1, 8, 8), (SPHeReConvBlock(8),)))
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from torchhebb.errors import UserError
 from torchhebb.evaluate import BatchSize, InitialRadius, LearningRate, Run, evaluate
 from torchhebb.evaluate.methods.probe import Probe
 from torchhebb.evaluate.questions.sweep import Sweep
-from torchhebb.nn import Architecture, LocalConvBlock
+from torchhebb.nn import Architecture, SPHeReConvBlock
 from torchhebb.train import Curve, Measure, Result
 from torchhebb.train.diagnostics import plastic_layers, radii
 from torchhebb.train.learn import calibrate, learn_images
@@ -129,6 +129,6 @@ def test_mistakes_are_named_before_anything_is_trained(asked: Sweep, message: st
 
 @pytest.mark.parametrize("asked", [InitialRadius(), LearningRate()])
 def test_blocks_of_local_losses_have_nothing_to_sweep(asked: Sweep) -> None:
-    recipe = tiny_recipe(architecture=Architecture((1, 8, 8), (LocalConvBlock(8),)))
-    with pytest.raises(UserError, match="block1 is a LocalConvBlock: it has no"):
+    recipe = tiny_recipe(architecture=Architecture((1, 8, 8), (SPHeReConvBlock(8),)))
+    with pytest.raises(UserError, match="block1 is a SPHeReConvBlock: it has no"):
         asked.at(recipe, 1.0)

@@ -15,7 +15,7 @@ from torchhebb.evaluate.methods.resize import draw
 from torchhebb.evaluate.questions.convergence import read_out
 from torchhebb.evaluate.questions.temperature import Temperature, at_temperature
 from torchhebb.functional import soft_wta
-from torchhebb.nn import Architecture, LinearBlock, LocalConvBlock, Network
+from torchhebb.nn import Architecture, LinearBlock, Network, SPHeReConvBlock
 from torchhebb.rules import HardHebb, SoftHebb
 from torchhebb.train import Curve, Measure, Result
 from torchhebb.train.diagnostics import r1_share
@@ -141,7 +141,7 @@ def test_the_output_follows_the_rule_unless_told_otherwise() -> None:
 
 def test_a_block_without_competition_is_refused() -> None:
     with pytest.raises(UserError, match="block1 learns by a local loss"):
-        at_temperature(Architecture((1, 8, 8), (LocalConvBlock(8),)), 1.0)
+        at_temperature(Architecture((1, 8, 8), (SPHeReConvBlock(8),)), 1.0)
 
 
 def test_the_figure_has_a_panel_a_quantity(answer: Result, layer: Run) -> None:

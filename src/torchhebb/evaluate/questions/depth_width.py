@@ -10,7 +10,6 @@ from torchhebb.errors import UserError
 from torchhebb.evaluate.evaluator import Evaluator, Figure, Finding, Note
 from torchhebb.evaluate.figures.panels import Panel, draw_panels
 from torchhebb.evaluate.questions.accuracy import wilson
-from torchhebb.nn import LinearBlock
 from torchhebb.rules import SoftHebb
 from torchhebb.runs.baselines import learner
 from torchhebb.runs.run import Run
@@ -35,12 +34,12 @@ class Trained:
     @property
     def widths(self) -> tuple[int, ...]:
         """The neurons of each block."""
-        return tuple(b.features if isinstance(b, LinearBlock) else b.channels for b in self.recipe.architecture.blocks)
+        return tuple(block.width for block in self.recipe.architecture.blocks)
 
     @property
     def learner(self) -> str:
         """The words for its rule."""
-        rule = getattr(self.recipe.architecture.blocks[0], "rule", None)
+        rule = self.recipe.architecture.blocks[0].rule
         hebbian = isinstance(rule, SoftHebb) and not rule.anti_hebbian
         return learner(self.recipe.architecture) + (" without anti-Hebbian losers" if hebbian else "")
 

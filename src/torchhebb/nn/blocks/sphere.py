@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
 from torchhebb.functional import orthogonality_loss, structure_loss
-from torchhebb.nn.local import LocalLossBlock
+from torchhebb.nn.blocks.base import Block
+from torchhebb.nn.blocks.local import LocalLossBlock
 from torchhebb.nn.norm import BatchNorm2d
 from torchhebb.nn.plastic import positive
 from torchhebb.nn.pool import Pool
@@ -89,11 +91,13 @@ class SPHeReBlock(LocalLossBlock):
 
 
 @dataclass(frozen=True)
-class LocalConvBlock:
+class SPHeReConvBlock(Block):
     """Convolution, batch norm, leaky relu, pool, trained by a local loss: SPHeRe-2025's block.
 
     It has no rate of its own: such blocks learn by `Learning(optimizer=AdamW(...))`.
     """
+
+    has_local_loss: ClassVar[bool] = True
 
     channels: int
     projection: int = 256
@@ -114,3 +118,10 @@ class LocalConvBlock:
             negative_slope=self.negative_slope,
             pool=self.pool,
         )
+
+    @property
+    def label(self) -> str:
+        return "SPHeRe"
+
+    def for_gradients(self) -> Block:
+        return self

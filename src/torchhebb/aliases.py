@@ -1,0 +1,32 @@
+"""The table of names that files of earlier versions hold, with the present names, so that old files stay readable."""
+
+from collections.abc import Mapping
+from typing import Any
+
+TYPES = {"LocalConvBlock": "SPHeReConvBlock"}
+"""Old name of a class -> its name."""
+
+FIELDS: dict[str, dict[str, str]] = {}
+"""Name of a class -> old name of a field -> its name."""
+
+VALUES: dict[str, dict[str, dict[Any, Any]]] = {}
+"""Name of a class -> name of a field -> old value -> value."""
+
+
+def new_type(name: Any) -> Any:
+    """The present name of a class.
+
+    >>> new_type("LocalConvBlock"), new_type("ConvBlock")
+    ('SPHeReConvBlock', 'ConvBlock')
+    """
+    return TYPES.get(name, name) if isinstance(name, str) else name
+
+
+def new_fields(kind: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a class by their present names, with their present values."""
+    names, values = FIELDS.get(kind, {}), VALUES.get(kind, {})
+    renamed = {names.get(name, name): value for name, value in fields.items()}
+    return {
+        name: values[name].get(value, value) if name in values and isinstance(value, str) else value
+        for name, value in renamed.items()
+    }

@@ -1,0 +1,18 @@
+"""Blocks: one file a kind, with its config and its module."""
+
+from torchhebb.nn.blocks.base import Block
+from torchhebb.nn.blocks.conv import ConvBlock
+from torchhebb.nn.blocks.linear import LinearBlock
+from torchhebb.nn.blocks.local import LocalLossBlock
+from torchhebb.nn.blocks.sphere import SPHeReBlock, SPHeReConvBlock
+from torchhebb.nn.blocks.whitened import WhitenedBlock
+
+__all__ = [
+    "Block",
+    "ConvBlock",
+    "LinearBlock",
+    "LocalLossBlock",
+    "SPHeReBlock",
+    "SPHeReConvBlock",
+    "WhitenedBlock",
+]

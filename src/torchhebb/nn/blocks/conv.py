@@ -1,0 +1,81 @@
+"""SoftHebb-2023's convolutional block."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from torch import nn
+
+from torchhebb.errors import UserError
+from torchhebb.nn.activation import Power
+from torchhebb.nn.blocks.activation import HE_RADIUS, Activation, build_activation, unrectified
+from torchhebb.nn.blocks.base import Block
+from torchhebb.nn.conv import HebbConv2d, PaddingMode
+from torchhebb.nn.norm import BatchNorm
+from torchhebb.nn.plastic import Init
+from torchhebb.nn.pool import Pool
+from torchhebb.rules import Rule, SoftHebb
+
+
+@dataclass(frozen=True)
+class ConvBlock(Block):
+    """Batch norm, convolution, triangle, pool: SoftHebb-2023's block."""
+
+    channels: int
+    kernel_size: int
+    rule: Rule = SoftHebb()
+    power: float = 1.0  # of the triangle
+    pool: Pool | None = None
+    padding: int | None = None  # None keeps the size of the image
+    padding_mode: PaddingMode = "reflect"
+    stride: int = 1
+    dilation: int = 1
+    groups: int = 1
+    normalize: bool = True
+    init: Init = "normal"
+    init_radius: float = 25.0
+    lr: float = 0.01
+    lr_power: float = 0.5
+    activation: Activation = "triangle"  # relu is for baselines that learn by gradients
+    output_inverse_temperature: float = 1.0  # of soft_wta, the posterior, as activation
+
+    def build(self, shape: Sequence[int]) -> nn.Sequential:
+        block = nn.Sequential()
+        if self.normalize:
+            block.add_module("norm", BatchNorm(shape[0]))
+        layer = HebbConv2d(
+            shape[0],
+            self.channels,
+            self.kernel_size,
+            stride=self.stride,
+            padding=self._padding(),
+            dilation=self.dilation,
+            groups=self.groups,
+            padding_mode=self.padding_mode,
+            rule=self.rule,
+            init=self.init,
+            init_radius=self.init_radius,
+        )
+        block.add_module("layer", layer)
+        late = self.activation == "triangle" and self.pool is not None and self.pool.kind == "max" and self.power != 1
+        activation = build_activation(
+            self.activation, power=1.0 if late else self.power, inverse_temperature=self.output_inverse_temperature
+        )
+        block.add_module("activation", activation)
+        if self.pool is not None:
+            block.add_module("pool", self.pool.build())
+        if late:  # the same numbers, of fewer powers
+            block.add_module("power", Power(self.power))
+        return block
+
+    def for_gradients(self) -> Block:
+        return replace(self, rule=unrectified(self.rule), activation="relu", init="normal", init_radius=HE_RADIUS)
+
+    def _padding(self) -> int:
+        """On each side; raises UserError where no number keeps the size."""
+        around = self.dilation * (self.kernel_size - 1)
+        if self.padding is None and around % 2:
+            raise UserError(
+                f"kernel_size must be odd where padding keeps the size of the maps, got {self.kernel_size}: "
+                "set padding to a number"
+            )
+        return around // 2 if self.padding is None else self.padding

@@ -1,0 +1,59 @@
+"""The fully connected block."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from torch import nn
+
+from torchhebb.nn.blocks.activation import HE_RADIUS, Activation, build_activation, unrectified
+from torchhebb.nn.blocks.base import Block
+from torchhebb.nn.linear import HebbLinear
+from torchhebb.nn.norm import BatchNorm
+from torchhebb.nn.plastic import Init
+from torchhebb.rules import Rule, SoftHebb
+
+
+@dataclass(frozen=True)
+class LinearBlock(Block):
+    """Flatten, batch norm, fully connected layer, triangle; or, with soft_wta, the posterior of SoftHebb-2022."""
+
+    width_field: ClassVar[str] = "features"
+    puts_out_maps: ClassVar[bool] = False
+
+    features: int
+    rule: Rule = SoftHebb()
+    power: float = 1.0
+    bias: bool = False  # log priors, learned at their own rate
+    bias_lr: float = 1e-5
+    normalize: bool = True
+    init: Init = "normal"
+    init_radius: float = 25.0
+    lr: float = 0.01
+    lr_power: float = 0.5
+    activation: Activation = "triangle"  # relu is for baselines that learn by gradients
+    output_inverse_temperature: float = 1.0  # of soft_wta, the posterior, as activation
+
+    def build(self, shape: Sequence[int]) -> nn.Sequential:
+        features = math.prod(shape)
+        block = nn.Sequential()
+        block.add_module("flatten", nn.Flatten())
+        if self.normalize:
+            block.add_module("norm", BatchNorm(features))
+        layer = HebbLinear(
+            features, self.features, rule=self.rule, bias=self.bias, init=self.init, init_radius=self.init_radius
+        )
+        block.add_module("layer", layer)
+        activation = build_activation(
+            self.activation, power=self.power, inverse_temperature=self.output_inverse_temperature, layer=layer
+        )
+        block.add_module("activation", activation)
+        return block
+
+    @property
+    def learns_from_single_samples(self) -> bool:
+        return not self.normalize  # batch norm has one value a feature and sample, and needs two
+
+    def for_gradients(self) -> Block:
+        return replace(self, rule=unrectified(self.rule), activation="relu", init="normal", init_radius=HE_RADIUS)

@@ -1,0 +1,86 @@
+"""The block that competes for whitened patches."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from torch import nn
+
+from torchhebb.errors import UserError
+from torchhebb.nn.activation import Triangle
+from torchhebb.nn.blocks.base import Block
+from torchhebb.nn.conv import HebbConv2d
+from torchhebb.nn.plastic import Init
+from torchhebb.nn.pool import Pool
+from torchhebb.nn.whiten import PatchWhitening
+from torchhebb.rules import Rule, SoftHebb
+
+
+@dataclass(frozen=True)
+class WhitenedBlock(Block):
+    """Whitened patches on the unit sphere, neurons that compete for them, triangle, pool.
+
+    The patches' whitening and the neurons' first weights, patches themselves, come from samples of the block's own
+    input (`prepare`).  `project` puts a projection of the channels on their principal components before it.
+    """
+
+    channels: int
+    kernel_size: int
+    rule: Rule = SoftHebb(150.0, anti_hebbian=False)
+    power: float = 1.0  # of the triangle
+    threshold: float = 0.0  # of the triangle, in standard deviations over the neurons
+    split: bool = False  # the triangle has a second half, for what lies below the mean: twice as many maps
+    pool: Pool | None = None
+    padding: int = 0
+    project: int | None = None
+    components: int | None = None
+    shrinkage: float = 0.1
+    floor: float = 0.0
+    remove_mean: bool = True
+    lateral: bool = False  # the whitening is learned by an anti-Hebbian rule
+    init: Init = "samples"
+    init_radius: float = 1.0
+    lr: float = 0.01
+    lr_power: float = 0.0  # at the radius 1 a norm-adaptive rate would be zero
+
+    def build(self, shape: Sequence[int]) -> nn.Sequential:
+        block = nn.Sequential()
+        channels = shape[0]
+        if self.project is not None:
+            block.add_module(
+                "project",
+                PatchWhitening(channels, 1, components=self.project, shrinkage=0.0, floor=None, remove_mean=False),
+            )
+            channels = self.project
+        whiten = PatchWhitening(
+            channels,
+            self.kernel_size,
+            components=self.components,
+            shrinkage=self.shrinkage,
+            floor=self.floor,
+            remove_mean=self.remove_mean,
+            padding=self.padding,
+            lateral=self.lateral,
+        )
+        block.add_module("whiten", whiten)
+        layer = HebbConv2d(
+            whiten.out_channels, self.channels, 1, rule=self.rule, init=self.init, init_radius=self.init_radius
+        )
+        block.add_module("layer", layer)
+        block.add_module("activation", Triangle(self.power, threshold=self.threshold, split=self.split))
+        if self.pool is not None:
+            block.add_module("pool", self.pool.build())
+        return block
+
+    @property
+    def is_local_to_synapses(self) -> bool:
+        return False  # whitening takes all inputs of a patch
+
+    def narrowed(self, width: int) -> "WhitenedBlock":
+        project = None if self.project is None else min(self.project, width)
+        components = self.components
+        if components is not None and project is not None:
+            components = min(components, project * self.kernel_size**2)
+        return replace(self, channels=min(self.channels, width), project=project, components=components)
+
+    def for_gradients(self) -> Block:
+        raise UserError("a whitened block has no form that learns by gradients: its whitening is its own statistics")
