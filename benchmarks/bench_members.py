@@ -19,7 +19,7 @@ from torch import Tensor
 from workload import Step, make_images, place, settle, torchhebb_step
 
 from torchhebb.nn import Network, learn
-from torchhebb.nn.members import stack_members
+from torchhebb.nn.ensemble import stack_ensemble
 from torchhebb.optim import NormAdaptiveSGD
 from torchhebb.process import tune_process
 from torchhebb.recipes import get_recipe
@@ -121,7 +121,7 @@ def _variants(
 def members_step(networks: Sequence[Network], batches: Tensor, precision: str) -> Step:
     """The inner step of `learn_members` on the next of the batches (K, N, B, C, H, W)."""
     apart = large_layers(networks[0], batches.shape[3:], batches.shape[2])
-    stacked = stack_members([network.train() for network in networks], apart=apart)
+    stacked = stack_ensemble([network.train() for network in networks], unstacked=apart)
     optimizer = NormAdaptiveSGD(member_groups(stacked, networks), lr=0.0)
     stream, device = cycle(batches.transpose(0, 1).flatten(1, 2).contiguous()), batches.device
 

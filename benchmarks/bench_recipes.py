@@ -23,8 +23,8 @@ from harness import MEBIBYTE, RESULTS, PeakGrowth, Ratio, Samples, alternate, co
 from workload import Step, place, plain_step, torchhebb_step
 
 from torchhebb.errors import UserError
-from torchhebb.nn import Network, prepare
-from torchhebb.nn.learning import needs_samples
+from torchhebb.nn import Network, init_from_data
+from torchhebb.nn.learning import needs_data
 from torchhebb.process import tune_process
 from torchhebb.recipes import get_recipe
 from torchhebb.train.device import find_device
@@ -146,9 +146,9 @@ def make_step(name: str, method: Method, device: torch.device) -> Step | None:
 @torch.no_grad()
 def started(network: Network, shape: tuple[int, int, int], device: torch.device) -> Network:
     """Whitening and sampled weights from some images, and every other layer at the mean radius RADIUS."""
-    if any(needs_samples(module) for module in network.modules()):
+    if any(needs_data(module) for module in network.modules()):
         generator = torch.Generator().manual_seed(1)
-        prepare(network, torch.rand(PREPARED_FROM, *shape, generator=generator).to(device), generator)
+        init_from_data(network, torch.rand(PREPARED_FROM, *shape, generator=generator).to(device), generator)
         return network
     for layer in plastic_layers(network).values():
         layer.weight.mul_(RADIUS / radii(layer).mean())

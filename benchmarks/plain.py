@@ -167,7 +167,7 @@ class PlainNetwork(nn.Sequential):
 
     def __init__(self, network: Network) -> None:
         architecture = network.architecture
-        if architecture is None or architecture.read or architecture.mirror:
+        if architecture is None or architecture.taps or architecture.flip_average:
             raise ValueError("the network must be built from an Architecture, and read at its last block alone")
         super().__init__()
         blocks = iter(architecture.blocks)

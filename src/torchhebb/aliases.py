@@ -3,13 +3,19 @@
 from collections.abc import Mapping
 from typing import Any
 
-TYPES = {"LocalConvBlock": "SPHeReConvBlock"}
+TYPES = {"LocalConvBlock": "SPHeReConvBlock", "Read": "Tap"}
 """Old name of a class -> its name."""
 
-FIELDS: dict[str, dict[str, str]] = {}
+FIELDS: dict[str, dict[str, str]] = {
+    "Architecture": {"read": "taps", "read_power": "tap_power", "mirror": "flip_average"},
+}
 """Name of a class -> old name of a field -> its name."""
 
-VALUES: dict[str, dict[str, dict[Any, Any]]] = {}
+VALUES: dict[str, dict[str, dict[str, str]]] = {
+    "ConvBlock": {"init": {"samples": "patches"}},
+    "LinearBlock": {"init": {"samples": "patches"}},
+    "WhitenedBlock": {"init": {"samples": "patches"}},
+}
 """Name of a class -> name of a field -> old value -> value."""
 
 

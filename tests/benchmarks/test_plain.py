@@ -19,7 +19,7 @@ from torchhebb.nn import (
     LinearReadout,
     Network,
     Pool,
-    Read,
+    Tap,
     WhitenedBlock,
 )
 from torchhebb.optim import NormAdaptiveSGD
@@ -142,4 +142,4 @@ def test_a_block_without_plain_form_is_refused(config: Block, message: str) -> N
 
 def test_a_network_read_at_several_depths_is_refused() -> None:
     with pytest.raises(ValueError, match="read at its last block alone"):
-        PlainNetwork(build((ConvBlock(4, 3), ConvBlock(4, 3)), read=(Read(1, 2), Read(2, 2))))
+        PlainNetwork(build((ConvBlock(4, 3), ConvBlock(4, 3)), taps=(Tap(1, 2), Tap(2, 2))))

@@ -17,7 +17,7 @@ from tests.reference.optim import step as reference_step
 from torchhebb.errors import UserError
 from torchhebb.functional.kernels import compiled_kernels, in_kernel, kernel
 from torchhebb.nn import BatchNorm, HebbConv2d, HebbLinear, SoftWTA, Triangle, learn
-from torchhebb.nn.members import MemberLayer
+from torchhebb.nn.ensemble import EnsembleLayer
 from torchhebb.nn.plastic import compete, compete_in_groups
 from torchhebb.optim import NormAdaptiveSGD
 from torchhebb.rules import HardHebb, Instar, Oja, RankedHebb, Rule, SoftHebb
@@ -166,7 +166,7 @@ def test_members(temperatures: tuple[float, ...]):
         layers = [HebbLinear(6, 5, rule=SoftHebb(t), dtype=torch.float64) for t in temperatures]
         for number, layer in enumerate(layers):
             layer.reset_parameters(torch.Generator().manual_seed(number))
-        stacked = MemberLayer(layers)
+        stacked = EnsembleLayer(layers)
         lr = torch.tensor([0.1, 0.02], dtype=torch.float64).repeat_interleave(5)
         optimizer = NormAdaptiveSGD([{"params": [stacked.weight], "groups": 2}], lr=0.1)
         optimizer.param_groups[0]["lr"] = lr

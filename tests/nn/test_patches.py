@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from torchhebb.nn import HebbConv2d
-from torchhebb.ops.conv_algorithms import Convolution, Patches, way_to_learn
+from torchhebb.ops.conv_algorithms import Convolution, Patches, select_algorithm
 from torchhebb.rules import HardHebb, Instar, RankedHebb, SoftHebb
 
 GEOMETRY = list(itertools.product((1, 2, 3, (2, 3)), (1, 2, (2, 1)), (0, 1, (1, 2)), (1, 2, (2, 1))))
@@ -46,9 +46,9 @@ def test_many_patches_are_not_kept_at_once(monkeypatch):
     x = torch.randn(4, 3, 6, 6, dtype=torch.float64)
     size = 4 * 6 * 6 * 27 * 8
     monkeypatch.setattr("torchhebb.ops.conv_algorithms.PATCHES_BYTES", size)
-    assert isinstance(way_to_learn(patches._pad(x), patches.weight, patches._geometry), Patches)
+    assert isinstance(select_algorithm(patches._pad(x), patches.weight, patches._geometry), Patches)
     monkeypatch.setattr("torchhebb.ops.conv_algorithms.PATCHES_BYTES", size - 1)
-    assert isinstance(way_to_learn(patches._pad(x), patches.weight, patches._geometry), Convolution)
+    assert isinstance(select_algorithm(patches._pad(x), patches.weight, patches._geometry), Convolution)
     torch.testing.assert_close(patches.learn(x), convolution.learn(x), rtol=0, atol=1e-10)
     torch.testing.assert_close(patches.weight.grad, convolution.weight.grad, rtol=0, atol=1e-10)
 
@@ -56,5 +56,5 @@ def test_many_patches_are_not_kept_at_once(monkeypatch):
 def test_only_channels_last_weights_take_the_way_by_patches():
     convolution, patches = twins(3, 1, 1, 1, SoftHebb())
     x = torch.randn(2, 3, 8, 8, dtype=torch.float64)
-    assert isinstance(way_to_learn(x, convolution.weight, convolution._geometry), Convolution)
-    assert isinstance(way_to_learn(x, patches.weight, patches._geometry), Patches)
+    assert isinstance(select_algorithm(x, convolution.weight, convolution._geometry), Convolution)
+    assert isinstance(select_algorithm(x, patches.weight, patches._geometry), Patches)

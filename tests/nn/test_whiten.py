@@ -15,12 +15,12 @@ from torchhebb.nn import (
     LinearBlock,
     PatchWhitening,
     Pool,
-    Read,
+    Tap,
     Triangle,
     WhitenedBlock,
+    init_from_data,
     learn,
     load,
-    prepare,
     save,
 )
 from torchhebb.train.supervised import backpropagation_model
@@ -44,7 +44,7 @@ def test_forward_is_patch_after_patch(kernel_size: int, remove_mean: bool, floor
     whiten = PatchWhitening(
         3, kernel_size, remove_mean=remove_mean, floor=floor, components=components, dtype=torch.float64
     )
-    whiten.prepare(images(30), generator())
+    whiten.init_from_data(images(30), generator())
     x = images(2, 6, seed=1)
     expected = reference.whitened_patches(x, whiten.matrix, whiten.mean, kernel_size, max(floor, 1e-12), remove_mean)
     torch.testing.assert_close(whiten(x), expected, rtol=1e-9, atol=1e-10)
@@ -53,7 +53,7 @@ def test_forward_is_patch_after_patch(kernel_size: int, remove_mean: bool, floor
 def test_prepared_patches_are_white_and_padding_counts():
     whiten = PatchWhitening(3, 2, shrinkage=0.0, floor=None, remove_mean=False, padding=1, dtype=torch.float64)
     x = images(40)
-    whiten.prepare(x, generator())
+    whiten.init_from_data(x, generator())
     q = whiten(x)
     assert q.shape == (40, 12, 10, 10)
     q = q.movedim(1, -1).flatten(0, 2)
@@ -66,32 +66,32 @@ def test_the_lateral_rule_learns_the_same_map():
     lateral = PatchWhitening(3, 3, lateral=True, dtype=torch.float64)
     x = images(60)
     for whiten in (computed, lateral):
-        whiten.prepare(x, generator())
+        whiten.init_from_data(x, generator())
     assert F.cosine_similarity(computed(x), lateral(x)).mean() > 0.99
     assert not torch.equal(computed.matrix, lateral.matrix)
 
 
 def test_weights_that_are_samples():
-    conv = HebbConv2d(3, 10, 2, init="samples", init_radius=2.0, dtype=torch.float64)
+    conv = HebbConv2d(3, 10, 2, init="patches", init_radius=2.0, dtype=torch.float64)
     x = images(3)
     before = conv.weight.clone()
-    conv.prepare(x, generator())
+    conv.init_from_data(x, generator())
     patches = F.unfold(x, 2).transpose(1, 2).flatten(0, 1)
     likeness = F.normalize(conv.weight.flatten(1), dim=1) @ F.normalize(patches, dim=1).T
     torch.testing.assert_close(likeness.amax(1), torch.ones(10, dtype=x.dtype))
     assert len({*likeness.argmax(1).tolist()}) == 10, "drawn without putting back"
     torch.testing.assert_close(conv.weight.flatten(1).norm(dim=1), torch.full((10,), 2.0, dtype=x.dtype))
-    conv.prepare(x, generator(1))
+    conv.init_from_data(x, generator(1))
     assert not torch.equal(conv.weight, before)
 
     drawn = HebbLinear(4, 3)
     kept = drawn.weight.clone()
-    drawn.prepare(torch.eye(4), generator())
+    drawn.init_from_data(torch.eye(4), generator())
     assert torch.equal(kept, drawn.weight), "only init samples looks at inputs"
     with pytest.raises(ValueError, match="needs at least 5 inputs, one a neuron, got 4"):
-        HebbLinear(4, 5, init="samples").prepare(torch.eye(4), generator())
+        HebbLinear(4, 5, init="patches").init_from_data(torch.eye(4), generator())
     with pytest.raises(ValueError, match="needs one group, got 2"):
-        HebbConv2d(4, 4, 1, groups=2, init="samples").prepare(torch.ones(9, 4, 1, 1), generator())
+        HebbConv2d(4, 4, 1, groups=2, init="patches").init_from_data(torch.ones(9, 4, 1, 1), generator())
 
 
 def two_blocks(**changes: object) -> Architecture:
@@ -105,30 +105,30 @@ def test_prepare_goes_from_the_input_upwards_and_leaves_frozen_modules():
     network = two_blocks().build(0)
     network.block1.eval()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    prepare(network, x, generator())
+    init_from_data(network, x, generator())
     changed = {name for name, tensor in network.state_dict().items() if not torch.equal(tensor, before[name])}
     assert changed == {
         f"block2.{name}" for name in ("project.matrix", "project.mean", "whiten.matrix", "whiten.mean", "layer.weight")
     }
 
     network.train()
-    prepare(network, x, generator())
+    init_from_data(network, x, generator())
     by_hand = two_blocks().build(0)
-    by_hand.block1.whiten.prepare(x, generator())
-    by_hand.block1.layer.prepare(by_hand.block1.whiten(x), generator())
+    by_hand.block1.whiten.init_from_data(x, generator())
+    by_hand.block1.layer.init_from_data(by_hand.block1.whiten(x), generator())
     torch.testing.assert_close(network.block1.layer.weight, by_hand.block1.layer.weight)
     h = network.block1(x)
-    by_hand.block2.project.prepare(h, generator())
+    by_hand.block2.project.init_from_data(h, generator())
     torch.testing.assert_close(network.block2.project.matrix, by_hand.block2.project.matrix, rtol=1e-4, atol=1e-5)
     assert all(module.training for module in network.modules())
 
 
 def test_prepare_computes_inputs_in_eval_mode():
     norm = nn.BatchNorm1d(4)
-    layer = HebbLinear(4, 3, init="samples", init_radius=1.0)
+    layer = HebbLinear(4, 3, init="patches", init_radius=1.0)
     model = nn.Sequential(norm, layer)
     x = torch.randn(20, 4, generator=generator()) + 5
-    prepare(model, x, generator())
+    init_from_data(model, x, generator())
     assert torch.equal(norm.running_mean, torch.zeros(4)) and norm.training
     likeness = layer.weight @ F.normalize(x, dim=1).T
     torch.testing.assert_close(likeness.amax(1), torch.ones(3))
@@ -136,20 +136,20 @@ def test_prepare_computes_inputs_in_eval_mode():
 
 def test_prepare_computes_nothing_that_no_module_needs():
     seen: list[int] = []
-    below, layer, above = HebbLinear(4, 3), HebbLinear(3, 3, init="samples", init_radius=1.0), HebbLinear(3, 3)
+    below, layer, above = HebbLinear(4, 3), HebbLinear(3, 3, init="patches", init_radius=1.0), HebbLinear(3, 3)
     for module in (below, layer, above):
         module.register_forward_hook(lambda _module, x, _u: seen.append(len(x[0])))
     x = torch.randn(40, 4, generator=generator())
-    prepare(nn.Sequential(below, below, above), x, generator())
+    init_from_data(nn.Sequential(below, below, above), x, generator())
     assert not seen
-    prepare(nn.Sequential(below, layer, above), x, generator())
+    init_from_data(nn.Sequential(below, layer, above), x, generator())
     assert sum(seen) == 40, "the input of the one layer that needs it"
 
 
 def test_a_whitened_block_learns_and_is_kept(tmp_path):
     network = two_blocks().build(0).train()
     x = images(40).float()
-    prepare(network, x, generator())
+    init_from_data(network, x, generator())
     learn(network, x)
     assert all(layer.weight.grad.abs().sum() > 0 for layer in (network.block1.layer, network.block2.layer))
     save(network, tmp_path / "model.safetensors")
@@ -158,18 +158,18 @@ def test_a_whitened_block_learns_and_is_kept(tmp_path):
 
 
 def test_features_are_read_at_several_depths():
-    network = two_blocks(read=(Read(2, 1), Read(1, 2))).build(0).eval()
+    network = two_blocks(taps=(Tap(2, 1), Tap(1, 2))).build(0).eval()
     x = images(4).float()
     h = network.block1(x)
     expected = [F.adaptive_avg_pool2d(h, 2).flatten(1), network.block2(h).mean((2, 3))]
     torch.testing.assert_close(network(x), torch.cat(expected, 1))
     assert learn(network, x).shape == network.block2(h).shape
-    rooted = two_blocks(read=(Read(2, 1), Read(1, 2)), read_power=0.5).build(0).eval()
+    rooted = two_blocks(taps=(Tap(2, 1), Tap(1, 2)), tap_power=0.5).build(0).eval()
     torch.testing.assert_close(rooted(x), torch.cat(expected, 1).sqrt())
 
 
 def test_mirrored_features_are_the_mean_of_both_views():
-    plain, mirrored = (two_blocks(read=(Read(1, 2),), mirror=mirror).build(0).eval() for mirror in (False, True))
+    plain, mirrored = (two_blocks(taps=(Tap(1, 2),), flip_average=mirror).build(0).eval() for mirror in (False, True))
     x = images(4).float()
     torch.testing.assert_close(mirrored(x), (plain(x) + plain(x.flip(-1))) / 2)
     torch.testing.assert_close(mirrored(x), mirrored(x.flip(-1)))
@@ -179,15 +179,15 @@ def test_mirrored_features_are_the_mean_of_both_views():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: two_blocks(read=(Read(3, 1),)), r"read must name blocks from 1 to 2, each once, got \[3\]"),
-        (lambda: two_blocks(read=(Read(1, 1), Read(1, 2))), "each once"),
-        (lambda: two_blocks(read=(Read(1, 1),), feature_pool=2), "feature_pool is for the last block alone"),
+        (lambda: two_blocks(taps=(Tap(3, 1),)), r"taps must name blocks from 1 to 2, each once, got \[3\]"),
+        (lambda: two_blocks(taps=(Tap(1, 1), Tap(1, 2))), "each once"),
+        (lambda: two_blocks(taps=(Tap(1, 1),), feature_pool=2), "feature_pool is for the last block alone"),
         (
-            lambda: Architecture((1, 8, 8), (ConvBlock(4, 3), LinearBlock(5)), read=(Read(1, 1), Read(2, 1))),
-            r"read must name blocks that put out maps, got \[2\], which are linear",
+            lambda: Architecture((1, 8, 8), (ConvBlock(4, 3), LinearBlock(5)), taps=(Tap(1, 1), Tap(2, 1))),
+            r"taps must name blocks that put out maps, got \[2\], which are linear",
         ),
-        (lambda: two_blocks(read_power=0.5), "read_power must be positive, and 1 where read is empty, got 0.5"),
-        (lambda: Read(1, 0), "pool must be at least 1, got 0"),
+        (lambda: two_blocks(tap_power=0.5), "tap_power must be positive, and 1 where taps is empty, got 0.5"),
+        (lambda: Tap(1, 0), "pool must be at least 1, got 0"),
         (lambda: PatchWhitening(3, 0), "kernel_size must be positive, got 0"),
         (lambda: PatchWhitening(3, 2, components=13), "components must lie from 1 to 12"),
         (lambda: PatchWhitening(3, 2, shrinkage=-1.0), "shrinkage must not be negative, got -1.0"),
@@ -218,7 +218,7 @@ def test_weights_on_whitened_patches_as_weights_on_the_input():
     x = torch.rand(30, 3, 9, 9, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     y = x
     for part in block:
-        part.prepare(y, torch.Generator().manual_seed(0))
+        part.init_from_data(y, torch.Generator().manual_seed(0))
         y = part(y)
     weight = torch.randn(4, 7, 2, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     u = nn.functional.conv2d(y, weight)

@@ -5,7 +5,7 @@ import torch
 
 from tests.reference import draw
 from torchhebb.nn import HebbConv2d
-from torchhebb.ops.conv_algorithms import Convolution, Patches, Winograd, way_forward, way_to_learn
+from torchhebb.ops.conv_algorithms import Convolution, Patches, Winograd, select_algorithm, select_forward_algorithm
 from torchhebb.optim import NormAdaptiveSGD
 from torchhebb.rules import HardHebb, Instar, Oja, RankedHebb, SoftHebb
 
@@ -28,11 +28,11 @@ def layer(rule=SoftHebb(), *, dtype=torch.float64, channels=32, kernel_size=3, *
 
 
 def learning_way(conv, x):
-    return type(way_to_learn(conv._pad(x), conv.weight, conv._geometry))
+    return type(select_algorithm(conv._pad(x), conv.weight, conv._geometry))
 
 
 def forward_way(conv, x):
-    return type(way_forward(conv._pad(x), conv.weight, conv._geometry))
+    return type(select_forward_algorithm(conv._pad(x), conv.weight, conv._geometry))
 
 
 @pytest.mark.parametrize("rule", RULES, ids=str)

@@ -367,7 +367,7 @@ def test_backpropagation_beside_the_best_has_its_views_and_the_readouts_plan():
         RECIPES["softhebb2023-cifar10-best-backpropagation"],
         RECIPES["softhebb2023-cifar10-backpropagation"],
     )
-    assert recipe.architecture == replace(plain.architecture, mirror=True)
-    assert recipe.architecture.mirror == RECIPES["softhebb2023-cifar10-best"].architecture.mirror
+    assert recipe.architecture == replace(plain.architecture, flip_average=True)
+    assert recipe.architecture.flip_average == RECIPES["softhebb2023-cifar10-best"].architecture.flip_average
     assert recipe.supervised == plain.supervised and recipe.baselines == ("backpropagation",)
     assert recipe.published is None and recipe.published_beside.backpropagation is None

@@ -14,7 +14,7 @@ from torchhebb.config import from_json, to_json
 from torchhebb.data import Batches, Images
 from torchhebb.errors import UserError
 from torchhebb.evaluate import get_evaluator
-from torchhebb.nn import Architecture, Network, Read, SPHeReConvBlock, learn
+from torchhebb.nn import Architecture, Network, SPHeReConvBlock, Tap, learn
 from torchhebb.progress import Silent
 from torchhebb.recipes import sphere2025
 from torchhebb.train import Learning, Options, Readout, Recipe, run_recipe
@@ -184,10 +184,10 @@ def test_an_online_readout_needs_a_joint_pass_by_adamw(plan: Learning):
         Recipe("sphere2025-x", "digits", ARCHITECTURE, plan, Readout(online=True))
 
 
-@pytest.mark.parametrize("changes", [{"read": (Read(1, 2),)}, {"mirror": True}])
+@pytest.mark.parametrize("changes", [{"taps": (Tap(1, 2),)}, {"flip_average": True}])
 def test_an_online_readout_reads_the_last_block(changes: dict[str, Any]):
     recipe = Recipe("sphere2025-x", "digits", ARCHITECTURE, PLAN, Readout(online=True))
-    with pytest.raises(UserError, match="readout.online reads the last block: leave out architecture.read"):
+    with pytest.raises(UserError, match="readout.online reads the last block: leave out architecture.taps"):
         replace(recipe, architecture=replace(ARCHITECTURE, feature_pool=None, **changes))
 
 

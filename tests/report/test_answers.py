@@ -251,7 +251,7 @@ def test_filters_of_whitened_blocks_are_shown_as_they_see_pixels() -> None:
         (section,) = _filters(SimpleNamespace(network=model, recipe=recipe))  # type: ignore[arg-type]
         assert ("times the whitening" in section.note) == said
     x = torch.rand(40, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    network.block1.whiten.prepare(x, torch.Generator().manual_seed(0))
+    network.block1.whiten.init_from_data(x, torch.Generator().manual_seed(0))
     name, weight = first_layer(network)
     assert name == "block1.layer" and weight.shape == (5, 3, 3, 3)
     seen = network.block1.whiten.matrix.T @ network.block1.layer.weight.flatten(1).T

@@ -10,7 +10,7 @@ import torch
 from tests.tiny import ARCHITECTURE, digits, equal, state
 from tests.train.test_learn import Stop, stop_after
 from torchhebb.nn import Architecture, ConvBlock, LinearBlock, Network
-from torchhebb.nn.members import stack_members
+from torchhebb.nn.ensemble import stack_ensemble
 from torchhebb.optim import NormAdaptiveSGD
 from torchhebb.rules import HardHebb, Oja, RankedHebb, SoftHebb
 from torchhebb.train import Learning
@@ -84,7 +84,7 @@ def test_what_waits_has_not_been_learned_from():
 def test_members_are_put_back_after_a_capture_as_well():
     def members() -> tuple[GraphedSteps, list[Network], Recorder]:
         networks, recorder = [ARCHITECTURE.build(seed).train() for seed in (0, 1)], Recorder()
-        stacked = stack_members(networks, apart=("block2.layer",))
+        stacked = stack_ensemble(networks, unstacked=("block2.layer",))
         optimizer = NormAdaptiveSGD(member_groups(stacked, networks), lr=0.0)
         return GraphedSteps(stacked, optimizer, full(optimizer), count=2, capture=recorder), networks, recorder
 

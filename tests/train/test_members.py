@@ -12,7 +12,7 @@ from tests.train.test_learn import Stop, Watch, stop_after
 from torchhebb.data import Store
 from torchhebb.errors import UserError
 from torchhebb.nn import Architecture, ConvBlock, LinearBlock, Network, Pool, SPHeReConvBlock
-from torchhebb.nn.members import MemberLayer
+from torchhebb.nn.ensemble import EnsembleLayer
 from torchhebb.rules import HardHebb, Instar, Oja, RankedHebb, Rule, SoftHebb
 from torchhebb.train import Learning, members
 from torchhebb.train.checkpoint import Checkpoint
@@ -157,14 +157,14 @@ def test_falling_rates():
 def test_layers_side_by_side_and_one_after_another_agree(monkeypatch: pytest.MonkeyPatch):
     architecture = double(conv(SoftHebb()), conv(SoftHebb(rectify=True)), linear(SoftHebb(), bias=True))
     seen: list[list[str]] = []
-    stack = members.stack_members
+    stack = members.stack_ensemble
 
     def watch(networks: Any, **settings: Any) -> Any:
         stacked = stack(networks, **settings)
-        seen.append([name for name, module in stacked.named_modules() if isinstance(module, MemberLayer)])
+        seen.append([name for name, module in stacked.named_modules() if isinstance(module, EnsembleLayer)])
         return stacked
 
-    monkeypatch.setattr(members, "stack_members", watch)
+    monkeypatch.setattr(members, "stack_ensemble", watch)
     found = [together(architecture)]
     monkeypatch.setattr(members, "_TOGETHER_BYTES", {"cpu": 10 * 64 * 9 * 8})  # not the second block
     found.append(together(architecture))

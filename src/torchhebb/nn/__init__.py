@@ -1,7 +1,7 @@
 """Modules that own weights."""
 
 from torchhebb.nn.activation import Power, SoftWTA, Triangle
-from torchhebb.nn.architecture import Architecture, Read
+from torchhebb.nn.architecture import Architecture, Tap
 from torchhebb.nn.blocks import (
     Block,
     ConvBlock,
@@ -12,7 +12,7 @@ from torchhebb.nn.blocks import (
     WhitenedBlock,
 )
 from torchhebb.nn.conv import HebbConv2d
-from torchhebb.nn.learning import learn, prepare
+from torchhebb.nn.learning import init_from_data, learn
 from torchhebb.nn.linear import HebbLinear
 from torchhebb.nn.network import Network
 from torchhebb.nn.norm import BatchNorm, BatchNorm2d, Standardize, UnitNorm
@@ -37,7 +37,7 @@ __all__ = [
     "PatchWhitening",
     "Pool",
     "Power",
-    "Read",
+    "Tap",
     "SPHeReBlock",
     "SPHeReConvBlock",
     "SoftWTA",
@@ -47,6 +47,6 @@ __all__ = [
     "WhitenedBlock",
     "learn",
     "load",
-    "prepare",
+    "init_from_data",
     "save",
 ]

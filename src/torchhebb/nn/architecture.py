@@ -13,8 +13,8 @@ from torchhebb.nn.norm import Standardize, UnitNorm
 
 
 @dataclass(frozen=True)
-class Read:
-    """The maps that a block puts out, averaged to `pool` x `pool`, as a part of the features."""
+class Tap:
+    """The maps of one block, averaged to `pool` x `pool`, as a part of the features."""
 
     block: int
     pool: int
@@ -34,20 +34,20 @@ class Architecture:
     std: tuple[float, ...] | None = None
     unit_norm: bool = False
     feature_pool: int | None = None  # the last maps, averaged to this height and width, are the features
-    read: tuple[Read, ...] = ()  # in place of the last block's output: maps of several depths, side by side
-    read_power: float = 1.0  # of what is read: below 1, large sums weigh less, as counts do under a root
-    mirror: bool = False  # features are the mean of those of an image and of its mirror image
+    taps: tuple[Tap, ...] = ()  # the features are the maps of these blocks, not the last block's output
+    tap_power: float = 1.0  # of the maps of taps; 0.5 is the root, as is usual for counts
+    flip_average: bool = False  # features are the mean of those of an image and of its mirror image
 
     def __post_init__(self) -> None:
-        depths = [read.block for read in self.read]
+        depths = [tap.block for tap in self.taps]
         if len({*depths}) < len(depths) or not all(1 <= depth <= len(self.blocks) for depth in depths):
-            raise UserError(f"read must name blocks from 1 to {len(self.blocks)}, each once, got {depths}")
+            raise UserError(f"taps must name blocks from 1 to {len(self.blocks)}, each once, got {depths}")
         if flat := [depth for depth in depths if not self.blocks[depth - 1].puts_out_maps]:
-            raise UserError(f"read must name blocks that put out maps, got {flat}, which are linear")
-        if self.read_power <= 0 or (self.read_power != 1 and not self.read):
-            raise UserError(f"read_power must be positive, and 1 where read is empty, got {self.read_power}")
-        if self.read and self.feature_pool is not None:
-            raise UserError("feature_pool is for the last block alone: give its pool to read instead")
+            raise UserError(f"taps must name blocks that put out maps, got {flat}, which are linear")
+        if self.tap_power <= 0 or (self.tap_power != 1 and not self.taps):
+            raise UserError(f"tap_power must be positive, and 1 where taps is empty, got {self.tap_power}")
+        if self.taps and self.feature_pool is not None:
+            raise UserError("feature_pool is for the last block alone: give its pool to taps instead")
 
     def with_blocks(self, change: Callable[[Block], Block]) -> "Architecture":
         """The architecture with every block changed; a UserError of a block is raised with its number.
@@ -80,9 +80,9 @@ class Architecture:
             modules["feature_pool"] = nn.AdaptiveAvgPool2d(self.feature_pool)
         network = Network(
             modules,
-            read={f"block{read.block}": read.pool for read in self.read},
-            read_power=self.read_power,
-            mirror=self.mirror,
+            taps={f"block{tap.block}": tap.pool for tap in self.taps},
+            tap_power=self.tap_power,
+            flip_average=self.flip_average,
         )
         network.architecture = self
         network.reset_parameters(torch.Generator().manual_seed(seed))

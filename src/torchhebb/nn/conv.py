@@ -11,15 +11,15 @@ from torchhebb.functional import plasticity
 from torchhebb.functional.plasticity import pair
 from torchhebb.nn.plastic import (
     Init,
+    accumulate_gradient,
     compete_in_groups,
     draw_weights,
-    leave_gradient,
     plastic_parameter,
     positive,
     rectify,
     sampled_weights,
 )
-from torchhebb.ops.conv_algorithms import Geometry, way_forward, way_to_learn
+from torchhebb.ops.conv_algorithms import Geometry, select_algorithm, select_forward_algorithm
 from torchhebb.rules import Rule, SoftHebb
 
 PaddingMode = Literal["reflect", "zeros", "replicate", "circular"]
@@ -82,33 +82,33 @@ class HebbConv2d(nn.Module):
         draw_weights(self.weight, self.init, self.init_radius, generator)
 
     @torch.no_grad()
-    def prepare(self, x: Tensor, generator: torch.Generator) -> None:
-        """With init "samples", draw every neuron's weights from the patches of x."""
-        if self.init != "samples":
+    def init_from_data(self, x: Tensor, generator: torch.Generator) -> None:
+        """With init "patches", draw every neuron's weights from the patches of x."""
+        if self.init != "patches":
             return
         if self.groups > 1:
-            raise ValueError(f"init 'samples' needs one group, got {self.groups}")
+            raise ValueError(f"init 'patches' needs one group, got {self.groups}")
         x = self._pad(x)
         patches = F.unfold(x, self.kernel_size, dilation=self.dilation, stride=self.stride)
         inputs = patches.transpose(1, 2).flatten(0, 1)
         self.weight.copy_(sampled_weights(inputs, self.out_channels, self.init_radius, generator).view_as(self.weight))
 
     def forward(self, x: Tensor) -> Tensor:
-        u = way_forward(self._pad(x), self.weight, self._geometry).convolve(self.weight)
+        u = select_forward_algorithm(self._pad(x), self.weight, self._geometry).convolve(self.weight)
         return rectify(u, self.groups) if self.rule.rectify else u
 
     @torch.no_grad()
     def learn(self, x: Tensor) -> Tensor:
         if not self.training:
             return self(x).detach()
-        way = way_to_learn(self._pad(x), self.weight, self._geometry)
-        u = way.convolve(self.weight)
+        algorithm = select_algorithm(self._pad(x), self.weight, self._geometry)
+        u = algorithm.convolve(self.weight)
         y, decay = compete_in_groups(self.rule, u, self.groups)
         # One sample and position of n, with the sign of a gradient; a slice of a batch may be empty.
         share = -self.out_channels / max(u.numel(), 1)
-        statistic = way.statistic(y.to(u.dtype), share).to(self.weight.dtype)
+        statistic = algorithm.statistic(y.to(u.dtype), share).to(self.weight.dtype)
         gradient = plasticity(statistic, self.weight, decay=share * decay, out=statistic)
-        leave_gradient(self.weight, gradient)
+        accumulate_gradient(self.weight, gradient)
         return rectify(u, self.groups) if self.rule.rectify else u
 
     def _pad(self, x: Tensor) -> Tensor:

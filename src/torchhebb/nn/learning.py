@@ -42,41 +42,42 @@ def learns(module: nn.Module) -> bool:
 
 
 @torch.no_grad()
-def prepare(model: nn.Sequential, x: Tensor, generator: torch.Generator, *, chunk: int = 32) -> None:
-    """Let modules in train mode take what they need of their own inputs before they learn, from the input upwards.
+def init_from_data(model: nn.Sequential, x: Tensor, generator: torch.Generator, *, chunk: int = 32) -> None:
+    """Initialise the modules in train mode that need samples of their own inputs, from the input upwards.
 
-    A module that needs it has `prepare(inputs, generator)`: whitening takes statistics, layers of init "samples" draw
-    weights.  Those below it are then ready, and compute its inputs in eval mode, `chunk` samples at a time.
+    Such a module has `init_from_data(inputs, generator)`: whitening computes statistics, layers of init "patches" draw
+    their weights.  The modules below it are initialised by then, and compute its inputs in eval mode, `chunk` samples
+    at a time.
 
     Args: x, samples of what the model takes.
 
     >>> from torchhebb.nn import HebbLinear
-    >>> model = nn.Sequential(HebbLinear(4, 3, init="samples", init_radius=1.0))
-    >>> prepare(model, torch.eye(4), torch.Generator().manual_seed(0))
+    >>> model = nn.Sequential(HebbLinear(4, 3, init="patches", init_radius=1.0))
+    >>> init_from_data(model, torch.eye(4), torch.Generator().manual_seed(0))
     >>> model[0].weight.sum(1)
     tensor([1., 1., 1.])
     """
     modules = list(_in_order(model))
-    modes, needed = [module.training for module in modules], [needs_samples(module) for module in modules]
+    modes, needed = [module.training for module in modules], [needs_data(module) for module in modules]
     try:
         for number, module in enumerate(modules):
             if needed[number]:
                 below = nn.Sequential(*modules[:number]).eval()
                 inputs = torch.cat([below(part) for part in x.split(chunk)])
-                module.prepare(inputs, generator)  # type: ignore[operator]
+                module.init_from_data(inputs, generator)  # type: ignore[operator]
     finally:
         for module, mode in zip(modules, modes, strict=True):
             module.train(mode)
 
 
-def needs_samples(module: nn.Module) -> bool:
+def needs_data(module: nn.Module) -> bool:
     """Whether a module, in train mode, takes something of its own inputs; a layer does if its weights are samples.
 
     >>> from torchhebb.nn import HebbLinear
-    >>> needs_samples(HebbLinear(4, 3)), needs_samples(HebbLinear(4, 3, init="samples"))
+    >>> needs_data(HebbLinear(4, 3)), needs_data(HebbLinear(4, 3, init="patches"))
     (False, True)
     """
-    return module.training and hasattr(module, "prepare") and getattr(module, "init", "samples") == "samples"
+    return module.training and hasattr(module, "init_from_data") and getattr(module, "init", "patches") == "patches"
 
 
 def _in_order(model: nn.Module) -> Iterator[nn.Module]:

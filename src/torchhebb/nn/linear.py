@@ -9,9 +9,9 @@ from torch.nn import functional as F
 from torchhebb.functional import linear_statistic, log_prior_update, plasticity
 from torchhebb.nn.plastic import (
     Init,
+    accumulate_update,
     compete,
     draw_weights,
-    leave_update,
     plastic_parameter,
     positive,
     rectify,
@@ -63,9 +63,9 @@ class HebbLinear(nn.Module):
             nn.init.constant_(self.bias, -math.log(self.out_features) / self.inverse_temperature)
 
     @torch.no_grad()
-    def prepare(self, x: Tensor, generator: torch.Generator) -> None:
-        """With init "samples", draw every neuron's weights from the samples x (B, in_features)."""
-        if self.init == "samples":
+    def init_from_data(self, x: Tensor, generator: torch.Generator) -> None:
+        """With init "patches", draw every neuron's weights from the samples x (B, in_features)."""
+        if self.init == "patches":
             self.weight.copy_(sampled_weights(x, self.out_features, self.init_radius, generator))
 
     @property
@@ -84,9 +84,9 @@ class HebbLinear(nn.Module):
         u = self._project(x)
         y, decay = compete(self.rule, u, self.bias)
         statistic = linear_statistic(x.to(u.dtype), y.to(u.dtype)).to(self.weight.dtype)
-        leave_update(self.weight, plasticity(statistic, self.weight, decay=decay), len(x))
+        accumulate_update(self.weight, plasticity(statistic, self.weight, decay=decay), len(x))
         if self.bias is not None:
-            leave_update(self.bias, log_prior_update(y.abs().mean(0), self.bias, self.inverse_temperature))
+            accumulate_update(self.bias, log_prior_update(y.abs().mean(0), self.bias, self.inverse_temperature))
         return rectify(u) if self.rule.rectify else u
 
     def _project(self, x: Tensor) -> Tensor:

@@ -21,11 +21,11 @@ class Network(nn.Sequential):
     `attach(readout)` adds what was trained on its frozen features; `classifier` is then pixels -> logits.
     The readout stands beside the blocks, not among them, so features stay what they were.
 
-    With `read`, features are the maps of the blocks it names, each averaged to its size and flattened, side by side,
-    all to the power `read_power`; blocks may so be read at several depths.  With `mirror`, they are the mean of the
-    features of an image and of its mirror image, and so the same for both.
+    With `taps`, features are the maps of the blocks it names, each averaged to its size and flattened, concatenated
+    and raised to the power `tap_power`.  With `flip_average`, they are the mean of the features of an image and of its
+    mirror image, and so the same for both.
 
-    Args: blocks, modules or named modules; read, name of a block -> height and width of its part.
+    Args: blocks, modules or named modules; taps, name of a block -> height and width of its maps.
     """
 
     architecture: "Architecture | None"
@@ -35,12 +35,12 @@ class Network(nn.Sequential):
         self,
         blocks: Iterable[nn.Module] | Mapping[str, nn.Module],
         *,
-        read: Mapping[str, int] | None = None,
-        read_power: float = 1.0,
-        mirror: bool = False,
+        taps: Mapping[str, int] | None = None,
+        tap_power: float = 1.0,
+        flip_average: bool = False,
     ) -> None:
         super().__init__()
-        self.read, self.read_power, self.mirror = dict(read or {}), read_power, mirror
+        self.taps, self.tap_power, self.flip_average = dict(taps or {}), tap_power, flip_average
         named = blocks.items() if isinstance(blocks, Mapping) else ((str(i), b) for i, b in enumerate(blocks))
         for name, block in named:
             self.add_module(name, block)
@@ -48,20 +48,20 @@ class Network(nn.Sequential):
         object.__setattr__(self, "readout", None)
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.mirror:
+        if not self.flip_average:
             return self._features(x)
         return (self._features(x) + self._features(x.flip(-1))) / 2
 
     def _features(self, x: Tensor) -> Tensor:
-        if not self.read:
+        if not self.taps:
             return super().forward(x)
         parts = []
         for name, block in self.named_children():
             x = block(x)
-            if name in self.read:
-                parts.append(F.adaptive_avg_pool2d(x, self.read[name]).flatten(1))
+            if name in self.taps:
+                parts.append(F.adaptive_avg_pool2d(x, self.taps[name]).flatten(1))
         features = torch.cat(parts, 1)
-        return features if self.read_power == 1.0 else features.pow(self.read_power)
+        return features if self.tap_power == 1.0 else features.pow(self.tap_power)
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draw the weights of every layer again, in order."""

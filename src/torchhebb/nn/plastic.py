@@ -10,7 +10,7 @@ from torchhebb.functional import triangle
 from torchhebb.functional.kernels import kernel
 from torchhebb.rules import Rule
 
-Init = Literal["normal", "uniform", "samples"]
+Init = Literal["normal", "uniform", "patches"]
 
 
 def plastic_parameter(*shape: int, device: torch.device | str | None, dtype: torch.dtype | None) -> nn.Parameter:
@@ -18,15 +18,15 @@ def plastic_parameter(*shape: int, device: torch.device | str | None, dtype: tor
     return nn.Parameter(torch.empty(*shape, device=device, dtype=dtype), requires_grad=False)
 
 
-def leave_update(parameter: nn.Parameter, update: Tensor, n: int = 1) -> None:
+def accumulate_update(parameter: nn.Parameter, update: Tensor, n: int = 1) -> None:
     """Add -update / n to .grad, so that any optimizer steps along the update; `update` is used up.
 
     Without samples, as a rank may be, there is nothing to divide: the update of none is 0.
     """
-    leave_gradient(parameter, update.mul_(-1 / max(n, 1)))
+    accumulate_gradient(parameter, update.mul_(-1 / max(n, 1)))
 
 
-def leave_gradient(parameter: nn.Parameter, gradient: Tensor) -> None:
+def accumulate_gradient(parameter: nn.Parameter, gradient: Tensor) -> None:
     """Add to .grad; where there is none, `gradient` becomes it."""
     if parameter.grad is None:
         parameter.grad = gradient
@@ -60,12 +60,12 @@ def rectify(u: Tensor, groups: int = 1) -> Tensor:
 def draw_weights(weight: nn.Parameter, init: Init, radius: float, generator: torch.Generator | None) -> None:
     """Weights at which the radius of a neuron starts near `radius`.
 
-    normal: N(0, radius^2 / fan_in); uniform, which is positive: U[0, sqrt(3) radius / sqrt(fan_in)).  samples stand for
-    inputs of the layer itself, drawn by `prepare`: until then they are normal.
+    normal: N(0, radius^2 / fan_in); uniform, which is positive: U[0, sqrt(3) radius / sqrt(fan_in)).  patches stand for
+    inputs of the layer itself, drawn by `init_from_data`: until then they are normal.
     Source: SoftHebb-2023, with batch norm and without; the uniform one is SoftHebb-2022's.
     """
     fan_in = weight[0].numel()
-    if init in ("normal", "samples"):
+    if init in ("normal", "patches"):
         nn.init.normal_(weight, std=radius / math.sqrt(fan_in), generator=generator)
     else:
         nn.init.uniform_(weight, 0, math.sqrt(3) * radius / math.sqrt(fan_in), generator=generator)
@@ -78,7 +78,7 @@ def sampled_weights(inputs: Tensor, count: int, radius: float, generator: torch.
     Source: the first means of k-means; Coates, Ng and Lee 2011, random patches.
     """
     if len(inputs) < count:
-        raise ValueError(f"init 'samples' needs at least {count} inputs, one a neuron, got {len(inputs)}")
+        raise ValueError(f"init 'patches' needs at least {count} inputs, one a neuron, got {len(inputs)}")
     chosen = torch.randperm(len(inputs), generator=generator)[:count]
     return radius * nn.functional.normalize(inputs[chosen.to(inputs.device)], dim=1)
 

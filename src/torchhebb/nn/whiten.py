@@ -19,7 +19,7 @@ class PatchWhitening(nn.Module):
     p is the patch at a position, less its own mean where `remove_mean`; m and Z come from the mean and the covariance
     of the patches of its own input, by `functional.whitening_matrix`.  So it uses no label and no error, and nothing
     from other layers; but Z is the inverse root of a matrix over all inputs of a patch, which is more than one synapse
-    can know.  Until `prepare` saw samples, Z is the identity (its first rows) and m is zero.
+    can know.  Until `init_from_data` saw samples, Z is the identity (its first rows) and m is zero.
 
     Args: in_channels, kernel_size; components, how many principal components are kept, by default all as ZCA;
     shrinkage, what is added to the variances, in units of their mean; floor, patches of a smaller whitened norm (flat
@@ -30,7 +30,7 @@ class PatchWhitening(nn.Module):
     Source: Coates, Ng and Lee 2011, for whitened patches; SoftHebb-2022, for inputs of unit norm.
 
     >>> whiten = PatchWhitening(3, 4, floor=0.0)
-    >>> whiten.prepare(torch.rand(20, 3, 16, 16), torch.Generator().manual_seed(0))
+    >>> whiten.init_from_data(torch.rand(20, 3, 16, 16), torch.Generator().manual_seed(0))
     >>> x = whiten(torch.rand(2, 3, 8, 8))
     >>> x.shape, torch.allclose(x.norm(dim=1), torch.ones(2, 5, 5))
     (torch.Size([2, 48, 5, 5]), True)
@@ -70,7 +70,7 @@ class PatchWhitening(nn.Module):
         self.register_buffer("mean", torch.zeros(size, device=device, dtype=dtype))
 
     @torch.no_grad()
-    def prepare(self, x: Tensor, generator: torch.Generator) -> None:
+    def init_from_data(self, x: Tensor, generator: torch.Generator) -> None:
         """Take mean and covariance from the patches of samples x (B, in_channels, H, W); draws nothing."""
         count, size = 0, len(self.mean)
         total = torch.zeros(size, dtype=torch.float64, device=x.device)

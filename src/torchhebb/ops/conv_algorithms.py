@@ -1,6 +1,7 @@
-"""Three ways from the input of a convolutional layer to u and to the statistic: the same numbers at different prices.
+"""Algorithms that compute u and the statistic of a convolutional layer: torch's, patches, Winograd.
 
-A way is made once a batch from the padded input; what it prepares serves u and the statistic.
+All give the same numbers up to rounding; which one is fastest depends on the shapes.  One is created for each batch,
+from the padded input, so that what it computes from the input serves both u and the statistic.
 """
 
 from dataclasses import dataclass
@@ -42,7 +43,7 @@ class Geometry:
         return height, width
 
 
-class Way(Protocol):
+class ConvAlgorithm(Protocol):
     """From weights (out, in / groups, kh, kw) to u, and from y to scale * S, a tensor of its own."""
 
     def convolve(self, weight: Tensor) -> Tensor: ...
@@ -142,15 +143,15 @@ def best_tile(batch: int, size: tuple[int, int]) -> int | None:
     return min(left, key=left.__getitem__) if left else None
 
 
-def way_to_learn(x: Tensor, weight: Tensor, geometry: Geometry) -> Way:
-    """The cheapest way to u and the statistic; Winograd's and the patches' need weights that lie channels-last."""
+def select_algorithm(x: Tensor, weight: Tensor, geometry: Geometry) -> ConvAlgorithm:
+    """The fastest algorithm for u and the statistic; Winograd and Patches need weights in channels-last order."""
     channels_last = weight.is_contiguous(memory_format=torch.channels_last)
-    way = Winograd.of(x, weight, geometry) if channels_last else None
-    return way or Patches.of(x, weight, geometry) or Convolution(x, geometry)
+    winograd = Winograd.of(x, weight, geometry) if channels_last else None
+    return winograd or Patches.of(x, weight, geometry) or Convolution(x, geometry)
 
 
-def way_forward(x: Tensor, weight: Tensor, geometry: Geometry) -> Way:
-    """The cheapest way to u that is differentiable where a gradient is asked for."""
+def select_forward_algorithm(x: Tensor, weight: Tensor, geometry: Geometry) -> ConvAlgorithm:
+    """The fastest algorithm for u that is differentiable where a gradient is asked for."""
     if torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad):
         return Convolution(x, geometry)
     return Winograd.of(x, weight, geometry) or Convolution(x, geometry)

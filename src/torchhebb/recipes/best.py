@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from torchhebb.nn import Architecture, Pool, Read, WhitenedBlock
+from torchhebb.nn import Architecture, Pool, Tap, WhitenedBlock
 from torchhebb.readouts import WideRidge
 from torchhebb.rules import HardHebb, SoftHebb
 from torchhebb.train import Learning, Recipe
@@ -58,9 +58,9 @@ def cifar10_best() -> Recipe:
         Architecture(
             (3, 32, 32),
             (first_block(2048), second_block(2560)),
-            read=(Read(1, 4), Read(2, 2)),
-            read_power=0.5,
-            mirror=True,
+            taps=(Tap(1, 4), Tap(2, 2)),
+            tap_power=0.5,
+            flip_average=True,
         ),
         learning=Learning(order="greedy", schedule="linear", share=0.2),
         readout=WideRidge(strengths=(3e-2, 1e-1, 3e-1)),
@@ -98,8 +98,8 @@ def _first(**changes: Any) -> Callable[[Architecture], Architecture]:
     return _blocks(lambda number, block: replace(block, **changes) if number == 1 else block)
 
 
-def _read(*read: Read) -> Callable[[Architecture], Architecture]:
-    return lambda architecture: replace(architecture, read=read)
+def _taps(*taps: Tap) -> Callable[[Architecture], Architecture]:
+    return lambda architecture: replace(architecture, taps=taps)
 
 
 def _unlearning(number: int, block: WhitenedBlock) -> WhitenedBlock:
@@ -109,17 +109,17 @@ def _unlearning(number: int, block: WhitenedBlock) -> WhitenedBlock:
 
 PARTS = {
     "whole": Part("the whole network"),
-    "first_block": Part("first block alone", _read(Read(1, 4))),
-    "second_block": Part("second block alone", _read(Read(2, 2))),
-    "one_view": Part("without the mirror image", lambda architecture: replace(architecture, mirror=False)),
-    "coarse": Part("first block read 2 x 2, not 4 x 4", _read(Read(1, 2), Read(2, 2))),
+    "first_block": Part("first block alone", _taps(Tap(1, 4))),
+    "second_block": Part("second block alone", _taps(Tap(2, 2))),
+    "one_view": Part("without the mirror image", lambda architecture: replace(architecture, flip_average=False)),
+    "coarse": Part("first block read 2 x 2, not 4 x 4", _taps(Tap(1, 2), Tap(2, 2))),
     "one_sided": Part("what lies below the mean is not read", _first(split=False)),
     "random": Part("weights are random patches", learned=False),
     "hard": Part("hard WTA", _each(rule=HardHebb())),
     "anti_hebbian": Part("anti-Hebbian losers", _blocks(_unlearning)),
     "unwhitened": Part("patches not whitened", _each(shrinkage=1e4, floor=0.0, components=None)),
     "no_floor": Part("flat patches of full length", _first(floor=0.0)),
-    "no_root": Part("read without a root", lambda architecture: replace(architecture, read_power=1.0)),
+    "no_root": Part("read without a root", lambda architecture: replace(architecture, tap_power=1.0)),
     "triangle": Part("the plain triangle, without a threshold", _each(threshold=0.0)),
     "lateral": Part("first whitening by a lateral rule", _first(lateral=True)),
 }

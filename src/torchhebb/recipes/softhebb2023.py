@@ -121,7 +121,7 @@ def cifar10_best_backpropagation() -> Recipe:
     What softhebb2023-cifar10-best is to be compared with: features are the mean of both views in training and in tests,
     and backpropagation trains on that mean.  Nothing was published on it.  Meant for a GPU.
     """
-    mirrored = replace(cifar10().architecture, mirror=True)
+    mirrored = replace(cifar10().architecture, flip_average=True)
     recipe = replace(cifar10(), architecture=mirrored, published=None, published_beside=PublishedBeside())
     return replace(backpropagation(recipe), name="softhebb2023-cifar10-best-backpropagation")
 

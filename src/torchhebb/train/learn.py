@@ -10,9 +10,9 @@ from torch import nn
 
 from torchhebb.data import Images, Store, Stream, batches_of, first_images
 from torchhebb.errors import UserError
-from torchhebb.nn import BatchNorm, LocalLossBlock, Network, learn, prepare
+from torchhebb.nn import BatchNorm, LocalLossBlock, Network, init_from_data, learn
 from torchhebb.nn.collective import rank, world
-from torchhebb.nn.learning import needs_samples
+from torchhebb.nn.learning import needs_data
 from torchhebb.optim import NormAdaptiveSGD
 from torchhebb.progress import SILENT, Progress
 from torchhebb.train.checkpoint import Checkpoint, pack, unpack
@@ -99,7 +99,7 @@ def learn_images(
         batches = OwnBatches(inputs, plan.batch_size, seed=seed, augment=plan.augment, device=device)
         if stage > first_stage or first_step == 0:
             with autocast(precision, device):
-                prepare_from(part, inputs, plan.samples, seed, device)
+                init_from_images(part, inputs, plan.samples, seed, device)
         every = max(1, plan.epochs * len(batches) // DIAGNOSTICS_PER_STAGE)
         steps = plan.epochs * len(batches)
         line = None
@@ -195,12 +195,12 @@ def make_optimizer(network: Network, plan: Learning) -> torch.optim.Optimizer:
     return NormAdaptiveSGD(network.learning_groups(), lr=0.0)
 
 
-def prepare_from(part: nn.Sequential, inputs: Images, samples: int, seed: int, device: torch.device) -> None:
+def init_from_images(part: nn.Sequential, inputs: Images, samples: int, seed: int, device: torch.device) -> None:
     """Prepare whitening and weights that are samples, where there are such, from the first images of the pass."""
-    if not any(needs_samples(module) for module in part.modules()):
+    if not any(needs_data(module) for module in part.modules()):
         return
     first = next(iter(batches_of(inputs, min(samples, len(inputs)), seed=seed, labelled=False, device=device).epoch(0)))
-    prepare(part, first, torch.Generator().manual_seed(seed))
+    init_from_data(part, first, torch.Generator().manual_seed(seed))
 
 
 @torch.no_grad()
@@ -209,13 +209,13 @@ def calibrate(
 ) -> Network:
     """Set the running statistics of every batch norm to its average over some training images, weights untouched.
 
-    Whitening is prepared from `samples` images, and so are weights of init "samples", which then are random patches.
+    Whitening is prepared from `samples` images, and so are weights of init "patches", which then are random patches.
     It is what a network of random weights needs before it is a fair baseline.  A `learned` one keeps its whitening and
     its weights.  Returns the network, in eval mode.
     """
     device = next(network.parameters()).device
     if not learned:
-        prepare_from(network.train(), images, samples, seed, device)
+        init_from_images(network.train(), images, samples, seed, device)
     norms = [module for module in network.modules() if isinstance(module, BatchNorm | nn.BatchNorm2d)]
     if not norms:
         return network.eval()

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torchhebb.data import Batches, Images, Store
 from torchhebb.errors import UserError
 from torchhebb.nn import HebbConv2d, HebbLinear, Network, learn
-from torchhebb.nn.members import Apart, MemberLayer, release, stack_members
+from torchhebb.nn.ensemble import EnsembleLayer, Unstacked, stack_ensemble, unstack
 from torchhebb.optim import NormAdaptiveSGD
 from torchhebb.progress import SILENT, Progress
 from torchhebb.train.checkpoint import Checkpoint, pack, unpack
@@ -21,8 +21,8 @@ from torchhebb.train.learn import (
     DIAGNOSTICS_PER_STAGE,
     Clock,
     enter_stage,
+    init_from_images,
     log_diagnostics,
-    prepare_from,
     stages_of,
 )
 from torchhebb.train.memory import memory_for
@@ -94,8 +94,8 @@ def learn_members(
         if stage > first_stage or first_step == 0:
             for (_, part), own, seed in zip(entered, inputs, seeds, strict=True):
                 with autocast(precision, device):
-                    prepare_from(part, Images(own, images.labels), plan.samples, seed, device)
-        stacked = stack_members([part for _, part in entered], apart=apart)
+                    init_from_images(part, Images(own, images.labels), plan.samples, seed, device)
+        stacked = stack_ensemble([part for _, part in entered], unstacked=apart)
         optimizer = NormAdaptiveSGD(member_groups(stacked, networks), lr=0.0)
         rates = [group["lr"] for group in optimizer.param_groups]
         graphed = graphed_steps(stacked, optimizer, device, precision, rates)
@@ -139,7 +139,7 @@ def learn_members(
             graphed.meet()
         progress.finish()
         log(plan.epochs * len(images))
-        release(networks)
+        unstack(networks)
     return [network.eval() for network in networks]
 
 
@@ -205,10 +205,10 @@ def member_groups(stacked: nn.Sequential, networks: Sequence[Network]) -> list[d
     }
     groups: list[dict[str, Any]] = []
     for module in stacked.modules():
-        if isinstance(module, MemberLayer):
+        if isinstance(module, EnsembleLayer):
             for parameter, own in module.shared():
                 groups.append({"params": [parameter], **_joined([settings[id(p)] for p in own], parameter)})
-        elif isinstance(module, Apart):
+        elif isinstance(module, Unstacked):
             own = [parameter for member in module.members for parameter in member.parameters()]
             groups += [{"params": [parameter], **settings[id(parameter)]} for parameter in own]
     return groups

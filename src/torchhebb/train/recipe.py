@@ -46,7 +46,7 @@ class Learning:
     augment: Augment = field(default_factory=Augment)
     """Views of the images while the blocks learn."""
     samples: int = 1000
-    """How many images, the first of the pass, whitening and weights of init "samples" are prepared from."""
+    """How many images, the first of the pass, whitening and weights of init "patches" are prepared from."""
 
     def __post_init__(self) -> None:
         at_least(1, batch_size=self.batch_size, samples=self.samples)
@@ -144,8 +144,10 @@ class Recipe:
         learning = self.learning
         if self.online and not (isinstance(learning.optimizer, AdamW) and learning.order != "greedy"):
             raise UserError("readout.online needs learning.order joint or pipeline and learning.optimizer AdamW")
-        if self.online and (self.architecture.read or self.architecture.mirror):
-            raise UserError("readout.online reads the last block: leave out architecture.read and architecture.mirror")
+        if self.online and (self.architecture.taps or self.architecture.flip_average):
+            raise UserError(
+                "readout.online reads the last block: leave out architecture.taps and architecture.flip_average"
+            )
         if self.online and learning.images != "train":
             raise UserError("readout.online needs labels: learning.images must be train")
         if learning.order == "greedy" and learning.augment.active:

@@ -7,7 +7,7 @@ from tests.tiny import tiny_recipe
 from torchhebb.data import Store
 from torchhebb.errors import UserError
 from torchhebb.evaluate import Parts, evaluate, open_run
-from torchhebb.nn import Architecture, Pool, Read, WhitenedBlock
+from torchhebb.nn import Architecture, Pool, Tap, WhitenedBlock
 from torchhebb.readouts import WideRidge
 from torchhebb.recipes import get_recipe
 from torchhebb.recipes.best import PARTS, cifar10_best
@@ -21,9 +21,9 @@ ARCHITECTURE = Architecture(
         WhitenedBlock(16, 3, floor=0.5, pool=Pool("avg", 3, 1)),
         WhitenedBlock(14, 2, project=6, components=20, remove_mean=False),
     ),
-    read=(Read(1, 3), Read(2, 2)),
-    read_power=0.5,
-    mirror=True,
+    taps=(Tap(1, 3), Tap(2, 2)),
+    tap_power=0.5,
+    flip_average=True,
 )
 
 
@@ -65,14 +65,14 @@ def test_each_part_changes_one_thing():
     changed = {name: part.change(whole) for name, part in PARTS.items()}
     assert changed["whole"] == whole and changed["random"] == whole and not PARTS["random"].learned
     assert [name for name, other in changed.items() if other == whole] == ["whole", "random"]
-    assert changed["first_block"] == replace(whole, read=(Read(1, 4),))
-    assert changed["one_view"] == replace(whole, mirror=False)
+    assert changed["first_block"] == replace(whole, taps=(Tap(1, 4),))
+    assert changed["one_view"] == replace(whole, flip_average=False)
     assert all(block.rule == HardHebb() for block in changed["hard"].blocks)
     for before, after in zip(whole.blocks, changed["anti_hebbian"].blocks, strict=True):
         assert after == replace(before, rule=SoftHebb(before.rule.inverse_temperature))
     assert [block.lateral for block in changed["lateral"].blocks] == [True, False]
     none = changed["none"]
-    assert not none.mirror and none.read_power == 1 and none.read == changed["coarse"].read
+    assert not none.flip_average and none.tap_power == 1 and none.taps == changed["coarse"].taps
     assert not any(block.split or block.threshold or block.components for block in none.blocks)
     assert {block.shrinkage for block in none.blocks} == {1e4}
 

@@ -19,7 +19,7 @@ from torchhebb.train import Curve, Measure
 from torchhebb.train.chosen import chosen_images
 from torchhebb.train.device import autocast
 from torchhebb.train.features import fingerprint
-from torchhebb.train.learn import make_optimizer, prepare_from
+from torchhebb.train.learn import init_from_images, make_optimizer
 from torchhebb.train.pipeline import Parcel, Pipeline
 from torchhebb.train.trial import fresh_network, judge, learn_from
 
@@ -130,7 +130,7 @@ class Orders(Evaluator):
             images, plan.batch_size, seed=seed, augment=plan.augment, labelled=False, device=run.device
         )
         with autocast(run.precision, run.device):
-            prepare_from(network, images, plan.samples, seed, run.device)
+            init_from_images(network, images, plan.samples, seed, run.device)
         line = Pipeline(network, make_optimizer(network, plan), lambda step: 1.0, precision=run.precision)
         times: list[list[float]] = [[] for _ in line.stages]
         warm_up = min(len(batches) - 1, 3)

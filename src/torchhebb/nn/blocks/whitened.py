@@ -20,7 +20,7 @@ class WhitenedBlock(Block):
     """Whitened patches on the unit sphere, neurons that compete for them, triangle, pool.
 
     The patches' whitening and the neurons' first weights, patches themselves, come from samples of the block's own
-    input (`prepare`).  `project` puts a projection of the channels on their principal components before it.
+    input (`init_from_data`).  `project` puts a projection of the channels on their principal components before it.
     """
 
     channels: int
@@ -37,7 +37,7 @@ class WhitenedBlock(Block):
     floor: float = 0.0
     remove_mean: bool = True
     lateral: bool = False  # the whitening is learned by an anti-Hebbian rule
-    init: Init = "samples"
+    init: Init = "patches"
     init_radius: float = 1.0
     lr: float = 0.01
     lr_power: float = 0.0  # at the radius 1 a norm-adaptive rate would be zero

@@ -25,7 +25,7 @@ from torchhebb.nn.conv import HebbConv2d
 from torchhebb.nn.learning import learn, learns
 from torchhebb.nn.linear import HebbLinear
 from torchhebb.nn.norm import Standardize, UnitNorm
-from torchhebb.nn.plastic import compete, leave_update
+from torchhebb.nn.plastic import accumulate_update, compete
 from torchhebb.rules import Rule, SoftHebb
 
 _SAMPLE_BY_SAMPLE = (
@@ -34,53 +34,53 @@ _SAMPLE_BY_SAMPLE = (
 )
 
 
-def stack_members(networks: Sequence[nn.Sequential], *, apart: Collection[str] = ()) -> nn.Sequential:
+def stack_ensemble(networks: Sequence[nn.Sequential], *, unstacked: Collection[str] = ()) -> nn.Sequential:
     """One network for `learn` whose member i learns from samples i B to (i + 1) B what networks[i] would alone.
 
     The networks stay what they are: their weights become views of the stacked ones, and their norms are the ones in
     use, so each can be evaluated or saved at any time.
 
-    Args: networks of one shape, all in the mode (train or eval) of the first; apart, the names of plastic layers that
-    run one member after another, as large ones may.
-    Returns: a sequential of `MemberLayer`s, of `Apart`s, and of modules that treat every sample alone.
+    Args: networks of one shape, all in the mode (train or eval) of the first; unstacked, the names of plastic layers
+    that run one member after another, as large ones may.
+    Returns: a sequential of `EnsembleLayer`s, of `Unstacked`s, and of modules that treat every sample alone.
     Raises ValueError for networks of different shapes, UserError for a block that learns by a local loss.
 
     >>> members = [nn.Sequential(HebbLinear(4, 3), Triangle()) for _ in range(2)]
-    >>> stacked = stack_members(members)
+    >>> stacked = stack_ensemble(members)
     >>> learn(stacked, torch.randn(2 * 5, 4)).shape, stacked[0].weight.grad.shape
     (torch.Size([10, 3]), torch.Size([6, 4]))
     """
     if not networks:
         raise ValueError("networks must hold at least one network, got none")
-    return _sequential(networks, "", apart)
+    return _sequential(networks, "", unstacked)
 
 
-def _sequential(modules: Sequence[nn.Module], name: str, apart: Collection[str]) -> nn.Sequential:
+def _sequential(modules: Sequence[nn.Module], name: str, unstacked: Collection[str]) -> nn.Sequential:
     names = [[child for child, _ in module.named_children()] for module in modules]
     if any(other != names[0] for other in names):
         raise ValueError(f"members must have the same blocks, got {', '.join(map(str, names))}")
     stacked = nn.Sequential()
     for child in names[0]:
         inner = f"{name}{child}"
-        stacked.add_module(child, _stack([module.get_submodule(child) for module in modules], inner, apart))
+        stacked.add_module(child, _stack([module.get_submodule(child) for module in modules], inner, unstacked))
     return stacked
 
 
-def _stack(modules: Sequence[nn.Module], name: str, apart: Collection[str]) -> nn.Module:
+def _stack(modules: Sequence[nn.Module], name: str, unstacked: Collection[str]) -> nn.Module:
     first = modules[0]
     if any(type(module) is not type(first) for module in modules):
         raise ValueError(
             f"{name} must be of one type in all members, got {', '.join(type(m).__name__ for m in modules)}"
         )
     if isinstance(first, HebbConv2d | HebbLinear):
-        alone = name in apart or getattr(first, "groups", 1) > 1
-        return Apart(modules) if alone else MemberLayer(modules)  # type: ignore[arg-type]
+        alone = name in unstacked or getattr(first, "groups", 1) > 1
+        return Unstacked(modules) if alone else EnsembleLayer(modules)  # type: ignore[arg-type]
     if learns(first):
         raise UserError(f"{name} learns by a local loss: only networks whose blocks learn by a rule learn side by side")
     if isinstance(first, nn.Sequential):
-        return _sequential(modules, f"{name}.", apart)
+        return _sequential(modules, f"{name}.", unstacked)
     alike = isinstance(first, _SAMPLE_BY_SAMPLE) and all(_same(first, module) for module in modules[1:])
-    return first if alike else Apart(modules)
+    return first if alike else Unstacked(modules)
 
 
 def _same(one: nn.Module, other: nn.Module) -> bool:
@@ -90,7 +90,7 @@ def _same(one: nn.Module, other: nn.Module) -> bool:
     return repr(one) == repr(other) and buffers and not (isinstance(one, SoftWTA) and one.has_bias)
 
 
-class Apart(nn.Module):
+class Unstacked(nn.Module):
     """Each member's own module over its own samples, one member after another.
 
     Args: x (K B, ...).  Returns: what the modules give, (K B, ...).
@@ -114,7 +114,7 @@ class Apart(nn.Module):
         return f"{len(self.members)} x {self.members[0]}"
 
 
-class MemberLayer(nn.Module):
+class EnsembleLayer(nn.Module):
     """K plastic layers of one shape: u of member k = w_k x_k, each learning by its own rule from its own samples.
 
     The weights lie in one parameter (K N, ...), of which each layer's own becomes a view.
@@ -160,9 +160,9 @@ class MemberLayer(nn.Module):
         u = torch.bmm(patches, weight.mT)
         y, decay = self._compete(u)
         statistic = _like(torch.bmm(y.to(u.dtype).mT, patches), self.weight)
-        leave_update(self.weight, plasticity(statistic, self.weight, decay=decay.flatten()), u.shape[1])
+        accumulate_update(self.weight, plasticity(statistic, self.weight, decay=decay.flatten()), u.shape[1])
         if self.bias is not None:
-            leave_update(self.bias, self._log_priors(y, self.bias))
+            accumulate_update(self.bias, self._log_priors(y, self.bias))
         if self.rules[0].rectify:
             u = triangle(u, dim=2)
         return u.flatten(0, 1) if maps is None else u.view(-1, *maps, u.shape[2]).permute(0, 3, 1, 2)
@@ -227,8 +227,8 @@ def _compete_together(rule: Rule, scale: Tensor | None, u: Tensor) -> tuple[Tens
     return y, (y * u).sum(1)
 
 
-def release(networks: Sequence[nn.Module]) -> None:
-    """Give every weight a memory of its own again, where `stack_members` made it a view of the stacked ones."""
+def unstack(networks: Sequence[nn.Module]) -> None:
+    """Give every weight a memory of its own again, where `stack_ensemble` made it a view of the stacked ones."""
     for network in networks:
         for parameter in network.parameters():
             parameter.data = parameter.data.clone(memory_format=torch.preserve_format)
