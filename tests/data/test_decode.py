@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from torchhebb.data.decode import decode
+from torchhebb.data.preprocessing import Preprocessing
 from torchhebb.errors import UserError
 
 
@@ -31,7 +32,7 @@ def test_records_are_closed_while_the_error_still_lives():
             closed.append(True)
 
     with pytest.raises(UserError, match="cannot read the image first: it is not an image") as caught:
-        decode(records(), torch.zeros(1, dtype=torch.int64), 1, None, allocate)
+        decode(records(), torch.zeros(1, dtype=torch.int64), Preprocessing(1, 2, 2), allocate)
     assert closed and caught.tb is not None
 
 
@@ -39,7 +40,7 @@ def test_records_are_closed_while_the_error_still_lives():
 def test_a_source_with_fewer_images_than_it_said_is_refused(expected):
     records = (record for record in [("one", png(2), 0)] * min(expected, 2))
     with pytest.raises(UserError, match=f"expected {expected} images, found {min(expected, 2)}"):
-        decode(records, torch.zeros(expected, dtype=torch.int64), 1, None, allocate)
+        decode(records, torch.zeros(expected, dtype=torch.int64), Preprocessing(1, 2, 2), allocate)
 
 
 def test_sizes_are_given_as_width_by_height():
@@ -47,4 +48,4 @@ def test_sizes_are_given_as_width_by_height():
     Image.fromarray(np.zeros((2, 5), np.uint8)).save(wide, "PNG")
     records = (record for record in [("one", png(2), 0), ("two", wide.getvalue(), 0)])
     with pytest.raises(UserError, match="one is 2x2, two is 5x2"):
-        decode(records, torch.zeros(2, dtype=torch.int64), 1, None, allocate)
+        decode(records, torch.zeros(2, dtype=torch.int64), Preprocessing(1, 2, 2), allocate, same_size=True)

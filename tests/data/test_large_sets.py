@@ -11,7 +11,8 @@ from PIL import Image
 
 from tests.data import made
 from torchhebb.data import Store, Stream, load_data, load_test
-from torchhebb.data.decode import centre_square, read_pixels
+from torchhebb.data.decode import read_pixels
+from torchhebb.data.preprocessing import Preprocessing
 from torchhebb.errors import UserError
 
 
@@ -54,7 +55,7 @@ def test_photographs_have_their_shorter_side_scaled_and_their_centre_cropped(
     whole = np.array(Image.fromarray(array).resize(scaled, Image.Resampling.BILINEAR)).astype(int)
     left, top = (scaled[0] - 16) // 2, (scaled[1] - 16) // 2
     expected = whole[top : top + 16, left : left + 16].transpose(2, 0, 1)
-    got = read_pixels("here", made.encoded(array), 3, 16, centre_square)
+    got = read_pixels("here", made.encoded(array), Preprocessing(3, 16, 16))
     assert np.abs(got - expected).max() <= 1
 
 
@@ -119,7 +120,7 @@ def test_without_a_folder_the_hub_is_asked(
 ):
     hub = Hub()
     monkeypatch.delenv("TORCHHEBB_DATA", raising=False)
-    monkeypatch.setattr("torchhebb.data.catalog.need", lambda *_: hub)
+    monkeypatch.setattr("torchhebb.data.sources.catalogue.need", lambda *_: hub)
     with pytest.raises(UserError, match=f"cannot fetch '{name}' from the hub"):
         load_data(name, store=store)
     assert hub.asked == [asked]
@@ -127,7 +128,9 @@ def test_without_a_folder_the_hub_is_asked(
 
 def test_a_gated_set_says_so_in_one_line(store: Store, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("TORCHHEBB_DATA", raising=False)
-    monkeypatch.setattr("torchhebb.data.catalog.need", lambda *_: Hub(RuntimeError("Dataset is gated\nlong text")))
+    monkeypatch.setattr(
+        "torchhebb.data.sources.catalogue.need", lambda *_: Hub(RuntimeError("Dataset is gated\nlong text"))
+    )
     with pytest.raises(UserError) as caught:
         load_data("imagenet", store=store)
     message = str(caught.value)
@@ -153,7 +156,7 @@ def test_a_streamed_set_on_the_hub_is_never_fetched_whole(
     builder = SimpleNamespace(info=SimpleNamespace(splits=counts, features=features))
     client = SimpleNamespace(load_dataset=load, load_dataset_builder=lambda *_: builder, Image=datasets.Image)
     monkeypatch.delenv("TORCHHEBB_DATA", raising=False)
-    monkeypatch.setattr("torchhebb.data.catalog.need", lambda *_: client)
+    monkeypatch.setattr("torchhebb.data.sources.catalogue.need", lambda *_: client)
     monkeypatch.setattr("torchhebb.data.stream.need", lambda *_: client)
     data = load_data("imagenet", size=16, store=store)
     assert len(data.train) == 120 and data.test.images.shape == (30, 3, 16, 16)

@@ -25,7 +25,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Stream:
     folder = made.imagenet(tmp_path_factory.mktemp("imagenet"), CLASSES, EACH)
     train = load_data("imagenet", data_dir=folder, size=16, store=Store(folder / "store")).train
     assert isinstance(train, Stream)
-    return Stream(train.rows, 3, 16, buffer=10, workers=2)
+    return Stream(train.rows, train.preprocessing, buffer=10, workers=2)
 
 
 def seen(batches: StreamBatches, number: int = 0, start: int = 0) -> list[tuple[int, int]]:

@@ -15,8 +15,8 @@ class PredictFlags:
 
     run: tyro.conf.Positional[Path]
     """A run folder."""
-    images: tyro.conf.Positional[tuple[Path, ...]]
-    """Image files; they are scaled to the size that the network takes."""
+    images: tyro.conf.Positional[tuple[str, ...]]
+    """Image files, folders of them, or sources such as parquet:PATH; they are read as training read its images."""
     top: int = 1
     """How many classes to show for each image, the likeliest first."""
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from torchhebb.data.preprocessing import Preprocessing
 from torchhebb.errors import UserError
 
 SPLITS = ("train", "test")
@@ -37,7 +38,8 @@ class Data:
     """A named data set; `fingerprint` is a hash of the pixels and labels of all splits.
 
     `unlabelled` holds further images to learn from without labels, where the data set has some; `train` is a `Stream`
-    where it is too large to be held at once.
+    where it is too large to be held at once.  Images without labels have no `classes`, and nothing of them is held out:
+    `train` and `test` are then the same.  `preprocessing` says how files became these pixels, None where no files did.
     """
 
     name: str
@@ -46,6 +48,14 @@ class Data:
     classes: tuple[str, ...]
     fingerprint: str
     unlabelled: Images | None = None
+    preprocessing: Preprocessing | None = None
+    skipped: tuple[str, ...] = ()
+    """Places of images that cannot be read and were left out."""
+
+    @property
+    def labelled(self) -> bool:
+        """Whether there is a class for every image."""
+        return bool(self.classes)
 
     @property
     def in_channels(self) -> int:
@@ -70,7 +80,7 @@ class Data:
         )
 
 
-def stratified_split(labels: Tensor, part: float | int, seed: int) -> tuple[Tensor, Tensor]:
+def stratified_split(labels: Tensor | np.ndarray, part: float | int, seed: int) -> tuple[Tensor, Tensor]:
     """Indices (kept, held), each rising: every class gives `part` of its samples, rounded so that the total is exact.
 
     At least one sample of each class is kept. `part` is a fraction in (0, 1) or a count of 1 and more.
@@ -79,7 +89,8 @@ def stratified_split(labels: Tensor, part: float | int, seed: int) -> tuple[Tens
     >>> len(kept), sorted(torch.tensor([0, 0, 0, 0, 1, 1, 1, 1])[held].tolist())
     (6, [0, 1])
     """
-    classes, counts = np.unique(labels.numpy(), return_counts=True)
+    labels = np.asarray(labels)
+    classes, counts = np.unique(labels, return_counts=True)
     most = len(labels) - len(classes)
     wanted = part if isinstance(part, int) else round(part * len(labels)) if 0 < part < 1 else 0
     if not 1 <= wanted <= most:
@@ -94,8 +105,7 @@ def stratified_split(labels: Tensor, part: float | int, seed: int) -> tuple[Tens
     # numpy promises this old generator's stream for all versions, so a split stays the same for ever.
     random = np.random.RandomState(seed)
     held = [
-        random.permutation(np.flatnonzero(labels.numpy() == name))[:count]
-        for name, count in zip(classes, taken, strict=True)
+        random.permutation(np.flatnonzero(labels == name))[:count] for name, count in zip(classes, taken, strict=True)
     ]
     chosen = np.zeros(len(labels), dtype=bool)
     chosen[np.concatenate(held)] = True

@@ -4,9 +4,7 @@ What is alive at once: the encoded images of the shuffle buffer, the decoded one
 are ahead of it. Shapes: B images of one batch, C channels, S x S pixels.
 """
 
-from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,8 +16,12 @@ import torch
 from torch import Tensor
 
 from torchhebb.data.batches import Augment, Batches, check_epoch, crop_boxes, seeded
-from torchhebb.data.decode import Box, Record, centre_square, checked, read_pixels, reason
+from torchhebb.data.decode import Cut, Record, read_pixels
+from torchhebb.data.files import reason
 from torchhebb.data.images import Images
+from torchhebb.data.preprocessing import Box, Preprocessing
+from torchhebb.data.sources.source import checked
+from torchhebb.data.threads import in_order
 from torchhebb.errors import UserError, need
 
 BUFFER = 1000  # encoded images: of ImageNet about 110 MB
@@ -37,7 +39,7 @@ class Rows(Protocol):
     label: str | None
 
     @property
-    def classes(self) -> int: ...
+    def classes(self) -> int | None: ...
 
     @property
     def place(self) -> str: ...
@@ -56,13 +58,18 @@ class Stream(Images):
     """
 
     def __init__(
-        self, rows: Rows, channels: int, size: int, *, share: float = 1.0, buffer: int = BUFFER, workers: int = WORKERS
+        self,
+        rows: Rows,
+        preprocessing: Preprocessing,
+        *,
+        share: float = 1.0,
+        buffer: int = BUFFER,
+        workers: int = WORKERS,
     ) -> None:
-        self.__dict__.update(rows=rows, channels=channels, size=size, share=share, buffer=buffer, workers=workers)
+        self.__dict__.update(rows=rows, preprocessing=preprocessing, share=share, buffer=buffer, workers=workers)
 
     rows: Rows
-    channels: int
-    size: int
+    preprocessing: Preprocessing
     share: float
     buffer: int
     workers: int
@@ -81,14 +88,14 @@ class Stream(Images):
     def part(self, share: float) -> "Stream":
         """The stream that gives this share of it in every pass."""
         share *= self.share
-        return Stream(self.rows, self.channels, self.size, share=share, buffer=self.buffer, workers=self.workers)
+        return Stream(self.rows, self.preprocessing, share=share, buffer=self.buffer, workers=self.workers)
 
     def head(self, count: int) -> Tensor:
         """The first images in the order of the shards, uint8 (count, C, S, S), to look at."""
         found = []
         with closing(_records(self.rows, None, self.buffer, 0, 1)) as records:
             for place, content, _ in records:
-                found.append(torch.from_numpy(read_pixels(place, content, self.channels, self.size, centre_square)))
+                found.append(torch.from_numpy(read_pixels(place, content, self.preprocessing)))
                 if len(found) == count:
                     break
         return torch.stack(found)
@@ -105,9 +112,9 @@ class StreamBatches:
     """The epochs of a stream, with the interface of `Batches`: float32 (B, C, S, S) in [0, 1] on `device`.
 
     Every epoch gives every row of the split once, or the stream's share of them: shards in an order of the epoch's own,
-    through a shuffle buffer that draws from ten of them at a time.  Images are cut to the square in their middle, or to
-    a random box of the whole image where `augment.crop_area` says so.  Order and views follow from (seed, epoch) and
-    the place in the epoch; an epoch that is taken up at batch k reads what lies before it, but does not decode it.
+    through a shuffle buffer that draws from ten of them at a time.  Images are cut as their preprocessing says, or to a
+    random box of the whole image where `augment.crop_area` says so.  Order and views follow from (seed, epoch) and the
+    place in the epoch; an epoch that is taken up at batch k reads what lies before it, but does not decode it.
 
     Of `world` processes each gets 1 / world of the rows and the same number of batches; where its shards hold fewer
     rows it begins them again, and where they hold more the rest is left out.
@@ -151,7 +158,7 @@ class StreamBatches:
             for _ in range(start * self.batch_size):
                 next(records)
             read = partial(self._read, number)
-            with closing(_in_order(read, records, start * self.batch_size, self.source.workers)) as decoded:
+            with closing(in_order(read, records, start * self.batch_size, self.source.workers)) as decoded:
                 for batch in range(start, len(self)):
                     count = min(self.batch_size, self._samples - batch * self.batch_size)
                     pairs = [next(decoded) for _ in range(count)]
@@ -159,10 +166,10 @@ class StreamBatches:
 
     def _read(self, number: int, position: int, record: Record) -> tuple[np.ndarray, int]:
         place, content, label = record
-        cut: Callable[[int, int], Box] = centre_square
+        cut: Cut | None = None
         if self.augment.crop_area < 1:
             cut = partial(_random_box, self.augment.crop_area, seeded(self.seed, number, position, self.rank))
-        return read_pixels(place, content, self.source.channels, self.source.size, cut), label
+        return read_pixels(place, content, self.source.preprocessing, cut), label
 
     def _batch(self, pairs: list[tuple[np.ndarray, int]], number: int, batch: int) -> Any:
         x = torch.from_numpy(np.stack([pixels for pixels, _ in pairs])).to(self.device)
@@ -268,7 +275,8 @@ def _records(rows: Rows, seed: int | None, buffer: int, rank: int, world: int) -
             if batch is None:
                 ended = True
                 return
-            for content, label in zip(batch[rows.image], batch[rows.label], strict=True):
+            labels = batch[rows.label] if rows.label else [None] * len(batch[rows.image])
+            for content, label in zip(batch[rows.image], labels, strict=True):
                 yield checked(f"row {row} of {rows.place}", content, label, rows.classes)
                 row += 1
     finally:
@@ -278,21 +286,3 @@ def _records(rows: Rows, seed: int | None, buffer: int, rank: int, world: int) -
         batches = stream = batch = None
         if not ended:
             collect()
-
-
-def _in_order(
-    read: Callable[[int, Record], Any], records: Iterator[Record], first: int, workers: int
-) -> Generator[Any, None, None]:
-    """read(position, record) of every record, in order, by threads that are at most 2 x workers records ahead."""
-    pending: deque[Future[Any]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            for position, record in enumerate(records, first):
-                pending.append(pool.submit(read, position, record))
-                if len(pending) > 2 * workers:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            for future in pending:
-                future.cancel()

@@ -1,6 +1,6 @@
 """What a report says of a run: its record on disk, and what its first network answers to the test images."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from torchhebb.train import Options, Recipe, Result, read_config, read_result
 from torchhebb.train.device import find_device
 from torchhebb.train.diagnostics import win_rates
 from torchhebb.train.features import stored_features
-from torchhebb.train.folder import read_classes
+from torchhebb.train.folder import data_settings, read_classes
 from torchhebb.train.log import read_log
 from torchhebb.train.run import check_fit
 
@@ -105,7 +105,10 @@ def read_run(
         raise UserError(f"{folder} is damaged ({error}): run it again") from error
     answers, left_out = None, ""
     try:
-        data = load_data(recipe.data, data_dir=data_dir or options.data_dir, store=store, progress=progress)
+        settings = data_settings(
+            folder, recipe, replace(options, data_dir=str(data_dir or options.data_dir or "") or None)
+        )
+        data = load_data(recipe.data, **settings, store=store, progress=progress)
         _check_same(result, recipe, classes, data)
     except UserError as error:
         left_out = str(error)

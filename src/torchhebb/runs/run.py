@@ -19,6 +19,7 @@ from torchhebb.progress import SILENT, Progress
 from torchhebb.train import Options, Recipe, Result, read_config, read_result
 from torchhebb.train.device import Precision, find_device, find_precision
 from torchhebb.train.features import stored_features
+from torchhebb.train.folder import data_settings, read_preprocessing
 from torchhebb.train.log import read_log
 from torchhebb.train.run import check_fit
 
@@ -82,8 +83,10 @@ class Run:
 
         Raises UserError for other classes or images that do not fit.
         """
-        size = self.recipe.architecture.input_shape[-1]
-        images, classes = load_test(name, data_dir=self.data_dir, size=size, store=self.store, progress=self.progress)
+        framed = read_preprocessing(self.folder)
+        images, classes = load_test(
+            name, data_dir=self.data_dir, preprocessing=framed, store=self.store, progress=self.progress
+        )
         if len(classes) != len(self.data.classes):
             raise UserError(
                 f"test_data must have the {len(self.data.classes)} classes of {self.data.name}, "
@@ -140,8 +143,9 @@ def open_run(
             raise UserError(f"seeds must be from 1 to {len(result.seeds)}, as many as {folder} has, got {seeds}")
         measures = tuple(replace(measure, values=measure.values[:seeds]) for measure in result.measures)
         result = replace(result, seeds=result.seeds[:seeds], measures=measures)
-    data_dir, size = options.data_dir or own.data_dir, options.size or own.size
-    data = load_data(recipe.data, data_dir=data_dir, size=size, store=store, progress=progress)
+    data_dir = options.data_dir or own.data_dir
+    settings = data_settings(folder, recipe, replace(own, data_dir=data_dir))
+    data = load_data(recipe.data, **settings, store=store, progress=progress)
     check_fit(recipe, data)
     if data.fingerprint != result.data.get("fingerprint"):
         raise UserError(f"{data.name} on this machine holds other images than those that {folder} was trained on")

@@ -7,11 +7,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
 from torchhebb.config import from_json, to_json
-from torchhebb.data import Data
+from torchhebb.data import Data, Fit, Preprocessing, absolute_name, is_own
 from torchhebb.errors import UserError
 from torchhebb.train.device import PrecisionChoice
 from torchhebb.train.recipe import Recipe, at_least
@@ -28,7 +29,11 @@ class Options:
     data_dir: str | None = None
     """Where the data sets lie, <data-dir>/<name>/data/*.parquet; default $TORCHHEBB_DATA, else the hub."""
     size: int | None = None
-    """Scale the images of a folder to size x size."""
+    """Bring images to size x size."""
+    fit: Fit = "crop"
+    """How: crop the largest square in the middle, squash the whole image, or pad it with black."""
+    skip_unreadable: bool = False
+    """Leave out images that cannot be read, and list them in the run folder; otherwise they stop the run."""
     checkpoint_seconds: float = 60.0
     """Save at most this often what a killed run needs to go on."""
     members: int = 1
@@ -73,14 +78,17 @@ def prepare_folder(folder: Path, recipe: Recipe, options: Options, data: Data) -
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "classes.json").write_text(json.dumps(data.classes) + "\n", encoding="utf-8")
-        _write_config(folder, recipe, options)
+        if data.skipped:
+            (folder / "skipped.json").write_text(json.dumps(data.skipped, indent=1) + "\n", encoding="utf-8")
+        _write_config(folder, recipe, options, data.preprocessing)
     except OSError as error:
         raise UserError(f"cannot write {folder}: {error.strerror}; choose another folder") from error
 
 
-def _write_config(folder: Path, recipe: Recipe, options: Options) -> None:
+def _write_config(folder: Path, recipe: Recipe, options: Options, preprocessing: Preprocessing | None) -> None:
     """Renamed into place: a folder with a config.json is a run that can be resumed."""
-    text = json.dumps({"recipe": to_json(recipe), "options": to_json(options)}, indent=1)
+    config = {"recipe": recipe, "options": options, "preprocessing": preprocessing}
+    text = json.dumps({name: to_json(value) for name, value in config.items()}, indent=1)
     beside = folder / f".config.json.{os.getpid()}"
     beside.write_text(text + "\n", encoding="utf-8")
     os.replace(beside, folder / "config.json")
@@ -107,11 +115,45 @@ def read_config(folder: Path) -> tuple[Recipe, Options]:
     path = folder / "config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-        return from_json(Recipe, config["recipe"]), from_json(Options, config["options"])
+        recipe = from_json(Recipe, config["recipe"])
+        return replace(recipe, data=absolute_name(recipe.data)), from_json(Options, config["options"])
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{folder} is not a run folder: it has no config.json") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is damaged ({error}): start the run again") from None
+
+
+def read_preprocessing(folder: Path) -> Preprocessing:
+    """How a run's images became pixels, for whatever else it is shown; raises UserError if there is no such run.
+
+    A run of an earlier version kept none: it squashed a user's own images, and cut those of the catalogue.
+    """
+    recipe, _ = read_config(folder)
+    kept = _kept_preprocessing(folder)
+    return kept or Preprocessing(*recipe.architecture.input_shape, fit=_earlier_fit(recipe))
+
+
+def data_settings(folder: Path, recipe: Recipe, options: Options) -> dict[str, Any]:
+    """How `load_data` gives a run its images: by what its folder keeps, or as the options say where it keeps none."""
+    settings: dict[str, Any] = {"data_dir": options.data_dir, "skip_unreadable": options.skip_unreadable}
+    if not (folder / "config.json").exists():
+        return {**settings, "size": options.size, "fit": options.fit}
+    if (kept := _kept_preprocessing(folder)) is not None:
+        return {**settings, "preprocessing": kept}
+    return {**settings, "size": options.size, "fit": _earlier_fit(recipe)}
+
+
+def _kept_preprocessing(folder: Path) -> Preprocessing | None:
+    path = folder / "config.json"
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8")).get("preprocessing")
+        return None if kept is None else from_json(Preprocessing, kept)
+    except (OSError, ValueError, AttributeError) as error:
+        raise UserError(f"{path} is damaged ({error}): start the run again") from None
+
+
+def _earlier_fit(recipe: Recipe) -> Fit:
+    return "squash" if is_own(recipe.data) else "crop"
 
 
 def read_classes(folder: Path) -> list[str]:

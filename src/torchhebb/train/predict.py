@@ -1,16 +1,18 @@
-"""Classes of a user's own image files by a trained run."""
+"""Classes of a user's own images by a trained run."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch.nn import functional as F
 
-from torchhebb.data.decode import read_pixels
+from torchhebb.data import open_inputs
 from torchhebb.errors import UserError
 from torchhebb.nn import Network, load
-from torchhebb.train.folder import read_classes, read_config
+from torchhebb.train.folder import read_classes, read_config, read_preprocessing
+
+BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -22,30 +24,34 @@ class Prediction:
     probabilities: tuple[float, ...]
 
 
-@torch.no_grad()
-def predict_files(run: Path, images: Sequence[Path], *, top: int = 1) -> list[Prediction]:
-    """Read image files, scale them to what the network takes, and classify them.
+def predict_files(run: Path, images: Sequence[Path | str], *, top: int = 1) -> list[Prediction]:
+    """Read images as training read its own, and classify them.
 
-    Raises UserError for a folder without a finished run or a file that is no image.
+    Args: images, files, folders, or sources such as parquet:PATH.
+    Raises UserError for a folder without a finished run, a run that learned without labels, or a file that is no image.
     """
-    recipe, _ = read_config(run)
+    read_config(run)
     classes = read_classes(run)
+    if not classes:
+        raise UserError(f"{run} learned without labels and knows no classes: torchhebb embed gives its features")
     if not 1 <= top <= len(classes):
         raise UserError(f"top must lie between 1 and the number of classes ({len(classes)}), got {top}")
     if not (run / "readout.safetensors").exists():
         raise UserError(f"{run} is not finished: go on with torchhebb train --resume {run}")
     network = load(run)
     assert isinstance(network, Network)
-    channels, height, width = recipe.architecture.input_shape
-    logits = torch.cat([network.classifier.eval()(_read(path, channels, (height, width))) for path in images])
-    probabilities = torch.softmax(logits, 1)
-    values, indices = probabilities.topk(top, 1)
-    return [
-        Prediction(path, tuple(classes[i] for i in index), tuple(value))
-        for path, index, value in zip(images, indices.tolist(), values.tolist(), strict=True)
-    ]
+    network.classifier.eval()
+    return list(_predicted(run, network, classes, images, top))
 
 
-def _read(path: Path, channels: int, size: tuple[int, int]) -> torch.Tensor:
-    pixels = torch.from_numpy(read_pixels(str(path), path, channels, None)).unsqueeze(0).float()
-    return F.interpolate(pixels, size, mode="bilinear", antialias=True).clamp(0, 255) / 255.0
+@torch.no_grad()
+def _predicted(
+    run: Path, network: Network, classes: Sequence[str], images: Sequence[Path | str], top: int
+) -> Iterator[Prediction]:
+    preprocessing = read_preprocessing(run)
+    with closing(open_inputs(images).batches(preprocessing, BATCH)) as batches:
+        for batch in batches:
+            probabilities = torch.softmax(network.classifier(batch.pixels / 255.0), 1)
+            values, indices = probabilities.topk(top, 1)
+            for place, index, value in zip(batch.places, indices.tolist(), values.tolist(), strict=True):
+                yield Prediction(Path(place), tuple(classes[i] for i in index), tuple(value))

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from torchhebb.data import Data, Store, Stream, load_data
+from torchhebb.data import Data, Store, Stream, absolute_name, load_data
 from torchhebb.errors import UserError
 from torchhebb.nn import LinearReadout, Network, load, save
 from torchhebb.nn.collective import alone
@@ -24,7 +24,7 @@ from torchhebb.train.compiled import check_compiler, compiled_steps
 from torchhebb.train.device import Precision, find_precision
 from torchhebb.train.distributed import Workers, own_device
 from torchhebb.train.features import stored_features
-from torchhebb.train.folder import Options, alone_in, new_run_folder, prepare_folder
+from torchhebb.train.folder import Options, alone_in, data_settings, new_run_folder, prepare_folder
 from torchhebb.train.learn import calibrate, learn_images
 from torchhebb.train.log import Log
 from torchhebb.train.members import learn_members
@@ -61,7 +61,8 @@ def run_recipe(
     if options.compile:
         check_compiler(device)
     store = store or Store()
-    data = load_data(recipe.data, data_dir=options.data_dir, size=options.size, store=store, progress=progress)
+    folder, recipe = folder or new_run_folder(recipe), replace(recipe, data=absolute_name(recipe.data))
+    data = load_data(recipe.data, **data_settings(folder, recipe, options), store=store, progress=progress)
     check_fit(recipe, data)
     learning = recipe.learning
     if options.members > 1 and (learning.share < 1 or learning.augment.active or isinstance(data.train, Stream)):
@@ -70,7 +71,7 @@ def run_recipe(
         raise UserError(f"members must be 1 for {recipe.name}, whose blocks have no rates of their own")
     if options.members > 1 and workers.world > 1:
         raise UserError(f"members must be 1 where several processes share each batch, got {options.members}")
-    folder, seeds = folder or new_run_folder(recipe), range(recipe.seeds)
+    seeds = range(recipe.seeds)
     if workers.first:
         prepare_folder(folder, recipe, options, data)
     with alone_in(folder) if workers.first else nullcontext(), compiling:

@@ -166,7 +166,8 @@ def test_data_is_decoded_once(tmp_path, store, monkeypatch):
     a = load_data("cifar10", data_dir=tmp_path, store=store, progress=first)
     monkeypatch.setenv("TORCHHEBB_DATA", str(tmp_path))
     b = load_data("cifar10", store=store, progress=second)
-    assert first.calls == [("decoding cifar10", 15, "images"), *[1] * 15, "finish"] and second.calls == []
+    looked = [("looking at the images", 2, "images"), 1, 1, "finish"]
+    assert first.calls == [*looked, ("decoding cifar10", 15, "images"), *[1] * 15, "finish"] and second.calls == []
     assert a.fingerprint == b.fingerprint and torch.equal(a.train.images, b.train.images)
 
 
@@ -247,7 +248,7 @@ def other_columns(data):
         (odd_size, r"row 0 of .* is 6x6, row 1 of .* is 8x8; .*--size"),
         (unlabelled, r"row 0 of .* has the label -1; expected 0 to 1"),
         (not_parquet, r"cannot read the Parquet in .*test-0.parquet"),
-        (other_split_size, r"training images of 6x6 and test images of 8x8; .*--size"),
+        (other_split_size, r"the first train image is 6x6, the first test image is 8x8; .*--size"),
         (other_columns, r"test-0.parquet has no column img; its columns: picture, label"),
     ],
 )
@@ -259,7 +260,7 @@ def test_bad_parquet_is_named(tmp_path, store, monkeypatch, harm, message, insta
         without(monkeypatch, "datasets")
     with pytest.raises(UserError, match=message) as caught:
         load_data("cifar10", data_dir=tmp_path, store=store)
-    assert "\n" not in str(caught.value) and store.entries() == []
+    assert "\n" not in str(caught.value) and not [entry for entry in store.entries() if "data" in entry.key]
 
 
 def test_a_process_ends_after_an_error_that_nobody_catches(tmp_path):
@@ -388,9 +389,9 @@ def test_one_image_in_colour_makes_all_of_them_rgb(tmp_path, store, convert, cha
     assert data.train.images.shape[1] == data.test.images.shape[1] == channels
 
 
-def test_sixteen_bits_keep_the_upper_eight(tmp_path, store):
+def test_sixteen_bits_are_scaled_to_eight(tmp_path, store):
     root = write_folder(tmp_path / "p", channels=1)
-    deep = (pixels(1, 1)[0].astype(np.uint16) << 8) + 7
+    deep = pixels(1, 1)[0].astype(np.uint16) * 257
     for path in root.rglob("*.png"):
         save(path, deep)
     assert torch.equal(load_data(f"folder:{root}", store=store).test.images[0, 0], torch.from_numpy(pixels(1, 1)[0]))
@@ -413,10 +414,6 @@ def test_a_size_brings_images_together(tmp_path, store):
     assert load_data(f"folder:{root}", size=4, store=store).image_size == (4, 4)
 
 
-def one_class(root):
-    write_folder(root, classes=("cat",))
-
-
 def two_sizes(root):
     save(write_folder(root) / "dog" / "9.png", pixels(1, 3, size=8)[0])
 
@@ -434,15 +431,6 @@ def vanished(root):
     (write_folder(root) / "dog" / "gone.png").symlink_to(root / "nothing.png")
 
 
-def floats(root):
-    write_folder(root)
-    Image.fromarray(np.zeros((6, 6), np.float32)).save(root / "dog" / "9.tiff")
-
-
-def half_divided(root):
-    write_folder(root / "train")
-
-
 def unseen_class(root):
     write_folder(root / "train")
     write_folder(root / "test", classes=("cat", "eel"))
@@ -458,13 +446,10 @@ def too_few(root):
         (lambda root: None, "no such folder: .*/p$"),
         (lambda root: root.mkdir(), "no images in .*/p: expected one folder of images per class"),
         (lambda root: (root / "cat").mkdir(parents=True), "no images in .*/p"),
-        (one_class, "/p has one class, 'cat'; expected at least two"),
         (two_sizes, r"images differ in size: .*0.png is 6x6, .*9.png is 8x8; .*--size"),
         (junk, r"cannot read the image .*/dog/bad.png: it is not an image"),
         (cut_short, r"cannot read the image .*/dog/3.png: "),
-        (vanished, r"cannot read .*/dog/gone.png"),
-        (floats, r"cannot read the image .*/dog/9.tiff: 32-bit pixels"),
-        (half_divided, r"holds train/ alone; expected train/ and test/"),
+        (vanished, r"cannot read the image .*/dog/gone.png: No such file"),
         (unseen_class, r"has the class 'eel', which .*/train does not; known: cat, dog"),
         (too_few, r"2 images in 2 classes: too few to hold out a fifth"),
     ],
@@ -473,7 +458,7 @@ def test_a_folder_that_cannot_be_used_is_named(tmp_path, store, make, message):
     make(tmp_path / "p")
     with pytest.raises(UserError, match=message) as caught:
         load_data(f"folder:{tmp_path / 'p'}", store=store)
-    assert "\n" not in str(caught.value) and store.entries() == []
+    assert "\n" not in str(caught.value) and not [entry for entry in store.entries() if "data" in entry.key]
 
 
 @pytest.mark.parametrize(

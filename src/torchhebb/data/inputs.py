@@ -1,0 +1,118 @@
+"""Images to look at one after another: files, folders, or any source, without dividing or keeping them."""
+
+import os
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from torchhebb.data.decode import NO_LABEL, Record, Records, read_pixels
+from torchhebb.data.preprocessing import Preprocessing
+from torchhebb.data.sources import FolderSource, Source, Split, find_source
+from torchhebb.data.sources.folder import FileSplit
+from torchhebb.data.sources.source import stamp
+from torchhebb.data.threads import in_order
+from torchhebb.errors import UserError
+
+THREADS = min(8, os.cpu_count() or 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Some images in order: their places, labels, and pixels (B, C, H, W) uint8; `skipped` cannot be read."""
+
+    places: tuple[str, ...]
+    labels: tuple[int, ...]
+    pixels: Tensor
+    skipped: tuple[str, ...] = ()
+
+
+class Inputs:
+    """The records of one or several sources, split after split.
+
+    `classes` are the names of their labels, where all have the same ones; otherwise there are no labels.
+    """
+
+    def __init__(self, splits: Sequence[Split], key: str) -> None:
+        self._splits, self.key = splits, key
+        self.count = sum(split.count for split in splits)
+        names = {tuple(split.names) for split in splits if split.labelled}
+        self.labelled = bool(splits) and all(split.labelled for split in splits) and len(names) == 1
+        self.classes: tuple[str, ...] = next(iter(names)) if self.labelled else ()
+
+    def records(self, start: int = 0, stop: int | None = None) -> Records:
+        """Records `start` to `stop`, in order; what lies before is read, but not decoded."""
+        records = self._all()
+        with closing(records):
+            yield from islice(records, start, stop)
+
+    def batches(
+        self,
+        preprocessing: Preprocessing,
+        size: int,
+        start: int = 0,
+        stop: int | None = None,
+        *,
+        skip_unreadable: bool = False,
+    ) -> Generator[Batch, None, None]:
+        """The decoded records `start` to `stop`, `size` at a time; threads decode a few images ahead.
+
+        Raises UserError for an image that cannot be read, unless these are skipped: a batch is then smaller.
+        """
+
+        def read(_: int, record: Record) -> tuple[str, int, np.ndarray | None]:
+            place, content, label = record
+            try:
+                return place, label, read_pixels(place, content, preprocessing)
+            except UserError:
+                if not skip_unreadable:
+                    raise
+                return place, label, None
+
+        with closing(self.records(start, stop)) as records, closing(in_order(read, records, 0, THREADS)) as decoded:
+            while some := list(islice(decoded, size)):
+                good = [(place, label, pixels) for place, label, pixels in some if pixels is not None]
+                arrays = [pixels for _, _, pixels in good]
+                yield Batch(
+                    tuple(place for place, _, _ in good),
+                    tuple(label for _, label, _ in good),
+                    torch.from_numpy(np.stack(arrays) if arrays else np.zeros((0, *preprocessing.shape), np.uint8)),
+                    tuple(place for place, _, pixels in some if pixels is None),
+                )
+
+    def _all(self) -> Generator[Record, None, None]:
+        for split in self._splits:
+            with closing(split.records()) as records:
+                yield from records
+
+
+def open_inputs(names: Sequence[str | Path | Source], data_dir: Path | str | None = None) -> Inputs:
+    """What a user names to be looked at: image files, folders, or sources in their grammar.
+
+    Raises UserError for a name that is none of these.
+    """
+    splits: list[Split] = []
+    keys = []
+    for name in names:
+        source: Source | None = None
+        if isinstance(name, str | Path) and Path(name).is_dir():
+            source = FolderSource(Path(name))
+        elif isinstance(name, str) and not Path(name).exists() and (":" in name or not Path(name).suffix):
+            source = find_source(name, data_dir)
+        elif not isinstance(name, str | Path):
+            source = name
+        if source is None:
+            assert isinstance(name, str | Path)
+            splits.append(FileSplit([(Path(name), NO_LABEL)], ()))
+            keys.append(stamp([Path(name).absolute()]))
+        else:
+            splits += source.open().values()
+            keys.append(repr(sorted(source.key.items())))
+    if not splits:
+        raise UserError("no images were named")
+    return Inputs(splits, " ".join(keys))
