@@ -40,8 +40,8 @@ def load_data(
     nothing is.  The training images of imagenet, and of large sets on the hub, are a `Stream`.
 
     Args: data_dir (else $TORCHHEBB_DATA) holds the catalogue's `<name>/data/train-*.parquet` and `test-*.parquet`
-    (docs/guides/data.md tells which sets call them otherwise); once set, a data set missing there is an error, and without it
-    the hub is asked.  size and fit bring images to size x size, see `Preprocessing`; without a size all must have the
+    (docs/guides/data.md names exceptions); once set, a data set missing there is an error, and without it the hub is
+    asked.  size and fit bring images to size x size, see `Preprocessing`; without a size all must have the
     same, but imagenette, imagenet and imagenetv2, which come in all sizes, give 160 x 160.  preprocessing takes the
     place of both: what an earlier call decided.  skip_unreadable leaves images out that cannot be read; `Data.skipped`
     lists them.
