@@ -27,6 +27,16 @@ from tests.tiny import FLAGS, digits, few_digits, state
 from torchhebb import learn
 from torchhebb.cli import main
 from torchhebb.data import Augment, Store, Stream, StreamBatches, load_data
+from torchhebb.distributed import (
+    LostWorker,
+    average_gradients,
+    gather_rows,
+    joined,
+    local_shard,
+    no_sync,
+    rank,
+    world_size,
+)
 from torchhebb.functional import orthogonality_loss, structure_loss
 from torchhebb.nn import (
     Architecture,
@@ -38,18 +48,12 @@ from torchhebb.nn import (
     Pool,
     SPHeReConvBlock,
 )
-from torchhebb.nn.collective import LostWorker, alone, gather_rows, rank, world
+from torchhebb.nn.norm import check_synchronised
 from torchhebb.optim import NormAdaptiveSGD
 from torchhebb.process import tune_process
 from torchhebb.rules import RankedHebb, SoftHebb
 from torchhebb.train import Learning
 from torchhebb.train.checkpoint import Checkpoint
-from torchhebb.train.distributed import (
-    average_gradients,
-    check_synchronised,
-    joined,
-    own_part,
-)
 from torchhebb.train.learn import calibrate, learn_images
 from torchhebb.train.online import OnlineReadout
 from torchhebb.train.own_batches import OwnBatches
@@ -103,7 +107,7 @@ def answer(folder: Path) -> None:
     """Work through all cases on a rank and keep what came out; then the second rank dies."""
     with joined(torch.device("cpu"), timeout=60.0) as workers:
         found: dict[str, Any] = {name: case() for name, case in CASES.items()}
-        found["workers"] = [workers.rank, workers.world, rank(), world(), workers.from_first(workers.rank + 7)]
+        found["workers"] = [workers.rank, workers.world_size, rank(), world_size(), workers.broadcast(workers.rank + 7)]
         torch.save(found, folder / f"rank-{workers.rank}.pt")
         workers.wait()
         if workers.rank == 1:
@@ -138,8 +142,8 @@ def steps(architecture: Architecture, dtype: torch.dtype, count: int) -> Tensors
     for step in range(count):
         batch = images[torch.randperm(64, generator=order)[: RAGGED[step % len(RAGGED)]]]
         optimizer.zero_grad()
-        learn(network, own_part(batch))
-        average_gradients(network.parameters(), len(own_part(batch)))
+        learn(network, local_shard(batch))
+        average_gradients(network.parameters(), len(local_shard(batch)))
         optimizer.step()
     found = state(network)
     found |= {f"{name}.grad": parameter.grad for name, parameter in network.named_parameters()}
@@ -154,14 +158,14 @@ def norm(kind: Callable[..., nn.Module], shape: tuple[int, ...], **options: Any)
         nn.init.uniform_(parameter, 0.5, 2.0, generator=torch.Generator().manual_seed(len(name)))
     found: Tensors = {}
     for number, count in enumerate((shape[0], 1 if len(shape) > 2 else 2)):
-        x = own_part(random(count, *shape[1:], seed=number) * 3 + 100).requires_grad_()
+        x = local_shard(random(count, *shape[1:], seed=number) * 3 + 100).requires_grad_()
         y = layer(x)
-        pulled = own_part(random(*([count, *shape[1:]]), seed=8))
+        pulled = local_shard(random(*([count, *shape[1:]]), seed=8))
         (y * pulled).sum().backward()
         assert x.grad is not None
         found |= {f"y{number}": gather_rows(y.detach()), f"dx{number}": gather_rows(x.grad)}
     for name, parameter in layer.named_parameters():  # each rank holds its part of the sum
-        parameter.grad = parameter.grad * world() if parameter.grad is not None else None
+        parameter.grad = parameter.grad * world_size() if parameter.grad is not None else None
         average_gradients([parameter], 1)
         found[f"d{name}"] = parameter.grad
     return found | state(layer)
@@ -169,7 +173,7 @@ def norm(kind: Callable[..., nn.Module], shape: tuple[int, ...], **options: Any)
 
 def gram_gradient(count: int) -> Tensors:
     """Value and gradient to the rows of the losses that compare all samples with each other."""
-    x, z = own_part(random(count, 6)), own_part(random(count, 3, seed=9)).requires_grad_()
+    x, z = local_shard(random(count, 6)), local_shard(random(count, 3, seed=9)).requires_grad_()
     value = structure_loss(gather_rows(x), gather_rows(z)) + orthogonality_loss(gather_rows(z))
     value.backward()
     assert z.grad is not None
@@ -183,7 +187,7 @@ def averaged() -> Tensors:
         values = random(count, 4)
         first, second = nn.Parameter(torch.zeros(4).double()), nn.Parameter(torch.zeros(2, 2).float())
         idle = nn.Parameter(torch.zeros(1))
-        mine = own_part(values)
+        mine = local_shard(values)
         first.grad, second.grad = mine.mean(0), mine.float().mean(0).view(2, 2)
         average_gradients([first, idle, second], len(mine))
         assert idle.grad is None
@@ -233,7 +237,7 @@ def streamed() -> Tensors:
     seed, views = 2, Augment(flip=True, crop_area=0.5)
     plan = Learning(batch_size=14, epochs=2, augment=views)
     with stream() as images:
-        if world() > 1:
+        if world_size() > 1:
             return state(learn_images(network, images, plan, seed=seed))
         optimizer = NormAdaptiveSGD(network.train().learning_groups(), lr=0.0)
         parts = [
@@ -257,7 +261,7 @@ def by_itself() -> Tensors:
     """What rank 0 does while the other one does nothing: batch norm in train mode included."""
     if rank() > 0:
         return {}
-    with alone():
+    with no_sync():
         return state(calibrate(replace(SOFTHEBB, input_shape=(1, 8, 8)).build(1), digits(13)))
 
 
@@ -266,7 +270,7 @@ def refusals() -> Tensors:
     asked = {
         "foreign": lambda: check_synchronised(nn.Sequential(nn.BatchNorm1d(3))),
         "ours": lambda: check_synchronised(nn.Sequential(BatchNorm2d(3), BatchNorm(3))),
-        "single": lambda: BatchNorm(3)(own_part(torch.ones(1, 3))),
+        "single": lambda: BatchNorm(3)(local_shard(torch.ones(1, 3))),
         "pipeline": lambda: images("pipeline", epochs=0),
         "odd stream": partial(stream_in, 7),
         "whole stream": partial(stream_in, 120),

@@ -19,6 +19,7 @@ ROWS = (
     ("functional",),
     ("ops",),
     ("rules", "optim"),
+    ("distributed",),
     ("nn",),
     ("data",),
     ("readouts", "train"),

@@ -11,9 +11,10 @@ import torch
 
 from tests import pair
 from tests.pair import CASES, Tensors
+from torchhebb.distributed import joined, planned
 from torchhebb.errors import UserError
 from torchhebb.train import Learning
-from torchhebb.train.distributed import joined, own_device, planned
+from torchhebb.train.device import own_device
 from torchhebb.train.learn import learn_images
 
 FLOAT64, FLOAT32 = {"rtol": 1e-9, "atol": 1e-9}, {"rtol": 1e-5, "atol": 1e-5}
@@ -96,7 +97,7 @@ def test_without_torchrun_there_is_nothing_to_join(monkeypatch: pytest.MonkeyPat
         monkeypatch.delenv(name, raising=False)
     assert planned() == (0, 1)
     with joined(own_device("cpu"), timeout=-1.0) as workers:
-        assert (workers.rank, workers.world, workers.first, workers.from_first("here")) == (0, 1, True, "here")
+        assert (workers.rank, workers.world_size, workers.first, workers.broadcast("here")) == (0, 1, True, "here")
         workers.wait()
         assert not torch.distributed.is_initialized()
 

@@ -10,11 +10,12 @@ from typing import Annotated
 import tyro
 
 from torchhebb.cli.flags import DEFAULT_RECIPE, parse
+from torchhebb.distributed import ProcessGroup, joined, planned
 from torchhebb.errors import UserError
 from torchhebb.progress import SILENT
 from torchhebb.recipes import get_recipe
 from torchhebb.train import Options, Recipe, new_run_folder, read_config, run_recipe
-from torchhebb.train.distributed import Workers, joined, own_device, planned
+from torchhebb.train.device import own_device
 
 
 @dataclass(frozen=True)
@@ -76,11 +77,11 @@ def _train_flags(arguments: list[str]) -> TrainFlags:
     return flags
 
 
-def _train(flags: TrainFlags, command: str, workers: Workers) -> int:
+def _train(flags: TrainFlags, command: str, workers: ProcessGroup) -> int:
     from torchhebb.report import write_report
     from torchhebb.terminal import make_progress, print_result
 
-    folder = workers.from_first(flags.resume or flags.out or new_run_folder(flags.recipe))
+    folder = workers.broadcast(flags.resume or flags.out or new_run_folder(flags.recipe))
     if not workers.first:
         try:
             run_recipe(flags.recipe, flags.options, folder=folder, progress=SILENT, command=command, workers=workers)

@@ -6,7 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from torchhebb.nn.collective import synchronised_batch_norm, world
+from torchhebb.distributed import world_size
+from torchhebb.errors import UserError
+from torchhebb.nn.synchronised import synchronised_batch_norm
 
 
 class BatchNorm(nn.Module):
@@ -39,7 +41,7 @@ class BatchNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if x.dim() < 2 or x.shape[1] != self.num_features:
             raise ValueError(f"x must have {self.num_features} channels in its second dim, got {tuple(x.shape)}")
-        if self.training and world() > 1:
+        if self.training and world_size() > 1:
             return synchronised_batch_norm(x, self.running_mean, self.running_var, self.momentum, self.eps)
         return F.batch_norm(x, self.running_mean, self.running_var, None, None, self.training, self.momentum, self.eps)
 
@@ -55,7 +57,7 @@ class BatchNorm2d(nn.BatchNorm2d):
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        if not self.training or world() == 1:
+        if not self.training or world_size() == 1:
             return super().forward(input)
         self._check_input_dim(input)
         if self.running_mean is None or self.running_var is None:
@@ -66,6 +68,17 @@ class BatchNorm2d(nn.BatchNorm2d):
         y = synchronised_batch_norm(input, self.running_mean, self.running_var, momentum, self.eps)
         shape = (1, -1, 1, 1)
         return torch.addcmul(self.bias.view(shape), y, self.weight.view(shape)).to(y.dtype) if self.affine else y
+
+
+def check_synchronised(network: nn.Module) -> None:
+    """Raise UserError, in a process group, for a batch norm that would see its own rank's slices alone."""
+    if world_size() == 1:
+        return
+    for name, module in network.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and not isinstance(module, BatchNorm2d):
+            raise UserError(
+                f"{name} is a {type(module).__name__} of one rank: use torchhebb.nn.BatchNorm2d or BatchNorm"
+            )
 
 
 class Standardize(nn.Module):

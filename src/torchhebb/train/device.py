@@ -1,11 +1,13 @@
 """Where and in what precision to compute: names from a user to torch objects."""
 
+import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Literal
 
 import torch
 
+from torchhebb.distributed import planned
 from torchhebb.errors import UserError
 
 Precision = Literal["float32", "tf32", "bfloat16"]
@@ -25,6 +27,24 @@ def find_device(name: str = "auto") -> torch.device:
     if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
         raise UserError(f"device {name!r} is not on this machine; allowed: auto, cpu" + _cuda_names())
     return device
+
+
+def own_device(name: str = "auto") -> torch.device:
+    """The device of this process: on a machine with GPUs, each of its processes has its own.
+
+    Raises UserError for a device that is not there, more processes than GPUs, or one GPU for all.
+    """
+    device = find_device(name)
+    if planned()[1] == 1 or device.type != "cuda":
+        return device
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    if device.index is not None:
+        raise UserError(f"device must be auto, cpu or cuda where torchrun gives each process its own, got {name!r}")
+    if local >= torch.cuda.device_count():
+        raise UserError(
+            f"--nproc-per-node must be at most the {torch.cuda.device_count()} GPUs here, or use --device cpu"
+        )
+    return torch.device("cuda", local)
 
 
 def find_precision(choice: PrecisionChoice, device: torch.device) -> Precision:

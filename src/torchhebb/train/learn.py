@@ -9,16 +9,16 @@ import torch
 from torch import nn
 
 from torchhebb.data import Images, Store, Stream, batches_of, first_images
+from torchhebb.distributed import average_gradients, broadcast, rank, world_size
 from torchhebb.errors import UserError
 from torchhebb.nn import BatchNorm, LocalLossBlock, Network, init_from_data, learn
-from torchhebb.nn.collective import rank, world
 from torchhebb.nn.learning import needs_data
+from torchhebb.nn.norm import check_synchronised
 from torchhebb.optim import NormAdaptiveSGD
 from torchhebb.progress import SILENT, Progress
 from torchhebb.train.checkpoint import Checkpoint, pack, unpack
 from torchhebb.train.device import Precision, autocast
 from torchhebb.train.diagnostics import diagnose
-from torchhebb.train.distributed import average_gradients, check_synchronised, from_first
 from torchhebb.train.features import frozen_inputs
 from torchhebb.train.graphed import graphed_steps
 from torchhebb.train.memory import memory_for
@@ -67,7 +67,7 @@ def learn_images(
     if plan.images != "train" or plan.share < 1:
         raise UserError("learning.images and learning.share must be train and 1 where this question gives the images")
     check_synchronised(network)
-    if plan.order == "pipeline" and world() > 1:
+    if plan.order == "pipeline" and world_size() > 1:
         raise UserError("learning.order must be joint or greedy where several processes share each batch, got pipeline")
     device = next(network.parameters()).device
     checkpoint = checkpoint or Checkpoint()
@@ -80,11 +80,11 @@ def learn_images(
     sample = first_images(images, DIAGNOSTIC_IMAGES).to(device) / 255.0
 
     first_stage, first_step = 0, 0
-    if restored := from_first(checkpoint.restore(task)):
+    if restored := broadcast(checkpoint.restore(task)):
         position, tensors = restored
         first_stage, first_step = position["stage"], position["step"]
-        if isinstance(images, Stream) and (ranks := position.get("ranks", world())) != world():
-            raise UserError(f"this stream was begun by {ranks} process(es): go on with as many, got {world()}")
+        if isinstance(images, Stream) and (ranks := position.get("ranks", world_size())) != world_size():
+            raise UserError(f"this stream was begun by {ranks} process(es): go on with as many, got {world_size()}")
         unpack(tensors, **kept)
 
     for stage in range(first_stage, len(stages)):
@@ -109,7 +109,7 @@ def learn_images(
             if restored:
                 line.unpack(position["places"], tensors)
         graphed = None
-        if line is None and online is None and world() == 1:  # a graph holds no all-reduce
+        if line is None and online is None and world_size() == 1:  # a graph holds no all-reduce
             graphed = graphed_steps(part, optimizer, device, precision, rates)
         label = task if len(stages) == 1 else f"{task} block {stage + 1}"
         progress.start(label, len(images) * plan.epochs, "images")
@@ -179,7 +179,7 @@ def _save(
     checkpoint: Checkpoint, task: str, stage: int, step: int, kept: dict[str, Any], line: Pipeline | None
 ) -> None:
     """Where the pass stands; of a pipeline also the batches that are on their way."""
-    position: dict[str, Any] = {"stage": stage, "step": step, "ranks": world()}
+    position: dict[str, Any] = {"stage": stage, "step": step, "ranks": world_size()}
     tensors: dict[str, torch.Tensor] = {}
     if line is not None:
         position["places"], tensors = line.pack()

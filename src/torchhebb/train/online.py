@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from torchhebb.distributed import average_gradients
 from torchhebb.nn import LinearReadout, Network
-from torchhebb.train.distributed import average_gradients
 from torchhebb.train.recipe import AdamW
 
 

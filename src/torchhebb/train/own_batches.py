@@ -6,9 +6,8 @@ import torch
 from torch import Tensor
 
 from torchhebb.data import Augment, Batches, Images, Stream, StreamBatches, batches_of
+from torchhebb.distributed import local_shard, rank, world_size
 from torchhebb.errors import UserError
-from torchhebb.nn.collective import rank, world
-from torchhebb.train.distributed import own_part
 
 
 class OwnBatches:
@@ -22,7 +21,7 @@ class OwnBatches:
     """
 
     def __init__(self, images: Images, batch_size: int, *, seed: int, augment: Augment, device: torch.device) -> None:
-        ranks = world()
+        ranks = world_size()
         self._batches: Batches | StreamBatches
         self._slices = True
         if ranks > 1 and isinstance(images, Stream):
@@ -46,4 +45,4 @@ class OwnBatches:
     def epoch(self, number: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
         """This rank's part of batches `start`, `start` + 1, ... of epoch `number`, with its labels."""
         for x, labels in self._batches.epoch(number, start):
-            yield (own_part(x), own_part(labels)) if self._slices else (x, labels)
+            yield (local_shard(x), local_shard(labels)) if self._slices else (x, labels)

@@ -12,17 +12,16 @@ import torch
 from torch import Tensor, nn
 
 from torchhebb.data import Data, Store, Stream, absolute_name, load_data
+from torchhebb.distributed import ProcessGroup, no_sync
 from torchhebb.errors import UserError
 from torchhebb.nn import LinearReadout, Network, load, save
-from torchhebb.nn.collective import alone
 from torchhebb.progress import SILENT, Progress
 from torchhebb.readouts.adam import fit_linear, fit_source, predict_logits
 from torchhebb.readouts.wide import WideRidge
 from torchhebb.train.checkpoint import Checkpoint
 from torchhebb.train.chosen import check_choice, choice_key, chosen_images
 from torchhebb.train.compiled import check_compiler, compiled_steps
-from torchhebb.train.device import Precision, find_precision
-from torchhebb.train.distributed import Workers, own_device
+from torchhebb.train.device import Precision, find_precision, own_device
 from torchhebb.train.features import stored_features
 from torchhebb.train.folder import Options, alone_in, data_settings, new_run_folder, prepare_folder
 from torchhebb.train.learn import calibrate, learn_images
@@ -43,7 +42,7 @@ def run_recipe(
     store: Store | None = None,
     progress: Progress = SILENT,
     command: str = "torchhebb.run",
-    workers: Workers = Workers(),  # noqa: B008  frozen
+    workers: ProcessGroup = ProcessGroup(),  # noqa: B008  frozen
 ) -> Result:
     """Run every seed of a recipe in a run folder and write its result there.
 
@@ -69,7 +68,7 @@ def run_recipe(
         raise UserError(f"members must be 1 for {recipe.name}, whose seeds see images or views of their own")
     if options.members > 1 and not isinstance(recipe.learning.optimizer, NormAdaptive):
         raise UserError(f"members must be 1 for {recipe.name}, whose blocks have no rates of their own")
-    if options.members > 1 and workers.world > 1:
+    if options.members > 1 and workers.world_size > 1:
         raise UserError(f"members must be 1 where several processes share each batch, got {options.members}")
     seeds = range(recipe.seeds)
     if workers.first:
@@ -81,7 +80,7 @@ def run_recipe(
             session.learn_together(group)
             accuracies += [session.run_seed(seed) for seed in group]
     if not workers.first:
-        return workers.from_first(None)  # type: ignore[return-value]  # by then rank 0 has a result
+        return workers.broadcast(None)  # type: ignore[return-value]  # by then rank 0 has a result
     measures = session.measures(accuracies)
     result = Result(
         recipe=recipe.name,
@@ -96,11 +95,11 @@ def run_recipe(
             "precision": session.precision,
             **({"members": options.members} if options.members > 1 else {}),
             **({"compiled": True} if options.compile else {}),
-            **({"workers": workers.world} if workers.world > 1 else {}),
+            **({"workers": workers.world_size} if workers.world_size > 1 else {}),
         },
     )
     result.write(folder / "result.json")
-    return workers.from_first(result)
+    return workers.broadcast(result)
 
 
 class Session:
@@ -115,17 +114,17 @@ class Session:
         options: Options,
         store: Store,
         progress: Progress,
-        workers: Workers = Workers(),  # noqa: B008  frozen
+        workers: ProcessGroup = ProcessGroup(),  # noqa: B008  frozen
     ) -> None:
         self.workers = workers
         self.recipe, self.data, self.folder, self.device = recipe, data, folder, device
         self.store, self.progress = store, progress
-        self.precision: Precision = workers.from_first(find_precision(options.precision, device))
-        if (first := workers.from_first(data.fingerprint)) != data.fingerprint:
+        self.precision: Precision = workers.broadcast(find_precision(options.precision, device))
+        if (first := workers.broadcast(data.fingerprint)) != data.fingerprint:
             raise UserError(f"all ranks need the same images, got {data.name} {data.fingerprint}, rank 0 has {first}")
         log = Log(folder / "metrics.jsonl" if workers.first else None)
         self.checkpoint = Checkpoint(folder if workers.first else None, log=log, interval=options.checkpoint_seconds)
-        self.checkpoint.done = workers.from_first(self.checkpoint.done)
+        self.checkpoint.done = workers.broadcast(self.checkpoint.done)
 
     def run_seed(self, seed: int) -> dict[str, float]:
         """Everything one seed gives: accuracies in percent by name; nothing on a rank that only helps to learn."""
@@ -133,7 +132,7 @@ class Session:
             self._learn(seed)
             return {}
         network = self.trained(seed)
-        with alone():
+        with no_sync():
             return self._accuracies(network, seed)
 
     def _accuracies(self, network: Network, seed: int) -> dict[str, float]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from torchhebb.nn.collective import gather_rows, world
+from torchhebb.distributed import gather_rows, world_size
 
 LocalLoss = Callable[[Tensor, Tensor], Tensor]
 
@@ -71,7 +71,7 @@ class LocalLossBlock(nn.Module):
         with torch.enable_grad(), _differentiable(parameters), uncached:
             h = self.body(x)
             p = self.auxiliary(h)
-            if world() == 1:
+            if world_size() == 1:
                 loss = self._local_loss(x, p)
                 torch.autograd.backward(loss, inputs=parameters)
             else:

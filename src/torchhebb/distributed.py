@@ -1,14 +1,18 @@
-"""One run on several processes: joining them, slices of batches, and the mean of what the slices taught.
+"""The process group: what the processes that share a run exchange.  Without one, nothing is exchanged.
 
-Started by `torchrun --nproc-per-node N -m torchhebb train ...`, every process holds the whole network and learns from
-its slice of each batch.  What they leave in .grad is averaged before the optimizer normalises, so N processes take the
-steps of one.  Rank 0 alone reads and writes the run folder, reads out and tests.
+Started by `torchrun --nproc-per-node N -m torchhebb train ...`, every process, a rank, holds the whole network and
+learns from its slice of each batch; slices may differ in length, and one may be empty.  Gradients are averaged before
+the optimizer normalises them, and layers whose update depends on the whole batch (batch norm, local losses) exchange
+what they need, so a step on slices is the step on the whole batch.  Rank 0 alone reads and writes the run folder, fits
+the readout and tests.
 """
 
 import os
+import re
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -19,26 +23,114 @@ from torch import Tensor, distributed, nn
 from torch.distributed.rendezvous import rendezvous
 
 from torchhebb.errors import UserError
-from torchhebb.nn import BatchNorm2d
-from torchhebb.nn.collective import add_up, rank, reaching_all, world
-from torchhebb.train.device import find_device
 
 T = TypeVar("T")
 
-PATIENCE = timedelta(days=30)  # how long a process may wait for rank 0 to read out
+BARRIER_TIMEOUT = timedelta(days=30)  # how long a rank may wait for rank 0 to fit a readout
+_NO_SYNC: ContextVar[bool] = ContextVar("no_sync", default=False)
+
+
+class LostWorker(UserError):
+    """A rank of the group does not answer any more, so no step can be completed."""
+
+
+def world_size() -> int:
+    """How many ranks share a batch: 1 without a process group, and in `no_sync()`.
+
+    >>> world_size(), rank()
+    (1, 0)
+    """
+    if _NO_SYNC.get() or not distributed.is_available() or not distributed.is_initialized():
+        return 1
+    return distributed.get_world_size()
+
+
+def rank() -> int:
+    """The number of this one among the ranks that share a batch."""
+    return 0 if world_size() == 1 else distributed.get_rank()
+
+
+@contextmanager
+def no_sync() -> Iterator[None]:
+    """Layers inside exchange nothing, so that one rank can compute by itself."""
+    token = _NO_SYNC.set(True)
+    try:
+        yield
+    finally:
+        _NO_SYNC.reset(token)
+
+
+@contextmanager
+def raising_lost_worker() -> Iterator[None]:
+    """Turn the failure of a collective into one line.  Raises LostWorker."""
+    try:
+        yield
+    except RuntimeError as error:
+        # "[/path/to/pair.cc:537] Read error [::1]:25819: Connection reset by peer. This is typically ..."
+        reason = re.sub(r"\[[^]]*\.(cc|cpp|h):\d+\] *", "", str(error).strip().splitlines()[0]).split(". ")[0]
+        raise LostWorker(
+            f"another worker was lost or does not answer ({reason}); --resume goes on from the last checkpoint"
+        ) from error
+
+
+def all_reduce(x: Tensor) -> Tensor:
+    """The sum of x over the ranks, in place; every rank gets the same bits."""
+    if world_size() > 1:
+        with raising_lost_worker():
+            distributed.all_reduce(x)
+    return x
+
+
+def gather(x: Tensor) -> Tensor:
+    """x (...) of every rank in their order: (ranks, ...).  All must be of one shape.  No gradient."""
+    out = x.new_empty(world_size(), *x.shape)
+    if world_size() == 1:
+        return out.copy_(x.unsqueeze(0))
+    with raising_lost_worker():
+        distributed.all_gather(list(out.unbind(0)), x.contiguous())
+    return out
+
+
+def gather_rows(x: Tensor) -> Tensor:
+    """The rows of all ranks, in the order of the ranks: (B_r, ...) -> (sum of B_r, ...).
+
+    Its gradient is right where every rank computes the same scalar from what it gets: the gradient of a rank's own
+    rows is then their slice of the incoming one, by a factor of one, and not its sum over the ranks.
+
+    Without a process group it is x itself.
+
+    >>> x = torch.ones(2, 3)
+    >>> gather_rows(x) is x
+    True
+    """
+    return x if world_size() == 1 else _GatherRows.apply(x)
+
+
+class _GatherRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        counts = gather(torch.tensor(len(x), device=x.device)).tolist()
+        ctx.own = slice(sum(counts[: rank()]), sum(counts[: rank() + 1]))
+        padded = x.new_zeros(max(counts), *x.shape[1:])
+        padded[: len(x)] = x
+        return torch.cat([part[:count] for part, count in zip(gather(padded), counts, strict=True)])
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return gradient[ctx.own]
 
 
 @dataclass(frozen=True)
-class Workers:
+class ProcessGroup:
     """The processes that share a run, seen from one of them.  By default there is one, and nothing to wait for.
 
-    >>> Workers().first, Workers().from_first("run")
+    >>> ProcessGroup().first, ProcessGroup().broadcast("run")
     (True, 'run')
     """
 
     rank: int = 0
-    world: int = 1
-    patient: Any = None
+    world_size: int = 1
+    barrier_group: Any = None
     """The group for waits that may be long: of gloo, so that waiting costs nothing and needs no GPU."""
 
     @property
@@ -46,16 +138,16 @@ class Workers:
         """Whether this is rank 0, which reads and writes, prints, reads out and tests."""
         return self.rank == 0
 
-    def from_first(self, value: T) -> T:
+    def broadcast(self, value: T) -> T:
         """What rank 0 gives here, on every rank, as soon as it gets here.  Raises LostWorker."""
-        return _from_first(value, self.patient) if self.world > 1 else value
+        return _broadcast(value, self.barrier_group) if self.world_size > 1 else value
 
     def wait(self) -> None:
         """Until every rank is here, however long that takes.  Raises LostWorker."""
-        self.from_first(None)
-        if self.world > 1:
-            with reaching_all():
-                distributed.barrier(self.patient)
+        self.broadcast(None)
+        if self.world_size > 1:
+            with raising_lost_worker():
+                distributed.barrier(self.barrier_group)
 
 
 def planned() -> tuple[int, int]:
@@ -76,26 +168,8 @@ def planned() -> tuple[int, int]:
     return here, count
 
 
-def own_device(name: str = "auto") -> torch.device:
-    """The device of this process: on a machine with GPUs, each of its processes has its own.
-
-    Raises UserError for a device that is not there, more processes than GPUs, or one GPU for all.
-    """
-    device = find_device(name)
-    if planned()[1] == 1 or device.type != "cuda":
-        return device
-    local = int(os.environ.get("LOCAL_RANK", "0"))
-    if device.index is not None:
-        raise UserError(f"device must be auto, cpu or cuda where torchrun gives each process its own, got {name!r}")
-    if local >= torch.cuda.device_count():
-        raise UserError(
-            f"--nproc-per-node must be at most the {torch.cuda.device_count()} GPUs here, or use --device cpu"
-        )
-    return torch.device("cuda", local)
-
-
 @contextmanager
-def joined(device: torch.device, *, timeout: float = 1800.0) -> Iterator[Workers]:
+def joined(device: torch.device, *, timeout: float = 1800.0) -> Iterator[ProcessGroup]:
     """Join the processes that torchrun started, by gloo on CPUs and NCCL on GPUs, and leave them at the end.
 
     Without torchrun it does nothing.
@@ -105,7 +179,7 @@ def joined(device: torch.device, *, timeout: float = 1800.0) -> Iterator[Workers
     """
     here, count = planned()
     if count == 1:
-        yield Workers()
+        yield ProcessGroup()
         return
     if not timeout > 0:
         raise UserError(f"worker_timeout must be positive, got {timeout}")
@@ -113,7 +187,7 @@ def joined(device: torch.device, *, timeout: float = 1800.0) -> Iterator[Workers
         torch.cuda.set_device(device)
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     try:
-        with reaching_all():
+        with raising_lost_worker():
             store, *_ = next(rendezvous("env://", timeout=timedelta(seconds=timeout)))
             distributed.init_process_group(
                 backend,
@@ -122,8 +196,8 @@ def joined(device: torch.device, *, timeout: float = 1800.0) -> Iterator[Workers
                 world_size=count,
                 timeout=timedelta(seconds=timeout),
             )
-            patient = distributed.new_group(backend="gloo", timeout=PATIENCE)
-        yield Workers(here, count, patient)
+            barrier_group = distributed.new_group(backend="gloo", timeout=BARRIER_TIMEOUT)
+        yield ProcessGroup(here, count, barrier_group)
     finally:
         if distributed.is_initialized():
             distributed.destroy_process_group()
@@ -147,25 +221,25 @@ def _meeting_place(store: Any, here: int, count: int, timeout: float) -> Any:
     raise RuntimeError(f"{count} processes did not come together in {timeout:.0f} s")
 
 
-def from_first(value: T) -> T:
+def broadcast(value: T) -> T:
     """What rank 0 gives, on every rank that shares the batches: value itself without a process group."""
-    return _from_first(value, None) if world() > 1 else value
+    return _broadcast(value, None) if world_size() > 1 else value
 
 
-def _from_first(value: T, group: Any) -> T:
+def _broadcast(value: T, group: Any) -> T:
     box = [value]
-    with reaching_all():
+    with raising_lost_worker():
         distributed.broadcast_object_list(box, 0, group=group)
     return box[0]
 
 
-def own_part(batch: Tensor) -> Tensor:
+def local_shard(batch: Tensor) -> Tensor:
     """This rank's slice of a batch that all ranks have: of about the same length, and empty where there are too few.
 
-    >>> own_part(torch.arange(3)).tolist()
+    >>> local_shard(torch.arange(3)).tolist()
     [0, 1, 2]
     """
-    return batch if world() == 1 else batch.tensor_split(world())[rank()]
+    return batch if world_size() == 1 else batch.tensor_split(world_size())[rank()]
 
 
 @torch.no_grad()
@@ -178,26 +252,15 @@ def average_gradients(parameters: Iterable[nn.Parameter], samples: int) -> None:
     Args: parameters, those without .grad left out, which must be the same on all ranks; samples, n_r, which may be 0.
     Raises LostWorker.
     """
-    if world() == 1:
+    if world_size() == 1:
         return
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     if not gradients:
         return
     count = gradients[0].new_ones(1, dtype=torch.promote_types(gradients[0].dtype, torch.float32))
     bucket = torch.cat([gradient.reshape(-1) for gradient in gradients] + [count])
-    add_up(bucket.mul_(samples) if samples else bucket.zero_())  # a mean over no samples is not a number
+    all_reduce(bucket.mul_(samples) if samples else bucket.zero_())  # a mean over no samples is not a number
     bucket /= bucket[-1].clone()
     parts = bucket[:-1].split([gradient.numel() for gradient in gradients])
     for gradient, part in zip(gradients, parts, strict=True):
         gradient.copy_(part.view(gradient.shape))
-
-
-def check_synchronised(network: nn.Module) -> None:
-    """Raise UserError, in a process group, for a batch norm that would see its own rank's slices alone."""
-    if world() == 1:
-        return
-    for name, module in network.named_modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and not isinstance(module, BatchNorm2d):
-            raise UserError(
-                f"{name} is a {type(module).__name__} of one rank: use torchhebb.nn.BatchNorm2d or BatchNorm"
-            )
