@@ -25,6 +25,7 @@ ROWS = (
     ("readouts", "train"),
     ("recipes",),
     ("runs", "evaluate"),
+    ("embedding", "explore"),
     ("search",),
     ("report",),
     ("terminal",),

@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from torchhebb.cli import evaluate, listing, predict, report, reproduce, search, train
+from torchhebb.cli import embed, evaluate, listing, predict, report, reproduce, search, train
 from torchhebb.cli.flags import DEFAULT_RECIPE
 from torchhebb.errors import UserError, unknown_name
 from torchhebb.process import tune_process
@@ -19,6 +19,7 @@ USAGE = """usage: torchhebb COMMAND ...
   search [RECIPE]       better settings of a recipe, chosen on held-out training images
   report RUN...         one page about finished runs, with their figures
   predict RUN IMAGE...  classes of image files by a trained run
+  embed RUN SOURCE      features of images, written to one file
   list                  recipes, with the flags --data and --store for data sets and kept files
 
 torchhebb COMMAND --help tells more."""
@@ -32,6 +33,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "search": search.run,
     "report": report.run,
     "predict": predict.run,
+    "embed": embed.run,
     "list": listing.run,
 }
 

@@ -1,7 +1,8 @@
 """Images to look at one after another: files, folders, or any source, without dividing or keeping them."""
 
 import os
-from collections.abc import Generator, Sequence
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
@@ -32,6 +33,9 @@ class Batch:
     skipped: tuple[str, ...] = ()
 
 
+Batches = Generator[Batch, None, None]
+
+
 class Inputs:
     """The records of one or several sources, split after split.
 
@@ -45,23 +49,23 @@ class Inputs:
         self.labelled = bool(splits) and all(split.labelled for split in splits) and len(names) == 1
         self.classes: tuple[str, ...] = next(iter(names)) if self.labelled else ()
 
-    def records(self, start: int = 0, stop: int | None = None) -> Records:
-        """Records `start` to `stop`, in order; what lies before is read, but not decoded."""
-        records = self._all()
-        with closing(records):
-            yield from islice(records, start, stop)
+    def records(self) -> Records:
+        """All records, in order."""
+        for split in self._splits:
+            with closing(split.records()) as records:
+                yield from records
 
-    def batches(
-        self,
-        preprocessing: Preprocessing,
-        size: int,
-        start: int = 0,
-        stop: int | None = None,
-        *,
-        skip_unreadable: bool = False,
-    ) -> Generator[Batch, None, None]:
-        """The decoded records `start` to `stop`, `size` at a time; threads decode a few images ahead.
+    def batches(self, preprocessing: Preprocessing, size: int, *, skip_unreadable: bool = False) -> Batches:
+        """All images, decoded, `size` at a time; see `parts`."""
+        for _, batches in self.parts(preprocessing, size, [range(self.count)], skip_unreadable=skip_unreadable):
+            yield from batches
 
+    def parts(
+        self, preprocessing: Preprocessing, size: int, ranges: Sequence[range], *, skip_unreadable: bool = False
+    ) -> Generator[tuple[range, Batches], None, None]:
+        """The decoded records of every range, `size` at a time; of those between the ranges nothing is decoded.
+
+        Threads decode a few images ahead.  The batches of a range are to be used up before the next one is asked for.
         Raises UserError for an image that cannot be read, unless these are skipped: a batch is then smaller.
         """
 
@@ -74,21 +78,25 @@ class Inputs:
                     raise
                 return place, label, None
 
-        with closing(self.records(start, stop)) as records, closing(in_order(read, records, 0, THREADS)) as decoded:
-            while some := list(islice(decoded, size)):
-                good = [(place, label, pixels) for place, label, pixels in some if pixels is not None]
-                arrays = [pixels for _, _, pixels in good]
-                yield Batch(
-                    tuple(place for place, _, _ in good),
-                    tuple(label for _, label, _ in good),
-                    torch.from_numpy(np.stack(arrays) if arrays else np.zeros((0, *preprocessing.shape), np.uint8)),
-                    tuple(place for place, _, pixels in some if pixels is None),
-                )
+        at = 0
+        with closing(self.records()) as records:
+            for part in ranges:
+                deque(islice(records, part.start - at), maxlen=0)
+                at = part.stop
+                with closing(in_order(read, islice(records, len(part)), 0, THREADS)) as decoded:
+                    yield part, _batched(decoded, size, preprocessing)
 
-    def _all(self) -> Generator[Record, None, None]:
-        for split in self._splits:
-            with closing(split.records()) as records:
-                yield from records
+
+def _batched(decoded: Iterator[tuple[str, int, np.ndarray | None]], size: int, framed: Preprocessing) -> Batches:
+    while some := list(islice(decoded, size)):
+        good = [(place, label, pixels) for place, label, pixels in some if pixels is not None]
+        arrays = [pixels for _, _, pixels in good]
+        yield Batch(
+            tuple(place for place, _, _ in good),
+            tuple(label for _, label, _ in good),
+            torch.from_numpy(np.stack(arrays) if arrays else np.zeros((0, *framed.shape), np.uint8)),
+            tuple(place for place, _, pixels in some if pixels is None),
+        )
 
 
 def open_inputs(names: Sequence[str | Path | Source], data_dir: Path | str | None = None) -> Inputs:

@@ -1,0 +1,81 @@
+"""torchhebb embed: features of images, in a file."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from torchhebb.cli.flags import parse
+from torchhebb.errors import UserError
+from torchhebb.progress import SILENT
+from torchhebb.train.distributed import joined, own_device, planned
+
+
+@dataclass(frozen=True)
+class EmbedFlags:
+    """Features of images by a trained run or a weights file, written to one file; a stopped call goes on."""
+
+    model: tyro.conf.Positional[str]
+    """A run folder, whose first seed is used, or a weights file."""
+    images: tyro.conf.Positional[tuple[str, ...]]
+    """What to embed: folder:PATH, parquet:PATH, hub:OWNER/NAME, a name of the catalogue, image files or folders."""
+    out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    """The file to write: .parquet (file, label where known, embedding), .npz or .csv.  Must be given."""
+    dim: int | None = None
+    """Project the features on so many principal components, fitted on the run's training features and kept with it."""
+    skip_unreadable: bool = False
+    """Leave out images that cannot be read, and list them in FILE.skipped.txt; otherwise they stop the call."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    data_dir: Path | None = None
+    """Where the data sets of the catalogue lie; by default $TORCHHEBB_DATA, else the hub."""
+
+
+def run(arguments: list[str]) -> int:
+    """torchhebb embed RUN|MODEL SOURCE --out FILE, or torchrun --nproc-per-node N -m torchhebb embed ..."""
+    rank, _ = planned()
+    try:
+        flags = parse(EmbedFlags, arguments, "torchhebb embed")
+        if not flags.images or flags.out is None:
+            raise UserError("embed needs images and a file: torchhebb embed RUN SOURCE --out features.parquet")
+        device = own_device(flags.device)
+    except UserError:
+        if rank == 0:  # all of them see the same mistake: one says it
+            raise
+        return 2
+    with joined(device) as workers:
+        return _embed(flags, str(device), workers)
+
+
+def _embed(flags: EmbedFlags, device: str, workers: object) -> int:
+    from torchhebb.data import open_inputs
+    from torchhebb.embedding import open_encoder, write_embeddings
+    from torchhebb.embedding.formats import format_of
+    from torchhebb.terminal import make_progress
+    from torchhebb.train.distributed import Workers
+
+    assert isinstance(workers, Workers) and flags.out is not None
+    format_of(flags.out)
+    progress = make_progress() if workers.first else None
+    try:
+        inputs = open_inputs(flags.images, flags.data_dir)
+        if not workers.first:
+            workers.wait()  # rank 0 fits the projection
+        shown = progress or SILENT
+        encoder = open_encoder(flags.model, dim=flags.dim, device=device, data_dir=flags.data_dir, progress=shown)
+        if workers.first:
+            workers.wait()
+        written = write_embeddings(
+            encoder, inputs, flags.out, skip_unreadable=flags.skip_unreadable, workers=workers, progress=shown
+        )
+    finally:
+        if progress is not None:
+            progress.close()
+    if workers.first:
+        listing = flags.out.with_name(f"{flags.out.name}.skipped.txt")
+        if written.skipped:
+            listing.write_text("".join(f"{place}\n" for place in written.skipped), encoding="utf-8")
+            print(f"left out {len(written.skipped)} images that cannot be read: {listing}")
+        print(f"{written.rows:,} images of {written.width:,} features: {flags.out}")
+    return 0
