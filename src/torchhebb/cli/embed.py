@@ -7,9 +7,10 @@ from typing import Annotated
 import tyro
 
 from torchhebb.cli.flags import parse
+from torchhebb.distributed import ProcessGroup, joined, planned
 from torchhebb.errors import UserError
 from torchhebb.progress import SILENT
-from torchhebb.train.distributed import joined, own_device, planned
+from torchhebb.train.device import own_device
 
 
 @dataclass(frozen=True)
@@ -48,14 +49,13 @@ def run(arguments: list[str]) -> int:
         return _embed(flags, str(device), workers)
 
 
-def _embed(flags: EmbedFlags, device: str, workers: object) -> int:
+def _embed(flags: EmbedFlags, device: str, workers: ProcessGroup) -> int:
     from torchhebb.data import open_inputs
     from torchhebb.embedding import open_encoder, write_embeddings
     from torchhebb.embedding.formats import format_of
     from torchhebb.terminal import make_progress
-    from torchhebb.train.distributed import Workers
 
-    assert isinstance(workers, Workers) and flags.out is not None
+    assert flags.out is not None
     format_of(flags.out)
     progress = make_progress() if workers.first else None
     try:

@@ -18,11 +18,11 @@ import numpy as np
 import torch
 
 from torchhebb.data import Inputs
+from torchhebb.distributed import ProcessGroup
 from torchhebb.embedding.encoder import Encoder
 from torchhebb.embedding.formats import Part, format_of
 from torchhebb.errors import UserError
 from torchhebb.progress import SILENT, Progress
-from torchhebb.train.distributed import Workers
 from torchhebb.train.memory import in_pieces
 
 SHARD_BYTES = 1 << 26
@@ -44,7 +44,7 @@ def write_embeddings(
     out: Path,
     *,
     skip_unreadable: bool = False,
-    workers: Workers = Workers(),  # noqa: B008  frozen
+    workers: ProcessGroup = ProcessGroup(),  # noqa: B008  frozen
     progress: Progress = SILENT,
 ) -> Written:
     """Write the embedding of every image to `out`: .parquet, .npz or .csv.
@@ -58,10 +58,10 @@ def write_embeddings(
     plan = None
     if workers.first:
         plan = _planned(encoder, inputs, folder, skip_unreadable)
-    plan = workers.from_first(plan)
+    plan = workers.broadcast(plan)
     assert plan is not None
     parts = [range(start, min(start + plan["shard"], plan["rows"])) for start in range(0, plan["rows"], plan["shard"])]
-    own = [(number, part) for number, part in enumerate(parts) if number % workers.world == workers.rank]
+    own = [(number, part) for number, part in enumerate(parts) if number % workers.world_size == workers.rank]
     missing = [(number, part) for number, part in own if not _shard(folder, number).exists()]
     progress.start("embedding", sum(len(part) for _, part in own), "images")
     progress.advance(sum(len(part) for number, part in own if (number, part) not in missing))
@@ -82,7 +82,7 @@ def write_embeddings(
     written = None
     if workers.first:
         written = _join(out, folder, len(parts), plan["width"], inputs, write)
-    return workers.from_first(written)  # type: ignore[return-value]  # by then rank 0 has it
+    return workers.broadcast(written)  # type: ignore[return-value]  # by then rank 0 has it
 
 
 def _planned(encoder: Encoder, inputs: Inputs, folder: Path, skip_unreadable: bool) -> dict[str, Any]:
