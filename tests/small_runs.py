@@ -138,7 +138,7 @@ QUESTIONS = (
     Asked("low_precision", "conv", {"bits": (4,)}),
     Asked("noise", "conv", {"contenders": ("own", "backpropagation"), "measured": (0.5,), "images": 60}),
     Asked("online", "layer", {"samples": 120, "readout_epochs": 2, "updates": 3, "warmup": 1}, timed=("_update_",)),
-    Asked("orders", "conv", {"images": 200, "timed_batches": 1}, timed=("milliseconds", "chain_")),
+    Asked("orders", "conv", {"images": 200, "timed_batches": 1}, timed=("seconds", "chain_")),
     Asked("parts", "whitened", {"parts": ("whole", "random", "one_view"), "neurons": 12, "learned_from": 200,
                                 "images": 250, "held_out": 300}),
     Asked("patches", "shallow", {"neurons": 3, "patches": 4, "measured": 8, "learned": False}),
