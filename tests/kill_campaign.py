@@ -26,7 +26,7 @@ import torch
 import torchhebb.train.run
 from tests.tiny import few_digits, learned, tiny_recipe, untimed
 from torchhebb.data import Store
-from torchhebb.nn.saving import read_tensors
+from torchhebb.nn.tensors import read_tensors
 from torchhebb.process import tune_process
 from torchhebb.train import Learning, Options, Readout, read_config, read_result, run_recipe
 

@@ -1,19 +1,25 @@
-"""Frozen dataclasses to JSON and back, so that models and runs describe themselves without pickle."""
+"""Frozen dataclasses to JSON and back, so that models and runs describe themselves without pickle.
+
+A class of torchhebb is written by its name, any other as "module:Class".  Nothing is imported here: a class of a user's
+own is found among the subclasses of what is expected, so its module has to be imported before.
+"""
 
 import dataclasses
 import inspect
+import sys
 import types
 import typing
+from pathlib import Path
 from typing import Any, TypeVar
 
 from torchhebb.aliases import new_fields, new_type
-from torchhebb.errors import UserError
+from torchhebb.errors import NotImportedError, UserError
 
 T = TypeVar("T")
 
 
 def to_json(value: Any) -> Any:
-    """Plain JSON data; every dataclass carries its class name as "type".
+    """Plain JSON data; every dataclass carries the name of its class as "type".
 
     >>> from torchhebb.rules import RankedHebb
     >>> to_json(RankedHebb(rank=3))
@@ -21,10 +27,52 @@ def to_json(value: Any) -> Any:
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {field.name: to_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
-        return {"type": type(value).__name__, **fields}
+        return {"type": type_name(type(value)), **fields}
     if isinstance(value, tuple | list):
         return [to_json(item) for item in value]
     return value
+
+
+def type_name(cls: type) -> str:
+    """The name of a class in files: "Class" for one of torchhebb, "module:Class" for any other.
+
+    >>> from torchhebb.rules import SoftHebb
+    >>> type_name(SoftHebb), type_name(Path)
+    ('SoftHebb', 'pathlib:Path')
+    """
+    if cls.__module__.partition(".")[0] == "torchhebb":
+        return cls.__name__
+    return f"{_importable(cls.__module__)}:{cls.__qualname__}"
+
+
+def find_type(base: type, name: Any) -> Any:
+    """The class of that name among `base` and its subclasses, or None.
+
+    Raises NotImportedError for a class of a module that is not imported.
+    """
+    name = new_type(name)
+    known = _subclasses(base)
+    # Files of earlier versions give the bare name of any class.
+    bare = {cls.__name__: cls for cls in known.values()}
+    found = (known.get(name) or bare.get(name)) if isinstance(name, str) else None
+    if found is None and isinstance(name, str) and ":" in name:
+        module, _, cls = name.partition(":")
+        if not module.replace(".", "_").isidentifier() or not cls.replace(".", "_").isidentifier():
+            return None
+        if module not in map(_importable, [*sys.modules]):
+            raise NotImportedError(
+                f"{cls} is a class of the module {module}: import it first, or add --import {module}"
+            )
+    return found
+
+
+def _importable(module: str) -> str:
+    """The name by which a module can be imported; a script that runs as __main__ has that of its file."""
+    if module != "__main__":
+        return module
+    main = sys.modules["__main__"]
+    spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
+    return spec.name.removesuffix(".__main__") if spec else Path(file).stem if file else module
 
 
 def from_json(kind: type[T], data: Any) -> T:
@@ -48,7 +96,7 @@ def _parse(kind: Any, data: Any, name: str) -> Any:
     if origin is typing.Literal:
         return _checked(data in inner, data, name, "one of " + ", ".join(map(str, inner)))
     if dataclasses.is_dataclass(kind) or inspect.isabstract(kind):
-        return _parse_dataclass(_subclasses(kind), data, name)
+        return _parse_dataclass((kind,), data, name)
     if isinstance(kind, type):
         return _checked(isinstance(data, (int, float) if kind is float else kind), data, name, kind.__name__)
     return data
@@ -60,10 +108,7 @@ def _parse_union(members: tuple[Any, ...], data: Any, name: str) -> Any:
     members = tuple(member for member in members if member is not type(None))
     if len(members) == 1:
         return _parse(members[0], data, name)
-    known: dict[str, Any] = {}
-    for member in members:
-        known |= _subclasses(member)
-    return _parse_dataclass(known, data, name)
+    return _parse_dataclass(members, data, name)
 
 
 def _parse_tuple(inner: tuple[Any, ...], data: Any, name: str) -> tuple[Any, ...]:
@@ -74,13 +119,14 @@ def _parse_tuple(inner: tuple[Any, ...], data: Any, name: str) -> tuple[Any, ...
     return tuple(_parse(part, item, name) for part, item in zip(inner, items, strict=True))
 
 
-def _parse_dataclass(known: dict[str, Any], data: Any, name: str) -> Any:
-    given = dict(_checked(isinstance(data, dict), data, name, f"one of {', '.join(sorted(known))}"))
-    kind = new_type(given.pop("type", None))
-    cls = known.get(kind) if isinstance(kind, str) else None
-    if cls is None:
-        raise UserError(f"type must be one of {', '.join(sorted(known))}, got {kind!r}")
-    given = new_fields(cls.__name__, given)
+def _parse_dataclass(kinds: tuple[type, ...], data: Any, name: str) -> Any:
+    known = ", ".join(sorted({cls.__name__ for kind in kinds for cls in _subclasses(kind).values() if _concrete(cls)}))
+    given = dict(_checked(isinstance(data, dict), data, name, f"one of {known}"))
+    kind = given.pop("type", None)
+    cls = next(filter(None, (find_type(base, kind) for base in kinds)), None)
+    if cls is None or not _concrete(cls):
+        raise UserError(f"type must be one of {known}, got {kind!r}")
+    given = new_fields(type_name(cls), given)
     hints = typing.get_type_hints(cls)
     fields = {field.name: field for field in dataclasses.fields(cls)}
     if unknown := sorted(given.keys() - fields):
@@ -100,8 +146,12 @@ def _required(field: "dataclasses.Field[Any]") -> bool:
     return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
-def _subclasses(kind: type) -> dict[str, Any]:
-    found: dict[str, Any] = {kind.__name__: kind} if dataclasses.is_dataclass(kind) else {}
+def _concrete(cls: type) -> bool:
+    return dataclasses.is_dataclass(cls) and not inspect.isabstract(cls)
+
+
+def _subclasses(kind: type) -> dict[str, type]:
+    found = {type_name(kind): kind}
     children: list[type] = type.__subclasses__(kind)
     for child in children:
         found |= _subclasses(child)

@@ -10,6 +10,10 @@ class UserError(ValueError):
     """Bad input from a user: the message names what came and what is allowed. The command line exits with code 2."""
 
 
+class NotImportedError(UserError):
+    """A file names a class of a module of the user's own that is not imported."""
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
     """The error for a name that nothing answers to, with the nearest names that exist.
 

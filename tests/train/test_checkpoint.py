@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from tests.tiny import equal, network, state
 from torchhebb.errors import UserError
 from torchhebb.nn import LinearReadout
-from torchhebb.nn.saving import write_tensors
+from torchhebb.nn.tensors import write_tensors
 from torchhebb.train.checkpoint import Checkpoint, pack, unpack
 from torchhebb.train.log import Log, read_log
 
@@ -146,7 +146,7 @@ def test_a_file_that_cannot_be_written_is_said_in_one_line_and_the_old_one_stays
     def full(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("torchhebb.nn.saving.save_file", full)
+    monkeypatch.setattr("torchhebb.nn.tensors.save_file", full)
     with pytest.raises(UserError, match="cannot write .*checkpoint.*No space left on device.*; free space"):
         checkpoint.save("learning", {"step": 2}, {"w": torch.zeros(3)})
     monkeypatch.undo()

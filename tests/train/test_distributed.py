@@ -77,7 +77,7 @@ def test_a_stream_is_gone_on_with_by_as_many_processes(tmp_path: Path, monkeypat
             monkeypatch.context() as patch,
             pytest.raises(UserError, match="begun by 1 .*as many, got 2$"),
         ):
-            patch.setattr("torchhebb.train.learn.world", lambda: 2)
+            patch.setattr("torchhebb.train.learn.world_size", lambda: 2)
             learn_images(network, images, plan, checkpoint=pair.eager(tmp_path))
         learn_images(network, images, plan, checkpoint=pair.eager(tmp_path))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.kill_campaign import outcome
 from tests.pair import agent, start_pair, train
-from torchhebb.nn.saving import read_tensors
+from torchhebb.nn.tensors import read_tensors
 
 LASTING = ("--learning.epochs", "6", "--checkpoint-seconds", "0")
 

@@ -1,7 +1,6 @@
 """Modules that own weights."""
 
 from torchhebb.nn.activation import Power, SoftWTA, Triangle
-from torchhebb.nn.architecture import Architecture, Tap
 from torchhebb.nn.blocks import (
     Block,
     ConvBlock,
@@ -14,10 +13,10 @@ from torchhebb.nn.blocks import (
 from torchhebb.nn.conv import HebbConv2d
 from torchhebb.nn.learning import init_from_data, learn
 from torchhebb.nn.linear import HebbLinear
-from torchhebb.nn.network import Network
+from torchhebb.nn.network import Architecture, Network, Tap
 from torchhebb.nn.norm import BatchNorm, BatchNorm2d, Standardize, UnitNorm
 from torchhebb.nn.pool import Pool
-from torchhebb.nn.readout import LinearReadout, NeuronLabels
+from torchhebb.nn.readout import LinearReadout, NeuronLabels, ReadoutModule
 from torchhebb.nn.saving import load, save
 from torchhebb.nn.whiten import PatchWhitening
 
@@ -38,6 +37,7 @@ __all__ = [
     "Pool",
     "Power",
     "Tap",
+    "ReadoutModule",
     "SPHeReBlock",
     "SPHeReConvBlock",
     "SoftWTA",

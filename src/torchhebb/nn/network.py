@@ -1,34 +1,126 @@
-"""The network that users hold: blocks in a row, and the readout attached to them."""
+"""The network that users hold, blocks in a row with a readout attached, and its description as a value."""
 
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from torchhebb.config import from_json, to_json
 from torchhebb.errors import UserError
-from torchhebb.nn.hub import hub_class, on_hub
+from torchhebb.nn.blocks import Block
+from torchhebb.nn.hub import OnHub
+from torchhebb.nn.norm import Standardize, UnitNorm
+from torchhebb.nn.readout import ReadoutModule
+from torchhebb.nn.saving import Portable, positive_int
+from torchhebb.nn.wrappers import state_without_wrappers
 
-if TYPE_CHECKING:
-    from torchhebb.nn.architecture import Architecture
+
+class NoReadoutError(UserError, AttributeError):
+    """A network was asked for logits while no readout is attached."""
 
 
-class Network(nn.Sequential):
+@dataclass(frozen=True)
+class Tap:
+    """The maps of one block, averaged to `pool` x `pool`, as a part of the features."""
+
+    block: int
+    pool: int
+
+    def __post_init__(self) -> None:
+        if self.pool < 1:
+            raise UserError(f"pool must be at least 1, got {self.pool}")
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Pixels in [0, 1] of `input_shape` (C, H, W), what is done to them, and the blocks they pass."""
+
+    input_shape: tuple[int, int, int]
+    blocks: tuple[Block, ...]
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    unit_norm: bool = False
+    feature_pool: int | None = None  # the last maps, averaged to this height and width, are the features
+    taps: tuple[Tap, ...] = ()  # the features are the maps of these blocks, not the last block's output
+    tap_power: float = 1.0  # of the maps of taps; 0.5 is the root, as is usual for counts
+    flip_average: bool = False  # features are the mean of those of an image and of its mirror image
+
+    def __post_init__(self) -> None:
+        for side in self.input_shape:
+            positive_int(side, "input_shape")
+        depths = [tap.block for tap in self.taps]
+        if len({*depths}) < len(depths) or not all(1 <= depth <= len(self.blocks) for depth in depths):
+            raise UserError(f"taps must name blocks from 1 to {len(self.blocks)}, each once, got {depths}")
+        if flat := [depth for depth in depths if not self.blocks[depth - 1].puts_out_maps]:
+            raise UserError(f"taps must name blocks that put out maps, got {flat}, which are linear")
+        if self.tap_power <= 0 or (self.tap_power != 1 and not self.taps):
+            raise UserError(f"tap_power must be positive, and 1 where taps is empty, got {self.tap_power}")
+        if self.taps and self.feature_pool is not None:
+            raise UserError("feature_pool is for the last block alone: give its pool to taps instead")
+
+    def with_blocks(self, change: Callable[[Block], Block]) -> "Architecture":
+        """The architecture with every block changed; a UserError of a block is raised with its number.
+
+        >>> from torchhebb.nn import ConvBlock
+        >>> architecture = Architecture((3, 8, 8), (ConvBlock(4, 3), ConvBlock(8, 3)))
+        >>> architecture.with_blocks(lambda block: block.with_settings(lr=2 * block.setting("lr"))).blocks[1].lr
+        0.02
+        """
+        blocks = []
+        for number, block in enumerate(self.blocks, 1):
+            try:
+                blocks.append(change(block))
+            except UserError as error:
+                raise UserError(f"block{number}: {error}") from None
+        return replace(self, blocks=tuple(blocks))
+
+    def output_shape(self) -> torch.Size:
+        """The shape of the features of one image; no memory is taken."""
+        with torch.device("meta"), torch.no_grad():
+            return self.build().eval()(torch.empty(1, *self.input_shape)).shape[1:]
+
+    def build(self, seed: int = 0) -> "Network":
+        """The network, its weights drawn from `seed`: the same on every machine and device."""
+        modules: dict[str, nn.Module] = {}
+        if self.mean is not None and self.std is not None:
+            modules["standardize"] = Standardize(self.mean, self.std)
+        if self.unit_norm:
+            modules["unit_norm"] = UnitNorm()
+        shape = torch.Size(self.input_shape)
+        for number, config in enumerate(self.blocks, 1):
+            modules[f"block{number}"] = config.build(shape)
+            shape = config.output_shape(shape)
+        if self.feature_pool is not None:
+            modules["feature_pool"] = nn.AdaptiveAvgPool2d(self.feature_pool)
+        network = Network(
+            modules,
+            taps={f"block{tap.block}": tap.pool for tap in self.taps},
+            tap_power=self.tap_power,
+            flip_average=self.flip_average,
+            architecture=self,
+        )
+        network.reset_parameters(torch.Generator().manual_seed(seed))
+        return network
+
+
+class Network(Portable, OnHub, nn.Sequential):
     """Blocks in a row: pixels in [0, 1] -> features.
 
     `attach(readout)` adds what was trained on its frozen features; `classifier` is then pixels -> logits.
-    The readout stands beside the blocks, not among them, so features stay what they were.
+    The readout is no block, so features stay what they were.
 
     With `taps`, features are the maps of the blocks it names, each averaged to its size and flattened, concatenated
     and raised to the power `tap_power`.  With `flip_average`, they are the mean of the features of an image and of its
     mirror image, and so the same for both.
 
-    Args: blocks, modules or named modules; taps, name of a block -> height and width of its maps.
+    Args: blocks, modules or named modules; taps, name of a block -> height and width of its maps; architecture, what
+    the blocks were built from: with it the network knows its learning rates and can be loaded from its file alone.
     """
 
-    architecture: "Architecture | None"
+    architecture: Architecture | None
     readout: nn.Module | None
 
     def __init__(
@@ -38,13 +130,14 @@ class Network(nn.Sequential):
         taps: Mapping[str, int] | None = None,
         tap_power: float = 1.0,
         flip_average: bool = False,
+        architecture: Architecture | None = None,
     ) -> None:
         super().__init__()
         self.taps, self.tap_power, self.flip_average = dict(taps or {}), tap_power, flip_average
         named = blocks.items() if isinstance(blocks, Mapping) else ((str(i), b) for i, b in enumerate(blocks))
         for name, block in named:
             self.add_module(name, block)
-        self.architecture = None
+        self.architecture = architecture
         object.__setattr__(self, "readout", None)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -84,40 +177,63 @@ class Network(nn.Sequential):
                 raise UserError(f"block{number}: {error}") from None
         return groups
 
-    def attach(self, readout: nn.Module) -> "Network":
-        """Take over a trained readout (features -> logits)."""
+    def attach(self, readout: nn.Module) -> Self:
+        """Take over a trained readout (features -> logits).
+
+        Raises UserError for one that takes another number of features than a network of known architecture has.
+        """
+        if isinstance(readout, ReadoutModule) and self.architecture is not None:
+            needed = readout.features_in(self.architecture.output_shape())
+            if readout.in_features != needed:
+                raise UserError(f"readout must take the {needed} features of the network, got {readout.in_features}")
         object.__setattr__(self, "readout", readout)
         return self
 
     @property
     def classifier(self) -> nn.Sequential:
-        """Pixels -> logits.  Raises ValueError while no readout is attached."""
+        """Pixels -> logits.  Raises NoReadoutError, an AttributeError, while no readout is attached."""
         if self.readout is None:
-            raise ValueError("the network has no readout: train one and attach it first")
+            raise AttributeError("classifier")  # from here Python asks __getattr__, which says more
         classifier = nn.Sequential(self, self.readout)
         classifier.training = self.training  # not .train(), which would wake blocks that were frozen by .eval()
         return classifier
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "classifier":
+            raise NoReadoutError("the network has no readout: train one and attach it first")
+        return super().__getattr__(name)
+
+    def header(self) -> dict[str, Any]:
+        header = {"architecture": to_json(self.architecture)}
+        if self.readout is None:
+            return header
+        if not isinstance(self.readout, ReadoutModule):
+            raise UserError(
+                "readout must be LinearReadout, NeuronLabels or another ReadoutModule to be saved, "
+                f"got {type(self.readout).__name__}"
+            )
+        return header | self.readout.header()
+
+    @classmethod
+    def from_header(cls, header: dict[str, Any]) -> "Network":
+        network = from_json(Architecture, header.get("architecture")).build()
+        return network.attach(ReadoutModule.from_header(header)) if "readout" in header else network
+
+    def tensors(self) -> dict[str, Tensor]:
+        readout = {} if self.readout is None else self.readout.state_dict(prefix="readout.")
+        return state_without_wrappers(self) | readout
+
+    def fill(self, tensors: dict[str, Tensor]) -> None:
+        blocks = {name: tensor for name, tensor in tensors.items() if not name.startswith("readout.")}
+        self.load_state_dict(blocks, assign=True)
+        if self.readout is not None:
+            readout = {name.removeprefix("readout."): tensor for name, tensor in tensors.items() if name not in blocks}
+            self.readout.load_state_dict(readout, assign=True)
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> "Network":
         if self.readout is not None:
             self.readout._apply(fn)
         return super()._apply(fn, recurse)
-
-    def save_pretrained(self, folder: str | Path, **settings: Any) -> str | None:
-        """Write the model and its card to a folder, as `huggingface_hub.PyTorchModelHubMixin` does."""
-        return on_hub(self).save_pretrained(folder, **settings)
-
-    def push_to_hub(self, repo_id: str, **settings: Any) -> str:
-        """Upload the model and its card, as `huggingface_hub.PyTorchModelHubMixin` does; returns the commit's URL."""
-        return on_hub(self).push_to_hub(repo_id, **settings)
-
-    @classmethod
-    def from_pretrained(cls, name: str | Path, **settings: Any) -> "Network":
-        """The model of a repository of the hub, or of a folder that `save_pretrained` wrote; only safetensors are read.
-
-        Settings are those of `huggingface_hub.PyTorchModelHubMixin`: revision, token, cache_dir, ...; and map_location.
-        """
-        return hub_class().from_pretrained(name, **settings)
 
 
 def _reset(module: nn.Module, generator: torch.Generator | None) -> None:

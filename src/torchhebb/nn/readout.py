@@ -1,11 +1,56 @@
 """What is trained on frozen features with labels, as modules: features -> logits."""
 
+import math
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from torchhebb.config import find_type, type_name
+from torchhebb.errors import UserError
+from torchhebb.nn.saving import Portable, positive_int
 
-class LinearReadout(nn.Module):
+
+class ReadoutModule(Portable, nn.Module):
+    """A module from features to logits that is saved with the network it is attached to.
+
+    A readout of a user's own is a subclass with the same two sizes; whatever else it holds are parameters and buffers.
+
+    Args: in_features, the numbers or neurons of a sample; classes.
+    """
+
+    def __init__(self, in_features: int, classes: int) -> None:
+        super().__init__()
+        self.in_features, self.classes = in_features, classes
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (B, classes) from the features of a network."""
+
+    @staticmethod
+    def features_in(shape: Sequence[int]) -> int:
+        """The `in_features` for a network whose output for one sample has this shape."""
+        return math.prod(shape)
+
+    def header(self) -> dict[str, Any]:
+        kind, sizes = type_name(type(self)), {"in_features": self.in_features, "classes": self.classes}
+        return {"readout": {"type": kind, **sizes}}
+
+    @classmethod
+    def from_header(cls, header: dict[str, Any]) -> "ReadoutModule":
+        entry = header.get("readout")
+        kind = find_type(ReadoutModule, entry.get("type")) if isinstance(entry, dict) else None
+        if not isinstance(entry, dict) or kind is None or kind is ReadoutModule:
+            raise UserError(f"readout must be one of LinearReadout, NeuronLabels, or your own, got {entry!r}")
+        sizes = (positive_int(entry.get(name), name) for name in ("in_features", "classes"))
+        readout: ReadoutModule = kind(*sizes)
+        return readout
+
+
+class LinearReadout(ReadoutModule):
     """logits = W x + b on flattened features.
 
     Whatever solver found W and b (Adam, ridge, logistic), the readout is this one affine map; standardised
@@ -15,8 +60,7 @@ class LinearReadout(nn.Module):
     """
 
     def __init__(self, in_features: int, classes: int) -> None:
-        super().__init__()
-        self.in_features, self.classes = in_features, classes
+        super().__init__(in_features, classes)
         self.weight = nn.Parameter(torch.zeros(classes, in_features), requires_grad=False)
         self.bias = nn.Parameter(torch.zeros(classes), requires_grad=False)
 
@@ -24,7 +68,7 @@ class LinearReadout(nn.Module):
         return F.linear(x.flatten(1), self.weight, self.bias)
 
 
-class NeuronLabels(nn.Module):
+class NeuronLabels(ReadoutModule):
     """Every neuron stands for one class: the logit of a class is the largest activity among its neurons.
 
     A class that no neuron stands for gets -inf.
@@ -36,9 +80,12 @@ class NeuronLabels(nn.Module):
     labels: Tensor
 
     def __init__(self, in_features: int, classes: int) -> None:
-        super().__init__()
-        self.in_features, self.classes = in_features, classes
+        super().__init__(in_features, classes)
         self.register_buffer("labels", torch.zeros(in_features, dtype=torch.long))
+
+    @staticmethod
+    def features_in(shape: Sequence[int]) -> int:
+        return shape[0]
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.flatten(2).mean(2) if x.dim() > 2 else x

@@ -1,159 +1,145 @@
-"""Models on disk: one safetensors file whose header describes the model in JSON; nothing is ever unpickled."""
+"""Models on disk: the header of a safetensors file says in JSON how the model is built, the tensors fill it."""
 
-import json
-import os
-import tempfile
-import zlib
-from contextlib import suppress
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as tensors_of
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from torchhebb.config import from_json, to_json
-from torchhebb.errors import UserError
-from torchhebb.nn.architecture import Architecture
-from torchhebb.nn.network import Network
-from torchhebb.nn.readout import LinearReadout, NeuronLabels
+from torchhebb.config import find_type, type_name
+from torchhebb.errors import NotImportedError, UserError
+from torchhebb.nn.tensors import read_tensors, write_tensors
+from torchhebb.nn.wrappers import state_without_wrappers, unwrapped
 
-READOUTS: dict[str, type[LinearReadout] | type[NeuronLabels]] = {
-    "LinearReadout": LinearReadout,
-    "NeuronLabels": NeuronLabels,
-}
+_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+class Portable(ABC):
+    """A module whose file describes it, so that `load` needs no module to fill."""
+
+    @abstractmethod
+    def header(self) -> dict[str, Any]:
+        """What `from_header` needs, as JSON data."""
+
+    @classmethod
+    @abstractmethod
+    def from_header(cls, header: dict[str, Any]) -> Any:
+        """A module of the same shapes.  Raises UserError for a header that describes none."""
+
+    def fill(self, tensors: dict[str, Tensor]) -> None:
+        """Take over the tensors of a file; `assign` keeps their dtype."""
+        assert isinstance(self, nn.Module)
+        self.load_state_dict(tensors, assign=True)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What is written to the file."""
+        assert isinstance(self, nn.Module)
+        return state_without_wrappers(self)
 
 
 def save(model: nn.Module, path: str | Path) -> None:
     """Write weights, running statistics and an attached readout to one safetensors file, atomically.
 
-    Raises UserError if the file cannot be written.
+    What `torch.compile`, `DataParallel` and `DistributedDataParallel` wrap around a model is left out.
+    Raises UserError if the model has no tensors to write or the file cannot be written.
     """
-    tensors = dict(model.state_dict())
-    header: dict[str, Any] = {"format": "torchhebb", "model": type(model).__name__}
-    if isinstance(model, Network):
-        header["architecture"] = to_json(model.architecture)
-        if model.readout is not None:
-            header["readout"] = describe_readout(model.readout)
-            tensors |= {f"readout.{name}": tensor for name, tensor in model.readout.state_dict().items()}
-    elif isinstance(model, LinearReadout | NeuronLabels):
-        header["readout"] = describe_readout(model)
-    write_tensors(tensors, header, path)
+    model = unwrapped(model)
+    header: dict[str, Any] = {"format": "torchhebb", "model": type_name(type(model))}
+    if isinstance(model, Portable):
+        write_tensors(model.tensors(), header | model.header(), path)
+    else:
+        write_tensors(state_without_wrappers(model), header, path)
 
 
 def load(path: str | Path, *, into: nn.Module | None = None) -> nn.Module:
     """Read what `save` wrote: a Network rebuilt from its description, or the tensors `into` a module given.
 
-    A folder stands for its model.safetensors, with the readout.safetensors beside it attached.
-    Raises UserError if the file is missing, damaged or does not fit.
+    A rebuilt model has the dtype that was saved; a module given keeps its own.  The shapes that a description asks for
+    are compared with the tensors before memory is taken for them.  A folder stands for its model.safetensors, with the
+    readout.safetensors beside it attached.
+    Raises UserError if the file is missing, damaged, holds numbers that are not finite, or does not fit.
     """
     path = Path(path)
     if path.is_dir():
         model = load(path / "model.safetensors", into=into)
-        beside = path / "readout.safetensors"
-        if isinstance(model, Network) and beside.exists():
-            model.attach(load(beside))
+        attach, beside = getattr(model, "attach", None), path / "readout.safetensors"
+        if attach is not None and beside.exists():
+            attach(load(beside))
         return model
     tensors, header = read_tensors(path)
+    _check_values(tensors, path)
     if into is not None:
-        _fill(into, _features_only(tensors) if "architecture" in header else tensors, path)
+        _copy(tensors if header.get("architecture") is None else _features_only(tensors), unwrapped(into), path)
         return into
-    if header.get("architecture") is None:
-        if "readout" not in header:
-            raise UserError(f"{path} does not describe its architecture: build the module and pass it as into=")
-        return _build_readout(header["readout"], tensors, path)
-    network = from_json(Architecture, header["architecture"]).build()
-    _fill(network, _features_only(tensors), path)
-    if "readout" in header:
-        inner = {n.removeprefix("readout."): t for n, t in tensors.items() if n.startswith("readout.")}
-        network.attach(_build_readout(header["readout"], inner, path))
-    return network
+    kind = _kind(header, path)
+    with torch.device("meta"):
+        shapes = _rebuilt(kind, header, path).tensors()
+    _check_shapes(shapes, tensors, path)
+    model = _rebuilt(kind, header, path)
+    # Of their own: what safetensors gives are views of the bytes that were read.
+    model.fill({name: tensor.clone() for name, tensor in tensors.items()})
+    return model
 
 
-def describe_readout(readout: nn.Module) -> dict[str, Any]:
-    """The header entry of a readout; raises UserError for a module that is none of ours."""
-    if not isinstance(readout, LinearReadout | NeuronLabels):
-        raise UserError(f"readout must be one of {', '.join(READOUTS)} to be saved, got {type(readout).__name__}")
-    return {"type": type(readout).__name__, "in_features": readout.in_features, "classes": readout.classes}
+def positive_int(value: Any, name: str) -> int:
+    """The value, checked; raises UserError."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < 2**31:
+        raise UserError(f"{name} must be a whole number from 1 and below 2^31, got {value!r}")
+    return value
 
 
-def write_tensors(tensors: dict[str, Tensor], header: dict[str, Any], path: str | Path) -> None:
-    """One safetensors file with a checksum, complete or not there: written beside, synced, renamed."""
-    path = Path(path)
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    # Inside the one entry: safetensors writes several in random order, and equal models are to be equal files.
-    header = {**header, "crc32": _checksum(header, tensors)}
-    temporary = None
+def _kind(header: dict[str, Any], path: Path) -> Any:
+    """The class of the model in a file."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        os.close(handle)
-        save_file(tensors, temporary, metadata={"torchhebb": json.dumps(header)})
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"cannot write {path}: {error}; free space or choose another folder") from error
-    finally:
-        if temporary is not None:
-            with suppress(OSError):  # renamed already, or in a folder that became read-only
-                os.unlink(temporary)
+        kind = find_type(Portable, header.get("model"))
+    except NotImportedError as error:
+        raise NotImportedError(f"{path}: {error}") from None
+    described = header.get("architecture") is not None or "readout" in header
+    if kind is None or kind is Portable or (header.get("model") == "Network" and not described):
+        raise UserError(f"{path} does not describe its architecture: build the module and pass it as into=")
+    return kind
 
 
-def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors of a safetensors file and its header; raises UserError if missing or damaged.
-
-    The file is opened once: read while a run puts the next one in its place, it is the old or the new one, whole.
-    (`safetensors.safe_open` opens the header and the tensors by name, one after the other, and may mix two files.)
-    """
+def _rebuilt(kind: Any, header: dict[str, Any], path: Path) -> Any:
+    """The model that a header describes.  The header may come from a stranger, so anything may be wrong with it."""
     try:
-        content = Path(path).read_bytes()
-        tensors = tensors_of(content)
-        header = json.loads(_metadata(content).get("torchhebb", "{}"))
-        if not isinstance(header, dict):
-            raise ValueError("its header is not an object")
-        written = header.pop("crc32", None)
-        # A file of other software has no header of ours, and no checksum in it.
-        if header and written != _checksum(header, tensors):
-            raise ValueError("its checksum does not match")
-        return tensors, header
-    except FileNotFoundError:
-        raise UserError(f"no such file: {path}") from None
-    except (SafetensorError, OSError, ValueError) as error:
-        raise UserError(f"{path} is damaged or not a safetensors file ({error})") from None
+        return kind.from_header(header)
+    except NotImportedError as error:
+        raise NotImportedError(f"{path}: {error}") from None
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"{path} does not describe a model that can be built: {reason}") from None
 
 
-def _metadata(content: bytes) -> dict[str, str]:
-    """The texts beside the tensors of a safetensors file: its JSON follows its length in eight bytes."""
-    length = int.from_bytes(content[:8], "little")
-    return json.loads(content[8 : 8 + length]).get("__metadata__") or {}
+def _check_values(tensors: dict[str, Tensor], path: Path) -> None:
+    """Raise UserError for complex or not finite numbers."""
+    for name, tensor in tensors.items():
+        if tensor.is_complex():
+            raise UserError(f"{path} holds complex numbers in {name!r}: weights are real")
+        if tensor.is_floating_point() and not tensor.float().isfinite().all() and not tensor.isfinite().all():
+            raise UserError(
+                f"{path} holds numbers that are not finite in {name!r}: learning went wrong before it was saved"
+            )
 
 
-def _checksum(header: dict[str, Any], tensors: dict[str, Tensor]) -> int:
-    crc32 = zlib.crc32(json.dumps(header).encode())
-    for _, tensor in sorted(tensors.items()):
-        crc32 = zlib.crc32(tensor.flatten().view(torch.uint8).numpy().data, crc32)
-    return crc32
+def _check_shapes(expected: dict[str, Tensor], tensors: dict[str, Tensor], path: Path) -> None:
+    """Raise UserError, naming one, where the tensors of a file are not those that its description asks for."""
+    for name in sorted(expected.keys() ^ tensors.keys()):
+        raise UserError(f"{path} {'does not describe' if name in tensors else 'lacks'} the tensor {name!r}")
+    for name, tensor in expected.items():
+        found = tensors[name]
+        if found.shape != tensor.shape:
+            raise UserError(f"{path} describes {name!r} as {tuple(tensor.shape)} and holds {tuple(found.shape)}")
+        if found.dtype != tensor.dtype and not (tensor.is_floating_point() and found.dtype in _DTYPES):
+            raise UserError(f"{path} describes {name!r} as {tensor.dtype} and holds {found.dtype}")
 
 
 def _features_only(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in tensors.items() if not name.startswith("readout.")}
 
 
-def _build_readout(header: dict[str, Any], tensors: dict[str, Tensor], path: Path) -> nn.Module:
-    try:
-        kind, sizes = READOUTS[header["type"]], (header["in_features"], header["classes"])
-    except (KeyError, TypeError):
-        raise UserError(f"{path} holds an unknown readout {header!r}, known: {', '.join(READOUTS)}") from None
-    readout = kind(*sizes)
-    _fill(readout, tensors, path)
-    return readout
-
-
-def _fill(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
+def _copy(tensors: dict[str, Tensor], module: nn.Module, path: Path) -> None:
     try:
         module.load_state_dict(tensors)
     except RuntimeError as error:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from torchhebb.errors import UserError
-from torchhebb.nn.saving import read_tensors, write_tensors
+from torchhebb.nn.tensors import read_tensors, write_tensors
 from torchhebb.train.log import Log
 
 

@@ -14,7 +14,7 @@ from torchhebb.errors import UserError
 from torchhebb.evaluate.methods.continual.learners import Learner
 from torchhebb.evaluate.methods.continual.probes import Probes, stack
 from torchhebb.nn import LinearReadout
-from torchhebb.nn.saving import read_tensors, write_tensors
+from torchhebb.nn.tensors import read_tensors, write_tensors
 from torchhebb.train.checkpoint import Checkpoint, pack, unpack
 from torchhebb.train.log import Log
 
