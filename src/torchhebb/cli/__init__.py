@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from torchhebb.cli import embed, evaluate, listing, predict, report, reproduce, search, train
 from torchhebb.cli.flags import DEFAULT_RECIPE
+from torchhebb.cli.imports import import_named
 from torchhebb.errors import UserError, unknown_name
 from torchhebb.process import tune_process
 from torchhebb.recipes import list_papers
@@ -22,7 +23,8 @@ USAGE = """usage: torchhebb COMMAND ...
   embed RUN SOURCE      features of images, written to one file
   list                  recipes, with the flags --data and --store for data sets and kept files
 
-torchhebb COMMAND --help tells more."""
+torchhebb COMMAND --help tells more.  --import MODULE, with every command, imports a module of your own first: rules,
+blocks, readouts and questions that it defines are then known."""
 
 LOWER = "a batch size or the number of members, or go on with --device cpu; what was done is kept, see --resume"
 
@@ -43,6 +45,7 @@ def main(argv: list[str] | None = None) -> int:
     tune_process()
     arguments = sys.argv[1:] if argv is None else argv
     try:
+        arguments = import_named(arguments)
         if not arguments or arguments[0] in ("-h", "--help"):
             print(_usage())
             return 0

@@ -1,5 +1,7 @@
 """One file per question that can be asked of a run; found by name."""
 
+from inspect import isabstract
+
 from torchhebb.errors import unknown_name
 from torchhebb.evaluate.evaluator import Evaluator, Figure, evaluate
 from torchhebb.evaluate.methods.continual import Continual
@@ -119,12 +121,24 @@ def list_evaluators() -> list[str]:
     >>> list_evaluators()[:2]
     ['ablation', 'accuracy']
     """
-    return [evaluator.question for evaluator in EVALUATORS]
+    return [evaluator.question for evaluator in _evaluators()]
 
 
 def get_evaluator(question: str) -> type[Evaluator]:
     """The evaluator of a question; raises UserError with the nearest names."""
-    for evaluator in EVALUATORS:
+    for evaluator in _evaluators():
         if evaluator.question == question:
             return evaluator
     raise unknown_name("evaluator", question, list_evaluators())
+
+
+def _evaluators() -> list[type[Evaluator]]:
+    """Those of torchhebb, and those that modules of a user's own define."""
+    own = _subclasses(Evaluator)  # type: ignore[type-abstract]
+    return [*EVALUATORS, *(found for found in own if not found.__module__.startswith("torchhebb."))]
+
+
+def _subclasses(kind: type[Evaluator]) -> list[type[Evaluator]]:
+    children = kind.__subclasses__()
+    own = [child for child in children if not isabstract(child)]
+    return own + [found for child in children for found in _subclasses(child)]

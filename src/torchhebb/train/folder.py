@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from torchhebb.config import from_json, to_json
 from torchhebb.data import Data, Fit, Preprocessing, absolute_name, is_own
-from torchhebb.errors import UserError
+from torchhebb.errors import NotImportedError, UserError
 from torchhebb.train.device import PrecisionChoice
 from torchhebb.train.recipe import Recipe, at_least
 
@@ -119,6 +119,8 @@ def read_config(folder: Path) -> tuple[Recipe, Options]:
         return replace(recipe, data=absolute_name(recipe.data)), from_json(Options, config["options"])
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{folder} is not a run folder: it has no config.json") from None
+    except NotImportedError as error:
+        raise NotImportedError(f"{path}: {error}") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is damaged ({error}): start the run again") from None
 
