@@ -116,12 +116,12 @@ __all__ = [
 
 
 def list_evaluators() -> list[str]:
-    """The questions there are.
+    """The questions of torchhebb; those of a user's own are found by `get_evaluator`.
 
     >>> list_evaluators()[:2]
     ['ablation', 'accuracy']
     """
-    return [evaluator.question for evaluator in _evaluators()]
+    return [evaluator.question for evaluator in EVALUATORS]
 
 
 def get_evaluator(question: str) -> type[Evaluator]:
