@@ -10,7 +10,7 @@ from typing import Any
 from tests.tiny import tiny_recipe
 from torchhebb.data import Store
 from torchhebb.evaluate import Run, evaluate, get_evaluator, open_run
-from torchhebb.evaluate.methods.probe import Probe
+from torchhebb.evaluate.probe import Probe
 from torchhebb.nn import Architecture, LinearBlock, Pool, SPHeReConvBlock, Tap, WhitenedBlock
 from torchhebb.readouts import Logistic, Ridge, WideRidge
 from torchhebb.recipes import get_recipe

@@ -25,7 +25,7 @@ from rich.progress import Progress as RichProgress
 from rich.table import Table
 from rich.text import Text
 
-from torchhebb.evaluate.questions.accuracy import wilson
+from torchhebb.evaluate.statistics import wilson
 from torchhebb.recipes import get_recipe
 from torchhebb.train import Result
 from torchhebb.train.predict import Prediction

@@ -11,22 +11,24 @@ import pytest
 import torch
 from scipy.stats import binomtest
 
+import torchhebb.evaluate
 from torchhebb.data import Store
 from torchhebb.errors import UserError
 from torchhebb.evaluate import (
-    EVALUATORS,
     Accuracy,
     Diagnostics,
     Evaluator,
     Figure,
     Run,
+    describe_evaluators,
     evaluate,
     get_evaluator,
     list_evaluators,
     open_run,
+    questions,
 )
 from torchhebb.evaluate.evaluator import Finding, Note
-from torchhebb.evaluate.questions.accuracy import wilson
+from torchhebb.evaluate.statistics import wilson
 from torchhebb.nn import Network
 from torchhebb.readouts import Logistic, Neighbors
 from torchhebb.train import Measure, Result, read_result
@@ -44,10 +46,18 @@ def diagnostics(run: Run) -> Result:
 
 
 def test_names_find_evaluators_and_mistakes_find_names() -> None:
-    assert len(set(list_evaluators())) == len(EVALUATORS)
-    assert get_evaluator("accuracy") is Accuracy
+    assert get_evaluator("accuracy") is Accuracy and torchhebb.evaluate.Accuracy is Accuracy
     with pytest.raises(UserError, match="unknown evaluator 'acuracy'; nearest: accuracy"):
         get_evaluator("acuracy")
+
+
+def test_every_file_of_questions_answers_to_its_name_and_says_what_in_one_line() -> None:
+    files = sorted(path.stem for path in Path(questions.__path__[0]).glob("[!_]*.py"))
+    assert list_evaluators() == files and list(describe_evaluators()) == files
+    for name, line in describe_evaluators().items():
+        kind = get_evaluator(name)
+        assert kind.question == name and kind.__name__ in torchhebb.evaluate.__all__
+        assert 20 < len(line) <= 120, name
 
 
 @pytest.mark.parametrize(("correct", "images"), [(0, 30), (1, 7), (431, 449), (9000, 10_000), (50, 50)])
@@ -88,12 +98,12 @@ def test_only_the_readouts_that_were_asked_for(run: Run) -> None:
     notes = {finding.name: finding.value for finding in found if isinstance(finding, Note)}
     assert [choice["k"] for choice in notes["chosen"]["neighbors"]] == [1, 1] and notes["test_images"] == 449
     with pytest.raises(UserError, match="readouts must be among trained, ridge, .* got 'svm'"):
-        list(Accuracy(readouts=("svm",)).run(run))  # type: ignore[arg-type]
+        Accuracy(readouts=("svm",))  # type: ignore[arg-type]
 
 
 def test_memory_is_checked_before_anything_is_fitted(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torchhebb.readouts.linear.free_bytes", lambda device: 0)
-    monkeypatch.setattr(Accuracy, "_accuracy", None)
+    monkeypatch.setattr(Accuracy, "cell", None)
     with pytest.raises(UserError, match=r"needs .* --ridge\.project"):
         list(Accuracy(readouts=("trained", "neighbors", "ridge")).run(run))
 

@@ -3,9 +3,10 @@
 import pytest
 from scipy import stats
 
+from torchhebb.evaluate.statistics import welch
 from torchhebb.recipes import get_claims, list_papers
 from torchhebb.recipes.claim import Claim, Of
-from torchhebb.report.claims import claims_table, half_width, judge_claim
+from torchhebb.report.claims import claims_table, judge_claim
 from torchhebb.train import Measure, Result
 
 
@@ -28,7 +29,7 @@ def test_the_interval_is_welchs() -> None:
     expected = stats.ttest_ind(one, other, equal_var=False).confidence_interval(0.95)
     judged = judge_claim(CLAIM, [result("soft", *one), result("hard", *other)])
     assert judged.interval == pytest.approx((expected.low, expected.high))
-    assert half_width(*measures) == pytest.approx((expected.high - expected.low) / 2)
+    assert welch(*measures) == pytest.approx((expected.high - expected.low) / 2)
 
 
 @pytest.mark.parametrize(

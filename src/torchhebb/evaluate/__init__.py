@@ -1,117 +1,36 @@
-"""One file per question that can be asked of a run; found by name."""
+"""Questions that can be asked of a run: one file each in `questions/`, found by the name of the file."""
 
+from importlib import import_module
 from inspect import isabstract
+from pkgutil import iter_modules
+from typing import Any
 
 from torchhebb.errors import unknown_name
-from torchhebb.evaluate.evaluator import Evaluator, Figure, evaluate
-from torchhebb.evaluate.methods.continual import Continual
-from torchhebb.evaluate.questions.ablation import Ablation
-from torchhebb.evaluate.questions.accuracy import Accuracy
-from torchhebb.evaluate.questions.attacks import Attacks
-from torchhebb.evaluate.questions.clustering import Clustering
-from torchhebb.evaluate.questions.comparison import Comparison
-from torchhebb.evaluate.questions.convergence import Convergence
-from torchhebb.evaluate.questions.cross_entropy import CrossEntropy
-from torchhebb.evaluate.questions.depth_width import DepthWidth
-from torchhebb.evaluate.questions.diagnostics import Diagnostics
-from torchhebb.evaluate.questions.embeddings import Embeddings
-from torchhebb.evaluate.questions.filters import Filters
-from torchhebb.evaluate.questions.generation import Generation
-from torchhebb.evaluate.questions.label_efficiency import LabelEfficiency
-from torchhebb.evaluate.questions.learning_speed import LearningSpeed
-from torchhebb.evaluate.questions.low_precision import LowPrecision
-from torchhebb.evaluate.questions.noise import Noise
-from torchhebb.evaluate.questions.online import Online
-from torchhebb.evaluate.questions.orders import Orders
-from torchhebb.evaluate.questions.parts import Parts
-from torchhebb.evaluate.questions.patches import Patches
-from torchhebb.evaluate.questions.per_block import PerBlock
-from torchhebb.evaluate.questions.radius import Radius
-from torchhebb.evaluate.questions.receptive_fields import ReceptiveFields
-from torchhebb.evaluate.questions.reconstruction import Reconstruction
-from torchhebb.evaluate.questions.similarity import Similarity
-from torchhebb.evaluate.questions.stopping import Stopping
-from torchhebb.evaluate.questions.sweep import BatchSize, InitialRadius, LearningRate
-from torchhebb.evaluate.questions.temperature import Temperature
-from torchhebb.evaluate.questions.transfer import Transfer
+from torchhebb.evaluate import questions
+from torchhebb.evaluate.evaluator import Evaluator, Figure, Note, evaluate
+from torchhebb.evaluate.study import Cell, Quantity, Study
 from torchhebb.runs.run import Run, open_run
 
-EVALUATORS: tuple[type[Evaluator], ...] = (
-    Ablation,
-    Accuracy,
-    Attacks,
-    BatchSize,
-    Clustering,
-    Comparison,
-    Continual,
-    Convergence,
-    CrossEntropy,
-    DepthWidth,
-    Diagnostics,
-    Embeddings,
-    Filters,
-    Generation,
-    InitialRadius,
-    LabelEfficiency,
-    LearningRate,
-    LearningSpeed,
-    LowPrecision,
-    Noise,
-    Online,
-    Orders,
-    Parts,
-    Patches,
-    PerBlock,
-    Radius,
-    ReceptiveFields,
-    Reconstruction,
-    Similarity,
-    Stopping,
-    Temperature,
-    Transfer,
-)
+# The class of a question is named like its file, in CamelCase, and imported when it is first used.
+_CLASSES = {
+    "".join(word.capitalize() for word in module.name.split("_")): module.name
+    for module in iter_modules(questions.__path__)
+}
 
 __all__ = [
-    "EVALUATORS",
-    "Ablation",
-    "Accuracy",
-    "Attacks",
-    "BatchSize",
-    "Clustering",
-    "Comparison",
-    "Continual",
-    "Convergence",
-    "CrossEntropy",
-    "DepthWidth",
-    "Diagnostics",
-    "Embeddings",
+    "Cell",
     "Evaluator",
     "Figure",
-    "Filters",
-    "Generation",
-    "InitialRadius",
-    "LabelEfficiency",
-    "LearningRate",
-    "LearningSpeed",
-    "LowPrecision",
-    "Noise",
-    "Online",
-    "Orders",
-    "Parts",
-    "Patches",
-    "PerBlock",
-    "Radius",
-    "ReceptiveFields",
-    "Reconstruction",
+    "Note",
+    "Quantity",
     "Run",
-    "Similarity",
-    "Stopping",
-    "Temperature",
-    "Transfer",
+    "Study",
+    "describe_evaluators",
     "evaluate",
     "get_evaluator",
     "list_evaluators",
     "open_run",
+    *_CLASSES,
 ]
 
 
@@ -121,24 +40,43 @@ def list_evaluators() -> list[str]:
     >>> list_evaluators()[:2]
     ['ablation', 'accuracy']
     """
-    return [evaluator.question for evaluator in EVALUATORS]
+    return sorted(_CLASSES.values())
+
+
+def describe_evaluators() -> dict[str, str]:
+    """Every question of torchhebb with one line on what it answers.
+
+    >>> describe_evaluators()["batch_size"]
+    'The layers trained again in batches of one size after another; rates stay, as updates are normalised.'
+    """
+    return {name: (get_evaluator(name).__doc__ or "").split("\n")[0] for name in list_evaluators()}
 
 
 def get_evaluator(question: str) -> type[Evaluator]:
-    """The evaluator of a question; raises UserError with the nearest names."""
-    for evaluator in _evaluators():
-        if evaluator.question == question:
+    """The evaluator of a question, torchhebb's or one that an imported module of a user's own defines.
+
+    Raises UserError with the nearest names.
+    """
+    for name, module in _CLASSES.items():
+        if module == question:
+            return getattr(import_module(f"{questions.__name__}.{module}"), name)
+    for evaluator in _subclasses(Evaluator):  # type: ignore[type-abstract]
+        if evaluator.question == question and not evaluator.__module__.startswith("torchhebb."):
             return evaluator
     raise unknown_name("evaluator", question, list_evaluators())
-
-
-def _evaluators() -> list[type[Evaluator]]:
-    """Those of torchhebb, and those that modules of a user's own define."""
-    own = _subclasses(Evaluator)  # type: ignore[type-abstract]
-    return [*EVALUATORS, *(found for found in own if not found.__module__.startswith("torchhebb."))]
 
 
 def _subclasses(kind: type[Evaluator]) -> list[type[Evaluator]]:
     children = kind.__subclasses__()
     own = [child for child in children if not isabstract(child)]
     return own + [found for child in children for found in _subclasses(child)]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _CLASSES:
+        return get_evaluator(_CLASSES[name])
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_CLASSES]

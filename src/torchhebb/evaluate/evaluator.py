@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from torchhebb.bounds import Checked
 from torchhebb.config import to_json
 from torchhebb.errors import UserError
 from torchhebb.runs.run import Run
@@ -34,8 +35,11 @@ class Note:
 Finding = Measure | Curve | Figure | Note
 
 
-class Evaluator(ABC):
-    """One question that can be asked of any run; deriving classes are frozen dataclasses of its settings."""
+class Evaluator(Checked, ABC):
+    """One question that can be asked of any run; deriving classes are frozen dataclasses of its settings.
+
+    The first line of a deriving class's docstring is its answer in short: `torchhebb evaluate` lists these lines.
+    """
 
     question: ClassVar[str]
 

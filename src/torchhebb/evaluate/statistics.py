@@ -1,20 +1,81 @@
-"""A few of many, evenly spread over all: of neurons, of images that may lie sorted by class."""
+"""Means, spreads and 95 % intervals: the one place where questions, tables and claims compute them."""
+
+from collections.abc import Sequence
+from math import inf, sqrt
 
 import torch
 from torch import Tensor
 
-from torchhebb.data import Images
+from torchhebb.train import Curve, Measure
+
+NORMAL_95 = 1.959963984540054
+"""The 97.5 % quantile of the normal distribution, which bounds the middle 95 %."""
 
 
-def spread(count: int, among: int) -> Tensor:
-    """At most `count` different indices, rising, from the first to the last of `among`.
+def wilson(accuracies: Sequence[float], images: int) -> tuple[float, float]:
+    """The 95 % interval in % of the mean accuracy over the images of one test set, whatever the number of seeds.
 
-    >>> spread(3, 9), spread(5, 3)
-    (tensor([0, 4, 8]), tensor([0, 1, 2]))
+        (p + z^2 / 2n -+ z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n)
+
+    It stays within [0, 100] and is not empty at either end.
+    Source: Wilson 1927.
+
+    >>> tuple(round(bound, 2) for bound in wilson([50.0], 100))
+    (40.38, 59.62)
     """
-    return torch.linspace(0, among - 1, min(count, among), dtype=torch.float64).round().long()
+    p, z2 = sum(accuracies) / len(accuracies) / 100, NORMAL_95**2
+    centre = p + z2 / (2 * images)
+    spread = NORMAL_95 * sqrt(p * (1 - p) / images + z2 / (4 * images**2))
+    low, high = ((centre + sign * spread) / (1 + z2 / images) for sign in (-1, 1))
+    return 100 * max(0.0, low), 100 * min(1.0, high)
 
 
-def spread_images(images: Images, count: int) -> Images:
-    """At most `count` images, evenly spread over all; 0 stands for all."""
-    return images.select(spread(count, len(images))) if 0 < count < len(images) else images
+def mean_interval(samples: Tensor) -> tuple[float, float]:
+    """The 95 % interval of the mean of samples (N,): mean -+ z s / sqrt(N); unbounded for a single sample.
+
+    Of the differences of two networks, image by image, it is the interval of a paired comparison.
+
+    >>> tuple(round(bound, 2) for bound in mean_interval(torch.tensor([1.0, 2.0, 3.0, 4.0])))
+    (1.23, 3.77)
+    """
+    half = NORMAL_95 * samples.std().item() / sqrt(len(samples)) if len(samples) > 1 else inf
+    centre = samples.mean().item()
+    return centre - half, centre + half
+
+
+def welch(one: Measure | float, other: Measure | float) -> float | None:
+    """Half of the 95 % interval of the difference of two means; None where nothing tells how they spread.
+
+        t sqrt(s1^2 / n1 + s2^2 / n2), degrees of freedom by Welch and Satterthwaite
+
+    over the seeds where both sides have several; otherwise, or where all seeds agree to the last digit, from the
+    intervals of the two measures over the images.
+    Source: Welch 1947.
+
+    >>> round(welch(Measure("a", "%", (1.0, 2.0, 3.0)), Measure("b", "%", (2.0, 2.0))), 3)
+    2.484
+    """
+    from scipy.stats import t
+
+    sides = [side for side in (one, other) if isinstance(side, Measure)]
+    several = all(len(side.values) > 1 for side in sides)
+    if several:
+        parts = [((side.std or 0.0) ** 2 / len(side.values), len(side.values) - 1) for side in sides]
+        variance = sum(part for part, _ in parts)
+        if variance > 0:
+            freedom = variance**2 / sum(part**2 / free for part, free in parts)
+            return float(t.ppf(0.975, freedom)) * sqrt(variance)
+    if any(side.interval is None for side in sides):
+        return 0.0 if several else None
+    return sqrt(sum(((side.interval[1] - side.interval[0]) / 2) ** 2 for side in sides if side.interval is not None))
+
+
+def mean_curve(name: str, x_label: str, y_label: str, x: Sequence[float], lines: Sequence[Sequence[float]]) -> Curve:
+    """The mean over seeds of lines of one x, with its standard deviation where there are several.
+
+    >>> mean_curve("loss", "images", "nats", [0, 10], [[2.0, 1.0], [4.0, 1.0]]).y
+    (3.0, 1.0)
+    """
+    values = torch.tensor(lines, dtype=torch.float64)
+    std = tuple(values.std(0).tolist()) if len(values) > 1 else None
+    return Curve(name, x_label, y_label, tuple(x), tuple(values.mean(0).tolist()), std)

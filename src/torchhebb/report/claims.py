@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import inf, sqrt
+from math import inf
 from typing import Literal
 
+from torchhebb.evaluate.statistics import welch
 from torchhebb.recipes.claim import Claim, Of
 from torchhebb.train import Measure, Result
 
@@ -34,37 +35,12 @@ def judge_claim(claim: Claim, results: Sequence[Result]) -> Judged:
     if higher is None or lower is None:
         return Judged(claim, (), None, None, "not run")
     difference = _mean(higher) - _mean(lower)
-    half = half_width(higher, lower)
+    half = welch(higher, lower)
     interval = None if half is None else (difference - half, difference + half)
     verdict: Verdict = "open"
     if interval is not None and (interval[0] > 0 or interval[1] < 0):
         verdict = "confirmed" if difference > 0 else "refuted"
     return Judged(claim, (higher, lower), difference, interval, verdict)
-
-
-def half_width(one: Measure | float, other: Measure | float) -> float | None:
-    """Half of the 95 % interval of the difference of two means; None where nothing tells how they spread.
-
-        t sqrt(s1^2 / n1 + s2^2 / n2), degrees of freedom by Welch and Satterthwaite
-
-    Source: Welch 1947.
-
-    >>> round(half_width(Measure("a", "%", (1.0, 2.0, 3.0)), Measure("b", "%", (2.0, 2.0))), 3)
-    2.484
-    """
-    from scipy.stats import t
-
-    sides = [side for side in (one, other) if isinstance(side, Measure)]
-    several = all(len(side.values) > 1 for side in sides)
-    if several:
-        parts = [((side.std or 0.0) ** 2 / len(side.values), len(side.values) - 1) for side in sides]
-        variance = sum(part for part, _ in parts)
-        if variance > 0:
-            freedom = variance**2 / sum(part**2 / free for part, free in parts)
-            return float(t.ppf(0.975, freedom)) * sqrt(variance)
-    if any(side.interval is None for side in sides):
-        return 0.0 if several else None
-    return sqrt(sum(((side.interval[1] - side.interval[0]) / 2) ** 2 for side in sides if side.interval is not None))
 
 
 def claims_table(claims: Sequence[Claim], results: Sequence[Result]) -> str:

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from torchhebb.evaluate.statistics import welch
 from torchhebb.recipes import get_items, get_recipe, list_recipes
-from torchhebb.report.claims import half_width
 from torchhebb.train import Measure, Recipe, Result
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def _accuracies(paper: str, results: Sequence[Result]) -> Iterator[Comparison]:
                 continue
             seen.add(key)
             found = _find(results, sources, measure)
-            half = None if found is None else half_width(found, published)
+            half = None if found is None else welch(found, published)
             yield Comparison(name, measure, published, found, half, cost.get(sources[-1], cost.get(name)))
 
 
@@ -117,7 +117,7 @@ def _other_measures(paper: str, results: Sequence[Result]) -> Iterator[Compariso
         if result.recipe.startswith(f"{paper}-") and result.question != "accuracy":
             for measure in result.measures:
                 if measure.published is not None:
-                    half = half_width(measure, measure.published)
+                    half = welch(measure, measure.published)
                     name = f"{result.question}: {measure.name}"
                     yield Comparison(result.recipe, name, measure.published, measure, half)
 

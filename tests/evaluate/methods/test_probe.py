@@ -1,13 +1,15 @@
 """The cheap readout: what it reads, and by what it answers."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 
 from torchhebb.data import Images
+from torchhebb.errors import UserError
 from torchhebb.evaluate import Run
-from torchhebb.evaluate.methods.probe import Probe
+from torchhebb.evaluate.probe import Probe
 from torchhebb.readouts import Logistic, Ridge
 from torchhebb.readouts.adam import fit_linear, predict_logits
 from torchhebb.readouts.base import percent_correct
@@ -28,6 +30,22 @@ def test_maps_are_averaged_by_position(run: Run) -> None:
     torch.testing.assert_close(Probe(pool=2).features(network, few, run), by_hand.flatten(1))
     for pool in (None, 4, 9):  # nothing to average
         torch.testing.assert_close(Probe(pool=pool).features(network, few, run), maps.flatten(1))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"pool": 0}, "pool must be at least 1, got 0"),
+        ({"holdout": 0.0}, "holdout must be between 0 and 1, got 0.0"),
+        ({"holdout": 1.0}, "holdout must be between 0 and 1, got 1.0"),
+        ({"epochs": 0}, "epochs must be at least 1, got 0"),
+        ({"images": 0}, "images must be at least 1, got 0"),
+        ({"readout": "svm"}, "readout must be among ridge, logistic, recipe, got 'svm'"),
+    ],
+)
+def test_mistakes_are_named(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Probe(**settings)
 
 
 @pytest.mark.parametrize("readout", ["ridge", "logistic", "recipe"])

@@ -22,7 +22,7 @@ from torchhebb.evaluate.ablation_variants import (
     widened,
 )
 from torchhebb.evaluate.questions.ablation import Ablation, difference
-from torchhebb.evaluate.questions.accuracy import wilson
+from torchhebb.evaluate.statistics import wilson
 from torchhebb.nn import Architecture, ConvBlock, Pool, SPHeReConvBlock
 from torchhebb.readouts import Ridge
 from torchhebb.readouts.adam import predict_logits

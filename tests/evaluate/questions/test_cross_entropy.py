@@ -13,8 +13,9 @@ from torchhebb.data import Batches, Images, Store
 from torchhebb.errors import UserError
 from torchhebb.evaluate import Run, evaluate, open_run
 from torchhebb.evaluate.evaluator import Figure
-from torchhebb.evaluate.methods.watch import at_rest, fit, samples_seen, spread
+from torchhebb.evaluate.methods.watch import at_rest, fit, samples_seen
 from torchhebb.evaluate.questions.cross_entropy import CrossEntropy
+from torchhebb.evaluate.statistics import mean_curve
 from torchhebb.nn import Architecture, ConvBlock, LinearBlock, LinearReadout
 from torchhebb.readouts.adam import fit_linear
 from torchhebb.recipes import get_recipe
@@ -197,9 +198,9 @@ def test_at_rest_restores_every_mode() -> None:
 
 
 def test_spread_is_mean_and_sample_deviation() -> None:
-    line = spread("a", "x", "y", [0, 1], [[1.0, 2.0], [3.0, 2.0]])
+    line = mean_curve("a", "x", "y", [0, 1], [[1.0, 2.0], [3.0, 2.0]])
     assert line.y == (2.0, 2.0) and line.std == pytest.approx((2**0.5, 0.0))
-    assert spread("a", "x", "y", [0], [[1.0]]).std is None
+    assert mean_curve("a", "x", "y", [0], [[1.0]]).std is None
 
 
 @pytest.mark.parametrize(

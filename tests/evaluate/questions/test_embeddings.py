@@ -8,8 +8,8 @@ import torch
 
 from torchhebb.errors import UserError
 from torchhebb.evaluate import Run, evaluate
+from torchhebb.evaluate.methods.subsample import evenly_spaced, evenly_spaced_images
 from torchhebb.evaluate.questions.embeddings import Embeddings, block_outputs, embed, neighbours_accuracy
-from torchhebb.evaluate.statistics import spread, spread_images
 
 QUESTION = Embeddings(images=40, k=3, perplexity=5.0, positions=2, contenders=("own",))
 
@@ -36,8 +36,8 @@ def test_classes_apart_are_found_apart() -> None:
 
 
 def test_outputs_are_those_of_the_blocks_averaged(run: Run) -> None:
-    images = spread_images(run.data.test, 7)
-    assert torch.equal(images.images, run.data.test.images[spread(7, 449)])
+    images = evenly_spaced_images(run.data.test, 7)
+    assert torch.equal(images.images, run.data.test.images[evenly_spaced(7, 449)])
     network = run.network(0)
     found = block_outputs(network, images, run, 2)
     with torch.no_grad():

@@ -15,8 +15,8 @@ from torchhebb.errors import UserError
 from torchhebb.evaluate import Run, evaluate, open_run
 from torchhebb.evaluate.methods.interpolation import Causes, as_pixels, ascent, bridge, geodesic, mixtures
 from torchhebb.evaluate.methods.nearest import nearest_distances
-from torchhebb.evaluate.questions.accuracy import wilson
 from torchhebb.evaluate.questions.generation import Generation, _measures, _Work, causes_of
+from torchhebb.evaluate.statistics import wilson
 from torchhebb.nn import Architecture, LinearBlock
 from torchhebb.rules import SoftHebb
 from torchhebb.train import Learning, Options, Readout, Result, run_recipe

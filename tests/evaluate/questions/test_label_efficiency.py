@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from torchhebb.errors import UserError
 from torchhebb.evaluate import LabelEfficiency, Run, evaluate
-from torchhebb.evaluate.methods.probe import Probe
-from torchhebb.evaluate.methods.resize import draw
+from torchhebb.evaluate.methods.subsample import subsample
+from torchhebb.evaluate.probe import Probe
 from torchhebb.evaluate.questions.label_efficiency import labelled
 from torchhebb.train import Result, Supervised
 from torchhebb.train.learn import calibrate
@@ -39,7 +39,7 @@ def test_a_draw_has_as_many_of_each_class_and_fewer_are_part_of_more(count: int,
 
 
 def test_a_value_is_the_probe_on_the_labelled_images(answer: Result, run: Run) -> None:
-    train, tested = draw(run.data.train, 400), run.data.test
+    train, tested = subsample(run.data.train, 400), run.data.test
     own, random = run.network(1), calibrate(run.recipe.architecture.build(1), run.data.train, seed=1)
     for name, network in (("own", own), ("random", random)):
         fitted, seen = (PROBE.features(network, images, run) for images in (train, tested))
@@ -74,7 +74,7 @@ def test_backpropagation_learns_from_the_same_images_for_enough_steps(run: Run) 
     one = replace(run, recipe=recipe, result=replace(run.result, seeds=(1,)))
     asked = replace(QUESTION, contenders=("backpropagation",), labels=(5,), all_labels=False, draws=1, least_steps=10)
     found = {f.name: f for f in asked.run(one)}
-    train = draw(run.data.train, 400)
+    train = subsample(run.data.train, 400)
     images = train.select(labelled(train.labels, 5, 1, 0))
     plan = replace(recipe.supervised, epochs=3)  # 50 images in batches of 16: 4 steps an epoch
     model = fit_supervised(backpropagation_model(recipe.architecture, 10, 1), images, plan, seed=1)
@@ -98,14 +98,13 @@ def test_the_figure_labels_the_numbers_of_images(answer: Result, run: Run) -> No
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"contenders": ()}, r"contenders must be given once each, got \(\)"),
-        ({"contenders": ("own", "own")}, "contenders must be given once each"),
-        ({"contenders": ("adversarial",)}, "unknown contender to give labels to 'adversarial'"),
+        ({"contenders": ()}, r"contenders must be different from each other, one at least, got \(\)"),
+        ({"contenders": ("own", "own")}, "contenders must be different from each other"),
+        ({"contenders": ("adversarial",)}, "contenders must be among own, hard, .* got 'adversarial'"),
         ({"labels": (1,)}, r"labels must be at least 2 each, .* got \(1,\)"),
         ({"labels": (900,), "all_labels": False}, "labels must be at most [0-9]+, as many as every class has"),
         ({"draws": 0}, "draws must be at least 1, got 0"),
         ({"least_steps": 0}, "least_steps must be at least 1, got 0"),
-        ({"probe": Probe(holdout=1.0)}, "probe.holdout must lie between 0 and 1, got 1.0"),
     ],
 )
 def test_mistakes_are_named_before_anything_is_trained(

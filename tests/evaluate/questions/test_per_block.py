@@ -8,10 +8,10 @@ import pytest
 
 from tests.tiny import tiny_recipe
 from torchhebb.errors import UserError
-from torchhebb.evaluate import LearningRate, PerBlock, Run, evaluate
+from torchhebb.evaluate import Cell, LearningRate, PerBlock, Run, evaluate
 from torchhebb.evaluate.evaluator import Note
-from torchhebb.evaluate.methods.probe import Probe
-from torchhebb.evaluate.questions.per_block import changed_block
+from torchhebb.evaluate.probe import Probe
+from torchhebb.evaluate.questions.per_block import Change
 from torchhebb.fields import differences
 from torchhebb.nn import Architecture, ConvBlock, SPHeReConvBlock
 from torchhebb.rules import HardHebb
@@ -34,9 +34,9 @@ def test_one_field_of_one_block_is_changed(number: int) -> None:
     recipe = tiny_recipe()
     block = recipe.architecture.blocks[number - 1]
     assert isinstance(block, ConvBlock)
-    rate = changed_block(recipe, number, "rate", 3.0)
+    rate = Change(number, "rate", 3.0).of(recipe)
     assert differences(recipe, rate) == {f"architecture.blocks.{number - 1}.lr": pytest.approx(3 * block.lr)}
-    hot = changed_block(recipe, number, "inverse_temperature", 0.5)
+    hot = Change(number, "inverse_temperature", 0.5).of(recipe)
     field = f"architecture.blocks.{number - 1}.rule.inverse_temperature"
     assert differences(recipe, hot) == {field: 0.5 * block.rule.inverse_temperature}  # type: ignore[union-attr]
 
@@ -79,16 +79,17 @@ def test_the_best_change_is_noted(answer: Result) -> None:
 def test_of_several_better_changes_the_best_is_noted(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     accuracy = {"block1 rate 0.1": 60.0, "block2 rate 0.1": 55.0}
 
-    def piece(_self: PerBlock, _run: Run, _seed: int, task: str, _recipe: Recipe) -> dict[str, float]:
-        return {"accuracy": accuracy.get(task, 50.0), "block1_radius": 1.0, "block2_radius": 1.0}
+    def cell(_self: PerBlock, _run: Run, variant: Change | str, _seed: int) -> Cell:
+        return {"accuracy": accuracy.get(str(variant), 50.0), "block1_radius": 1.0, "block2_radius": 1.0}
 
-    monkeypatch.setattr(PerBlock, "_once", piece)
+    monkeypatch.setattr(PerBlock, "cell", cell)
+    monkeypatch.setattr(PerBlock, "keeps_cells", False)
     notes = [f for f in PerBlock(factors=(0.1,), **SMALL).run(run) if isinstance(f, Note) and f.name == "best"]
     assert notes == [Note("best", {"block": 1, "setting": "rate", "factor": 0.1})]
 
 
 def test_a_stopped_answer_goes_on_after_its_pieces(run: Run, answer: Result, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torchhebb.evaluate.methods.held_out.learn_run", None)
+    monkeypatch.setattr("torchhebb.evaluate.held_out.learn_run", None)
     again = evaluate(PerBlock(factors=(0.1, 20.0), **SMALL), run)
     assert again.measures == answer.measures
     with pytest.raises(TypeError):  # another factor is another piece
@@ -99,7 +100,7 @@ def test_hard_competition_has_no_temperature_to_change() -> None:
     recipe = tiny_recipe()
     blocks = tuple(replace(block, rule=HardHebb()) for block in recipe.architecture.blocks)  # type: ignore[call-arg]
     hard = replace(recipe, architecture=replace(recipe.architecture, blocks=blocks))
-    assert PerBlock()._changes(hard) == [("rate", 1), ("rate", 2)]
+    assert PerBlock()._places(hard) == [(1, "rate"), (2, "rate")]
 
 
 def test_the_figure_has_random_features_and_both_blocks(answer: Result, run: Run) -> None:
@@ -112,19 +113,19 @@ LOCAL = tiny_recipe(architecture=Architecture((1, 8, 8), (SPHeReConvBlock(8),)))
 
 
 @pytest.mark.parametrize(
-    ("asked", "recipe", "message"),
+    ("settings", "recipe", "message"),
     [
-        (PerBlock(factors=()), None, r"factors must be numbers that rise from above 0, without 1, got \(\)"),
-        (PerBlock(factors=(0.5, 1.0, 2.0)), None, "factors must be numbers that rise from above 0, without 1"),
-        (PerBlock(factors=(3.0, 2.0)), None, "factors must be numbers that rise"),
-        (PerBlock(settings=("power",)), None, "settings must be among rate, inverse_temperature, each once"),  # type: ignore[arg-type]
-        (PerBlock(settings=()), None, "settings must be among rate, inverse_temperature"),
-        (PerBlock(images=0), None, "images must be at least 1, got 0"),
-        (PerBlock(), LOCAL, "no block of .* has a rate or inverse temperature of its own"),
+        ({"factors": ()}, None, r"factors must be numbers that rise from above 0, got \(\)"),
+        ({"factors": (0.5, 1.0, 2.0)}, None, "factors must leave out 1, which is the recipe itself"),
+        ({"factors": (3.0, 2.0)}, None, "factors must be numbers that rise"),
+        ({"settings": ("power",)}, None, "settings must be among rate, inverse_temperature, got 'power'"),  # type: ignore[arg-type]
+        ({"settings": ()}, None, "settings must be different from each other, one at least"),
+        ({"images": 0}, None, "images must be at least 1, got 0"),
+        ({}, LOCAL, "no block of .* has a rate or inverse temperature of its own"),
     ],
 )
 def test_mistakes_are_named_before_anything_is_trained(
-    asked: PerBlock, recipe: Recipe | None, message: str, run: Run
+    settings: dict[str, Any], recipe: Recipe | None, message: str, run: Run
 ) -> None:
     with pytest.raises(UserError, match=message):
-        next(asked.run(replace(run, folder=Path("nowhere"), recipe=recipe or run.recipe)))
+        next(PerBlock(**settings).run(replace(run, folder=Path("nowhere"), recipe=recipe or run.recipe)))

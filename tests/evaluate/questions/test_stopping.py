@@ -13,8 +13,8 @@ from tests.tiny import tiny_recipe
 from torchhebb.data import Batches, Images
 from torchhebb.errors import UserError
 from torchhebb.evaluate import Run, Stopping, evaluate
-from torchhebb.evaluate.methods.probe import Probe
-from torchhebb.evaluate.methods.resize import draw
+from torchhebb.evaluate.methods.subsample import subsample
+from torchhebb.evaluate.probe import Probe
 from torchhebb.evaluate.questions.stopping import mean_distances, settled
 from torchhebb.nn import Architecture, SPHeReConvBlock, learn
 from torchhebb.runs.networks import built
@@ -43,7 +43,7 @@ def answer(fast: Run) -> Result:
 def test_a_stop_is_the_training_cut_off_where_no_radius_comes_nearer(answer: Result, fast: Run) -> None:
     for seed in (0, 1):
         data = fast.data.holdout(0.3, seed)
-        images = draw(data.train, 400)
+        images = subsample(data.train, 400)
         network, twin = built(fast, seed), built(fast, seed)
         optimizer = make_optimizer(network, fast.recipe.learning)
         seen, before, stops = 0, mean_distances(network), {}
@@ -127,20 +127,20 @@ LOCAL = tiny_recipe(architecture=Architecture((1, 8, 8), (SPHeReConvBlock(8),)))
 
 
 @pytest.mark.parametrize(
-    ("asked", "recipe", "message"),
+    ("settings", "recipe", "message"),
     [
-        (Stopping(tolerances=()), None, r"tolerances must be numbers that fall from below 1 to above 0, got \(\)"),
-        (Stopping(tolerances=(0.1, 0.2)), None, "tolerances must be numbers that fall"),
-        (Stopping(tolerances=(1.0, 0.2)), None, "tolerances must be numbers that fall"),
-        (Stopping(tolerances=(0.1, 0.0)), None, "tolerances must be numbers that fall"),
-        (Stopping(looks=1), None, "looks must be at least 2, got 1"),
-        (Stopping(holdout=1.0), None, "the held-out part must be a fraction in"),
-        (Stopping(), GREEDY, "learning.order must be joint or pipeline, got greedy"),
-        (Stopping(), LOCAL, "no layer whose neurons have a radius"),
+        ({"tolerances": ()}, None, r"tolerances must be numbers that fall from below 1 to above 0, got \(\)"),
+        ({"tolerances": (0.1, 0.2)}, None, "tolerances must be numbers that fall"),
+        ({"tolerances": (1.0, 0.2)}, None, "tolerances must be numbers that fall"),
+        ({"tolerances": (0.1, 0.0)}, None, "tolerances must be numbers that fall"),
+        ({"looks": 1}, None, "looks must be at least 2, got 1"),
+        ({"holdout": 1.0}, None, "the held-out part must be a fraction in"),
+        ({}, GREEDY, "learning.order must be joint or pipeline, got greedy"),
+        ({}, LOCAL, "no layer whose neurons have a radius"),
     ],
 )
 def test_mistakes_are_named_before_anything_is_trained(
-    asked: Stopping, recipe: Recipe | None, message: str, run: Run
+    settings: dict[str, Any], recipe: Recipe | None, message: str, run: Run
 ) -> None:
     with pytest.raises(UserError, match=message):
-        next(asked.run(replace(run, folder=Path("nowhere"), recipe=recipe or run.recipe)))
+        next(Stopping(**settings).run(replace(run, folder=Path("nowhere"), recipe=recipe or run.recipe)))

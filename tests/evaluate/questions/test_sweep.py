@@ -11,8 +11,8 @@ from tests.tiny import tiny_recipe
 from torchhebb.data import Images
 from torchhebb.errors import UserError
 from torchhebb.evaluate import BatchSize, InitialRadius, LearningRate, Run, evaluate
-from torchhebb.evaluate.methods.probe import Probe
-from torchhebb.evaluate.questions.sweep import Sweep
+from torchhebb.evaluate.probe import Probe
+from torchhebb.evaluate.sweep import Sweep
 from torchhebb.nn import Architecture, SPHeReConvBlock
 from torchhebb.train import Curve, Measure, Result
 from torchhebb.train.diagnostics import plastic_layers, radii
@@ -94,7 +94,7 @@ def test_the_test_images_are_not_touched(run: Run, tmp_path: Path) -> None:
 
 
 def test_a_stopped_sweep_goes_on_after_its_pieces(run: Run, answer: Result, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torchhebb.evaluate.methods.held_out.learn_run", None)
+    monkeypatch.setattr("torchhebb.evaluate.held_out.learn_run", None)
     again = list(InitialRadius(values=(0.5, 3.0), **SMALL).run(run))
     assert [finding for finding in again if isinstance(finding, Measure)] == list(answer.measures)
     with pytest.raises(TypeError):  # another bound is another piece
@@ -108,27 +108,26 @@ def test_the_figure_has_a_panel_a_quantity(answer: Result, run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "message"),
+    ("kind", "settings", "message"),
     [
-        (InitialRadius(values=()), r"values must be numbers that rise from above 0, got \(\)"),
-        (InitialRadius(values=(0.0, 1.0)), "values must be numbers that rise from above 0"),
-        (LearningRate(values=(2.0, 1.0)), "values must be numbers that rise from above 0"),
-        (BatchSize(values=(2.5,)), "values must be whole numbers of images, got 2.5"),
-        (InitialRadius(passes=0), "passes must be at least 1, got 0"),
-        (InitialRadius(images=0), "images must be at least 1, got 0"),
-        (InitialRadius(holdout=1.0), "the held-out part must be a fraction in"),
-        (InitialRadius(probe=Probe(pool=0)), "probe.pool must be at least 1, got 0"),
-        (InitialRadius(probe=Probe(holdout=0.0)), "probe.holdout must lie between 0 and 1, got 0.0"),
-        (InitialRadius(probe=Probe(readout="svm")), "probe.readout must be ridge, logistic or recipe"),  # type: ignore[arg-type]
+        (InitialRadius, {"values": ()}, r"values must be numbers that rise from above 0, got \(\)"),
+        (InitialRadius, {"values": (0.0, 1.0)}, "values must be numbers that rise from above 0"),
+        (LearningRate, {"values": (2.0, 1.0)}, "values must be numbers that rise from above 0"),
+        (BatchSize, {"values": (2.5,)}, "values must be whole numbers of images, got 2.5"),
+        (InitialRadius, {"passes": 0}, "passes must be at least 1, got 0"),
+        (InitialRadius, {"images": 0}, "images must be at least 1, got 0"),
+        (InitialRadius, {"holdout": 1.0}, "the held-out part must be a fraction in"),
     ],
 )
-def test_mistakes_are_named_before_anything_is_trained(asked: Sweep, message: str, run: Run) -> None:
+def test_mistakes_are_named_before_anything_is_trained(
+    kind: type[Sweep], settings: dict[str, Any], message: str, run: Run
+) -> None:
     with pytest.raises(UserError, match=message):
-        next(asked.run(replace(run, folder=Path("nowhere"))))
+        next(kind(**settings).run(replace(run, folder=Path("nowhere"))))
 
 
 @pytest.mark.parametrize("asked", [InitialRadius(), LearningRate()])
 def test_blocks_of_local_losses_have_nothing_to_sweep(asked: Sweep) -> None:
     recipe = tiny_recipe(architecture=Architecture((1, 8, 8), (SPHeReConvBlock(8),)))
-    with pytest.raises(UserError, match="block1 is a SPHeReConvBlock: it has no"):
+    with pytest.raises(UserError, match="block1: SPHeReConvBlock has no setting"):
         asked.at(recipe, 1.0)

@@ -11,7 +11,7 @@ from tests.evaluate.questions.test_cross_entropy import layer_run
 from torchhebb.data import Images, Store
 from torchhebb.errors import UserError
 from torchhebb.evaluate import Run, evaluate
-from torchhebb.evaluate.methods.resize import draw
+from torchhebb.evaluate.methods.subsample import subsample
 from torchhebb.evaluate.questions.convergence import read_out
 from torchhebb.evaluate.questions.temperature import Temperature, at_temperature
 from torchhebb.functional import soft_wta
@@ -179,9 +179,9 @@ def test_bounds_leave_a_part_of_the_images(layer: Run) -> None:
     found = {finding.name: finding for finding in asked.run(run)}
     data, plan = run.data.holdout(0.2, 0), replace(run.recipe.readout, epochs=4)
     network = at_temperature(run.recipe.architecture, 40.0).build(0)
-    images = draw(data.train, 200)
+    images = subsample(data.train, 200)
     learn_images(network, images, replace(run.recipe.learning, epochs=1), seed=0)
-    expected = read_out(network, draw(data.train, 100), data.test, 10, plan, run=run, seed=0)
+    expected = read_out(network, subsample(data.train, 100), data.test, 10, plan, run=run, seed=0)
     assert found["hebbian_best_linear_accuracy"].values == (pytest.approx(expected["linear"]),)  # type: ignore[union-attr]
     with torch.no_grad():
         x = images.images.flatten(1) / 255.0

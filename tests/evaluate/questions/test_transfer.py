@@ -13,7 +13,8 @@ from tests.tiny import digits, equal, few_digits, state
 from torchhebb.data import Data, Images
 from torchhebb.errors import UserError
 from torchhebb.evaluate import Run, evaluate
-from torchhebb.evaluate.methods.resize import brought, draw
+from torchhebb.evaluate.methods.resize import resize_to
+from torchhebb.evaluate.methods.subsample import subsample
 from torchhebb.evaluate.questions.transfer import Transfer, label_of
 from torchhebb.nn import Network, load
 from torchhebb.readouts import Ridge
@@ -123,7 +124,7 @@ def test_other_sources_learn_by_the_plan_of_the_run_and_are_kept(transfer: Resul
     kept = sorted((run.folder / "transfer").glob("negatives-*/model.safetensors"))
     assert len(kept) == 2 and not list((run.folder / "transfer").glob("digits-*"))
     again = placed(run.recipe.architecture.build(1))
-    learn_images(again, brought(negatives().train, (1, 8, 8)), run.recipe.learning, seed=1)
+    learn_images(again, resize_to(negatives().train, (1, 8, 8)), run.recipe.learning, seed=1)
     (path,) = (path for path in kept if path.parent.name.endswith("-1"))
     assert equal(state(load(path)), state(again))
 
@@ -155,14 +156,16 @@ def test_a_limit_on_learning_holds_for_the_run_too(copied: Run) -> None:
     evaluate(limited, copied)
     (path,) = copied.folder.glob("transfer/digits-*-100-0/model.safetensors")
     again = placed(copied.recipe.architecture.build(0))
-    learn_images(again, draw(copied.data.train, 100), copied.recipe.learning, seed=0)
+    learn_images(again, subsample(copied.data.train, 100), copied.recipe.learning, seed=0)
     assert equal(state(load(path)), state(again))
 
 
 def test_contenders_and_the_trained_readout(run: Run) -> None:
     asked = Transfer(("digits",), ("negatives",), ("backpropagation",), None, 200, 100, readout="trained")
     found = evaluate(asked, run)
-    train, test = (brought(draw(part, n), (1, 8, 8)) for part, n in ((negatives().train, 200), (negatives().test, 100)))
+    train, test = (
+        resize_to(subsample(part, n), (1, 8, 8)) for part, n in ((negatives().train, 200), (negatives().test, 100))
+    )
     network = contender(run, 1, "backpropagation")
     seen, unseen = (extract_features(network, images, device=run.device) for images in (train, test))
     logits = predict_logits(fit_linear(seen, train.labels, 10, run.recipe.readout, seed=1), unseen)
@@ -184,7 +187,7 @@ def test_by_default_targets_are_what_is_at_hand(run: Run, monkeypatch: pytest.Mo
 
 def test_images_are_brought_to_channels_and_size() -> None:
     grey = Images(torch.randint(256, (3, 1, 28, 28), dtype=torch.uint8), torch.arange(3))
-    there = brought(grey, (3, 32, 32))
+    there = resize_to(grey, (3, 32, 32))
     assert torch.equal(there.labels, grey.labels) and there.images.dtype == torch.uint8
     for channel in range(3):
         assert torch.equal(there.images[:, channel, 2:30, 2:30], grey.images[:, 0])
@@ -193,20 +196,20 @@ def test_images_are_brought_to_channels_and_size() -> None:
         torch.tensor([200, 100, 50], dtype=torch.uint8).view(1, 3, 1, 1).repeat(1, 1, 64, 64), torch.ones(1)
     )
     luma = round(0.299 * 200 + 0.587 * 100 + 0.114 * 50)
-    assert (brought(colour, (1, 32, 32)).images == luma).all()
-    assert brought(colour, (3, 32, 32)).images[0, :, 5, 5].tolist() == [200, 100, 50]
-    assert brought(colour, (3, 64, 64)) is colour
+    assert (resize_to(colour, (1, 32, 32)).images == luma).all()
+    assert resize_to(colour, (3, 32, 32)).images[0, :, 5, 5].tolist() == [200, 100, 50]
+    assert resize_to(colour, (3, 64, 64)) is colour
     with pytest.raises(UserError, match="images of 3 channels cannot be brought to 2"):
-        brought(colour, (2, 64, 64))
+        resize_to(colour, (2, 64, 64))
 
 
 def test_a_draw_is_always_the_same_over_the_whole() -> None:
     images = digits(400)
-    part = draw(images, 50)
+    part = subsample(images, 50)
     places = [int((images.images == image).flatten(1).all(1).nonzero()[0]) for image in part.images]
     assert places == sorted(set(places)) and places[-1] > 300
-    assert torch.equal(draw(images, 50).images, part.images)
-    assert draw(images, None) is images and draw(images, 400) is images
+    assert torch.equal(subsample(images, 50).images, part.images)
+    assert subsample(images, None) is images and subsample(images, 400) is images
 
 
 def test_a_folder_is_called_by_its_last_name() -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from torchhebb.errors import UserError
-from torchhebb.evaluate.statistics import spread
+from torchhebb.evaluate.methods.subsample import evenly_spaced
 from torchhebb.functional.plasticity import pair
 from torchhebb.nn import (
     BatchNorm,
@@ -102,7 +102,7 @@ def choose_neurons(layer: Layer, count: int, *, learned: bool = True) -> list[in
     elif len(there) < count:
         radius = torch.linalg.vector_norm(layer.weight.flatten(1), dim=1)
         there = (radius - 1).abs().argsort(stable=True)[:count].sort().values
-    return there[spread(count, len(there)).to(there.device)].tolist()
+    return there[evenly_spaced(count, len(there)).to(there.device)].tolist()
 
 
 def receptive_field(network: Network, block: str, image_size: tuple[int, int]) -> Field:

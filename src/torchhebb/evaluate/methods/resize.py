@@ -1,4 +1,4 @@
-"""Images of any data set as a network takes them, and a part of them."""
+"""Images of any data set in the channels and size that a network takes."""
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from torchhebb.errors import UserError
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
-def brought(images: Images, shape: tuple[int, int, int]) -> Images:
+def resize_to(images: Images, shape: tuple[int, int, int]) -> Images:
     """Images in the channels and size of an input (C, H, W).
 
     Grey is repeated to all channels; colour becomes grey by its luma, 0.299 R + 0.587 G + 0.114 B.  Where no more than
@@ -19,24 +19,16 @@ def brought(images: Images, shape: tuple[int, int, int]) -> Images:
     Raises UserError for channels that cannot be brought.
 
     >>> grey = Images(torch.full((1, 1, 28, 28), 7, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64))
-    >>> brought(grey, (3, 32, 32)).images[0, :, 2, 1:3].tolist()
+    >>> resize_to(grey, (3, 32, 32)).images[0, :, 2, 1:3].tolist()
     [[0, 7], [0, 7], [0, 7]]
     """
     if tuple(images.images.shape[1:]) == shape:
         return images
-    parts = [_bring(part, shape) for part in images.images.split(1000)]
+    parts = [_resized(part, shape) for part in images.images.split(1000)]
     return Images(torch.cat(parts), images.labels)
 
 
-def draw(images: Images, count: int | None) -> Images:
-    """So many of the images, always the same and in the order that they have; all for None."""
-    if count is None or count >= len(images):
-        return images
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
-    return images.select(order[:count].sort().values)
-
-
-def _bring(x: Tensor, shape: tuple[int, int, int]) -> Tensor:
+def _resized(x: Tensor, shape: tuple[int, int, int]) -> Tensor:
     (channels, height, width), x = shape, x.float()
     if (x.shape[1], channels) == (3, 1):
         x = (x * torch.tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)

@@ -1,6 +1,6 @@
-"""Looking at networks while the ordinary training loops train them, and the curves that come of it."""
+"""Looking at networks while the ordinary training loops train them."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from torchhebb.data import Images
 from torchhebb.nn import Network
-from torchhebb.train import Curve, Learning, Supervised
+from torchhebb.train import Learning, Supervised
 from torchhebb.train.checkpoint import Checkpoint
 from torchhebb.train.device import Precision
 from torchhebb.train.learn import learn_images
@@ -79,14 +79,3 @@ def at_rest(model: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in modes.items():
             module.training = mode
-
-
-def spread(name: str, x_label: str, y_label: str, x: Sequence[float], lines: Sequence[Sequence[float]]) -> Curve:
-    """The mean over seeds of lines of one x, with its spread.
-
-    >>> spread("loss", "images", "nats", [0, 10], [[2.0, 1.0], [4.0, 1.0]]).y
-    (3.0, 1.0)
-    """
-    values = torch.tensor(lines, dtype=torch.float64)
-    std = tuple(values.std(0).tolist()) if len(values) > 1 else None
-    return Curve(name, x_label, y_label, tuple(x), tuple(values.mean(0).tolist()), std)

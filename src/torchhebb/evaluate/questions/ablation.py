@@ -21,9 +21,8 @@ from torchhebb.evaluate.ablation_variants import (
     widened,
 )
 from torchhebb.evaluate.evaluator import Evaluator, Figure, Finding, Note
-from torchhebb.evaluate.methods.resize import draw
-from torchhebb.evaluate.methods.watch import spread
-from torchhebb.evaluate.questions.accuracy import wilson
+from torchhebb.evaluate.methods.subsample import subsample
+from torchhebb.evaluate.statistics import mean_curve, wilson
 from torchhebb.nn import Network
 from torchhebb.readouts import Ridge
 from torchhebb.readouts.adam import fit_linear, predict_logits
@@ -199,7 +198,7 @@ class Ablation(Evaluator):
 
     def _answers(self, run: Run, seed: int, task: str, variant: Variant) -> list[str]:
         network = self._learned(run, seed, task, variant)
-        train, found = draw(run.data.train, self.readout_images), []
+        train, found = subsample(run.data.train, self.readout_images), []
         for depth in variant.depths or [len(variant.architecture.blocks)]:
             part, label = until(network, depth), f"{task}: readout"
             with autocast(run.precision, run.device):
@@ -212,7 +211,7 @@ class Ablation(Evaluator):
         return found
 
     def _learned(self, run: Run, seed: int, task: str, variant: Variant) -> Network:
-        images, plan = draw(run.data.train, self.learning_images), run.recipe.learning
+        images, plan = subsample(run.data.train, self.learning_images), run.recipe.learning
         if self.epochs is not None:
             plan = replace(plan, epochs=self.epochs)
         as_run = plan == run.recipe.learning and len(images) == len(run.data.train)
@@ -273,7 +272,7 @@ def _slope_words(slope: float) -> str:
 
 def _curve(name: str, variant: Variant, right: Mapping[str, Tensor]) -> Curve:
     accuracies = [100 * right[f"{name}_{depth}"].double().mean(1) for depth in variant.depths]
-    return spread(name, "blocks", "test accuracy, %", variant.depths, torch.stack(accuracies, 1).tolist())
+    return mean_curve(name, "blocks", "test accuracy, %", variant.depths, torch.stack(accuracies, 1).tolist())
 
 
 def _figure(right: Mapping[str, Tensor], labels: Mapping[str, str], curves: list[Curve], own_depth: int) -> "Canvas":

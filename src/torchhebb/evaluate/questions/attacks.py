@@ -17,7 +17,7 @@ from torchhebb.evaluate.figures.gallery import NORMS, gallery, robustness
 from torchhebb.evaluate.methods.perturb import Norm, fgsm, fooled, pgd
 from torchhebb.evaluate.methods.reference_classifier import judge
 from torchhebb.evaluate.methods.square import square
-from torchhebb.evaluate.questions.accuracy import wilson
+from torchhebb.evaluate.statistics import wilson
 from torchhebb.nn import SoftWTA
 from torchhebb.runs.baselines import CONTENDERS, ContenderName, contender, contender_label
 from torchhebb.runs.run import Run

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from torchhebb.errors import UserError
 from torchhebb.evaluate.evaluator import Evaluator, Finding, Note
-from torchhebb.evaluate.questions.accuracy import wilson
+from torchhebb.evaluate.statistics import wilson
 from torchhebb.nn import BatchNorm, HebbLinear, Standardize
 from torchhebb.readouts import Labels
 from torchhebb.readouts.adam import fit_linear, predict_logits

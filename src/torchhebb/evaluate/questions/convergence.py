@@ -11,8 +11,8 @@ from torch import nn
 from torchhebb.data import Images
 from torchhebb.errors import UserError, unknown_name
 from torchhebb.evaluate.evaluator import Evaluator, Figure, Finding, Note
-from torchhebb.evaluate.methods.watch import at_rest, fit, samples_seen, spread
-from torchhebb.evaluate.questions.accuracy import wilson
+from torchhebb.evaluate.methods.watch import at_rest, fit, samples_seen
+from torchhebb.evaluate.statistics import mean_curve, wilson
 from torchhebb.nn import Network
 from torchhebb.readouts import Labels, WideRidge
 from torchhebb.readouts.adam import fit_linear, predict_logits
@@ -85,7 +85,7 @@ class Convergence(Evaluator):
                 for readout in [readout for readout in READOUTS if readout in traces[0]]:
                     x, lines = traces[0]["samples"], [trace[readout] for trace in traces]
                     title = f"{passes}_pass {name} {readout}"
-                    panels[passes][title] = spread(title, "images seen", "test accuracy, %", x, lines)
+                    panels[passes][title] = mean_curve(title, "images seen", "test accuracy, %", x, lines)
                     yield panels[passes][title]
                     if name != "random":
                         key = f"{name}_{readout}_{passes}_pass"

@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from torchhebb.data import Batches
 from torchhebb.errors import UserError, unknown_name
 from torchhebb.evaluate.evaluator import Evaluator, Figure, Finding, Note
-from torchhebb.evaluate.methods.watch import at_rest, fit, samples_seen, spread
+from torchhebb.evaluate.methods.watch import at_rest, fit, samples_seen
+from torchhebb.evaluate.statistics import mean_curve
 from torchhebb.nn import LinearReadout, Network
 from torchhebb.readouts.adam import fit_linear
 from torchhebb.runs.baselines import ContenderName, contender, contender_label
@@ -76,7 +77,7 @@ class CrossEntropy(Evaluator):
                 ("batch_cross_entropy", "cross-entropy of the next batch, nats", "batch_samples"),
             ):
                 lines = [trace[quantity] for trace in traces]
-                curve = spread(f"{quantity} {name}", "images seen", label, traces[0][x], lines)
+                curve = mean_curve(f"{quantity} {name}", "images seen", label, traces[0][x], lines)
                 drawn.setdefault(quantity, {})[contender_label(run, name)] = curve
                 yield curve
             loss, right = ([trace[f"test_{name}"] for trace in traces] for name in ("cross_entropy", "accuracy"))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from torchhebb.errors import UserError
 from torchhebb.evaluate.evaluator import Evaluator, Figure, Finding, Note
 from torchhebb.evaluate.figures.panels import Panel, draw_panels
-from torchhebb.evaluate.questions.accuracy import wilson
+from torchhebb.evaluate.statistics import wilson
 from torchhebb.rules import SoftHebb
 from torchhebb.runs.baselines import learner
 from torchhebb.runs.run import Run

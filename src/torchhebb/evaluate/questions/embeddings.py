@@ -14,7 +14,7 @@ from torchhebb.data import Batches, Images
 from torchhebb.errors import UserError
 from torchhebb.evaluate.evaluator import Evaluator, Figure, Finding, Note
 from torchhebb.evaluate.figures.embedding_maps import maps_figure
-from torchhebb.evaluate.statistics import spread_images
+from torchhebb.evaluate.methods.subsample import evenly_spaced_images
 from torchhebb.nn import Network
 from torchhebb.runs.baselines import CONTENDERS, ContenderName, check_contenders, contender, contender_label
 from torchhebb.runs.run import Run
@@ -108,7 +108,7 @@ class Embeddings(Evaluator):
             raise UserError(f"images must be {allowed}, got {self.images}")
         if not 0 < self.perplexity < self.images:
             raise UserError(f"perplexity must be positive and below {self.images}, the images, got {self.perplexity:g}")
-        images = spread_images(run.data.test, self.images)
+        images = evenly_spaced_images(run.data.test, self.images)
         if not 2 <= len(images.labels.unique()) < len(images):
             raise UserError("embeddings need images of two classes at least, and two of one class")
         return images

@@ -13,7 +13,7 @@ from torchhebb.errors import UserError
 from torchhebb.evaluate.evaluator import Evaluator, Figure, Finding, Note
 from torchhebb.evaluate.figures.tiles import Panel, show
 from torchhebb.evaluate.methods.receptive_field import block_layers
-from torchhebb.evaluate.statistics import spread
+from torchhebb.evaluate.methods.subsample import evenly_spaced
 from torchhebb.nn import Network
 from torchhebb.runs.baselines import CONTENDERS, ContenderName, check_contenders, contender, contender_label
 from torchhebb.runs.run import Run
@@ -68,7 +68,7 @@ class Filters(Evaluator):
                     shown[name] = weight
         for quantity, found in values.items():
             yield Measure(quantity, "", tuple(found))
-        picked = {name: weight[spread(self.neurons, len(weight))] for name, weight in shown.items()}
+        picked = {name: weight[evenly_spaced(self.neurons, len(weight))] for name, weight in shown.items()}
         scales = {name: full_colour(weight) for name, weight in picked.items()}
         yield Note("full_colour", scales)
         caption = (

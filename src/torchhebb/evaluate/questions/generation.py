@@ -15,7 +15,7 @@ from torchhebb.evaluate.figures.morphs import Path, controls_figure, paths_figur
 from torchhebb.evaluate.methods.interpolation import Causes, as_pixels, ascent, bridge, mixtures
 from torchhebb.evaluate.methods.nearest import nearest_distances
 from torchhebb.evaluate.methods.reference_classifier import judge
-from torchhebb.evaluate.questions.accuracy import wilson
+from torchhebb.evaluate.statistics import wilson
 from torchhebb.nn import HebbLinear, NeuronLabels, SoftWTA
 from torchhebb.readouts import Labels
 from torchhebb.runs.run import Run

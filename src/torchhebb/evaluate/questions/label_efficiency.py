@@ -1,37 +1,41 @@
 """How many labels do features need? Accuracy against the labels given to the readout."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from statistics import fmean, stdev
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from torchhebb.config import to_json
+from torchhebb.bounds import at_least, bound, distinct
 from torchhebb.data import Images
-from torchhebb.errors import UserError, unknown_name
-from torchhebb.evaluate.evaluator import Evaluator, Figure, Finding, Note
+from torchhebb.errors import UserError
+from torchhebb.evaluate.evaluator import Figure, Finding, Note
 from torchhebb.evaluate.figures.panels import Panel, draw_panels
-from torchhebb.evaluate.methods.probe import Probe, at_least_one
-from torchhebb.evaluate.methods.resize import draw
-from torchhebb.evaluate.questions.accuracy import wilson
-from torchhebb.runs.baselines import ContenderName, contender, contender_label
+from torchhebb.evaluate.methods.subsample import subsample
+from torchhebb.evaluate.probe import Probe
+from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study, test_images, values
+from torchhebb.runs.baselines import contender, contender_label
 from torchhebb.runs.networks import untrained
 from torchhebb.runs.run import Run
-from torchhebb.train import Curve, Measure
+from torchhebb.train import Curve
 from torchhebb.train.supervised import backpropagation_model, fit_supervised, supervised_accuracy
 
-COMPARED: tuple[ContenderName, ...] = ("own", "hard", "ranked", "random", "backpropagation")
+Compared = Literal["own", "hard", "ranked", "random", "backpropagation"]
+
+_TWO_EACH = bound(
+    "at least 2 each, one to fit to and one to choose on", lambda values: all(value >= 2 for value in values)
+)
 
 Features = tuple[Tensor, Tensor]
 """Of the training and of the test images."""
 
 
 @dataclass(frozen=True)
-class LabelEfficiency(Evaluator):
+class LabelEfficiency(Study[Compared]):
     """Test accuracy against the labelled images of each class that the readout is given.
 
     The layers below have learned from all training images, without labels; random ones have their batch norm calibrated
@@ -50,84 +54,77 @@ class LabelEfficiency(Evaluator):
     """
 
     question: ClassVar[str] = "label_efficiency"
+    keeps_cells: ClassVar[bool] = False
+    quantities: ClassVar[dict[str, Quantity]] = {"accuracy": Quantity("test accuracy, %", "%", test_images)}
 
-    contenders: tuple[ContenderName, ...] = ("own", "random")
+    contenders: tuple[Compared, ...] = field(default=("own", "random"), metadata=distinct() | NOT_IN_CELLS)
     """Whose features, of own, hard, ranked and random; and backpropagation, end to end."""
-    labels: tuple[int, ...] = (10, 50, 100, 500)
+    labels: tuple[int, ...] = field(default=(10, 50, 100, 500), metadata=_TWO_EACH | NOT_IN_CELLS)
     """Labelled images of each class."""
-    all_labels: bool = True
+    all_labels: bool = field(default=True, metadata=NOT_IN_CELLS)
     """Whether all training labels stand at the end."""
-    draws: int = 3
+    draws: int = field(default=3, metadata=at_least(1) | NOT_IN_CELLS)
     """How often the labelled images are drawn."""
-    least_steps: int = 1000
+    least_steps: int = field(default=1000, metadata=at_least(1))
     """Steps that backpropagation takes at the least, by more epochs where there are few images."""
     probe: Probe = field(default_factory=lambda: Probe(holdout=0.2))
     """The readout; `images` bounds the training images that labels are drawn from."""
 
-    def run(self, run: Run) -> Iterator[Finding]:
-        self._check()
-        train, classes = draw(run.data.train, self.probe.images), len(run.data.classes)
-        most = int(torch.bincount(train.labels, minlength=classes).min())
-        levels: list[int | None] = [n for n in sorted({*self.labels}) if n <= most]
-        left_out = [n for n in sorted({*self.labels}) if n not in levels]
-        levels += [None] if self.all_labels else []
-        if not levels:
+    def check(self, run: Run) -> None:
+        if not self._levels(run):
+            most = _fewest_labels(self._train(run), run)
             raise UserError(f"labels must be at most {most}, as many as every class has, got {self.labels}")
-        curves: dict[str, Curve] = {}
-        for name in self.contenders:
-            by_level: dict[int | None, tuple[float, ...]] = {level: () for level in levels}
-            for seed in run.seeds:
-                features = cache(partial(self._features, run, seed, name, train))  # only where a piece is missing
-                for level in levels:
-                    by_level[level] += tuple(self._accuracies(run, seed, name, level, train, features))
-            for level, values in by_level.items():
-                words = "all" if level is None else f"{level}_per_class"
-                yield Measure(f"{name}_{words}_accuracy", "%", values, None, wilson(values, len(run.data.test)))
-            x = [len(train) if level is None else level * classes for level in levels]
-            curves[contender_label(run, name)] = _curve(name, x, list(by_level.values()))
-            yield curves[contender_label(run, name)]
-        yield Note("left_out", left_out)
-        yield Note("test_images", len(run.data.test))
-        caption = "Test accuracy against the labelled images that the readout is given, over seeds and draws of them."
-        yield Figure("curves", caption, draw_panels([_panel(curves)], columns=1))
 
-    def _check(self) -> None:
-        if not self.contenders or len({*self.contenders}) < len(self.contenders):
-            raise UserError(f"contenders must be given once each, got {self.contenders}")
-        if unknown := [name for name in self.contenders if name not in COMPARED]:
-            raise unknown_name("contender to give labels to", unknown[0], COMPARED)
-        if min(self.labels, default=2) < 2:
-            raise UserError(f"labels must be at least 2 each, one to fit to and one to choose on, got {self.labels}")
-        at_least_one(draws=self.draws, least_steps=self.least_steps)
-        self.probe.check()
+    def variants(self, run: Run) -> dict[str, Compared]:
+        return {name: name for name in self.contenders}
 
-    def _accuracies(
-        self,
-        run: Run,
-        seed: int,
-        name: ContenderName,
-        level: int | None,
-        train: Images,
-        features: Callable[[], Features],
-    ) -> list[float]:
-        """The test accuracy in % of every draw of so many labels of each class; None is all, which is one draw."""
+    def cell(self, run: Run, variant: Compared, seed: int) -> Cell:
+        """The test accuracies in % of all draws of each level; each is kept by itself."""
+        train = self._train(run)
+        features = cache(partial(self._features, run, seed, variant, train))  # only where one is not kept
 
-        def work(number: int) -> float:
+        def accuracy(level: int | None, number: int) -> float:
             index = torch.arange(len(train)) if level is None else labelled(train.labels, level, seed, number)
-            if name == "backpropagation":
+            if variant == "backpropagation":
                 return self._backpropagation(run, seed, train.select(index))
             fitted, tested = features()
             chosen, labels = index.to(fitted.device), train.labels[index]
             return self.probe.accuracy(fitted[chosen], labels, tested, run.data.test.labels, run, seed)
 
-        steps = self.least_steps if name == "backpropagation" else None
-        key = {"question": self.question, "contender": name, "seed": seed, "labels": level, "least_steps": steps}
-        key |= {"probe": to_json(self.probe), "precision": run.precision}
-        return [
-            run.once(partial(work, number), draw=number, **key) for number in range(1 if level is None else self.draws)
-        ]
+        return {
+            words: [
+                self.keep(run, partial(accuracy, level, draw), variant=variant, seed=seed, labels=level, draw=draw)
+                for draw in range(1 if level is None else self.draws)
+            ]
+            for words, level in self._levels(run).items()
+        }
 
-    def _features(self, run: Run, seed: int, name: ContenderName, train: Images) -> Features:
+    def findings(self, run: Run, cells: Mapping[str, Sequence[Cell]]) -> Iterator[Finding]:
+        levels, classes = self._levels(run), len(run.data.classes)
+        x = [len(self._train(run)) if level is None else level * classes for level in levels.values()]
+        curves: dict[str, Curve] = {}
+        for name, of_seeds in cells.items():
+            of_levels: list[list[float]] = [sum(values(of_seeds, words), []) for words in levels]
+            for words, accuracies in zip(levels, of_levels, strict=True):
+                yield self.measure(run, f"{name}_{words}_accuracy", accuracies, "accuracy")
+            curves[contender_label(run, self.variants(run)[name])] = curve = _curve(name, x, of_levels)
+            yield curve
+        yield Note("left_out", [n for n in sorted({*self.labels}) if n not in levels.values()])
+        yield Note("test_images", test_images(run))
+        caption = "Test accuracy against the labelled images that the readout is given, over seeds and draws of them."
+        yield Figure("curves", caption, draw_panels([_panel(curves)], columns=1))
+
+    def _train(self, run: Run) -> Images:
+        """The images that labels are drawn from."""
+        return subsample(run.data.train, self.probe.images)
+
+    def _levels(self, run: Run) -> dict[str, int | None]:
+        """The numbers of labels that every class has, by their part in the names of measures; None is all."""
+        most = _fewest_labels(self._train(run), run)
+        levels: dict[str, int | None] = {f"{n}_per_class": n for n in sorted({*self.labels}) if n <= most}
+        return levels | ({"all": None} if self.all_labels else {})
+
+    def _features(self, run: Run, seed: int, name: Compared, train: Images) -> Features:
         """What is read out of a contender."""
         network = untrained(run, seed) if name == "random" else contender(run, seed, name)
         label = f"seed {seed}: {contender_label(run, name)}: features"
@@ -150,6 +147,11 @@ class LabelEfficiency(Evaluator):
             progress=run.progress,
         )
         return supervised_accuracy(model, run.data.test)
+
+
+def _fewest_labels(train: Images, run: Run) -> int:
+    """How many images the smallest class has."""
+    return int(torch.bincount(train.labels, minlength=len(run.data.classes)).min())
 
 
 def labelled(labels: Tensor, per_class: int, seed: int, number: int) -> Tensor:

@@ -1,34 +1,31 @@
 """How fast do features become good? Accuracy against the share of the unsupervised phase that was seen."""
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from torch import nn
 
-from torchhebb.config import to_json
-from torchhebb.errors import UserError
-from torchhebb.evaluate.evaluator import Evaluator, Figure, Finding, Note
+from torchhebb.bounds import at_least, rising
+from torchhebb.evaluate.evaluator import Figure, Finding, Note
 from torchhebb.evaluate.figures.panels import Panel, draw_panels
-from torchhebb.evaluate.methods.probe import Probe, at_least_one
-from torchhebb.evaluate.methods.resize import draw
-from torchhebb.evaluate.methods.watch import fit, samples_seen, spread
-from torchhebb.evaluate.questions.accuracy import wilson
+from torchhebb.evaluate.methods.subsample import subsample
+from torchhebb.evaluate.methods.watch import fit, samples_seen
+from torchhebb.evaluate.probe import Probe
 from torchhebb.evaluate.questions.convergence import first_reached
+from torchhebb.evaluate.statistics import mean_curve
+from torchhebb.evaluate.study import Cell, Quantity, Study, test_images, values
 from torchhebb.progress import SILENT
 from torchhebb.runs.baselines import contender_label
 from torchhebb.runs.networks import built
 from torchhebb.runs.run import Run
-from torchhebb.train import Curve, Measure
+from torchhebb.train import Curve
 from torchhebb.train.learn import calibrate
-
-Trace = dict[str, list[float]]
-"""`share` of the samples seen in %, `samples`, and the `accuracy` in % after them."""
 
 
 @dataclass(frozen=True)
-class LearningSpeed(Evaluator):
+class LearningSpeed(Study[None]):
     """Test accuracy against the share of the unsupervised phase that the layers have seen.
 
     The layers are trained once more as in the recipe.  After each share the weights are copied, batch norm is
@@ -48,62 +45,53 @@ class LearningSpeed(Evaluator):
     """
 
     question: ClassVar[str] = "learning_speed"
+    quantities: ClassVar[dict[str, Quantity]] = {
+        "accuracy": Quantity("test accuracy, %", "%", test_images),
+        "gain": Quantity("accuracy above random features, points", "points"),
+        "images": Quantity("samples seen", "images"),
+    }
 
-    shares: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3, 1.0)
+    shares: tuple[float, ...] = field(default=(0.01, 0.03, 0.1, 0.3, 1.0), metadata=rising(above=0, up_to=1))
     """Shares of the unsupervised phase after which to look, beside before the first image; in rising order up to 1."""
-    passes: int | None = None
+    passes: int | None = field(default=None, metadata=at_least(1))
     """Passes over the images, of which all shares are taken; None is as many as the recipe says."""
-    images: int | None = None
+    images: int | None = field(default=None, metadata=at_least(1))
     """How many training images are learned from, drawn once; None is all of them."""
     probe: Probe = field(default_factory=Probe)
     """The readout, fitted to training images."""
 
-    def run(self, run: Run) -> Iterator[Finding]:
-        self._check()
-        traces = [self._trace(run, seed) for seed in run.seeds]
-        x, lines = traces[0]["share"], [trace["accuracy"] for trace in traces]
-        curve = spread("accuracy", "share of the unsupervised phase, %", "test accuracy, %", x, lines)
+    def variants(self, run: Run) -> dict[str, None]:
+        return {"recipe": None}
+
+    def findings(self, run: Run, cells: Mapping[str, Sequence[Cell]]) -> Iterator[Finding]:
+        traces = cells["recipe"]
+        x, lines = traces[0]["share"], values(traces, "accuracy")
+        curve = mean_curve(
+            "accuracy", "share of the unsupervised phase, %", self.quantities["accuracy"].label, x, lines
+        )
         yield curve
-        tested = len(run.data.test)
-        start = tuple(line[0] for line in lines)
-        yield Measure("random_accuracy", "%", start, None, wilson(start, tested))
+        start = [line[0] for line in lines]
+        yield self.measure(run, "random_accuracy", start, "accuracy")
         for number, share in enumerate(self.shares, 1):
-            after = tuple(line[number] for line in lines)
+            after = [line[number] for line in lines]
             name = f"{100 * share:g}_percent_of_learning"
-            yield Measure(f"{name}_accuracy", "%", after, None, wilson(after, tested))
-            gains = tuple(late - early for late, early in zip(after, start, strict=True))
-            yield Measure(f"{name}_gain", "points", gains)
+            yield self.measure(run, f"{name}_accuracy", after, "accuracy")
+            gains = [late - early for late, early in zip(after, start, strict=True)]
+            yield self.measure(run, f"{name}_gain", gains, "gain")
         halves = [half_gain(trace["samples"], trace["accuracy"]) for trace in traces]
-        reached = tuple(samples for samples in halves if samples is not None)
+        reached = [samples for samples in halves if samples is not None]
         if len(reached) == len(halves):
-            yield Measure("half_gain_images", "images", reached)
+            yield self.measure(run, "half_gain_images", reached, "images")
         yield Note("samples", traces[0]["samples"])
-        yield Note("test_images", tested)
+        yield Note("test_images", test_images(run))
         caption = (
             "Test accuracy against the share of the unsupervised phase seen; on the left and dashed, random features."
         )
         yield Figure("curve", caption, draw_panels([_panel(curve, contender_label(run, "own"))], columns=1))
 
-    def _check(self) -> None:
-        shares = self.shares
-        rising = all(low < high for low, high in zip(shares, shares[1:], strict=False))
-        if not shares or not rising or shares[0] <= 0 or shares[-1] > 1:
-            raise UserError(f"shares must be numbers that rise from above 0 up to 1, got {shares}")
-        at_least_one(passes=self.passes, images=self.images)
-        self.probe.check()
-
-    def _trace(self, run: Run, seed: int) -> Trace:
-        return run.once(
-            lambda: self._follow(run, seed),
-            question=self.question,
-            seed=seed,
-            precision=run.precision,
-            settings=to_json(self),
-        )
-
-    def _follow(self, run: Run, seed: int) -> Trace:
-        """Train from the beginning, and read out on the way."""
-        data, images, quiet = run.data, draw(run.data.train, self.images), replace(run, progress=SILENT)
+    def cell(self, run: Run, variant: None, seed: int) -> Cell:
+        """`share` of the samples seen in %, `samples`, and the `accuracy` in % after them."""
+        data, images, quiet = run.data, subsample(run.data.train, self.images), replace(run, progress=SILENT)
         plan = run.recipe.learning if self.passes is None else replace(run.recipe.learning, epochs=self.passes)
         seen = samples_seen(len(images), plan, len(run.recipe.architecture.blocks))
         # A pipeline has steps after its last sample, so the whole phase is its last step.

@@ -11,7 +11,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from torchhebb.errors import UserError
 from torchhebb.evaluate.evaluator import Evaluator, Figure, Finding, Note
-from torchhebb.evaluate.questions.accuracy import wilson
+from torchhebb.evaluate.statistics import wilson
 from torchhebb.functional.quantize import Rounding, power_of_two_scale, quantize
 from torchhebb.nn import Network
 from torchhebb.readouts.adam import fit_linear, predict_logits

@@ -13,7 +13,7 @@ from torchhebb.data import Batches
 from torchhebb.data.corruptions import CORRUPTIONS, Corruption
 from torchhebb.errors import UserError, unknown_name
 from torchhebb.evaluate.evaluator import Evaluator, Figure, Finding, Note
-from torchhebb.evaluate.questions.accuracy import wilson
+from torchhebb.evaluate.statistics import wilson
 from torchhebb.runs.baselines import CONTENDERS, ContenderName, contender, contender_label
 from torchhebb.runs.run import Run
 from torchhebb.train import Curve, Measure

@@ -16,9 +16,9 @@ from torchhebb.data.tasks import join
 from torchhebb.errors import UserError
 from torchhebb.evaluate.evaluator import Evaluator, Figure, Finding
 from torchhebb.evaluate.methods.continual import average_accuracy, forgetting
-from torchhebb.evaluate.methods.watch import at_rest, spread
-from torchhebb.evaluate.questions.accuracy import wilson
+from torchhebb.evaluate.methods.watch import at_rest
 from torchhebb.evaluate.questions.convergence import read_out
+from torchhebb.evaluate.statistics import mean_curve, wilson
 from torchhebb.nn import LinearBlock, Network, NeuronLabels, SPHeReConvBlock, learn
 from torchhebb.readouts.adam import fit_linear, predict_logits
 from torchhebb.runs.run import Run
@@ -350,7 +350,7 @@ def _against_stages(name: str, matrices: Sequence[Tensor], start: int) -> Curve:
     first = name.startswith("first")
     lines = [[matrix[s - 1, : start if first else s].mean().item() for s in stages] for matrix in matrices]
     label = f"accuracy on the first {start} classes, %" if first else "accuracy on the classes so far, %"
-    return spread(name, "classes that have arrived", label, list(stages), lines)
+    return mean_curve(name, "classes that have arrived", label, list(stages), lines)
 
 
 def _figure(curves: Mapping[str, Curve], aims: Mapping[str, float]) -> "Canvas":

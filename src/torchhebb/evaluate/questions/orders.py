@@ -13,7 +13,7 @@ from torchhebb.data import Data, batches_of
 from torchhebb.data.images import stratified_split
 from torchhebb.errors import UserError
 from torchhebb.evaluate.evaluator import Evaluator, Figure, Finding, Note
-from torchhebb.evaluate.questions.accuracy import wilson
+from torchhebb.evaluate.statistics import wilson
 from torchhebb.runs.run import Run
 from torchhebb.train import Curve, Measure
 from torchhebb.train.chosen import chosen_images

@@ -18,9 +18,9 @@ from torchhebb.evaluate.methods.receptive_field import (
     choose_neurons,
     receptive_field,
 )
+from torchhebb.evaluate.methods.subsample import evenly_spaced_images
 from torchhebb.evaluate.methods.top_activating import Strongest, clipped, cut, strongest
 from torchhebb.evaluate.questions.receptive_fields import ReceptiveFields, field_title, maximised
-from torchhebb.evaluate.statistics import spread_images
 from torchhebb.nn import Network
 from torchhebb.runs.baselines import CONTENDERS, ContenderName, contender, contender_label
 from torchhebb.runs.run import Run
@@ -126,7 +126,7 @@ class Patches(Evaluator):
         images = run.data.test if self.split == "test" else run.data.train
         if not 0 <= self.images <= len(images):
             raise UserError(f"images must be from 0 to {len(images)}, as many as {self.split} has, got {self.images}")
-        images = spread_images(images, self.images)
+        images = evenly_spaced_images(images, self.images)
         if not 2 <= self.patches <= len(images):
             raise UserError(f"patches must be from 2 to {len(images)}, one of an image, got {self.patches}")
         return images

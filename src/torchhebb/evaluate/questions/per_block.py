@@ -1,22 +1,21 @@
 """What does a block's own rate or inverse temperature do? One of them changed at a time, all else as in the recipe."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from statistics import fmean
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from torchhebb.config import to_json
+from torchhebb.bounds import distinct, rising
 from torchhebb.errors import UserError
 from torchhebb.evaluate.evaluator import Figure, Finding, Note
 from torchhebb.evaluate.figures.panels import Panel, draw_panels
-from torchhebb.evaluate.methods.held_out import HeldOut
-from torchhebb.evaluate.methods.watch import spread
+from torchhebb.evaluate.held_out import HeldOut
+from torchhebb.evaluate.statistics import mean_curve
+from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, values
 from torchhebb.fields import read_field, replace_field
-from torchhebb.nn import ConvBlock, LinearBlock
-from torchhebb.rules import SoftHebb
-from torchhebb.runs.networks import built, untrained
+from torchhebb.runs.networks import built
 from torchhebb.runs.run import Run
-from torchhebb.train import Curve, Measure, Recipe
+from torchhebb.train import Curve, Recipe
 from torchhebb.train.diagnostics import plastic_layers, radii
 
 if TYPE_CHECKING:
@@ -25,12 +24,32 @@ if TYPE_CHECKING:
 SettingName = Literal["rate", "inverse_temperature"]
 FIELDS: dict[SettingName, str] = {"rate": "lr", "inverse_temperature": "rule.inverse_temperature"}
 
-Piece = dict[str, float]
-"""The `accuracy` of one training in %, and the mean `radius` of every block, by `<block>_radius`."""
+
+@dataclass(frozen=True)
+class Change:
+    """One setting of one block, its number counted from 1, times a factor."""
+
+    block: int
+    setting: SettingName
+    factor: float
+
+    def of(self, recipe: Recipe) -> Recipe:
+        """The recipe with it.
+
+        >>> from torchhebb.recipes import get_recipe
+        >>> digits = get_recipe("softhebb2023-digits")
+        >>> digits.architecture.blocks[1].lr, Change(2, "rate", 3.0).of(digits).architecture.blocks[1].lr
+        (0.005, 0.015)
+        """
+        path = f"architecture.blocks.{self.block - 1}.{FIELDS[self.setting]}"
+        return replace_field(recipe, path, self.factor * read_field(recipe, path))
+
+    def __str__(self) -> str:
+        return f"block{self.block} {self.setting} {self.factor:g}"
 
 
 @dataclass(frozen=True)
-class PerBlock(HeldOut):
+class PerBlock(HeldOut[Change | str]):
     """The recipe, and its network trained again with one setting of one block multiplied by a factor.
 
     Curves against the factor, of which 1 is the recipe itself:
@@ -46,122 +65,96 @@ class PerBlock(HeldOut):
     """
 
     question: ClassVar[str] = "per_block"
+    quantities: ClassVar[dict[str, Quantity]] = {
+        "accuracy": Quantity("held-out accuracy, %", "%"),
+        "radius": Quantity("mean radius of the block"),
+    }
 
-    factors: tuple[float, ...] = (0.3, 3.0)
+    factors: tuple[float, ...] = field(default=(0.3, 3.0), metadata=rising(above=0) | NOT_IN_CELLS)
     """What the rate or the inverse temperature of one block is multiplied by, in rising order, 1 left out."""
-    settings: tuple[SettingName, ...] = ("rate", "inverse_temperature")
+    settings: tuple[SettingName, ...] = field(
+        default=("rate", "inverse_temperature"), metadata=distinct() | NOT_IN_CELLS
+    )
     """Which settings to change."""
 
-    def run(self, run: Run) -> Iterator[Finding]:
-        self.check(run)
-        random = [self._once(run, seed, "random", run.recipe)["accuracy"] for seed in run.seeds]
-        recipe = [self._once(run, seed, "recipe", run.recipe) for seed in run.seeds]
-        yield Measure("accuracy", "%", tuple(piece["accuracy"] for piece in recipe))
-        yield Measure("random_accuracy", "%", tuple(random))
-        best: tuple[float, dict[str, object] | None] = (fmean(piece["accuracy"] for piece in recipe), None)
-        factors = tuple(sorted({*self.factors, 1.0}))
-        curves: dict[str, Curve] = {}
-        for setting, number in self._changes(run.recipe):
-            pieces = {1.0: recipe}
-            for factor in self.factors:
-                changed, task = (
-                    changed_block(run.recipe, number, setting, factor),
-                    f"block{number} {setting} {factor:g}",
-                )
-                pieces[factor] = [self._once(run, seed, task, changed) for seed in run.seeds]
-                if (mean := fmean(piece["accuracy"] for piece in pieces[factor])) > best[0]:
-                    best = mean, {"block": number, "setting": setting, "factor": factor}
-            for quantity, unit, key in (("accuracy", "%", "accuracy"), ("radius", "", f"block{number}_radius")):
-                lines = [[pieces[factor][row][key] for factor in factors] for row in range(len(recipe))]
-                name, y_label = f"block{number}_{setting}_{quantity}", f"{_QUANTITIES[quantity]}{unit and ', %'}"
-                curves[name] = spread(name, f"factor of the {_words(setting)}", y_label, factors, lines)
-                yield curves[name]
-                for factor in self.factors:
-                    yield Measure(f"{name}_at_{factor:g}", unit, tuple(piece[key] for piece in pieces[factor]))
-        yield Note("best", best[1])
-        yield Note("held_out_images", len(run.data.holdout(self.holdout).test))
-        caption = "One block's rate or inverse temperature multiplied by a factor, all else as it is; held-out images."
-        yield Figure("factors", caption, _figure(curves, self.settings, fmean(random)))
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if 1.0 in self.factors:
+            raise UserError(f"factors must leave out 1, which is the recipe itself, got {self.factors}")
 
     def check(self, run: Run) -> None:
-        """Raise UserError for a setting out of range, or a network in which nothing can be changed."""
-        factors, settings = self.factors, self.settings
-        rising = all(low < high for low, high in zip(factors, factors[1:], strict=False))
-        if not factors or not rising or factors[0] <= 0 or 1.0 in factors:
-            raise UserError(f"factors must be numbers that rise from above 0, without 1, got {factors}")
-        if not settings or not set(settings) <= FIELDS.keys() or len({*settings}) < len(settings):
-            raise UserError(f"settings must be among {', '.join(FIELDS)}, each once, got {settings}")
         super().check(run)
-        if not self._changes(run.recipe):
-            raise UserError(f"no block of {run.recipe.name} has a {' or '.join(map(_words, settings))} of its own")
+        if not self._places(run.recipe):
+            words = " or ".join(map(_words, self.settings))
+            raise UserError(f"no block of {run.recipe.name} has a {words} of its own")
 
-    def _changes(self, recipe: Recipe) -> list[tuple[SettingName, int]]:
-        """Every setting that can be changed, with the number of its block, from 1."""
-        blocks = [
-            (number, block)
-            for number, block in enumerate(recipe.architecture.blocks, 1)
-            if isinstance(block, ConvBlock | LinearBlock)
-        ]
-        return [
-            (setting, number)
-            for setting in self.settings
-            for number, block in blocks
-            if setting == "rate" or isinstance(block.rule, SoftHebb)
-        ]
+    def variants(self, run: Run) -> dict[str, Change | str]:
+        changes = [Change(*place, factor) for place in self._places(run.recipe) for factor in self.factors]
+        return {"random": "random", "recipe": "recipe"} | {str(change): change for change in changes}
 
-    def _once(self, run: Run, seed: int, task: str, recipe: Recipe) -> Piece:
-        settings = to_json(replace(self, factors=(), settings=()))
-        return run.once(
-            lambda: self._piece(run, seed, task, recipe),
-            question=self.question,
-            seed=seed,
-            task=task,
-            precision=run.precision,
-            asked=settings,
-        )
-
-    def _piece(self, run: Run, seed: int, task: str, recipe: Recipe) -> Piece:
-        words = f"seed {seed}: {task}"
-        if task == "random":
-            return {"accuracy": self.score(untrained(run, seed, self.images_of(run, seed)), run, seed, words)}
+    def cell(self, run: Run, variant: Change | str, seed: int) -> Cell:
+        if variant == "random":
+            return {"accuracy": self.random_accuracy(run, seed)}
+        recipe = variant.of(run.recipe) if isinstance(variant, Change) else run.recipe
         network = built(run, seed, recipe.architecture)
-        found = {"accuracy": self.learned_accuracy(network, run, seed, recipe, words)}
+        found = {"accuracy": self.learned_accuracy(network, run, seed, recipe, f"seed {seed}: {variant}")}
         for name, layer in plastic_layers(network).items():
             found[f"{name.removesuffix('.layer')}_radius"] = radii(layer).mean().item()
         return found
 
+    def findings(self, run: Run, cells: Mapping[str, Sequence[Cell]]) -> Iterator[Finding]:
+        recipe, random = cells["recipe"], values(cells["random"], "accuracy")
+        yield self.measure(run, "accuracy", values(recipe, "accuracy"), "accuracy")
+        yield self.measure(run, "random_accuracy", random, "accuracy")
+        factors = tuple(sorted({*self.factors, 1.0}))
+        curves: dict[str, Curve] = {}
+        for block, setting in self._places(run.recipe):
+            row = [recipe if f == 1 else cells[str(Change(block, setting, f))] for f in factors]
+            for quantity, key in (("accuracy", "accuracy"), ("radius", f"block{block}_radius")):
+                lines = list(zip(*(values(of_seeds, key) for of_seeds in row), strict=True))
+                name, label = f"block{block}_{setting}_{quantity}", self.quantities[quantity].label
+                curves[name] = mean_curve(name, f"factor of the {_words(setting)}", label, factors, lines)
+                yield curves[name]
+                for factor, of_seeds in zip(factors, row, strict=True):
+                    if factor != 1:
+                        yield self.measure(run, f"{name}_at_{factor:g}", values(of_seeds, key), quantity)
+        yield Note("best", self._best(run, cells))
+        yield self.held_out_images(run)
+        caption = "One block's rate or inverse temperature multiplied by a factor, all else as it is; held-out images."
+        yield Figure("factors", caption, self._figure(curves, fmean(random)))
 
-def changed_block(recipe: Recipe, number: int, setting: SettingName, factor: float) -> Recipe:
-    """The recipe with one setting of block `number`, from 1, multiplied by a factor.
+    def _places(self, recipe: Recipe) -> list[tuple[int, SettingName]]:
+        """The number of every block, from 1, with each setting that can be changed there."""
+        blocks = list(enumerate(recipe.architecture.blocks, 1))
+        return [
+            (number, setting)
+            for setting in self.settings
+            for number, block in blocks
+            if block.lr is not None and (setting == "rate" or hasattr(block.rule, "inverse_temperature"))
+        ]
 
-    >>> from torchhebb.recipes import get_recipe
-    >>> digits = get_recipe("softhebb2023-digits")
-    >>> digits.architecture.blocks[1].lr, changed_block(digits, 2, "rate", 3.0).architecture.blocks[1].lr
-    (0.005, 0.015)
-    """
-    path = f"architecture.blocks.{number - 1}.{FIELDS[setting]}"
-    return replace_field(recipe, path, factor * read_field(recipe, path))
+    def _best(self, run: Run, cells: Mapping[str, Sequence[Cell]]) -> dict[str, object] | None:
+        """The change of the highest mean accuracy; None where the recipe's is not below it."""
+        means = {name: fmean(values(of_seeds, "accuracy")) for name, of_seeds in cells.items() if name != "random"}
+        best = self.variants(run)[max(means, key=means.__getitem__)]  # of equal ones the first, which is the recipe
+        return asdict(best) if isinstance(best, Change) else None
 
-
-_QUANTITIES = {"accuracy": "held-out accuracy", "radius": "mean radius of the block"}
+    def _figure(self, curves: Mapping[str, Curve], random: float) -> "Canvas":
+        """A column a setting: accuracy above, with random features as a level line, the block's radius below."""
+        panels = []
+        for quantity in self.quantities:
+            for setting in self.settings:
+                lines = {
+                    f"block {name.partition('_')[0][5:]}": curve
+                    for name, curve in curves.items()
+                    if name.endswith(f"_{setting}_{quantity}")
+                }
+                if lines:
+                    curve = next(iter(lines.values()))
+                    levels = {"random features": random} if quantity == "accuracy" else {}
+                    panels.append(Panel(curve.y_label, lines, levels, "log", {x: f"{x:g}" for x in curve.x}))
+        return draw_panels(panels, columns=len(panels) // len(self.quantities))
 
 
 def _words(setting: SettingName) -> str:
     return setting.replace("_", " ")
-
-
-def _figure(curves: Mapping[str, Curve], settings: tuple[SettingName, ...], random: float) -> "Canvas":
-    """A column a setting: accuracy above, with random features as a level line, the block's radius below."""
-    panels = []
-    for quantity in _QUANTITIES:
-        for setting in settings:
-            lines = {
-                f"block {name.partition('_')[0][5:]}": curve
-                for name, curve in curves.items()
-                if name.endswith(f"_{setting}_{quantity}")
-            }
-            if lines:
-                curve = next(iter(lines.values()))
-                levels = {"random features": random} if quantity == "accuracy" else {}
-                panels.append(Panel(curve.y_label, lines, levels, "log", {x: f"{x:g}" for x in curve.x}))
-    return draw_panels(panels, columns=len(panels) // len(_QUANTITIES))

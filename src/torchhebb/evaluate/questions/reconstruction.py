@@ -26,7 +26,7 @@ from torchhebb.evaluate.methods.decoder import (
     image_errors,
 )
 from torchhebb.evaluate.methods.reconstruction import Method, methods_of
-from torchhebb.evaluate.methods.resize import draw
+from torchhebb.evaluate.methods.subsample import subsample
 from torchhebb.nn import Network
 from torchhebb.runs.baselines import CONTENDERS, ContenderName
 from torchhebb.runs.run import Run
@@ -101,7 +101,7 @@ class Reconstruction(Evaluator):
                     found[method.name, depth].append(self._on_test_set(run, method, network, seed, depth))
         baselines = [self._baselines(run, seed) for seed in run.seeds]
         comparable = all(getattr(self, name) == value for name, value in PROTOCOL.items())
-        images = len(draw(run.data.test, self.test_images))
+        images = len(subsample(run.data.test, self.test_images))
         for method in methods:
             yield from _one_image(method, single[method.name], comparable=comparable)
         for (name, depth), seeds in found.items():
@@ -160,7 +160,7 @@ class Reconstruction(Evaluator):
         self, run: Run, method: Method, network: Callable[[], Network], seed: int, depth: int
     ) -> dict[str, Any]:
         """What one decoder gives: mean and spread of its errors for each noise, pictures, the shape of its features."""
-        test = draw(run.data.test, self.test_images)
+        test = subsample(run.data.test, self.test_images)
 
         def work() -> dict[str, Any]:
             encoder = encoder_to(network(), depth)
@@ -170,7 +170,7 @@ class Reconstruction(Evaluator):
             fit_decoder(
                 decoder,
                 encoder,
-                draw(run.data.train, self.train_images),
+                subsample(run.data.train, self.train_images),
                 epochs=self.epochs,
                 batch_size=self.batch_size,
                 lr=self.lr,
@@ -215,7 +215,7 @@ class Reconstruction(Evaluator):
 
     def _baselines(self, run: Run, seed: int) -> dict[str, float]:
         """The errors of answers that need no features."""
-        test, train = draw(run.data.test, self.test_images), draw(run.data.train, self.train_images)
+        test, train = subsample(run.data.test, self.test_images), subsample(run.data.train, self.train_images)
         mean = (train.images.sum(0, dtype=torch.int64).double() / (255 * len(train))).float()
 
         def same(x: Tensor) -> Tensor:
@@ -246,7 +246,7 @@ class Reconstruction(Evaluator):
         caption = "Error of images decoded from frozen features after each block, on test images; dashed: no features."
         yield Figure("errors", caption, error_panels(panels, depths))
         seed, shape = run.seeds[0], run.recipe.architecture.input_shape
-        x = draw(run.data.test, self.test_images).images[: self.examples] / 255.0
+        x = subsample(run.data.test, self.test_images).images[: self.examples] / 255.0
         for number, std in enumerate(self._picture_stds() if self.examples else []):
             rows = {"original": as_bytes(x)} | ({"input": as_bytes(add_noise(x, std, seed))} if std else {})
             for name, depth in found:

@@ -1,24 +1,26 @@
 """When may learning stop? The pass ended once the norms of the weights have converged, against the whole of it."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from statistics import fmean
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import nn
 
-from torchhebb.config import to_json
+from torchhebb.bounds import at_least, falling
 from torchhebb.errors import UserError
-from torchhebb.evaluate.evaluator import Figure, Finding, Note
+from torchhebb.evaluate.evaluator import Figure, Finding
 from torchhebb.evaluate.figures.panels import Panel, draw_panels
-from torchhebb.evaluate.methods.held_out import HeldOut
-from torchhebb.evaluate.methods.watch import fit, samples_seen, spread
+from torchhebb.evaluate.held_out import HeldOut
+from torchhebb.evaluate.methods.watch import fit, samples_seen
+from torchhebb.evaluate.statistics import mean_curve
+from torchhebb.evaluate.study import Cell, Quantity, values
 from torchhebb.nn import Network
 from torchhebb.progress import SILENT
-from torchhebb.runs.networks import built, untrained
+from torchhebb.runs.networks import built
 from torchhebb.runs.run import Run
-from torchhebb.train import Curve, Measure
+from torchhebb.train import Curve
 from torchhebb.train.diagnostics import plastic_layers, radii
 from torchhebb.train.learn import calibrate
 
@@ -29,7 +31,7 @@ WHOLE = "whole"
 
 
 @dataclass(frozen=True)
-class Stopping(HeldOut):
+class Stopping(HeldOut[None]):
     """What is lost, and what is saved, if learning ends once norms have converged.
 
     A neuron's radius r converges to 1.  The rule looks `looks` times at the mean of |r - 1| over the neurons of each
@@ -52,48 +54,19 @@ class Stopping(HeldOut):
     """
 
     question: ClassVar[str] = "stopping"
+    quantities: ClassVar[dict[str, Quantity]] = {
+        "accuracy": Quantity("held-out accuracy, %", "%"),
+        "images": Quantity("samples seen", "images"),
+        "lost": Quantity("accuracy lost, points", "points"),
+        "distance": Quantity("mean distance of the radii from 1"),
+    }
 
-    tolerances: tuple[float, ...] = (0.2, 0.1, 0.05, 0.02, 0.01)
+    tolerances: tuple[float, ...] = field(default=(0.2, 0.1, 0.05, 0.02, 0.01), metadata=falling(below=1, above=0))
     """Shares of d that must be gone from one look to the next for learning to go on, in falling order."""
-    looks: int = 20
+    looks: int = field(default=20, metadata=at_least(2))
     """How often the rule looks, at equal distances, the last time at the end."""
 
-    def run(self, run: Run) -> Iterator[Finding]:
-        self.check(run)
-        traces = [self._trace(run, seed) for seed in run.seeds]
-        random = tuple(trace["random"] for trace in traces)
-        whole = [trace["stops"][WHOLE]["accuracy"] for trace in traces]
-        yield Measure("random_accuracy", "%", random)
-        points: list[tuple[float, float]] = []
-        for name in (*map(_percent, self.tolerances), WHOLE):
-            stops = [trace["stops"][name] for trace in traces]
-            images, accuracy = ([stop[key] for stop in stops] for key in ("images", "accuracy"))
-            yield Measure(f"{name}_images", "images", tuple(images))
-            yield Measure(f"{name}_accuracy", "%", tuple(accuracy))
-            if name != WHOLE:
-                lost = tuple(all_seen - stopped for all_seen, stopped in zip(whole, accuracy, strict=True))
-                yield Measure(f"{name}_lost", "points", lost)
-            points.append((fmean(images), fmean(accuracy)))
-        curves = {}
-        for block in traces[0]["distances"]:
-            lines = [trace["distances"][block] for trace in traces]
-            name = f"{block}_distance"
-            curves[name] = spread(
-                name, "samples seen", "mean distance of the radii from 1", traces[0]["samples"], lines
-            )
-            yield curves[name]
-        yield Note("held_out_images", len(run.data.holdout(self.holdout).test))
-        caption = "Left: mean distance of the radii from 1. Right: accuracy on held-out images where the rule stops."
-        yield Figure("stops", caption, _figure(curves, points, fmean(random)))
-
     def check(self, run: Run) -> None:
-        """Raise UserError for a setting out of range, or a recipe that the rule does not fit."""
-        values = self.tolerances
-        falling = all(high > low for high, low in zip(values, values[1:], strict=False))
-        if not values or not falling or not values[-1] > 0 or not values[0] < 1:
-            raise UserError(f"tolerances must be numbers that fall from below 1 to above 0, got {values}")
-        if self.looks < 2:
-            raise UserError(f"looks must be at least 2, got {self.looks}")
         super().check(run)
         if run.recipe.learning.order == "greedy":
             raise UserError(
@@ -102,16 +75,34 @@ class Stopping(HeldOut):
         if not plastic_layers(run.recipe.architecture.build()):
             raise UserError(f"{run.recipe.name} has no layer whose neurons have a radius to converge")
 
-    def _trace(self, run: Run, seed: int) -> dict[str, Any]:
-        return run.once(
-            lambda: self._follow(run, seed),
-            question=self.question,
-            seed=seed,
-            precision=run.precision,
-            settings=to_json(self),
-        )
+    def variants(self, run: Run) -> dict[str, None]:
+        return {"stops": None}
 
-    def _follow(self, run: Run, seed: int) -> dict[str, Any]:
+    def findings(self, run: Run, cells: Mapping[str, Sequence[Cell]]) -> Iterator[Finding]:
+        traces = cells["stops"]
+        random = values(traces, "random")
+        yield self.measure(run, "random_accuracy", random, "accuracy")
+        points: list[tuple[float, float]] = []
+        whole = [trace["stops"][WHOLE]["accuracy"] for trace in traces]
+        for name in (*map(_percent, self.tolerances), WHOLE):
+            stops = [trace["stops"][name] for trace in traces]
+            images, accuracy = values(stops, "images"), values(stops, "accuracy")
+            yield self.measure(run, f"{name}_images", images, "images")
+            yield self.measure(run, f"{name}_accuracy", accuracy, "accuracy")
+            if name != WHOLE:
+                lost = [all_seen - stopped for all_seen, stopped in zip(whole, accuracy, strict=True)]
+                yield self.measure(run, f"{name}_lost", lost, "lost")
+            points.append((fmean(images), fmean(accuracy)))
+        curves, label = {}, self.quantities["distance"].label
+        for block in traces[0]["distances"]:
+            lines = [trace["distances"][block] for trace in traces]
+            curves[block] = mean_curve(f"{block}_distance", "samples seen", label, traces[0]["samples"], lines)
+            yield curves[block]
+        yield self.held_out_images(run)
+        caption = "Left: mean distance of the radii from 1. Right: accuracy on held-out images where the rule stops."
+        yield Figure("stops", caption, self._figure(curves, points, fmean(random)))
+
+    def cell(self, run: Run, variant: None, seed: int) -> Cell:
         """Train from the beginning, and read out wherever a tolerance stops, and at the end."""
         images, quiet = self.images_of(run, seed), replace(run, progress=SILENT)
         plan = self.plan_of(run.recipe)
@@ -142,8 +133,17 @@ class Stopping(HeldOut):
         look(0)
         fit(nn.Sequential(network), images, plan, look, seed=seed, precision=run.precision)
         run.progress.finish()
-        random = self.score(untrained(run, seed, images), run, seed, f"seed {seed}: random weights")
-        return {"samples": samples, "distances": distances, "stops": stops, "random": random}
+        found = {"samples": samples, "distances": distances, "stops": stops}
+        return found | {"random": self.random_accuracy(run, seed)}
+
+    def _figure(self, curves: Mapping[str, Curve], points: Sequence[tuple[float, float]], random: float) -> "Canvas":
+        points = sorted({*points})
+        stopped = Curve("stopped", "samples seen", "", tuple(x for x, _ in points), tuple(y for _, y in points))
+        lines = {f"block {block[5:]}": curve for block, curve in curves.items()}
+        left = Panel(self.quantities["distance"].label, lines)
+        levels = {"random features": random}
+        right = Panel(self.quantities["accuracy"].label, {"where it stops": stopped}, levels)
+        return draw_panels([left, right], columns=2)
 
 
 @torch.no_grad()
@@ -170,12 +170,3 @@ def _percent(tolerance: float) -> str:
     ('5_percent', '0.5_percent')
     """
     return f"{100 * tolerance:g}_percent"
-
-
-def _figure(curves: Mapping[str, Curve], points: Sequence[tuple[float, float]], random: float) -> "Canvas":
-    points = sorted({*points})
-    stopped = Curve("stopped", "samples seen", "", tuple(x for x, _ in points), tuple(y for _, y in points))
-    lines = {f"block {name.partition('_')[0][5:]}": curve for name, curve in curves.items()}
-    left = Panel("mean distance of the radii from 1", lines)
-    right = Panel("held-out accuracy, %", {"where it stops": stopped}, {"random features": random})
-    return draw_panels([left, right], columns=2)

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torchhebb.data import Batches, Images
 from torchhebb.errors import UserError
 from torchhebb.evaluate.evaluator import Evaluator, Figure, Finding, Note
-from torchhebb.evaluate.methods.resize import draw
-from torchhebb.evaluate.methods.watch import spread
+from torchhebb.evaluate.methods.subsample import subsample
 from torchhebb.evaluate.questions.convergence import read_out
+from torchhebb.evaluate.statistics import mean_curve
 from torchhebb.functional import hard_wta, soft_wta
 from torchhebb.nn import Architecture, ConvBlock, LinearBlock, Network
 from torchhebb.rules import HardHebb, SoftHebb
@@ -103,7 +103,9 @@ class Temperature(Evaluator):
             for quantity in pieces[0][0]:
                 lines = [[piece[quantity] for piece in seed] for seed in pieces]
                 label = _label(quantity)
-                curve = spread(f"{quantity} {losers}", "inverse temperature", label, self.inverse_temperatures, lines)
+                curve = mean_curve(
+                    f"{quantity} {losers}", "inverse temperature", label, self.inverse_temperatures, lines
+                )
                 panels.setdefault(quantity, {})[losers] = curve
                 yield curve
                 values = tuple(line[best] for line in lines)
@@ -151,7 +153,7 @@ class Temperature(Evaluator):
         architecture = at_temperature(
             run.recipe.architecture, inverse_temperature, anti_hebbian=anti_hebbian, scale_output=self.scale_output
         )
-        images = draw(data.train, self.images)
+        images = subsample(data.train, self.images)
         network = learn_run(
             built(run, seed, architecture),
             run,
@@ -161,7 +163,7 @@ class Temperature(Evaluator):
             task=f"seed {seed}: {_words(inverse_temperature, anti_hebbian)}",
         )
         readout = readout if self.readout_epochs is None else shortened(readout, self.readout_epochs)
-        fitted = draw(data.train, self.readout_images)
+        fitted = subsample(data.train, self.readout_images)
         found = read_out(network, fitted, data.test, len(data.classes), readout, run=run, seed=seed)
         competing = _competition(network, images, inverse_temperature, run)
         return {f"{name}_accuracy": value for name, value in found.items()} | competing

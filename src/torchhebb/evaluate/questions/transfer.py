@@ -15,8 +15,9 @@ from torchhebb.data import Data, Images, list_data, load_data
 from torchhebb.data.images import fingerprint
 from torchhebb.errors import UserError, unknown_name
 from torchhebb.evaluate.evaluator import Evaluator, Figure, Finding, Note
-from torchhebb.evaluate.methods.resize import brought, draw
-from torchhebb.evaluate.questions.accuracy import wilson
+from torchhebb.evaluate.methods.resize import resize_to
+from torchhebb.evaluate.methods.subsample import subsample
+from torchhebb.evaluate.statistics import wilson
 from torchhebb.nn import Network, load, save
 from torchhebb.readouts import Ridge
 from torchhebb.readouts.adam import fit_linear, predict_logits
@@ -151,7 +152,7 @@ class Transfer(Evaluator):
         path = folder / "model.safetensors"
         if not path.exists():
             folder.mkdir(parents=True, exist_ok=True)
-            images = brought(draw(data.train, self.learning_images), run.recipe.architecture.input_shape)
+            images = resize_to(subsample(data.train, self.learning_images), run.recipe.architecture.input_shape)
             network = learn_images(
                 _place(run.recipe.architecture.build(seed), run),
                 images,
@@ -177,8 +178,8 @@ class Transfer(Evaluator):
     def _read_out(self, run: Run, make: "Maker", data: Data, seed: int, task: str, *, recalibrated: bool) -> float:
         """Test accuracy in % of a readout on a network's frozen features of a target."""
         shape, classes = run.recipe.architecture.input_shape, len(data.classes)
-        train = brought(draw(data.train, self.train_images), shape)
-        test = brought(draw(data.test, self.test_images), shape)
+        train = resize_to(subsample(data.train, self.train_images), shape)
+        test = resize_to(subsample(data.test, self.test_images), shape)
         network = make(seed, train)
         if recalibrated:
             calibrate(network, train, seed=seed, learned=True)

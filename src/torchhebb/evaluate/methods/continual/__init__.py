@@ -6,6 +6,5 @@ from torchhebb.evaluate.methods.continual.metrics import (
     forgetting,
     forward_transfer,
 )
-from torchhebb.evaluate.questions.continual import Continual
 
-__all__ = ["Continual", "average_accuracy", "backward_transfer", "forgetting", "forward_transfer"]
+__all__ = ["average_accuracy", "backward_transfer", "forgetting", "forward_transfer"]

@@ -1,14 +1,14 @@
 """A readout that is cheap enough to be fitted at every point of a curve."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from torchhebb.bounds import Checked, at_least, between
 from torchhebb.data import Images
-from torchhebb.errors import UserError
-from torchhebb.evaluate.methods.resize import draw
+from torchhebb.evaluate.methods.subsample import subsample
 from torchhebb.nn import Network
 from torchhebb.readouts import Logistic, Ridge
 from torchhebb.readouts.adam import fit_linear, predict_logits
@@ -20,7 +20,7 @@ from torchhebb.train.recipe import shortened
 
 
 @dataclass(frozen=True)
-class Probe:
+class Probe(Checked):
     """How the features of a network are read out, the same way at every point.
 
     Its accuracies are to be compared with each other: averaged maps say less than the whole ones of the run's readout.
@@ -29,26 +29,18 @@ class Probe:
     readout: Literal["ridge", "logistic", "recipe"] = "ridge"
     """Ridge or logistic regression, whose strength is chosen on a held-out part of the labelled images; or the
     recipe's own readout by Adam, which chooses nothing."""
-    pool: int | None = 2
+    pool: int | None = field(default=2, metadata=at_least(1))
     """The last maps are averaged to this height and width; None leaves them whole."""
-    holdout: float = 0.1
+    holdout: float = field(default=0.1, metadata=between(0, 1))
     """Share of the labelled images that chooses the strength."""
-    epochs: int | None = None
+    epochs: int | None = field(default=None, metadata=at_least(1))
     """Epochs of the recipe's readout; None is as many as the recipe says."""
-    images: int | None = None
+    images: int | None = field(default=None, metadata=at_least(1))
     """How many labelled images it is fitted to, drawn once; None is all of them."""
-
-    def check(self) -> None:
-        """Raise UserError for a setting out of range."""
-        if self.readout not in ("ridge", "logistic", "recipe"):
-            raise UserError(f"probe.readout must be ridge, logistic or recipe, got {self.readout!r}")
-        if not 0 < self.holdout < 1:
-            raise UserError(f"probe.holdout must lie between 0 and 1, got {self.holdout}")
-        at_least_one(**{f"probe.{name}": getattr(self, name) for name in ("pool", "epochs", "images")})
 
     def score(self, network: Network, train: Images, test: Images, run: Run, seed: int, task: str = "probe") -> float:
         """Accuracy in % on `test` of a readout fitted to a network's features of `train`."""
-        train = draw(train, self.images)
+        train = subsample(train, self.images)
         fitted, tested = (self.features(network, images, run, f"{task}: features") for images in (train, test))
         return self.accuracy(fitted, train.labels, tested, test.labels, run, seed)
 
@@ -72,10 +64,3 @@ class Probe:
             by = Ridge(holdout=self.holdout) if self.readout == "ridge" else Logistic(holdout=self.holdout)
             readout = by.fit(features, labels, classes, seed=seed).readout
         return percent_correct(predict_logits(readout, tested).cpu(), test_labels)
-
-
-def at_least_one(**settings: float | None) -> None:
-    """Raise UserError naming the first setting below 1; None is no bound."""
-    for name, value in settings.items():
-        if value is not None and value < 1:
-            raise UserError(f"{name} must be at least 1, got {value}")

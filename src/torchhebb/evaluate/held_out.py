@@ -1,28 +1,30 @@
-"""Learning again and again, judged on held-out training images: the ground on which settings may be chosen."""
+"""Networks that are trained again and compared on held-out training images, so that settings may be chosen by them."""
 
 from dataclasses import dataclass, field, replace
 
+from torchhebb.bounds import at_least
 from torchhebb.data import Images
-from torchhebb.evaluate.evaluator import Evaluator
-from torchhebb.evaluate.methods.probe import Probe, at_least_one
-from torchhebb.evaluate.methods.resize import draw
+from torchhebb.evaluate.evaluator import Note
+from torchhebb.evaluate.methods.subsample import subsample
+from torchhebb.evaluate.probe import Probe
+from torchhebb.evaluate.study import Study, Variant
 from torchhebb.nn import Network
-from torchhebb.runs.networks import learn_run
+from torchhebb.runs.networks import learn_run, untrained
 from torchhebb.runs.run import Run
 from torchhebb.train import Learning, Recipe
 from torchhebb.train.learn import calibrate
 
 
 @dataclass(frozen=True)
-class HeldOut(Evaluator):
+class HeldOut(Study[Variant]):
     """A question that trains networks and compares them on held-out training images; test images are not touched.
 
     Batch norm is calibrated after each training, so that networks differ in their weights alone.
     """
 
-    passes: int | None = None
+    passes: int | None = field(default=None, metadata=at_least(1))
     """Passes over the images; None is as many as the recipe says."""
-    images: int | None = None
+    images: int | None = field(default=None, metadata=at_least(1))
     """How many images are learned from, drawn once from those not held out; None is all of them."""
     holdout: float = 0.1
     """Share of the training images that is held out."""
@@ -30,14 +32,11 @@ class HeldOut(Evaluator):
     """The readout, fitted to training images that are not held out."""
 
     def check(self, run: Run) -> None:
-        """Raise UserError for a setting out of range."""
-        at_least_one(passes=self.passes, images=self.images)
-        self.probe.check()
         run.data.holdout(self.holdout)
 
     def images_of(self, run: Run, seed: int) -> Images:
         """What the networks of a seed learn from."""
-        return draw(run.data.holdout(self.holdout, seed).train, self.images)
+        return subsample(run.data.holdout(self.holdout, seed).train, self.images)
 
     def plan_of(self, recipe: Recipe) -> Learning:
         """How they learn."""
@@ -50,7 +49,15 @@ class HeldOut(Evaluator):
         calibrate(network, images, seed=seed, learned=True)
         return self.score(network, run, seed, task)
 
+    def random_accuracy(self, run: Run, seed: int) -> float:
+        """Accuracy in % of the weights as drawn by the recipe."""
+        return self.score(untrained(run, seed, self.images_of(run, seed)), run, seed, f"seed {seed}: random weights")
+
     def score(self, network: Network, run: Run, seed: int, task: str) -> float:
         """Accuracy in % on the held-out images of the probe."""
         data = run.data.holdout(self.holdout, seed)
         return self.probe.score(network, data.train, data.test, run, seed, task)
+
+    def held_out_images(self, run: Run) -> Note:
+        """How many images accuracies are measured on."""
+        return Note("held_out_images", len(run.data.holdout(self.holdout).test))

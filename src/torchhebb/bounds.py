@@ -1,0 +1,130 @@
+"""Bounds of settings: declared on the fields of a dataclass, checked whenever one is made.
+
+    @dataclass(frozen=True)
+    class Settings(Checked):
+        points: int = field(default=40, metadata=at_least(1))
+
+`Settings(points=0)` raises UserError "points must be at least 1, got 0", in Python and on the command line alike.  A
+field whose type allows None is not bounded where it is None.  The choices of a Literal, or of a tuple of them, need no
+bound of their own.  A bound that involves several fields belongs into `__post_init__`, after
+`super().__post_init__()`.
+"""
+
+from collections.abc import Callable
+from dataclasses import fields
+from math import inf
+from types import NoneType
+from typing import Any, Literal, get_args, get_origin
+
+from torchhebb.errors import UserError
+
+Check = Callable[[str, Any], None]
+"""Takes the name and the value of a setting; raises UserError where the value is out of bounds."""
+
+
+class Checked:
+    """A dataclass whose fields keep their bounds."""
+
+    def __post_init__(self) -> None:
+        check_bounds(self)
+
+
+def check_bounds(settings: Any) -> None:
+    """Raise UserError for the first field of a dataclass that is out of its bounds."""
+    for field in fields(settings):
+        check: Check | None = metadata_of(type(settings), field.name).get("check")
+        value = getattr(settings, field.name)
+        _check_choice(field.name, field.type, value)
+        if check is not None and not (value is None and NoneType in get_args(field.type)):
+            check(field.name, value)
+
+
+def metadata_of(kind: type, name: str) -> dict[str, Any]:
+    """The metadata of a field, with that of the classes that it overrides: a new default keeps the bounds."""
+    found: dict[str, Any] = {}
+    for parent in reversed(kind.__mro__):
+        field = vars(parent).get("__dataclass_fields__", {}).get(name)
+        found |= {} if field is None else field.metadata
+    return found
+
+
+def bound(words: str, holds: Callable[[Any], bool]) -> dict[str, Check]:
+    """The metadata of a field: what its value must be, in words, and whether a value is that."""
+
+    def check(name: str, value: Any) -> None:
+        try:
+            fits = holds(value)
+        except TypeError:  # of another type
+            fits = False
+        if not fits:
+            raise UserError(f"{name} must be {words}, got {value!r}")
+
+    return {"check": check}
+
+
+def at_least(least: float) -> dict[str, Check]:
+    """Not below `least`."""
+    return bound(f"at least {least:g}", lambda value: value >= least)
+
+
+def above(low: float) -> dict[str, Check]:
+    """Larger than `low`."""
+    return bound(f"above {low:g}", lambda value: value > low)
+
+
+def between(low: float, high: float) -> dict[str, Check]:
+    """Larger than `low` and smaller than `high`."""
+    return bound(f"between {low:g} and {high:g}", lambda value: low < value < high)
+
+
+def rising(above: float, up_to: float | None = None) -> dict[str, Check]:
+    """One number or more, each larger than the one before, from above `above`, the last at most `up_to`.
+
+    >>> rising(0.0)["check"]("values", (1.0, 1.0))
+    Traceback (most recent call last):
+    torchhebb.errors.UserError: values must be numbers that rise from above 0, got (1.0, 1.0)
+    """
+    end = "" if up_to is None else f" up to {up_to:g}"
+
+    def holds(values: tuple[float, ...]) -> bool:
+        steps = zip((above, *values), values, strict=False)
+        return len(values) > 0 and all(low < high for low, high in steps) and (up_to is None or values[-1] <= up_to)
+
+    return bound(f"numbers that rise from above {above:g}{end}", holds)
+
+
+def falling(below: float, above: float) -> dict[str, Check]:
+    """One number or more, each smaller than the one before, from below `below`, the last above `above`."""
+
+    def holds(values: tuple[float, ...]) -> bool:
+        steps = zip((below, *values), (*values, above), strict=True)
+        return len(values) > 0 and all(high > low for high, low in steps)
+
+    return bound(f"numbers that fall from below {below:g} to above {above:g}", holds)
+
+
+def distinct(*, above: float = -inf, empty: bool = False) -> dict[str, Check]:
+    """Different values, one at least unless `empty`; numbers above `above`.
+
+    >>> distinct()["check"]("orders", ("joint", "joint"))
+    Traceback (most recent call last):
+    torchhebb.errors.UserError: orders must be different from each other, one at least, got ('joint', 'joint')
+    """
+    numbers = above > -inf
+
+    def holds(values: tuple[Any, ...]) -> bool:
+        in_range = not numbers or all(value > above for value in values)
+        return in_range and len({*values}) == len(values) and (empty or len(values) > 0)
+
+    words = f"above {above:g}, each once" if numbers else "different from each other"
+    return bound(words + ("" if empty else ", one at least"), holds)
+
+
+def _check_choice(name: str, kind: Any, value: Any) -> None:
+    """Raise UserError for a value that a Literal, or a tuple of them, does not name."""
+    inner = get_args(kind)
+    if get_origin(kind) is tuple and inner[1:] == (Ellipsis,):
+        for item in value:
+            _check_choice(name, inner[0], item)
+    elif get_origin(kind) is Literal and value not in inner:
+        raise UserError(f"{name} must be among {', '.join(map(str, inner))}, got {value!r}")

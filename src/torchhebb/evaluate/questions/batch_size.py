@@ -1,0 +1,31 @@
+"""What does the batch size of the unsupervised phase do?"""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from torchhebb.errors import UserError
+from torchhebb.evaluate.sweep import Sweep
+from torchhebb.train import Recipe
+
+
+@dataclass(frozen=True)
+class BatchSize(Sweep):
+    """The layers trained again in batches of one size after another; rates stay, as updates are normalised.
+
+    Curves, measures and errors are those of `Sweep`.
+    Source: SoftHebb-2023, which learns in batches of 10 or 32.
+    """
+
+    question: ClassVar[str] = "batch_size"
+    setting: ClassVar[str] = "batch size"
+
+    values: tuple[float, ...] = (5, 10, 20, 50, 100, 200)
+    """Images of a batch, in rising order."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if parts := [value for value in self.values if value != int(value)]:
+            raise UserError(f"values must be whole numbers of images, got {parts[0]:g}")
+
+    def at(self, recipe: Recipe, value: float) -> Recipe:
+        return replace(recipe, learning=replace(recipe.learning, batch_size=int(value)))

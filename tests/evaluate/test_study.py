@@ -1,0 +1,100 @@
+"""The shape of a question: which cells are computed, which are kept and under what, and what becomes of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+from scipy.stats import binomtest
+
+from torchhebb.bounds import distinct
+from torchhebb.errors import UserError
+from torchhebb.evaluate import Cell, Quantity, Run, Study, evaluate
+from torchhebb.evaluate.study import NOT_IN_CELLS, values
+from torchhebb.evaluate.study import test_images as count_test_images
+from torchhebb.train import Measure
+
+
+@dataclass(frozen=True)
+class Sums(Study[int]):
+    """A number and the seed, added."""
+
+    question: ClassVar[str] = "sums"
+    quantities: ClassVar[dict[str, Quantity]] = {
+        "sum": Quantity("the sum, %", "%", count_test_images),
+        "radius": Quantity("mean radius"),
+    }
+    asked: ClassVar[list[tuple[int, int]]] = []
+
+    numbers: tuple[int, ...] = field(default=(5, 7), metadata=distinct() | NOT_IN_CELLS)
+    plus: int = 0
+
+    def variants(self, run: Run) -> dict[str, int]:
+        return {f"of_{number}": number for number in self.numbers}
+
+    def cell(self, run: Run, variant: int, seed: int) -> Cell:
+        self.asked.append((variant, seed))
+        return {"sum": float(variant + seed + self.plus), "block2_radius": 1.5}
+
+
+@dataclass(frozen=True)
+class Anew(Sums):
+    question: ClassVar[str] = "sums_anew"
+    keeps_cells: ClassVar[bool] = False
+
+
+@pytest.fixture
+def fresh(run: Run, tmp_path: Path) -> Run:
+    Sums.asked.clear()
+    return replace(run, folder=tmp_path)
+
+
+def numbers(study: Study[int], run: Run) -> dict[str, Sequence[float]]:
+    return {found.name: found.values for found in study.run(run) if isinstance(found, Measure)}
+
+
+def test_every_variant_meets_every_seed_and_becomes_a_measure(fresh: Run) -> None:
+    result = evaluate(Sums(), fresh)
+    assert Sums.asked == [(5, 0), (7, 0), (5, 1), (7, 1)]
+    assert [(measure.name, measure.unit, measure.values) for measure in result.measures] == [
+        ("of_5_sum", "%", (5.0, 6.0)),
+        ("of_5_block2_radius", "", (1.5, 1.5)),
+        ("of_7_sum", "%", (7.0, 8.0)),
+        ("of_7_block2_radius", "", (1.5, 1.5)),
+    ]
+    whole = binomtest(494, 8980).proportion_ci(0.95, method="wilson")  # 5.5 % of 449 test images, up to rounding
+    low, high = result.measure("of_5_sum").interval or (0.0, 0.0)
+    assert low < 5.5 < high and high - low > 100 * (whole.high - whole.low)
+    assert result.measure("of_5_block2_radius").interval is None
+
+
+def test_kept_cells_depend_on_everything_but_the_settings_that_say_so(fresh: Run) -> None:
+    numbers(Sums(), fresh)
+    Sums.asked.clear()
+    assert numbers(Sums((7, 5)), fresh)["of_5_sum"] == (5.0, 6.0) and Sums.asked == []
+    assert numbers(Sums((7, 9)), fresh)["of_9_sum"] == (9.0, 10.0) and Sums.asked == [(9, 0), (9, 1)]
+    Sums.asked.clear()
+    assert numbers(Sums((7,), plus=1), fresh)["of_7_sum"] == (8.0, 9.0) and Sums.asked == [(7, 0), (7, 1)]
+    Sums.asked.clear()
+    numbers(Sums((7,)), replace(fresh, precision="bfloat16"))
+    assert Sums.asked == [(7, 0), (7, 1)]
+
+
+def test_cells_that_are_not_kept_are_computed_again(fresh: Run) -> None:
+    assert numbers(Anew((5,)), fresh) == numbers(Anew((5,)), fresh)
+    assert Sums.asked == [(5, 0), (5, 1)] * 2 and not list(fresh.folder.iterdir())
+
+
+def test_the_words_of_a_blocks_quantity_begin_with_the_block() -> None:
+    assert Sums().quantity("block2_radius").label == "block 2: mean radius"
+    assert Sums().quantity("sum").label == "the sum, %"
+
+
+def test_bounds_are_checked_where_a_question_is_made() -> None:
+    with pytest.raises(UserError, match=r"numbers must be different from each other, one at least, got \(5, 5\)"):
+        Sums((5, 5))
+
+
+def test_values_are_one_quantity_of_all_seeds() -> None:
+    assert values([{"a": 1.0, "b": 3.0}, {"a": 2.0, "b": 4.0}], "b") == (3.0, 4.0)
