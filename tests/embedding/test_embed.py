@@ -235,8 +235,8 @@ def test_components_are_fitted_on_the_training_features_and_kept(run: Path, fold
     found = embed(run, folder, dim=3)
     train = embed(run, open_run(run, store=Store(tmp_path)).data.train).double()
     centred = train - train.mean(0)
-    _, _, vectors = torch.linalg.svd(centred, full_matrices=False)
-    wanted = (whole.double() - train.mean(0)) @ vectors[:3].T
+    _, values, vectors = torch.linalg.svd(centred, full_matrices=False)
+    wanted = (whole.double() - train.mean(0)) @ vectors[:3].T / values[:3] * len(train) ** 0.5
     assert torch.allclose(found.double().abs(), wanted.abs(), atol=1e-4)
     kept = (run / "pca-3.safetensors").read_bytes()
     assert torch.equal(embed(run, folder, dim=3), found) and (run / "pca-3.safetensors").read_bytes() == kept

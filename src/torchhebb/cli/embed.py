@@ -24,7 +24,8 @@ class EmbedFlags:
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     """The file to write: .parquet (file, label where known, embedding), .npz or .csv.  Must be given."""
     dim: int | None = None
-    """Project the features on so many principal components, fitted on the run's training features and kept with it."""
+    """Project the features on so many principal components of unit variance, fitted on the run's training features and
+    kept with it: smaller, and better for finding neighbours."""
     skip_unreadable: bool = False
     """Leave out images that cannot be read, and list them in FILE.skipped.txt; otherwise they stop the call."""
     device: str = "auto"

@@ -28,3 +28,17 @@ def parse(kind: Any, arguments: list[str], program: str, **default: Any) -> Any:
         raise UserError(
             f"{' '.join(parts[0]).rstrip('.')}; see {flags + ' in ' if flags else ''}{program} --help"
         ) from None
+
+
+def value_after(name: str, arguments: list[str]) -> str | None:
+    """The value of a flag that gives other flags their defaults, so that it is read before all of them.
+
+    >>> value_after("--data", ["--size", "8", "--data", "digits"]), value_after("--data", ["--data=digits"])
+    ('digits', 'digits')
+    """
+    for flag, value in zip(arguments, [*arguments[1:], ""], strict=False):
+        if flag == name:
+            return value
+        if flag.startswith(f"{name}="):
+            return flag.removeprefix(f"{name}=")
+    return None

@@ -9,11 +9,14 @@ from typing import Annotated
 
 import tyro
 
-from torchhebb.cli.flags import DEFAULT_RECIPE, parse
+from torchhebb.cli.flags import DEFAULT_RECIPE, parse, value_after
+from torchhebb.cli.own_images import plan_own_images
+from torchhebb.data import is_own
 from torchhebb.distributed import ProcessGroup, joined, planned
 from torchhebb.errors import UserError
 from torchhebb.progress import SILENT
 from torchhebb.recipes import get_recipe
+from torchhebb.recipes.own_images import NAME as OWN_IMAGES
 from torchhebb.train import Options, Recipe, new_run_folder, read_config, run_recipe
 from torchhebb.train.device import own_device
 
@@ -35,7 +38,7 @@ class TrainFlags:
 
 
 def run(arguments: list[str]) -> int:
-    """torchhebb train [RECIPE] [flags], or torchrun --nproc-per-node N -m torchhebb train [RECIPE] [flags]"""
+    """torchhebb train [RECIPE] [flags] or torchhebb train --data folder:PHOTOS [flags], by torchrun on several GPUs"""
     rank, _ = planned()
     try:
         flags = _train_flags(arguments)
@@ -53,13 +56,20 @@ def _train_flags(arguments: list[str]) -> TrainFlags:
 
     named = bool(arguments) and not arguments[0].startswith("-")
     name, arguments = (arguments[0], arguments[1:]) if named else (None, arguments)
-    resumed, searched = _path_after("--resume", arguments), _path_after("--best", arguments)
+    resumed, searched = (
+        None if value is None else Path(value)
+        for value in (value_after(flag, arguments) for flag in ("--resume", "--best"))
+    )
+    data = value_after("--data", arguments)
+    own = name == OWN_IMAGES or (name is None and data is not None and is_own(data))
     if resumed and searched:
         raise UserError("--resume names a run that has its recipe: leave out --best")
     if resumed:
         recipe, options = read_config(resumed)
     elif searched:
         recipe, options = read_best(searched), Options()
+    elif own:
+        recipe, options = plan_own_images(arguments)
     else:
         recipe, options = get_recipe(DEFAULT_RECIPE if name is None else name), Options()
     if (resumed or searched) and name not in (None, recipe.name):
@@ -104,16 +114,10 @@ def _train(flags: TrainFlags, command: str, workers: ProcessGroup) -> int:
     if flags.results is not None:
         result.write(flags.results / result.recipe / f"{result.question}-{result.device_slug}.json")
     print_result(result, folder)
+    if (folder / "skipped.json").exists():
+        print(f"some images cannot be read and were left out: {folder / 'skipped.json'} lists them")
+    if warning := result.notes.get("warning"):
+        print(warning)
     page = write_report([folder], device=flags.options.device, data_dir=flags.options.data_dir)
     print(f"report: {page}")
     return 0
-
-
-def _path_after(name: str, arguments: list[str]) -> Path | None:
-    """The path after --resume or --best: its recipe gives the other flags their defaults."""
-    for flag, value in zip(arguments, [*arguments[1:], ""], strict=False):
-        if flag == name:
-            return Path(value)
-        if flag.startswith(f"{name}="):
-            return Path(flag.removeprefix(f"{name}="))
-    return None

@@ -1,4 +1,4 @@
-"""Principal components of a run's training features, fitted once and kept with the run."""
+"""Principal components of a run's training features, scaled to unit variance, fitted once and kept with the run."""
 
 import json
 from collections.abc import Callable
@@ -19,7 +19,11 @@ FITTED_ON = 4096  # training images at most, evenly over all of them: the Gram m
 
 @dataclass(frozen=True, eq=False)
 class Projection:
-    """features (B, F) -> (features - mean) components^T, (B, D); components (D, F) are orthonormal rows."""
+    """features (B, F) -> (features - mean) components^T, (B, D).
+
+    components (D, F) are orthogonal rows, each as long as makes its variance over the training features 1: a few
+    directions that vary much, as brightness does, then do not hide what else two images have in common.
+    """
 
     mean: Tensor
     components: Tensor
@@ -37,13 +41,14 @@ class Projection:
 
 
 def fit_projection(features: Tensor, dim: int) -> Projection:
-    """The first `dim` principal components of features (N, F); of each the largest entry is positive.
+    """The first `dim` principal components of features (N, F), of unit variance; of each the largest entry is positive.
 
     They come from the Gram matrix of the samples, so that many features cost little.
     Raises UserError for a dim that the features do not have.
 
-    >>> fit_projection(torch.tensor([[0.0, 0.0], [2.0, 2.0], [4.0, 4.0]]), 1).components
-    tensor([[0.7071, 0.7071]])
+    >>> x = torch.tensor([[0.0, 0.0], [2.0, 2.0], [4.0, 4.0]])
+    >>> fit_projection(x, 1)(x).flatten()
+    tensor([-1.2247,  0.0000,  1.2247])
     """
     mean = features.mean(0)
     centred = (features - mean).double()
@@ -56,7 +61,8 @@ def fit_projection(features: Tensor, dim: int) -> Projection:
     values, vectors = values.flip(0)[:dim], vectors.flip(1)[:, :dim]
     if not values[-1] > 1e-10 * values[0]:
         raise UserError(f"dim must be at most {int((values > 1e-10 * values[0]).sum())}, as many as vary, got {dim}")
-    components = (vectors / values.sqrt()).T @ centred
+    # Divided by its length, vectors^T centred would have orthonormal rows; a second time makes the variance 1.
+    components = (vectors / values).T @ centred * len(features) ** 0.5
     largest = components.gather(1, components.abs().argmax(1, keepdim=True))
     return Projection(mean, (components * largest.sign()).float())
 

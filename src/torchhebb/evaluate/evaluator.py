@@ -42,6 +42,8 @@ class Evaluator(Checked, ABC):
     """
 
     question: ClassVar[str]
+    needs_labels: ClassVar[bool] = True
+    """Whether it cannot be asked of a run that learned without labels."""
 
     @abstractmethod
     def run(self, run: Run) -> Iterator[Finding]:
@@ -53,6 +55,8 @@ def evaluate(evaluator: Evaluator, run: Run, *, command: str = "torchhebb.evalua
 
     Raises UserError for an answer that cannot be had or written.
     """
+    if evaluator.needs_labels and not run.data.labelled:
+        raise UserError(f"{evaluator.question} needs labels, and {run.folder} learned without")
     started = time.monotonic()
     measures: list[Measure] = []
     curves: list[Curve] = []

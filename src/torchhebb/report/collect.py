@@ -91,8 +91,10 @@ def read_run(
         log = read_log(folder / "metrics.jsonl")
         if not log or not all(LOGGED.get(line["kind"], set()) <= line.keys() for line in log):
             raise ValueError("metrics.jsonl is missing or incomplete")
-        if not all((folder / name).exists() for name in ("model.safetensors", "readout.safetensors")):
-            raise ValueError("a model.safetensors or readout.safetensors is missing")
+        labelled = bool(read_classes(folder))
+        needed = ["model.safetensors", *(["readout.safetensors"] if labelled else [])]
+        if missing := [name for name in needed if not (folder / name).exists()]:
+            raise ValueError(f"{missing[0]} is missing")
         network = load(folder)
         if not isinstance(network, Network):
             raise ValueError("model.safetensors holds no network")
@@ -110,6 +112,8 @@ def read_run(
         )
         data = load_data(recipe.data, **settings, store=store, progress=progress)
         _check_same(result, recipe, classes, data)
+        if not data.labelled:
+            raise UserError("it learned without labels, so it answers nothing; torchhebb embed gives its features")
     except UserError as error:
         left_out = str(error)
     else:

@@ -121,9 +121,10 @@ def _sections(run: Run, key: str) -> Iterator[Section]:
 
 
 def _learning(run: Run, key: str) -> Iterator[Section]:
-    accuracy, loss = _accuracy(run, key), readout_series(run.log)
-    losses = [curves(loss, "epochs", "Readout loss", key, log=True)] if loss else []
-    yield Section("Accuracy", "", (accuracy, *losses))
+    if run.classes:
+        loss = readout_series(run.log)
+        losses = [curves(loss, "epochs", "Readout loss", key, log=True)] if loss else []
+        yield Section("Accuracy", "", (_accuracy(run, key), *losses))
     radius, r1 = (learning_series(run.log, quantity) for quantity in ("radius_mean", "r1_share"))
     if radius:
         note = "A neuron whose weights have norm 1 has settled: its step is zero. Bands span the seeds."

@@ -49,7 +49,7 @@ class Run:
         """The frozen network of a seed on the device, its readout attached."""
         folder = self.folder if seed == 0 else self.folder / f"seed-{seed}"
         network = load(folder)
-        if not isinstance(network, Network) or network.readout is None:
+        if not isinstance(network, Network) or (network.readout is None and self.data.labelled):
             raise UserError(f"{folder} holds no network with its readout: go on with torchhebb train --resume")
         return network.to(self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 

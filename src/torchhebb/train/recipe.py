@@ -136,11 +136,17 @@ class Recipe:
     seeds: int = 1
     published: float | None = None
     """The paper's test accuracy in percent, where it gives one; see `published_for`."""
+    published_on: str = field(default="", compare=False)
+    """The data set that the published numbers are of, by default the recipe's own; with other data they are dropped."""
     published_beside: PublishedBeside = field(default_factory=PublishedBeside, compare=False)
     """What the paper gives of the baselines; it is no part of the experiment, so runs go on when it becomes known."""
 
     def __post_init__(self) -> None:
         at_least(1, seeds=self.seeds)
+        if self.published_on not in ("", self.data):
+            object.__setattr__(self, "published", None)
+            object.__setattr__(self, "published_beside", PublishedBeside())
+        object.__setattr__(self, "published_on", self.data)
         learning = self.learning
         if self.online and not (isinstance(learning.optimizer, AdamW) and learning.order != "greedy"):
             raise UserError("readout.online needs learning.order joint or pipeline and learning.optimizer AdamW")

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from torchhebb.data import Data, Store, Stream, absolute_name, load_data
+from torchhebb.data import Data, Store, Stream, absolute_name, is_own, load_data
 from torchhebb.distributed import ProcessGroup, no_sync
 from torchhebb.errors import UserError
 from torchhebb.nn import LinearReadout, Network, load, save
@@ -25,6 +25,7 @@ from torchhebb.train.device import Precision, find_precision, own_device
 from torchhebb.train.features import stored_features
 from torchhebb.train.folder import Options, alone_in, data_settings, new_run_folder, prepare_folder
 from torchhebb.train.learn import calibrate, learn_images
+from torchhebb.train.learned import LayerChange, initial_weights, layer_changes, nothing_learned
 from torchhebb.train.log import Log
 from torchhebb.train.members import learn_members
 from torchhebb.train.online import OnlineReadout
@@ -82,6 +83,7 @@ def run_recipe(
     if not workers.first:
         return workers.broadcast(None)  # type: ignore[return-value]  # by then rank 0 has a result
     measures = session.measures(accuracies)
+    warning = session.warning(accuracies) if is_own(recipe.data) else None
     result = Result(
         recipe=recipe.name,
         question="accuracy",
@@ -96,6 +98,7 @@ def run_recipe(
             **({"members": options.members} if options.members > 1 else {}),
             **({"compiled": True} if options.compile else {}),
             **({"workers": workers.world_size} if workers.world_size > 1 else {}),
+            **({"warning": warning} if warning is not None else {}),
         },
     )
     result.write(folder / "result.json")
@@ -136,6 +139,8 @@ class Session:
             return self._accuracies(network, seed)
 
     def _accuracies(self, network: Network, seed: int) -> dict[str, float]:
+        if not self.data.labelled:
+            return {}
         accuracies = {"test_accuracy": self._once(f"seed {seed}: readout", partial(self._read_out, network, seed))}
         if self.recipe.online:
             task = f"seed {seed}: readout beside the blocks"
@@ -222,7 +227,29 @@ class Session:
         """The first seed's model lies in the run folder itself, the others' in seed-N."""
         return self.folder if seed == 0 else self.folder / f"seed-{seed}"
 
+    def changes(self, seed: int) -> list[LayerChange]:
+        """What the unsupervised phase of a seed changed, layer by layer."""
+
+        def compare(_: str) -> list[dict[str, Any]]:
+            network = self.trained(seed)
+            images, plan = chosen_images(self.data, self.recipe.learning, seed)
+            with no_sync():
+                initial = initial_weights(network, images, plan, seed)
+            return [asdict(change) for change in layer_changes(network, initial)]
+
+        return [LayerChange(**change) for change in self._once(f"seed {seed}: what was learned", compare)]
+
     def measures(self, results: list[dict[str, float]]) -> tuple[Measure, ...]:
+        """Accuracies; of images without labels how far the weights turned, and their radius."""
+        if not self.data.labelled:
+            changes = [self.changes(seed) for seed in range(self.recipe.seeds)]
+            names = [change.name for change in changes[0]]
+            by_name = [{change.name: change for change in seed} for seed in changes]
+            return tuple(
+                Measure(f"{what}_{name.replace('.', '_')}", unit, tuple(getattr(c[name], what) for c in by_name))
+                for name in names
+                for what, unit in (("turned", "degrees"), ("radius", ""))
+            )
         return tuple(
             Measure(
                 name,
@@ -232,6 +259,12 @@ class Session:
             )
             for name in results[0]
         )
+
+    def warning(self, results: Sequence[dict[str, float]]) -> str | None:
+        """One line where the first seed learned little, see `nothing_learned`."""
+        first = results[0]
+        changes = self.changes(0) if self.recipe.learning.epochs else []
+        return nothing_learned(changes, first.get("test_accuracy"), first.get("random_test_accuracy"))
 
     def features(self, network: Network, split: Literal["train", "test"], task: str) -> Tensor:
         """Frozen features of a split, from the store where they are known already."""
@@ -379,6 +412,8 @@ def check_fit(recipe: Recipe, data: Data) -> None:
     """Raise UserError unless the network can be built and takes the images of the data."""
     check_choice(data, recipe.learning)
     readout = recipe.readout
+    if recipe.online and not data.labelled:
+        raise UserError(f"readout.online must be left out: {data.name} has no labels")
     if isinstance(data.train, Stream) and not (isinstance(readout, Readout) and not readout.standardize):
         raise UserError(
             f"readout must learn from batches, not standardised ones or in closed form: {data.name} is streamed"

@@ -36,6 +36,7 @@ class Diagnostics(Evaluator):
     """
 
     question: ClassVar[str] = "diagnostics"
+    needs_labels = False
 
     bins: int = 20
     """Bins of the histogram."""

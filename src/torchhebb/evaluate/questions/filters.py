@@ -47,6 +47,7 @@ class Filters(Evaluator):
     """
 
     question: ClassVar[str] = "filters"
+    needs_labels = False
 
     contenders: tuple[ContenderName, ...] = ("own", "hard", "random")
     """Whose filters, side by side; backpropagation takes long to train on a CPU."""

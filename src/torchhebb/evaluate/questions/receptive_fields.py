@@ -49,6 +49,7 @@ class ReceptiveFields(Evaluator):
     """
 
     question: ClassVar[str] = "receptive_fields"
+    needs_labels = False
 
     neurons: int = 24
     """At most how many neurons of each block."""
