@@ -27,11 +27,11 @@ from torchhebb.train import (
     read_result,
     run_recipe,
 )
+from torchhebb.train.fitting import check_fit
 from torchhebb.train.folder import alone_in, read_classes
 from torchhebb.train.learn import calibrate, learn_images
 from torchhebb.train.recipe import PublishedBeside
 from torchhebb.train.run import accuracy as score
-from torchhebb.train.run import check_fit
 
 RECIPE = tiny_recipe(readout=Readout(epochs=2, batch_size=200), seeds=2, baselines=("random", "raw"))
 OPTIONS = Options(precision="float32")

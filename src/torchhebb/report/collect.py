@@ -17,9 +17,9 @@ from torchhebb.train import Options, Recipe, Result, read_config, read_result
 from torchhebb.train.device import find_device
 from torchhebb.train.diagnostics import win_rates
 from torchhebb.train.features import stored_features
+from torchhebb.train.fitting import check_fit
 from torchhebb.train.folder import data_settings, read_classes
 from torchhebb.train.log import read_log
-from torchhebb.train.run import check_fit
 
 WIN_RATE_BATCHES, WIN_RATE_BATCH = 4, 64
 # What a line of metrics.jsonl holds that the figures are made from.

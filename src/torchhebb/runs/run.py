@@ -19,9 +19,9 @@ from torchhebb.progress import SILENT, Progress
 from torchhebb.train import Options, Recipe, Result, read_config, read_result
 from torchhebb.train.device import Precision, find_device, find_precision
 from torchhebb.train.features import stored_features
+from torchhebb.train.fitting import check_fit
 from torchhebb.train.folder import data_settings, read_preprocessing
 from torchhebb.train.log import read_log
-from torchhebb.train.run import check_fit
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ from torchhebb.readouts.adam import predict_logits
 from torchhebb.readouts.base import percent_correct
 from torchhebb.train import Recipe
 from torchhebb.train.device import Precision
-from torchhebb.train.run import check_fit
+from torchhebb.train.fitting import check_fit
 from torchhebb.train.trial import features, fresh_network, judge, learn_from
 
 SPLIT_SEED = 0

@@ -11,6 +11,7 @@ from torchhebb.nn import Network
 from torchhebb.train.diagnostics import plastic_layers, radii
 from torchhebb.train.learn import enter_stage, init_from_images, stages_of
 from torchhebb.train.recipe import Learning
+from torchhebb.train.result import Measure
 
 TURNED_LEAST = 5.0
 RADIUS_OFF = 0.5
@@ -64,6 +65,16 @@ def layer_changes(network: Network, initial: Mapping[str, Tensor]) -> list[Layer
             turned = torch.where(cosine > 1 - 1e-12, 0.0, torch.rad2deg(torch.arccos(cosine)))
             found.append(LayerChange(name, turned.mean().item(), radii(layer).mean().item()))
     return found
+
+
+def change_measures(seeds: Sequence[Sequence[LayerChange]]) -> tuple[Measure, ...]:
+    """The changes of every layer as measures over the seeds."""
+    by_layer = zip(*seeds, strict=True)
+    return tuple(
+        Measure(f"{what}_{layer[0].name.replace('.', '_')}", unit, tuple(getattr(change, what) for change in layer))
+        for layer in by_layer
+        for what, unit in (("turned", "degrees"), ("radius", ""))
+    )
 
 
 def nothing_learned(

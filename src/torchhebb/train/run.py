@@ -19,13 +19,14 @@ from torchhebb.progress import SILENT, Progress
 from torchhebb.readouts.adam import fit_linear, fit_source, predict_logits
 from torchhebb.readouts.wide import WideRidge
 from torchhebb.train.checkpoint import Checkpoint
-from torchhebb.train.chosen import check_choice, choice_key, chosen_images
+from torchhebb.train.chosen import choice_key, chosen_images
 from torchhebb.train.compiled import check_compiler, compiled_steps
 from torchhebb.train.device import Precision, find_precision, own_device
 from torchhebb.train.features import stored_features
+from torchhebb.train.fitting import check_fit
 from torchhebb.train.folder import Options, alone_in, data_settings, new_run_folder, prepare_folder
 from torchhebb.train.learn import calibrate, learn_images
-from torchhebb.train.learned import LayerChange, initial_weights, layer_changes, nothing_learned
+from torchhebb.train.learned import LayerChange, change_measures, initial_weights, layer_changes, nothing_learned
 from torchhebb.train.log import Log
 from torchhebb.train.members import learn_members
 from torchhebb.train.online import OnlineReadout
@@ -242,14 +243,7 @@ class Session:
     def measures(self, results: list[dict[str, float]]) -> tuple[Measure, ...]:
         """Accuracies; of images without labels how far the weights turned, and their radius."""
         if not self.data.labelled:
-            changes = [self.changes(seed) for seed in range(self.recipe.seeds)]
-            names = [change.name for change in changes[0]]
-            by_name = [{change.name: change for change in seed} for seed in changes]
-            return tuple(
-                Measure(f"{what}_{name.replace('.', '_')}", unit, tuple(getattr(c[name], what) for c in by_name))
-                for name in names
-                for what, unit in (("turned", "degrees"), ("radius", ""))
-            )
+            return change_measures([self.changes(seed) for seed in range(self.recipe.seeds)])
         return tuple(
             Measure(
                 name,
@@ -406,27 +400,3 @@ def accuracy(readout: nn.Module, features: Tensor, labels: Tensor) -> float:
     """Correct answers in percent."""
     predicted = predict_logits(readout, features).argmax(1).cpu()
     return 100.0 * (predicted == labels.cpu()).double().mean().item()
-
-
-def check_fit(recipe: Recipe, data: Data) -> None:
-    """Raise UserError unless the network can be built and takes the images of the data."""
-    check_choice(data, recipe.learning)
-    readout = recipe.readout
-    if recipe.online and not data.labelled:
-        raise UserError(f"readout.online must be left out: {data.name} has no labels")
-    if isinstance(data.train, Stream) and not (isinstance(readout, Readout) and not readout.standardize):
-        raise UserError(
-            f"readout must learn from batches, not standardised ones or in closed form: {data.name} is streamed"
-        )
-    if isinstance(data.train, Stream) and recipe.online:
-        raise UserError(f"readout.online must be left out: {data.name} is streamed")
-    shape = tuple(data.test.images.shape[1:])
-    if shape != recipe.architecture.input_shape:
-        raise UserError(
-            f"{recipe.name} takes images of {recipe.architecture.input_shape}, {data.name} has {shape}; "
-            f"give --size, or --architecture.input-shape {' '.join(map(str, shape))}"
-        )
-    try:
-        recipe.architecture.build()
-    except (ValueError, RuntimeError) as error:
-        raise UserError(f"the network of {recipe.name} cannot be built: {str(error).splitlines()[0]}") from error
