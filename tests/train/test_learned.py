@@ -52,7 +52,7 @@ def test_learning_turns_weights():
     ],
 )
 def test_little_learning_is_one_line_with_advice(change: LayerChange, accuracies: tuple, words: str | None):
-    said = nothing_learned([change], *accuracies)
+    said = nothing_learned([change], dict(zip(("test_accuracy", "random_test_accuracy"), accuracies, strict=False)))
     if words is None:
         assert said is None
     else:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -78,15 +79,15 @@ def change_measures(seeds: Sequence[Sequence[LayerChange]]) -> tuple[Measure, ..
 
 
 def nothing_learned(
-    changes: Sequence[LayerChange], learned: float | None = None, random: float | None = None
+    changes: Sequence[LayerChange], accuracies: Mapping[str, float] = MappingProxyType({})
 ) -> str | None:
     """One line that says why little was learned and what to try; None where something was.
 
-    Args: learned and random, the accuracies in percent of the features and of those of random weights.
+    Args: accuracies, in percent by the names of measures, of the features and of those of random weights.
 
     >>> nothing_learned([LayerChange("block1.layer", 0.5, 1.0)])
     'little was learned: the weights of block1.layer turned by 0.5 degrees; try more --learning.epochs, or a higher lr'
-    >>> nothing_learned([LayerChange("block1.layer", 40.0, 1.0)], 80.0, 70.0)
+    >>> nothing_learned([LayerChange("block1.layer", 40.0, 1.0)], {"test_accuracy": 80.0, "random_test_accuracy": 70.0})
     """
     if still := [change for change in changes if change.turned < TURNED_LEAST]:
         layer = min(still, key=lambda change: change.turned)
@@ -96,6 +97,7 @@ def nothing_learned(
         layer = max(off, key=lambda change: abs(change.radius - 1))
         said = f"the radii of {layer.name} are {layer.radius:.1f}, and 1 once it has learned"
         return f"little was learned: {said}; try more --learning.epochs, or a smaller init-radius"
+    learned, random = accuracies.get("test_accuracy"), accuracies.get("random_test_accuracy")
     if learned is not None and random is not None and learned <= random:
         said = f"the features reach {learned:.1f} % on held-out images, random weights {random:.1f} %"
         return f"learning gained nothing: {said}; try more images, more --learning.epochs, or another patch size"

@@ -84,7 +84,8 @@ def run_recipe(
     if not workers.first:
         return workers.broadcast(None)  # type: ignore[return-value]  # by then rank 0 has a result
     measures = session.measures(accuracies)
-    warning = session.warning(accuracies) if is_own(recipe.data) else None
+    changes = session.changes(0) if is_own(recipe.data) and recipe.learning.epochs else []
+    warning = nothing_learned(changes, accuracies[0]) if changes else None
     result = Result(
         recipe=recipe.name,
         question="accuracy",
@@ -253,12 +254,6 @@ class Session:
             )
             for name in results[0]
         )
-
-    def warning(self, results: Sequence[dict[str, float]]) -> str | None:
-        """One line where the first seed learned little, see `nothing_learned`."""
-        first = results[0]
-        changes = self.changes(0) if self.recipe.learning.epochs else []
-        return nothing_learned(changes, first.get("test_accuracy"), first.get("random_test_accuracy"))
 
     def features(self, network: Network, split: Literal["train", "test"], task: str) -> Tensor:
         """Frozen features of a split, from the store where they are known already."""
