@@ -122,7 +122,7 @@ def members_step(networks: Sequence[Network], batches: Tensor, precision: str) -
     """The inner step of `learn_members` on the next of the batches (K, N, B, C, H, W)."""
     apart = large_layers(networks[0], batches.shape[3:], batches.shape[2])
     stacked = stack_ensemble([network.train() for network in networks], unstacked=apart)
-    optimizer = NormAdaptiveSGD(member_groups(stacked, networks), lr=0.0)
+    optimizer = NormAdaptiveSGD(member_groups(stacked, networks))
     stream, device = cycle(batches.transpose(0, 1).flatten(1, 2).contiguous()), batches.device
 
     def step() -> None:

@@ -11,7 +11,7 @@ from torchhebb.readouts import Ridge
 def main() -> float:
     data = load_data("digits")
     network = torchhebb.create_model("softhebb2023-digits", seed=0)
-    optimizer = NormAdaptiveSGD(network.learning_groups(), lr=0.01)
+    optimizer = NormAdaptiveSGD(network.learning_groups())
     for x in Batches(data.train.images, batch_size=10, seed=0).epoch(0):
         torchhebb.learn(network, x)
         optimizer.step()

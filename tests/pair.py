@@ -137,7 +137,7 @@ def steps(architecture: Architecture, dtype: torch.dtype, count: int) -> Tensors
     elif architecture is SPHERE:
         optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=0.05)
     else:
-        optimizer = NormAdaptiveSGD(network.learning_groups(), lr=0.0)
+        optimizer = NormAdaptiveSGD(network.learning_groups())
     images, order = random(64, *architecture.input_shape, dtype=dtype), torch.Generator().manual_seed(6)
     for step in range(count):
         batch = images[torch.randperm(64, generator=order)[: RAGGED[step % len(RAGGED)]]]
@@ -239,7 +239,7 @@ def streamed() -> Tensors:
     with stream() as images:
         if world_size() > 1:
             return state(learn_images(network, images, plan, seed=seed))
-        optimizer = NormAdaptiveSGD(network.train().learning_groups(), lr=0.0)
+        optimizer = NormAdaptiveSGD(network.train().learning_groups())
         parts = [
             StreamBatches(images, 7, seed, augment=views, labelled=False, rank=number, world=2) for number in range(2)
         ]

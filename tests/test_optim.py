@@ -85,8 +85,8 @@ def test_a_rate_may_be_a_tensor(shape: tuple[int, ...]):
     apart, one, by_number = (plastic(start.clone()) for _ in range(3))
     for parameter in (apart, one, by_number):
         parameter.grad = gradient
-    NormAdaptiveSGD([{"params": [apart], "lr": rates}], lr=0.0).step()
-    NormAdaptiveSGD([{"params": [one], "lr": torch.tensor(0.1).double()}], lr=0.0).step()
+    NormAdaptiveSGD([{"params": [apart], "lr": rates}]).step()
+    NormAdaptiveSGD([{"params": [one], "lr": torch.tensor(0.1).double()}]).step()
     NormAdaptiveSGD([by_number], lr=0.1).step()
     torch.testing.assert_close(one, by_number)
     factor = (rates / 0.1).view(-1, *[1] * (len(shape) - 1))

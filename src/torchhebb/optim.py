@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from torchhebb.errors import UserError
 from torchhebb.functional.kernels import kernel
 from torchhebb.functional.plasticity import norm_adaptive_rate
 
@@ -17,12 +18,13 @@ class NormAdaptiveSGD(Optimizer):
     """Steps along -grad, the update of a plastic layer, by `norm_adaptive_step`.
 
     A 1-D parameter (bias) steps by lr * update / max(1, largest entry).
-    Per-layer rates are parameter groups; a group's `groups` is the number of groups of neurons in its weights and
-    biases, each with its own largest entry.  A group's "lr" may also be a tensor on the weights' device, of no
-    dimension or with a rate for every neuron.
+    Per-layer rates are parameter groups, as `Network.learning_groups` gives them; a group's `groups` is the number of
+    groups of neurons in its weights and biases, each with its own largest entry.  A group's "lr" may also be a tensor
+    on the weights' device, of no dimension or with a rate for every neuron.
 
-    Args: params; lr > 0; power, the exponent of the radius' distance to 1; groups.
-    Raises ValueError for a negative lr or power.
+    Args: params; lr, the rate of what has none of its own, to be left out where every group has one; power, the
+    exponent of the radius' distance to 1; groups.
+    Raises UserError for a negative lr or power, a group without a rate, or an lr that no group would use.
     Source: SoftHebb-2023, section 3.
 
     >>> w = torch.nn.Parameter(torch.tensor([[2.0, 0.0]]), requires_grad=False)
@@ -33,12 +35,20 @@ class NormAdaptiveSGD(Optimizer):
     tensor([[2.0000, 0.1000]])
     """
 
-    def __init__(self, params: Iterable[Any], lr: float, *, power: float = 0.5, groups: int = 1) -> None:
-        if lr < 0:
-            raise ValueError(f"lr must not be negative, got {lr}")
-        if power < 0:
-            raise ValueError(f"power must not be negative, got {power}")
+    def __init__(self, params: Iterable[Any], lr: float | None = None, *, power: float = 0.5, groups: int = 1) -> None:
+        params = list(params)
+        if lr is not None and params and all(isinstance(group, dict) and "lr" in group for group in params):
+            raise UserError(f"lr must be left out where every group has its own, as those of a network do, got {lr}")
         super().__init__(params, {"lr": lr, "power": power, "groups": groups})
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        for name in ("lr", "power"):
+            value = param_group.get(name, self.defaults[name])
+            if value is None:
+                raise UserError("lr must be given: a group of parameters has none of its own")
+            if isinstance(value, float | int) and not value >= 0:
+                raise UserError(f"{name} must not be negative, got {value}")
+        super().add_param_group(param_group)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]

@@ -66,7 +66,7 @@ def same_steps(network: Network) -> None:
         if name.startswith("block")
     ]
     start = [theirs.weight.detach().clone() for _, theirs in pairs]
-    optimizer = NormAdaptiveSGD(network.learning_groups(), lr=0.0)
+    optimizer = NormAdaptiveSGD(network.learning_groups())
     for step in range(STEPS):
         x = draw(step, 4, 3, 12, 12)
         agree(plain.learn(x), learn(network, x))

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from tests.tiny import ARCHITECTURE, digits, equal, state
+from torchhebb.errors import UserError
 from torchhebb.functional import triangle
 from torchhebb.nn import (
     Architecture,
@@ -150,4 +151,32 @@ def test_the_posterior_as_output_shares_the_log_prior_of_its_layer():
         unit = torch.nn.functional.normalize(x.to(net.block1.layer.weight.dtype).flatten(1), dim=1)
         logits = 4 * (net.block1.layer(unit) + net.block1.layer.bias)
         assert torch.allclose(net(x.to(unit.dtype)), logits.softmax(1))
-    assert layer.bias is wta._shared[0]
+    assert layer.bias is wta.bias
+
+
+def test_the_log_prior_has_one_owner() -> None:
+    """What replaces the layer's bias, in place or not, is what the posterior is computed with."""
+    network = Architecture((1, 2, 2), (LinearBlock(3, bias=True, normalize=False, activation="soft_wta"),)).build()
+    x = torch.rand(5, 1, 2, 2)
+    state = network.state_dict()
+    state["block1.layer.bias"] = torch.tensor([9.0, 0.0, 0.0])
+    swapped = torch.func.functional_call(network, state, (x,))
+    network.load_state_dict(state, assign=True)
+    assert torch.equal(network(x), swapped)
+    by_hand = (x.flatten(1) @ network.block1.layer.weight.T + state["block1.layer.bias"]).softmax(1)
+    assert torch.allclose(swapped, by_hand)
+    other = copy.deepcopy(network)
+    other.block1.layer.bias.zero_()
+    assert torch.equal(network(x), swapped) and not torch.equal(other(x), swapped)
+
+
+@pytest.mark.parametrize("dilation", [1, 2])
+@pytest.mark.parametrize("kernel_size", [1, 2, 3, 4, 5])
+def test_padding_that_is_not_given_keeps_the_size(kernel_size: int, dilation: int) -> None:
+    block = ConvBlock(4, kernel_size, dilation=dilation)
+    if dilation * (kernel_size - 1) % 2:
+        with pytest.raises(UserError, match=f"kernel_size must be odd .* got {kernel_size}: set padding"):
+            block.build((2, 8, 8))
+        assert block.with_settings(padding=1).output_shape((2, 8, 8))[0] == 4
+    else:
+        assert block.output_shape((2, 8, 8)) == (4, 8, 8)

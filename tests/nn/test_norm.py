@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from tests.reference import agree, draw
-from torchhebb.nn import BatchNorm
+from torchhebb.nn import BatchNorm, UnitNorm
 
 SHAPES = [(6, 3), (4, 3, 5, 2), (1, 3, 4, 4)]
 
@@ -68,3 +68,12 @@ def test_impossible_inputs_are_named(shape: tuple[int, ...]):
 def test_one_value_per_channel_has_no_variance():
     with pytest.raises(ValueError, match=r"value|sample"):
         BatchNorm(3)(torch.zeros(1, 3))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("scale", [0.0, 1e-3, 1.0, 1e4])
+def test_unit_norm_in_any_dtype(dtype: torch.dtype, scale: float) -> None:
+    x = torch.full((2, 1, 28, 28), scale, dtype=dtype)
+    expected = torch.full_like(x, 1 / 28 if scale else 0.0)
+    found = UnitNorm()(x)
+    assert found.dtype == dtype and torch.allclose(found, expected, rtol=1e-2, atol=0)

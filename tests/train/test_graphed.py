@@ -42,7 +42,7 @@ class Recorder:
 
 
 def steps(network: Network, count: int, recorder: Recorder | None = None) -> GraphedSteps:
-    optimizer = NormAdaptiveSGD(network.train().learning_groups(), lr=0.0)
+    optimizer = NormAdaptiveSGD(network.train().learning_groups())
     return GraphedSteps(network, optimizer, full(optimizer), count=count, capture=recorder or Recorder())
 
 
@@ -85,7 +85,7 @@ def test_members_are_put_back_after_a_capture_as_well():
     def members() -> tuple[GraphedSteps, list[Network], Recorder]:
         networks, recorder = [ARCHITECTURE.build(seed).train() for seed in (0, 1)], Recorder()
         stacked = stack_ensemble(networks, unstacked=("block2.layer",))
-        optimizer = NormAdaptiveSGD(member_groups(stacked, networks), lr=0.0)
+        optimizer = NormAdaptiveSGD(member_groups(stacked, networks))
         return GraphedSteps(stacked, optimizer, full(optimizer), count=2, capture=recorder), networks, recorder
 
     (graphed, one, recorder), (plain, other, _) = members(), members()
@@ -151,7 +151,7 @@ def test_members_learn_the_same_with_replays(monkeypatch: pytest.MonkeyPatch):
 
 def test_only_where_it_pays_and_can_be():
     network = ARCHITECTURE.build(0)
-    optimizer = NormAdaptiveSGD(network.learning_groups(), lr=0.0)
+    optimizer = NormAdaptiveSGD(network.learning_groups())
     rates = full(optimizer)
     adam = torch.optim.AdamW(network.parameters())
     assert graphed_steps(network, optimizer, CPU, "float32", rates) is None
@@ -171,7 +171,7 @@ def test_on_a_gpu_replays_equal_eager_steps(rule: Any, precision: Any):
     graphed, plain = (
         graphed_steps(network, optimizer, device, precision, full(optimizer))
         for network in (one, other)
-        for optimizer in [NormAdaptiveSGD(network.learning_groups(), lr=0.0)]
+        for optimizer in [NormAdaptiveSGD(network.learning_groups())]
     )
     assert graphed is not None and plain is not None
     for number, x in enumerate(batches([10] * 20 + [3])):

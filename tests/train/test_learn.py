@@ -64,7 +64,6 @@ def test_joint_order_is_learn_and_a_step():
             {"params": [other.block1.layer.weight], "lr": 0.08, "power": 0.5},
             {"params": [other.block2.layer.weight], "lr": 0.005, "power": 0.5},
         ],
-        lr=0.0,
     )
     batches = Batches(IMAGES.images, 10, seed=3)
     for epoch in range(2):
@@ -114,7 +113,7 @@ def test_inputs_of_a_greedy_stage_are_what_frozen_blocks_give_and_are_computed_o
 
     by_hand = network().eval()
     for block in by_hand:
-        optimizer = NormAdaptiveSGD(by_hand.learning_groups(), lr=0.0)
+        optimizer = NormAdaptiveSGD(by_hand.learning_groups())
         block.train()
         for epoch in range(plan.epochs):
             for x in Batches(IMAGES.images, plan.batch_size).epoch(epoch):
@@ -133,7 +132,7 @@ def test_a_greedy_stage_of_one_pass_keeps_no_inputs_and_learns_the_same(tmp_path
 
     by_hand = network().eval()
     for block in by_hand:
-        optimizer = NormAdaptiveSGD(by_hand.learning_groups(), lr=0.0)
+        optimizer = NormAdaptiveSGD(by_hand.learning_groups())
         block.train()
         for x in Batches(IMAGES.images, plan.batch_size).epoch(0):
             learn(by_hand, x)

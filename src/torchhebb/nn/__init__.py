@@ -11,7 +11,7 @@ from torchhebb.nn.blocks import (
     WhitenedBlock,
 )
 from torchhebb.nn.conv import HebbConv2d
-from torchhebb.nn.learning import init_from_data, learn
+from torchhebb.nn.learning import LearningModule, init_from_data, learn
 from torchhebb.nn.linear import HebbLinear
 from torchhebb.nn.network import Architecture, Network, Tap
 from torchhebb.nn.norm import BatchNorm, BatchNorm2d, Standardize, UnitNorm
@@ -28,6 +28,7 @@ __all__ = [
     "ConvBlock",
     "HebbConv2d",
     "HebbLinear",
+    "LearningModule",
     "LinearBlock",
     "LinearReadout",
     "LocalLossBlock",

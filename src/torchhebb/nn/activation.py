@@ -47,24 +47,25 @@ class Power(nn.Module):
 class SoftWTA(nn.Module):
     """The posterior over the neurons; see `torchhebb.functional.soft_wta`.
 
-    Args: inverse_temperature; bias, the log prior (K,) that a layer below owns and learns.
+    Args: inverse_temperature; layer, a layer below whose `bias` (K,), if it has one, is the log prior.  The layer owns
+    it: it is read from there at every call, so a bias that is replaced (`load_state_dict(assign=True)`,
+    `torch.func.functional_call`) takes part.
     """
 
-    def __init__(self, inverse_temperature: float = 1.0, *, bias: nn.Parameter | None = None) -> None:
+    def __init__(self, inverse_temperature: float = 1.0, *, layer: nn.Module | None = None) -> None:
         super().__init__()
         if inverse_temperature <= 0:
             raise ValueError(f"inverse_temperature must be positive, got {inverse_temperature}")
         self.inverse_temperature = inverse_temperature
-        # In a tuple, so that it is not registered a second time: it is the layer's to save and to step.
-        self._shared = (bias,)
+        self._layer = (layer,)  # in a tuple, so that it is not registered as a part of this module
 
     @property
-    def has_bias(self) -> bool:
-        """Whether a log prior takes part."""
-        return self._shared[0] is not None
+    def bias(self) -> Tensor | None:
+        """The log prior."""
+        return getattr(self._layer[0], "bias", None)
 
     def forward(self, u: Tensor) -> Tensor:
-        return soft_wta(u, self.inverse_temperature, bias=self._shared[0])
+        return soft_wta(u, self.inverse_temperature, bias=self.bias)
 
     def extra_repr(self) -> str:
         return f"inverse_temperature={self.inverse_temperature}"

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from torchhebb.functional import plasticity
 from torchhebb.functional.plasticity import pair
 from torchhebb.nn.plastic import (
+    DataInitialised,
     Init,
     accumulate_gradient,
     compete_in_groups,
@@ -25,7 +26,7 @@ from torchhebb.rules import Rule, SoftHebb
 PaddingMode = Literal["reflect", "zeros", "replicate", "circular"]
 
 
-class HebbConv2d(nn.Module):
+class HebbConv2d(DataInitialised):
     """u = w * x, learning by a local rule: every position of the map is a sample.
 
     `forward(x)` gives u; `learn(x)` also leaves -dw / n in .grad of the weight, with dw = S - decay w over the
@@ -79,6 +80,7 @@ class HebbConv2d(nn.Module):
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Weights as `init` says, at a radius near init_radius."""
+        self.initialised = False
         draw_weights(self.weight, self.init, self.init_radius, generator)
 
     @torch.no_grad()
@@ -92,6 +94,7 @@ class HebbConv2d(nn.Module):
         patches = F.unfold(x, self.kernel_size, dilation=self.dilation, stride=self.stride)
         inputs = patches.transpose(1, 2).flatten(0, 1)
         self.weight.copy_(sampled_weights(inputs, self.out_channels, self.init_radius, generator).view_as(self.weight))
+        self.initialised = True
 
     def forward(self, x: Tensor) -> Tensor:
         u = select_forward_algorithm(self._pad(x), self.weight, self._geometry).convolve(self.weight)

@@ -87,7 +87,7 @@ def _same(one: nn.Module, other: nn.Module) -> bool:
     """Whether two modules compute the same: settings and buffers agree, and there is no bias from a layer below."""
     mine, its = one.state_dict(), other.state_dict()
     buffers = all(torch.equal(tensor, its[name]) for name, tensor in mine.items())
-    return repr(one) == repr(other) and buffers and not (isinstance(one, SoftWTA) and one.has_bias)
+    return repr(one) == repr(other) and buffers and not (isinstance(one, SoftWTA) and one.bias is not None)
 
 
 class Unstacked(nn.Module):

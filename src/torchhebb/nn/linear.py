@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from torchhebb.functional import linear_statistic, log_prior_update, plasticity
 from torchhebb.nn.plastic import (
+    DataInitialised,
     Init,
     accumulate_update,
     compete,
@@ -20,7 +21,7 @@ from torchhebb.nn.plastic import (
 from torchhebb.rules import Rule, SoftHebb
 
 
-class HebbLinear(nn.Module):
+class HebbLinear(DataInitialised):
     """u = x w^T, learning by a local rule.
 
     `forward(x)` gives u (bias apart, as in the papers); `learn(x)` also leaves -dw / n in .grad of the weight,
@@ -58,6 +59,7 @@ class HebbLinear(nn.Module):
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Weights as `init` says, at a radius near init_radius; the bias to the uniform prior 1 / out_features."""
+        self.initialised = False
         draw_weights(self.weight, self.init, self.init_radius, generator)
         if self.bias is not None:
             nn.init.constant_(self.bias, -math.log(self.out_features) / self.inverse_temperature)
@@ -67,6 +69,7 @@ class HebbLinear(nn.Module):
         """With init "patches", draw every neuron's weights from the samples x (B, in_features)."""
         if self.init == "patches":
             self.weight.copy_(sampled_weights(x, self.out_features, self.init_radius, generator))
+            self.initialised = True
 
     @property
     def inverse_temperature(self) -> float:

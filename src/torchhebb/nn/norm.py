@@ -102,7 +102,11 @@ class Standardize(nn.Module):
 
 
 class UnitNorm(nn.Module):
-    """x / max(||x||, 1e-12) per sample, over everything but the batch: the unit inputs of SoftHebb-2022's theory."""
+    """x / max(||x||, 1e-12) per sample, over everything but the batch: the unit inputs of SoftHebb-2022's theory.
+
+    The norm is computed in float32 at least: in float16 the square of 300 overflows, and 1e-12 is zero.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.normalize(x.flatten(1), dim=1).view_as(x)
+        wide = x.flatten(1).to(torch.promote_types(x.dtype, torch.float32))
+        return F.normalize(wide, dim=1).to(x.dtype).view_as(x)

@@ -1,7 +1,8 @@
 """What plastic layers share: parameters that no gradient reaches, and where an update is left."""
 
 import math
-from typing import Literal
+from abc import abstractmethod
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,24 @@ from torchhebb.functional.kernels import kernel
 from torchhebb.rules import Rule
 
 Init = Literal["normal", "uniform", "patches"]
+
+
+class DataInitialised(nn.Module):
+    """A module that may need samples of its own input before it learns; `init_from_data` takes them.
+
+    It is initialised once a state was loaded as well.
+    """
+
+    init: Init = "patches"
+    initialised: bool = False
+
+    @abstractmethod
+    def init_from_data(self, x: Tensor, generator: torch.Generator) -> None:
+        """Take what is needed from samples x of the module's input."""
+
+    def _load_from_state_dict(self, *arguments: Any, **settings: Any) -> None:
+        super()._load_from_state_dict(*arguments, **settings)
+        self.initialised = True
 
 
 def plastic_parameter(*shape: int, device: torch.device | str | None, dtype: torch.dtype | None) -> nn.Parameter:
@@ -80,7 +99,9 @@ def sampled_weights(inputs: Tensor, count: int, radius: float, generator: torch.
     if len(inputs) < count:
         raise ValueError(f"init 'patches' needs at least {count} inputs, one a neuron, got {len(inputs)}")
     chosen = torch.randperm(len(inputs), generator=generator)[:count]
-    return radius * nn.functional.normalize(inputs[chosen.to(inputs.device)], dim=1)
+    rows = inputs[chosen.to(inputs.device)]
+    wide = rows.to(torch.promote_types(rows.dtype, torch.float32))  # 1e-12, which `normalize` adds, is zero in float16
+    return (radius * nn.functional.normalize(wide, dim=1)).to(rows.dtype)
 
 
 def positive(**sizes: float) -> None:

@@ -3,17 +3,17 @@
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from torchhebb.functional.whitening import decorrelation_step, whitening_matrix
-from torchhebb.nn.plastic import positive
+from torchhebb.nn.plastic import DataInitialised, positive
 
 _LATERAL_STEPS, _LATERAL_BATCH, _LATERAL_RATE = 2000, 1000, 2.0
 _CHUNK = 64  # samples whose patches are in memory at once while statistics are taken
 
 
-class PatchWhitening(nn.Module):
+class PatchWhitening(DataInitialised):
     """Every patch whitened and brought to the unit sphere: q = Z (p - m), then q / max(||q||, floor).
 
     p is the patch at a position, less its own mean where `remove_mean`; m and Z come from the mean and the covariance
@@ -86,6 +86,7 @@ class PatchWhitening(nn.Module):
             self.matrix.copy_(self._decorrelate(x, covariance.diagonal().mean().item(), generator))
         else:
             self.matrix.copy_(whitening_matrix(covariance, shrinkage=self.shrinkage, components=self.components))
+        self.initialised = True
 
     def _decorrelate(self, x: Tensor, variance: float, generator: torch.Generator) -> Tensor:
         """The matrix that the lateral rule learns from batch after batch of patches, at a falling rate."""
@@ -105,7 +106,8 @@ class PatchWhitening(nn.Module):
         q = F.conv2d(x, kernel, -(self.matrix @ self.mean), padding=self.padding)
         if self.floor is None:
             return q
-        return q / torch.linalg.vector_norm(q, dim=1, keepdim=True).clamp_min(max(self.floor, 1e-12))
+        least = max(self.floor, 1e-12, torch.finfo(q.dtype).tiny)  # 1e-12 is zero in float16
+        return q / torch.linalg.vector_norm(q, dim=1, keepdim=True).clamp_min(least)
 
     def on_input(self, weight: Tensor) -> Tensor:
         """What weights (K, out_channels, h, w) on q weigh of x, lengths apart: (K, in_channels, h + k - 1, w + k - 1).

@@ -192,7 +192,7 @@ def make_optimizer(network: Network, plan: Learning) -> torch.optim.Optimizer:
         return torch.optim.AdamW(
             network.parameters(), lr=plan.optimizer.lr, weight_decay=plan.optimizer.weight_decay, fused=True
         )
-    return NormAdaptiveSGD(network.learning_groups(), lr=0.0)
+    return NormAdaptiveSGD(network.learning_groups())
 
 
 def init_from_images(part: nn.Sequential, inputs: Images, samples: int, seed: int, device: torch.device) -> None:

@@ -96,7 +96,7 @@ def learn_members(
                 with autocast(precision, device):
                     init_from_images(part, Images(own, images.labels), plan.samples, seed, device)
         stacked = stack_ensemble([part for _, part in entered], unstacked=apart)
-        optimizer = NormAdaptiveSGD(member_groups(stacked, networks), lr=0.0)
+        optimizer = NormAdaptiveSGD(member_groups(stacked, networks))
         rates = [group["lr"] for group in optimizer.param_groups]
         graphed = graphed_steps(stacked, optimizer, device, precision, rates)
         batches = [

@@ -160,4 +160,4 @@ def _share(optimizer: torch.optim.Optimizer, stage: nn.Module) -> torch.optim.Op
         {**group, "params": [parameter for parameter in group["params"] if id(parameter) in mine]}
         for group in optimizer.param_groups
     ]
-    return type(optimizer)([group for group in groups if group["params"]], lr=0.0)  # type: ignore[call-arg]
+    return type(optimizer)([group for group in groups if group["params"]])  # type: ignore[call-arg]

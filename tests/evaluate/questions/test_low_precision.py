@@ -47,7 +47,7 @@ def networks(run: Run) -> dict[tuple[str, int], Network]:
 @pytest.mark.parametrize("scale", ["neuron", "layer"])
 def test_weights_are_on_their_grid_before_and_after_every_step(rounding: str, scale: str) -> None:
     net = network().train()
-    optimizer = NormAdaptiveSGD(net.learning_groups(), lr=0.0)
+    optimizer = NormAdaptiveSGD(net.learning_groups())
     images = digits(40).images / 255.0
     generator = torch.Generator().manual_seed(0)
     assert not on_grid(net, 6, scale)
@@ -77,7 +77,7 @@ def test_only_steps_on_the_own_weights_round() -> None:
                 weight.add_(1e-3)
         moved = weights(net)
         learn(other, digits(10).images / 255.0)
-        NormAdaptiveSGD(other.learning_groups(), lr=0.0).step()
+        NormAdaptiveSGD(other.learning_groups()).step()
         assert all(torch.equal(a, b) for a, b in zip(moved, weights(net), strict=True))
         assert not on_grid(other, 4)
 

@@ -23,7 +23,7 @@ def build_activation(
         case "relu":
             return nn.ReLU()
         case "soft_wta":
-            return SoftWTA(inverse_temperature, bias=layer.bias if layer is not None else None)
+            return SoftWTA(inverse_temperature, layer=layer)
         case "triangle":
             return Triangle(power)
         case other:
