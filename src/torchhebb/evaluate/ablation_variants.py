@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from torchhebb.data import Images
 from torchhebb.errors import UserError
-from torchhebb.nn import Architecture, ConvBlock, LocalLossBlock, Network, SPHeReConvBlock
+from torchhebb.nn import Architecture, Block, LocalLossBlock, Network, as_local_loss
 from torchhebb.recipes.softhebb2023 import depth3
 from torchhebb.train import Learning
 from torchhebb.train.learn import learn_images
@@ -33,11 +33,11 @@ class Variant:
         return self.architecture.build(seed)
 
 
-def local_blocks(architecture: Architecture) -> tuple[SPHeReConvBlock, ...]:
+def local_blocks(architecture: Architecture) -> tuple[Block, ...]:
     """The blocks; raises UserError for one that does not learn by a local loss."""
     blocks = []
     for number, block in enumerate(architecture.blocks, 1):
-        if not isinstance(block, SPHeReConvBlock):
+        if not block.has_local_loss:
             raise UserError(f"block{number} does not learn by a local loss: nothing to ablate")
         blocks.append(block)
     return tuple(blocks)
@@ -45,20 +45,20 @@ def local_blocks(architecture: Architecture) -> tuple[SPHeReConvBlock, ...]:
 
 def changed(architecture: Architecture, **fields: Any) -> Architecture:
     """The same fields of all blocks set to new values."""
-    return replace(architecture, blocks=tuple(replace(block, **fields) for block in local_blocks(architecture)))
+    return replace(architecture, blocks=tuple(block.with_settings(**fields) for block in local_blocks(architecture)))
 
 
 def widened(architecture: Architecture, factor: float) -> Architecture:
     """All blocks with so many times their channels, rounded, one at least."""
-    channels = [max(1, round(factor * block.channels)) for block in local_blocks(architecture)]
-    blocks = tuple(replace(block, channels=c) for block, c in zip(local_blocks(architecture), channels, strict=True))
+    channels = [max(1, round(factor * block.width)) for block in local_blocks(architecture)]
+    blocks = tuple(block.with_width(c) for block, c in zip(local_blocks(architecture), channels, strict=True))
     return replace(architecture, blocks=blocks)
 
 
 def deepened(architecture: Architecture, depth: int) -> Architecture:
     """The first `depth` blocks; above as many as there are, the last one again and again, without pooling."""
     blocks = local_blocks(architecture)
-    further = replace(blocks[-1], pool=None)
+    further = blocks[-1].with_settings(pool=None)
     return replace(architecture, blocks=(blocks + (further,) * depth)[:depth])
 
 
@@ -79,15 +79,17 @@ def softhebb_blocks(architecture: Architecture, seed: int = 0) -> Network:
     children = dict(architecture.build(seed).named_children())
     x = torch.zeros(1, *architecture.input_shape)
     for name, block in children.items():
-        if isinstance(block, LocalLossBlock):
+        if (local := as_local_loss(block)) is not None:
             number, config = configs[name]
             like = _softhebb_like(number)
-            body = replace(like, channels=config.channels, pool=like.pool if config.pool else None).build(x.shape[1:])
-            kernel = like.kernel_size
+            body = like.with_settings(
+                channels=config.width, pool=like.setting("pool") if config.setting("pool") else None
+            ).build(x.shape[1:])
+            kernel = like.setting("kernel_size")
             body.layer = nn.Conv2d(
-                x.shape[1], config.channels, kernel, padding=kernel // 2, padding_mode="reflect", bias=False
+                x.shape[1], config.width, kernel, padding=kernel // 2, padding_mode="reflect", bias=False
             )
-            children[name] = LocalLossBlock(body, block.auxiliary, block.loss)
+            children[name] = LocalLossBlock(body, local.auxiliary, local.loss)
         with torch.no_grad():
             x = children[name].eval()(x)
     network = Network({name: child.train() for name, child in children.items()})
@@ -105,7 +107,7 @@ def start_from_softhebb(network: Network, images: Images, *, seed: int, task: st
     architecture = network.architecture
     assert architecture is not None
     blocks = tuple(
-        replace(_softhebb_like(number), kernel_size=3, channels=block.channels, pool=block.pool)
+        _softhebb_like(number).with_settings(kernel_size=3, channels=block.width, pool=block.setting("pool"))
         for number, block in enumerate(local_blocks(architecture), 1)
     )
     device = next(network.parameters()).device
@@ -118,9 +120,7 @@ def start_from_softhebb(network: Network, images: Images, *, seed: int, task: st
         network.get_parameter(f"block{number}.body.conv.weight").copy_(_DRAWN_RADIUS * directions)
 
 
-def _softhebb_like(number: int) -> ConvBlock:
+def _softhebb_like(number: int) -> Block:
     """SoftHebb-2023's block of that number at depth 3; its third for all above."""
     blocks = depth3((3, 32, 32)).blocks
-    block = blocks[min(number, len(blocks)) - 1]
-    assert isinstance(block, ConvBlock)
-    return block
+    return blocks[min(number, len(blocks)) - 1]

@@ -9,6 +9,7 @@ from torchhebb.nn.blocks import (
     SPHeReBlock,
     SPHeReConvBlock,
     WhitenedBlock,
+    as_local_loss,
 )
 from torchhebb.nn.conv import HebbConv2d
 from torchhebb.nn.learning import LearningModule, init_from_data, learn
@@ -46,6 +47,7 @@ __all__ = [
     "Triangle",
     "UnitNorm",
     "WhitenedBlock",
+    "as_local_loss",
     "learn",
     "load",
     "init_from_data",

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from torchhebb.nn import Architecture, Pool, Tap, WhitenedBlock
+from torchhebb.nn import Architecture, Block, Pool, Tap, WhitenedBlock
 from torchhebb.readouts import WideRidge
 from torchhebb.rules import HardHebb, SoftHebb
 from torchhebb.train import Learning, Recipe
@@ -77,34 +77,31 @@ class Part:
     """Whether weights learn, or stay the random patches that they start from."""
 
 
-def _blocks(change: Callable[[int, WhitenedBlock], WhitenedBlock]) -> Callable[[Architecture], Architecture]:
-    """The architecture with its whitened blocks changed, each by its number, counted from 1."""
+def _blocks(change: Callable[[int, Block], Block]) -> Callable[[Architecture], Architecture]:
+    """The architecture with its blocks changed, each by its number, counted from 1."""
 
     def changed(architecture: Architecture) -> Architecture:
-        blocks = tuple(
-            change(number, block) if isinstance(block, WhitenedBlock) else block
-            for number, block in enumerate(architecture.blocks, 1)
-        )
+        blocks = tuple(change(number, block) for number, block in enumerate(architecture.blocks, 1))
         return replace(architecture, blocks=blocks)
 
     return changed
 
 
 def _each(**changes: Any) -> Callable[[Architecture], Architecture]:
-    return _blocks(lambda number, block: replace(block, **changes))
+    return _blocks(lambda number, block: block.with_settings(**changes))
 
 
 def _first(**changes: Any) -> Callable[[Architecture], Architecture]:
-    return _blocks(lambda number, block: replace(block, **changes) if number == 1 else block)
+    return _blocks(lambda number, block: block.with_settings(**changes) if number == 1 else block)
 
 
 def _taps(*taps: Tap) -> Callable[[Architecture], Architecture]:
     return lambda architecture: replace(architecture, taps=taps)
 
 
-def _unlearning(number: int, block: WhitenedBlock) -> WhitenedBlock:
+def _unlearning(number: int, block: Block) -> Block:
     assert isinstance(block.rule, SoftHebb)
-    return replace(block, rule=replace(block.rule, anti_hebbian=True))
+    return block.with_rule(replace(block.rule, anti_hebbian=True))
 
 
 PARTS = {

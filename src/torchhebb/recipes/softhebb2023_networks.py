@@ -48,8 +48,7 @@ def depth3(input_shape: tuple[int, int, int] = CIFAR, widths: tuple[int, int, in
 def grouped() -> Architecture:
     """CIFAR depth 3 with the third layer that the paper's backpropagation has: 1x1 in 192 groups of 8 neurons."""
     *below, third = depth3().blocks
-    assert isinstance(third, ConvBlock)
-    last = ConvBlock(1536, 1, third.rule, third.power, HALVE_MAX, groups=192, lr=third.lr)
+    last = third.with_settings(kernel_size=1, pool=HALVE_MAX, groups=192)
     return Architecture(CIFAR, (*below, last))
 
 

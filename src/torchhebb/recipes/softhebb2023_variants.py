@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
-from torchhebb.nn import ConvBlock
+from torchhebb.nn import Block
 from torchhebb.recipes.softhebb2023_published import BY_DEPTH
 from torchhebb.rules import HardHebb, RankedHebb, Rule, SoftHebb
 from torchhebb.train import Readout, Recipe, Supervised
@@ -28,8 +28,8 @@ def hard(recipe: Recipe) -> Recipe:
     """
     deep = len(recipe.architecture.blocks) > 1
 
-    def block(block: ConvBlock) -> ConvBlock:
-        return replace(block, rule=HardHebb(), lr=0.05 if deep else 0.08, lr_power=0.75 if deep else 0.5)
+    def block(block: Block) -> Block:
+        return block.with_settings(rule=HardHebb(), lr=0.05 if deep else 0.08, lr_power=0.75 if deep else 0.5)
 
     printed = BY_DEPTH[recipe.data][len(recipe.architecture.blocks)]
     return _other_blocks(recipe, "hard", block, printed.hard)
@@ -40,12 +40,12 @@ def ranked(recipe: Recipe) -> Recipe:
 
     Rates are SoftHebb's; nothing was published.
     """
-    return _other_blocks(recipe, "ranked", lambda block: replace(block, rule=RankedHebb(delta=0.1)))
+    return _other_blocks(recipe, "ranked", lambda block: block.with_rule(RankedHebb(delta=0.1)))
 
 
 def hebbian(recipe: Recipe) -> Recipe:
     """SoftHebb whose losers learn as the winner does: no anti-Hebbian sign; nothing was published."""
-    return _other_blocks(recipe, "hebbian", lambda block: replace(block, rule=_without_losers(block.rule)))
+    return _other_blocks(recipe, "hebbian", lambda block: block.with_rule(_without_losers(block.rule)))
 
 
 def random(recipe: Recipe) -> Recipe:
@@ -72,19 +72,18 @@ def backpropagation(recipe: Recipe) -> Recipe:
 
 
 def _other_blocks(
-    recipe: Recipe, name: str, change: Callable[[ConvBlock], ConvBlock], published: float | None = None
+    recipe: Recipe, name: str, change: Callable[[Block], Block], published: float | None = None
 ) -> Recipe:
     """The recipe with every block changed, without baselines: those stand beside the plain recipe."""
-    blocks = tuple(change(block) for block in recipe.architecture.blocks if isinstance(block, ConvBlock))
     return replace(
         recipe,
         name=f"{recipe.name}-{name}",
-        architecture=replace(recipe.architecture, blocks=blocks),
+        architecture=recipe.architecture.with_blocks(change),
         baselines=(),
         published=published,
     )
 
 
-def _without_losers(rule: Rule) -> Rule:
+def _without_losers(rule: Rule | None) -> Rule:
     assert isinstance(rule, SoftHebb)
     return replace(rule, anti_hebbian=False)

@@ -11,7 +11,7 @@ from torch import nn
 from torchhebb.data import Images, Store, Stream, batches_of, first_images
 from torchhebb.distributed import average_gradients, broadcast, rank, world_size
 from torchhebb.errors import UserError
-from torchhebb.nn import BatchNorm, LocalLossBlock, Network, init_from_data, learn
+from torchhebb.nn import BatchNorm, Network, as_local_loss, init_from_data, learn
 from torchhebb.nn.learning import needs_data
 from torchhebb.nn.norm import check_synchronised
 from torchhebb.optim import NormAdaptiveSGD
@@ -277,8 +277,9 @@ def log_diagnostics(
         numbers = {**asdict(layer), "samples_per_second": speed}
         checkpoint.log.write(kind="learning", task=task, stage=stage, samples=samples, **numbers)
     for name, block in network.named_modules():
-        if isinstance(block, LocalLossBlock) and block.last_loss is not None:
-            loss = {"name": name, "loss": block.last_loss.item(), "samples_per_second": speed}
+        local = as_local_loss(block)
+        if local is not None and local.last_loss is not None:
+            loss = {"name": name, "loss": local.last_loss.item(), "samples_per_second": speed}
             checkpoint.log.write(kind="local", task=task, stage=stage, samples=samples, **loss)
 
 

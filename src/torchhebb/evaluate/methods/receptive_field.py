@@ -13,7 +13,6 @@ from torchhebb.nn import (
     BatchNorm,
     HebbConv2d,
     HebbLinear,
-    LocalLossBlock,
     Network,
     PatchWhitening,
     Power,
@@ -21,6 +20,7 @@ from torchhebb.nn import (
     Standardize,
     Triangle,
     UnitNorm,
+    as_local_loss,
 )
 from torchhebb.train.diagnostics import CONV_TOLERANCE, LINEAR_TOLERANCE
 
@@ -145,7 +145,8 @@ class OnField(nn.Module):
         for name, child in network.named_children():
             if name == block:
                 break
-            if isinstance(child, LocalLossBlock) and child.residual:
+            local = as_local_loss(child)
+            if local is not None and local.residual:
                 raise UserError(f"{block} stands on the residual of {name}, which needs whole images: choose --blocks")
         whole = any(isinstance(module, UnitNorm | nn.Flatten | HebbLinear) for module in path)
         *below, layer = path if whole else map(_unpadded, path)
@@ -178,7 +179,8 @@ def _path(network: Network, block: str) -> list[nn.Module]:
 
 
 def _parts(block: nn.Module) -> list[nn.Module]:
-    body = block.body if isinstance(block, LocalLossBlock) else block
+    local = as_local_loss(block)
+    body = block if local is None else local.body
     return list(body.children()) or [body]
 
 

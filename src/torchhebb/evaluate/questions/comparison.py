@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from torchhebb.errors import UserError
 from torchhebb.evaluate.evaluator import Evaluator, Figure, Finding, Note
 from torchhebb.evaluate.methods.literature import PEERS, QUALITIES, Peer
-from torchhebb.nn import SPHeReConvBlock, WhitenedBlock
 from torchhebb.runs.baselines import CONTENDERS, contender_label
 from torchhebb.runs.run import Run
 from torchhebb.train import Measure
@@ -70,7 +69,7 @@ def _own(run: Run, measure: Measure) -> dict[str, Any]:
     """The row of one of the run's own measures; how its blocks learn decides on the qualities of its network."""
     head = measure.name.removesuffix("test_accuracy").rstrip("_")
     words = contender_label(run, "own") if head in ("", "online") else CONTENDERS.get(head, f"{head} pixels")  # type: ignore[call-overload]
-    local = any(isinstance(block, SPHeReConvBlock | WhitenedBlock) for block in run.recipe.architecture.blocks)
+    layerwise = not all(block.is_local_to_synapses for block in run.recipe.architecture.blocks)
     return {
         "name": f"{words}, this run",
         "accuracy": round(measure.mean, 2),
@@ -79,7 +78,7 @@ def _own(run: Run, measure: Measure) -> dict[str, Any]:
         "verified": True,
         "qualities": list(_BASELINES.get(head, (True, True, True, True))),
         # A local loss, or a whitening, takes all neurons or inputs of a block: local to the layer, not to one synapse.
-        "judged": [1] if local and head not in _BASELINES else [],
+        "judged": [1] if layerwise and head not in _BASELINES else [],
     }
 
 

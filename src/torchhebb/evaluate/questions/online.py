@@ -19,7 +19,7 @@ from torchhebb.evaluate.methods.continual import average_accuracy, forgetting
 from torchhebb.evaluate.methods.watch import at_rest
 from torchhebb.evaluate.questions.convergence import read_out
 from torchhebb.evaluate.statistics import mean_curve, wilson
-from torchhebb.nn import LinearBlock, Network, NeuronLabels, SPHeReConvBlock, learn
+from torchhebb.nn import Network, NeuronLabels, learn
 from torchhebb.readouts.adam import fit_linear, predict_logits
 from torchhebb.runs.run import Run
 from torchhebb.train import Curve, Measure, Readout
@@ -133,7 +133,7 @@ class Online(Evaluator):
         if not 1 <= self.first_classes <= classes:
             raise UserError(f"first_classes must be from 1 to {classes}, got {self.first_classes}")
         for block in run.recipe.architecture.blocks:
-            if isinstance(block, SPHeReConvBlock) or (isinstance(block, LinearBlock) and block.normalize):
+            if not block.learns_from_single_samples:
                 raise UserError(
                     f"{run.recipe.name} cannot learn from one sample at a time: "
                     "it has a local loss, or batch norm before a fully connected layer"

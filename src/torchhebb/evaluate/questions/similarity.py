@@ -12,7 +12,7 @@ from torchhebb.data import Images
 from torchhebb.errors import UserError
 from torchhebb.evaluate.evaluator import Evaluator, Figure, Finding, Note
 from torchhebb.functional import structure_loss
-from torchhebb.nn import LocalLossBlock, Network
+from torchhebb.nn import Network, as_local_loss
 from torchhebb.runs.baselines import CONTENDERS, ContenderName, check_contenders, contender
 from torchhebb.runs.run import Run
 from torchhebb.train import Measure
@@ -94,8 +94,8 @@ def stages_of(network: Network, x: Tensor) -> Stages:
     for name, module in network.named_children():
         if name.startswith("block"):
             stages.setdefault("input", x.flatten(1))
-            if isinstance(module, LocalLossBlock):
-                stages[f"{name}_projection"] = module.auxiliary(module.body(x)).flatten(1)
+            if (local := as_local_loss(module)) is not None:
+                stages[f"{name}_projection"] = local.auxiliary(local.body(x)).flatten(1)
             x = module(x)
             stages[f"{name}_output"] = x.flatten(1)
         else:
@@ -105,7 +105,7 @@ def stages_of(network: Network, x: Tensor) -> Stages:
 
 def calibrate_projections(network: Network, x: Tensor) -> None:
     """Set the running statistics of the projections' batch norms to those of x; the blocks' own stay as they are."""
-    blocks = [block for block in network.children() if isinstance(block, LocalLossBlock)]
+    blocks = [block for block in map(as_local_loss, network.children()) if block is not None]
     norms = [norm for block in blocks for norm in block.auxiliary.modules() if isinstance(norm, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:

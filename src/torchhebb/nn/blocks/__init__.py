@@ -3,7 +3,7 @@
 from torchhebb.nn.blocks.base import Block
 from torchhebb.nn.blocks.conv import ConvBlock
 from torchhebb.nn.blocks.linear import LinearBlock
-from torchhebb.nn.blocks.local import LocalLossBlock
+from torchhebb.nn.blocks.local import LocalLossBlock, as_local_loss
 from torchhebb.nn.blocks.sphere import SPHeReBlock, SPHeReConvBlock
 from torchhebb.nn.blocks.whitened import WhitenedBlock
 
@@ -15,4 +15,5 @@ __all__ = [
     "SPHeReBlock",
     "SPHeReConvBlock",
     "WhitenedBlock",
+    "as_local_loss",
 ]

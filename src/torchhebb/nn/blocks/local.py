@@ -90,6 +90,15 @@ class LocalLossBlock(nn.Module):
         return h + shortcut(x, h.shape) if self.residual else h
 
 
+def as_local_loss(module: nn.Module) -> LocalLossBlock | None:
+    """The module if it is a block that learns by a local loss, with its body, auxiliary and last loss; else None.
+
+    >>> as_local_loss(nn.Linear(3, 2)) is None
+    True
+    """
+    return module if isinstance(module, LocalLossBlock) else None
+
+
 def _add_gradients(loss: Tensor, parameters: Sequence[nn.Parameter], factor: float) -> None:
     """Add this rank's part of the gradient, times `factor`, to .grad.
 
