@@ -23,17 +23,18 @@ from typing import Any
 
 import torch
 
-import torchhebb.train.run
+import torchhebb.runs.training
 from tests.tiny import few_digits, learned, tiny_recipe, untimed
 from torchhebb.data import Store
 from torchhebb.nn.tensors import read_tensors
 from torchhebb.process import tune_process
-from torchhebb.train import Learning, Options, Readout, read_config, read_result, run_recipe
+from torchhebb.runs import TrainOptions, read_config, run_recipe
+from torchhebb.train import Learning, Readout, read_result
 
 RECIPE = tiny_recipe(
     learning=Learning(order="greedy"), readout=Readout(epochs=8, batch_size=100), baselines=("random",), seeds=2
 )
-OPTIONS = Options(device="cpu", precision="float32", checkpoint_seconds=0.0)
+OPTIONS = TrainOptions(device="cpu", precision="float32", checkpoint_seconds=0.0)
 KILLS_A_RUN = 12
 
 # New processes are forked from one that has imported all of this, so that a kill costs no import.
@@ -45,7 +46,7 @@ def run(folder: Path, store: Path) -> None:
     """What is killed: the run of a folder, from where it stands."""
     torch.set_num_threads(1)
     tune_process()
-    torchhebb.train.run.load_data = lambda *_, **__: few_digits()
+    torchhebb.runs.training.load_data = lambda *_, **__: few_digits()
     recipe, options = read_config(folder) if (folder / "config.json").exists() else (RECIPE, OPTIONS)
     run_recipe(recipe, options, folder=folder, store=Store(store))
 

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 import torchhebb.report
-import torchhebb.train.run
+import torchhebb.runs.training
 from tests.data import made
 from tests.tiny import FLAGS, digits, few_digits, state
 from torchhebb import learn
@@ -339,7 +339,7 @@ def train(folder: Path, *flags: str) -> None:
     """`torchrun -m torchhebb train` on one rank; what it says goes to a file beside the run folder."""
     tune_process()
     os.environ["TORCHHEBB_STORE"] = str(folder.parent / "store")
-    torchhebb.train.run.load_data = lambda *_, **__: few_digits()
+    torchhebb.runs.training.load_data = lambda *_, **__: few_digits()
     torchhebb.report.write_report = lambda *_, **__: folder / "report.html"  # type: ignore[assignment]
     said = folder.parent / f"said-{os.environ['RANK']}"
     with open(said, "a") as file, redirect_stdout(file), redirect_stderr(file):

@@ -15,7 +15,8 @@ from torchhebb.nn import Architecture, LinearBlock, Pool, SPHeReConvBlock, Tap, 
 from torchhebb.readouts import Logistic, Ridge, WideRidge
 from torchhebb.recipes import get_recipe
 from torchhebb.rules import SoftHebb
-from torchhebb.train import Learning, Options, Readout, Recipe, Result, Supervised, run_recipe
+from torchhebb.runs import TrainOptions, run_recipe
+from torchhebb.train import Learning, Readout, Recipe, Result, Supervised
 from torchhebb.train.recipe import AdamW
 
 SHORT = Readout(epochs=2, batch_size=200)
@@ -167,7 +168,7 @@ class Runs:
     def train(self, name: str) -> Result:
         """The result of a run by name."""
         if name not in self.results:
-            options = Options(device="cpu", precision="float32")
+            options = TrainOptions(device="cpu", precision="float32")
             self.results[name] = run_recipe(RECIPES[name](), options, folder=self.folder / name, store=self.store)
         return self.results[name]
 

@@ -17,7 +17,8 @@ from tests.tiny import FLAGS, few_digits
 from torchhebb.cli import main
 from torchhebb.data import list_data
 from torchhebb.recipes import list_recipes
-from torchhebb.train import read_config, read_result
+from torchhebb.runs import read_config
+from torchhebb.train import read_result
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -32,7 +33,7 @@ def surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torchhebb.train.run.load_data", lambda *_, **__: few_digits())
+    monkeypatch.setattr("torchhebb.runs.training.load_data", lambda *_, **__: few_digits())
     monkeypatch.setattr("torchhebb.report.write_report", lambda folders, **_: folders[0] / "report.html")
 
 
@@ -214,7 +215,7 @@ def test_ctrl_c_before_anything_was_written(monkeypatch: pytest.MonkeyPatch, cap
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("torchhebb.train.run.load_data", stop)
+    monkeypatch.setattr("torchhebb.runs.training.load_data", stop)
     assert main(["train"]) == 130
     assert capsys.readouterr().err == "torchhebb: stopped\n"
 

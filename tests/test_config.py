@@ -11,7 +11,8 @@ from torchhebb.errors import UserError
 from torchhebb.nn import Architecture, ConvBlock, LinearBlock, Pool
 from torchhebb.recipes import get_recipe, list_recipes
 from torchhebb.rules import HardHebb, Instar, Oja, RankedHebb, Rule, SoftHebb
-from torchhebb.train import Options, Recipe
+from torchhebb.runs import TrainOptions
+from torchhebb.train import Recipe
 
 
 def there_and_back(kind: type, value: Any) -> Any:
@@ -35,8 +36,8 @@ def test_an_interface_finds_its_class(rule: Rule):
 
 
 def test_options_come_back_equal():
-    options = Options(device="cpu", precision="bfloat16", data_dir="photos", checkpoint_seconds=0.1)
-    assert there_and_back(Options, options) == options
+    options = TrainOptions(device="cpu", precision="bfloat16", data_dir="photos", checkpoint_seconds=0.1)
+    assert there_and_back(TrainOptions, options) == options
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-TYPES = {"LocalConvBlock": "SPHeReConvBlock", "Read": "Tap"}
+TYPES = {"LocalConvBlock": "SPHeReConvBlock", "Options": "TrainOptions", "Read": "Tap"}
 """Old name of a class -> its name."""
 
 FIELDS: dict[str, dict[str, str]] = {

@@ -22,7 +22,8 @@ from torchhebb.embedding import embed, open_encoder, shards, write_embeddings
 from torchhebb.errors import UserError
 from torchhebb.nn import Architecture, ConvBlock, Network, load, save
 from torchhebb.recipes import get_recipe
-from torchhebb.train import Options, Readout, Recipe, run_recipe
+from torchhebb.runs import TrainOptions, run_recipe
+from torchhebb.train import Readout, Recipe
 
 COUNT = 23
 
@@ -49,7 +50,7 @@ def run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         readout=Readout(epochs=1),
         baselines=(),
     )
-    run_recipe(recipe, Options(precision="float32", size=8), folder=out, store=Store(out / "store"))
+    run_recipe(recipe, TrainOptions(precision="float32", size=8), folder=out, store=Store(out / "store"))
     return out
 
 

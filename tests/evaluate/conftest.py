@@ -5,9 +5,10 @@ import pytest
 from tests.tiny import tiny_recipe
 from torchhebb.data import Store
 from torchhebb.evaluate import Run, open_run
-from torchhebb.train import Learning, Options, Readout, run_recipe
+from torchhebb.runs import TrainOptions, run_recipe
+from torchhebb.train import Learning, Readout
 
-CPU = Options(device="cpu", precision="float32")
+CPU = TrainOptions(device="cpu", precision="float32")
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,8 @@ from torchhebb.cli import main
 from torchhebb.data import Store
 from torchhebb.evaluate import Run
 from torchhebb.recipes import get_items
-from torchhebb.train import Options, Recipe, read_config, read_result
+from torchhebb.runs import TrainOptions, read_config
+from torchhebb.train import Recipe, read_result
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +36,7 @@ def test_a_recipe_is_trained_first(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     monkeypatch.setattr("torchhebb.cli.evaluate.get_recipe", lambda name: tiny_recipe())
     arguments = ["evaluate", "diagnostics", "softhebb2023-digits", "--device", "cpu", "--precision", "float32"]
     assert main([*arguments, "--out", "mine"]) == 0
-    assert read_config(Path("mine")) == (tiny_recipe(), Options(device="cpu", precision="float32"))
+    assert read_config(Path("mine")) == (tiny_recipe(), TrainOptions(device="cpu", precision="float32"))
     assert "block2 r1 share" in capsys.readouterr().out
 
 
@@ -74,7 +75,7 @@ def test_reproducing_twice_does_nothing_anew(
     def tiny(name: str) -> Recipe:
         return tiny_recipe(name=name, published=97.0)
 
-    monkeypatch.setattr("torchhebb.evaluate.reproduce.get_recipe", tiny)
+    monkeypatch.setattr("torchhebb.runs.reproduce.get_recipe", tiny)
     command = ["reproduce", "softhebb2023", "--budget", "1h", "--only", "digits", "--device", "cpu"]
     assert main(command) == 0
     digits = [item for item in get_items("softhebb2023") if "digits" in item.recipe]

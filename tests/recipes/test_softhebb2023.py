@@ -17,7 +17,8 @@ from torchhebb.recipes import get_recipe, softhebb2023
 from torchhebb.recipes.softhebb2023 import depth3
 from torchhebb.recipes.softhebb2023_published import BY_DEPTH
 from torchhebb.rules import HardHebb, RankedHebb, Rule, SoftHebb
-from torchhebb.train import Learning, Options, Readout, Recipe, Supervised, run_recipe
+from torchhebb.runs import TrainOptions, run_recipe
+from torchhebb.train import Learning, Readout, Recipe, Supervised
 
 FUNCTIONS = {function().name: function for function in softhebb2023.RECIPES}
 RECIPES = {name: function() for name, function in FUNCTIONS.items()}
@@ -350,8 +351,9 @@ def test_recipes_run(name: str, beside: str | None, tmp_path: Path, monkeypatch:
     noise = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
     images = Images(noise, torch.arange(20) % 10)
     data = Data(recipe.data, images, images, tuple("abcdefghij"), "noise")
-    monkeypatch.setattr("torchhebb.train.run.load_data", lambda *_, **__: data)
-    result = run_recipe(recipe, Options("cpu", "float32"), folder=tmp_path / "run", store=Store(tmp_path / "store"))
+    monkeypatch.setattr("torchhebb.runs.training.load_data", lambda *_, **__: data)
+    options = TrainOptions(device="cpu", precision="float32")
+    result = run_recipe(recipe, options, folder=tmp_path / "run", store=Store(tmp_path / "store"))
     measures = {measure.name: measure for measure in result.measures}
     assert measures.keys() >= {"test_accuracy", *([f"{beside}_test_accuracy"] if beside else [])}
     assert measures["test_accuracy"].published == RECIPES[f"softhebb2023-{name}"].published

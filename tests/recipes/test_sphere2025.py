@@ -17,7 +17,8 @@ from torchhebb.evaluate import get_evaluator
 from torchhebb.nn import Architecture, Network, SPHeReConvBlock, Tap, learn
 from torchhebb.progress import Silent
 from torchhebb.recipes import sphere2025
-from torchhebb.train import Learning, Options, Readout, Recipe, run_recipe
+from torchhebb.runs import TrainOptions, run_recipe
+from torchhebb.train import Learning, Readout, Recipe
 from torchhebb.train.checkpoint import Checkpoint
 from torchhebb.train.learn import learn_images
 from torchhebb.train.online import OnlineReadout
@@ -94,7 +95,7 @@ def test_items_name_recipes_and_evaluators():
 
 def test_a_run_of_the_digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     data = few_digits()
-    monkeypatch.setattr("torchhebb.train.run.load_data", lambda *_, **__: data)
+    monkeypatch.setattr("torchhebb.runs.training.load_data", lambda *_, **__: data)
     recipe = RECIPES["sphere2025-digits"]
     recipe = replace(
         recipe,
@@ -104,7 +105,7 @@ def test_a_run_of_the_digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         readout=replace(recipe.readout, epochs=10),
         supervised=replace(recipe.supervised, epochs=1),
     )
-    result = run_recipe(recipe, Options(precision="float32"), folder=tmp_path)
+    result = run_recipe(recipe, TrainOptions(precision="float32"), folder=tmp_path)
     names = {f"{name}test_accuracy" for name in ("", "online_", "random_", "backpropagation_")}
     assert {measure.name for measure in result.measures} == names
     beside = {measure.name: measure.published for measure in result.measures if measure.published is not None}

@@ -9,7 +9,7 @@ from torchhebb.data import Store
 from torchhebb.nn import Architecture, ConvBlock
 from torchhebb.recipes import get_recipe
 from torchhebb.rules import SoftHebb
-from torchhebb.train import run_recipe
+from torchhebb.runs import run_recipe
 
 HOSTILE = '<img src=x onerror=alert(1)> & "run"'
 

@@ -28,7 +28,8 @@ from torchhebb.report.findings import CURVES_UP_TO, curve_groups, evaluation_sec
 from torchhebb.report.page import _filters
 from torchhebb.report.series import Series
 from torchhebb.rules import SoftHebb
-from torchhebb.train import Curve, Learning, Measure, Options, Readout, Recipe, Result, Supervised, run_recipe
+from torchhebb.runs import TrainOptions, run_recipe
+from torchhebb.train import Curve, Learning, Measure, Readout, Recipe, Result, Supervised
 from torchhebb.train.recipe import AdamW
 
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><script>alert(1)</script></svg>'
@@ -237,7 +238,7 @@ def test_posteriors_and_local_losses_make_a_page(title: str, tmp_path: Path, sto
         baselines=("backpropagation",),
         supervised=Supervised(epochs=1, batch_size=500),
     )
-    run_recipe(recipe, Options(device="cpu", precision="float32"), folder=tmp_path / "run", store=store)
+    run_recipe(recipe, TrainOptions(device="cpu", precision="float32"), folder=tmp_path / "run", store=store)
     headings = Document(page(tmp_path / "run", store)).headings
     assert title in headings and ("Who wins" in headings) == ("Learning without labels" in headings) == (not local)
 

@@ -11,11 +11,12 @@ from tests.tiny import equal, state
 from torchhebb.data import Store
 from torchhebb.errors import UserError
 from torchhebb.evaluate import Run, open_run
-from torchhebb.evaluate.methods.reference_classifier import judge
 from torchhebb.recipes import get_recipe
 from torchhebb.rules import HardHebb, RankedHebb
+from torchhebb.runs import run_recipe
 from torchhebb.runs.baselines import CONTENDERS, contender, prototypes
-from torchhebb.train import Learning, Readout, Supervised, run_recipe
+from torchhebb.runs.reference_classifier import judge
+from torchhebb.train import Learning, Readout, Supervised
 from torchhebb.train.supervised import supervised_accuracy
 
 
@@ -67,7 +68,7 @@ def test_it_is_trained_once(layer: Run, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_adversarial_training_pays_where_it_is_attacked(layer: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    from torchhebb.evaluate.methods.perturb import pgd
+    from torchhebb.train.perturb import pgd
 
     for name, value in {"LONG_EPOCHS": 4, "ADVERSARIAL_EPOCHS": 4, "ADVERSARIAL_BATCH": 20}.items():
         monkeypatch.setattr(f"torchhebb.runs.baselines.{name}", value)
@@ -91,10 +92,8 @@ def test_prototypes_are_weights_as_images(layer: Run) -> None:
 
 
 def test_the_judge_reads_clean_images_and_is_kept(layer: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "torchhebb.evaluate.methods.reference_classifier.PLAN", Supervised(epochs=8, batch_size=32, lr=2e-3)
-    )
+    monkeypatch.setattr("torchhebb.runs.reference_classifier.PLAN", Supervised(epochs=8, batch_size=32, lr=2e-3))
     eye = judge(layer)
     assert supervised_accuracy(eye, layer.data.test) > 90
-    monkeypatch.setattr("torchhebb.evaluate.methods.reference_classifier.fit_supervised", None)
+    monkeypatch.setattr("torchhebb.runs.reference_classifier.fit_supervised", None)
     assert equal(state(eye), state(judge(layer)))

@@ -9,8 +9,8 @@ import torch
 
 from tests.tiny import FLAGS, few_digits
 from torchhebb.cli import main
+from torchhebb.runs import read_config
 from torchhebb.search import read_best
-from torchhebb.train import read_config
 
 SEARCH = ["search", *FLAGS, "--trials", "2", "--judge", "ridge", "--images", "100", "--space"]
 
@@ -19,7 +19,7 @@ SEARCH = ["search", *FLAGS, "--trials", "2", "--judge", "ridge", "--images", "10
 def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHHEBB_STORE", str(tmp_path / "store"))
     monkeypatch.setattr("torchhebb.cli.tune_process", lambda: None)
-    for place in ("torchhebb.data.load_data", "torchhebb.train.run.load_data"):
+    for place in ("torchhebb.data.load_data", "torchhebb.runs.training.load_data"):
         monkeypatch.setattr(place, lambda *_, **__: few_digits())
     monkeypatch.setattr("torchhebb.report.write_report", lambda folders, **_: folders[0] / "report.html")
 

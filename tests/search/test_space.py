@@ -10,9 +10,9 @@ from torchhebb.cli.train import TrainFlags
 from torchhebb.errors import UserError
 from torchhebb.fields import differences, read_field
 from torchhebb.recipes import get_recipe, list_recipes
+from torchhebb.runs import TrainOptions
 from torchhebb.search import Choice, Range, default_space, flags_of, parse_space
 from torchhebb.search.space import apply
-from torchhebb.train import Options
 
 RECIPE = get_recipe("softhebb2023-digits")
 
@@ -83,9 +83,9 @@ def test_the_flags_are_those_of_train():
     }
     changed = apply(RECIPE, values)
     assert differences(RECIPE, changed) == values
-    parsed = parse(TrainFlags, flags_of(values), "train", default=TrainFlags(RECIPE, Options()))
+    parsed = parse(TrainFlags, flags_of(values), "train", default=TrainFlags(RECIPE, TrainOptions()))
     assert parsed.recipe == changed
     shape = replace(RECIPE, architecture=replace(RECIPE.architecture, input_shape=(1, 9, 9)))
     flags = flags_of(differences(RECIPE, shape))
-    assert parse(TrainFlags, flags, "train", default=TrainFlags(RECIPE, Options())).recipe == shape
+    assert parse(TrainFlags, flags, "train", default=TrainFlags(RECIPE, TrainOptions())).recipe == shape
     assert apply(tiny_recipe(), {}) == tiny_recipe()

@@ -17,18 +17,19 @@ from torchhebb.evaluate import Run, evaluate, open_run
 from torchhebb.evaluate.evaluator import Evaluator, Finding, Note
 from torchhebb.functional import kernels
 from torchhebb.nn import Network
-from torchhebb.train import Options, Readout, run_recipe
+from torchhebb.runs import TrainOptions, run_recipe
+from torchhebb.train import Readout
 from torchhebb.train.compiled import check_compiler, compiled_steps
 from torchhebb.train.recipe import AdamW
 
 RECIPE = tiny_recipe(readout=Readout(epochs=1, batch_size=200), seeds=1, baselines=())
-EAGER = Options(precision="float32")
+EAGER = TrainOptions(precision="float32")
 COMPILED = replace(EAGER, compile=True)
 
 
 @pytest.fixture(autouse=True)
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torchhebb.train.run.load_data", lambda *_, **__: few_digits())
+    monkeypatch.setattr("torchhebb.runs.training.load_data", lambda *_, **__: few_digits())
 
 
 def test_a_cpu_needs_a_compiler_and_no_folder_is_made_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -64,8 +65,8 @@ def test_steps_are_compiled_where_that_is_asked(tmp_path: Path, monkeypatch: pyt
         found.append(kernels._compiling)
         return network.eval()
 
-    monkeypatch.setattr("torchhebb.train.run.learn_images", learn)
-    monkeypatch.setattr("torchhebb.train.run.check_compiler", lambda _: None)
+    monkeypatch.setattr("torchhebb.runs.training.learn_images", learn)
+    monkeypatch.setattr("torchhebb.runs.training.check_compiler", lambda _: None)
     monkeypatch.setattr("torchhebb.runs.run.load_data", lambda *_, **__: few_digits())
     store = Store(tmp_path / "store")
     for options in (COMPILED, EAGER):

@@ -14,10 +14,11 @@ from torchhebb import load
 from torchhebb.data import Store, load_data, open_inputs
 from torchhebb.nn import Architecture, ConvBlock, Network
 from torchhebb.report.collect import read_run
+from torchhebb.runs import TrainOptions, run_recipe
+from torchhebb.runs.folder import data_settings, read_preprocessing
+from torchhebb.runs.predict import predict_files
 from torchhebb.runs.run import open_run
-from torchhebb.train import Options, Readout, Recipe, run_recipe
-from torchhebb.train.folder import data_settings, read_preprocessing
-from torchhebb.train.predict import predict_files
+from torchhebb.train import Readout, Recipe
 
 MODES = ["L", "RGB", "RGBA", "LA", "P", "CMYK", "I;16", "1"]
 
@@ -62,8 +63,8 @@ def written(root: Path, mode: str, sizes: list[tuple[int, int]], kind: str) -> s
     return f"parquet:{root / 'all.parquet'}"
 
 
-def trained(folder: Path, name: str, store: Store, **settings: Any) -> tuple[Recipe, Options]:
-    options = Options(precision="float32", **settings)
+def trained(folder: Path, name: str, store: Store, **settings: Any) -> tuple[Recipe, TrainOptions]:
+    options = TrainOptions(precision="float32", **settings)
     channels, size = load_data(name, size=options.size, fit=options.fit, store=store).train.images.shape[1:3]
     shape = (channels, size, size)
     recipe = tiny_recipe(

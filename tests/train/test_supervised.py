@@ -14,10 +14,10 @@ from torchhebb.data import Augment, Batches, Images, load_data
 from torchhebb.nn import Architecture, ConvBlock, Pool
 from torchhebb.progress import Silent
 from torchhebb.rules import SoftHebb
+from torchhebb.runs.training import run_recipe
 from torchhebb.train import Supervised
 from torchhebb.train.checkpoint import Checkpoint
 from torchhebb.train.log import Log
-from torchhebb.train.run import run_recipe
 from torchhebb.train.supervised import backpropagation_model, fit_supervised, supervised_accuracy
 
 IMAGES = digits(100)

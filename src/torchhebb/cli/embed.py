@@ -54,7 +54,7 @@ def _embed(flags: EmbedFlags, device: str, workers: ProcessGroup) -> int:
     from torchhebb.data import open_inputs
     from torchhebb.embedding import open_encoder, write_embeddings
     from torchhebb.embedding.formats import format_of
-    from torchhebb.terminal import make_progress
+    from torchhebb.progress_display import make_progress
 
     assert flags.out is not None
     format_of(flags.out)

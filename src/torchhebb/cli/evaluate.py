@@ -11,26 +11,41 @@ import tyro
 from torchhebb.cli.flags import parse
 from torchhebb.errors import UserError, unknown_name
 from torchhebb.recipes import get_recipe, list_recipes
-from torchhebb.train import Options, new_run_folder, read_config, run_recipe
+from torchhebb.runs import ComputeOptions, TrainOptions, compute_options, new_run_folder, read_config, run_recipe
 
 
 @dataclass(frozen=True)
-class EvaluateFlags:
-    """Ask a finished run, or a recipe that is trained first; the answer is kept in the run folder."""
+class RunFlags:
+    """Evaluate a finished run; the answer is kept in its folder."""
 
-    options: Annotated[Options, tyro.conf.arg(name="")]
+    options: Annotated[ComputeOptions, tyro.conf.arg(name="")]
+    first_seeds: int | None = None
+    """Evaluate only so many seeds of the run, the first ones."""
+    results: Path | None = None
+    """Also keep the result as RESULTS/<recipe>/<question>-<cpu or gpu>.json."""
+
+
+@dataclass(frozen=True)
+class RecipeFlags:
+    """Train a recipe and evaluate it; the answer is kept in the run folder."""
+
+    options: Annotated[TrainOptions, tyro.conf.arg(name="")]
     out: Path | None = None
     """The run folder of a recipe; by default runs/<recipe>-<time>."""
     first_seeds: int | None = None
-    """Ask only so many seeds of the run, the first ones."""
+    """Evaluate only so many seeds of the run, the first ones."""
     results: Path | None = None
     """Also keep the result as RESULTS/<recipe>/<question>-<cpu or gpu>.json."""
 
 
 def run(arguments: list[str]) -> int:
-    """torchhebb evaluate WHAT RUN|RECIPE [flags]"""
+    """torchhebb evaluate WHAT RUN|RECIPE [flags]
+
+    A finished run takes the flags that say where to compute; a recipe, which is trained first, those of training too.
+    """
     from torchhebb.evaluate import evaluate, get_evaluator, list_evaluators, open_run
-    from torchhebb.terminal import make_progress, print_result
+    from torchhebb.progress_display import make_progress
+    from torchhebb.terminal import print_result
 
     names = list(takewhile(lambda argument: not argument.startswith("-"), arguments[:2]))
     if not names:
@@ -41,15 +56,16 @@ def run(arguments: list[str]) -> int:
     trained = (Path(target) / "config.json").exists()
     if target and not trained and target not in list_recipes():
         raise unknown_name("run folder or recipe", target, list_recipes())
-    options = read_config(Path(target))[1] if trained else Options()
+    options = compute_options(read_config(Path(target))[1]) if trained else TrainOptions()
+    flagged = RunFlags if trained else RecipeFlags
     kind = make_dataclass(
         "EvaluateFlags",
         [("evaluator", Annotated[type(evaluator), tyro.conf.arg(name="")])],
-        bases=(EvaluateFlags,),
+        bases=(flagged,),
         frozen=True,
         kw_only=True,
     )
-    kind.__doc__ = EvaluateFlags.__doc__
+    kind.__doc__ = flagged.__doc__
     flags = parse(
         kind,
         arguments[len(names) :],
@@ -58,8 +74,6 @@ def run(arguments: list[str]) -> int:
     )
     if not target:
         raise UserError(f"torchhebb evaluate {question} needs a run folder or the name of a recipe")
-    if trained and flags.out:
-        raise UserError("--out is for a recipe: a run keeps its answers in its own folder")
     command = shlex.join(["torchhebb", "evaluate", *arguments])
     progress = make_progress()
     try:

@@ -5,12 +5,13 @@ from torchhebb.data import absolute_name, find_source, survey
 from torchhebb.data.sources import FolderSource
 from torchhebb.distributed import planned
 from torchhebb.errors import UserError
+from torchhebb.progress_display import make_progress
 from torchhebb.recipes.own_images import NAME, fitting_size, own_images
-from torchhebb.terminal import make_progress
-from torchhebb.train import Options, Recipe
+from torchhebb.runs import TrainOptions
+from torchhebb.train import Recipe
 
 
-def plan_own_images(arguments: list[str]) -> tuple[Recipe, Options]:
+def plan_own_images(arguments: list[str]) -> tuple[Recipe, TrainOptions]:
     """The recipe and the options for the images that --data names; rank 0 prints why.
 
     Raises UserError without --data, or for images that cannot be read.
@@ -43,4 +44,4 @@ def plan_own_images(arguments: list[str]) -> tuple[Recipe, Options]:
         if seen.skipped:
             print(f"left out, since they cannot be read: {sum(map(len, seen.skipped.values()))} images")
     scaled = size is not None or framed.size != seen.first[1] or seen.other is not None
-    return chosen.recipe, Options(size=framed.width if scaled else None, fit=framed.fit, skip_unreadable=skip)
+    return chosen.recipe, TrainOptions(size=framed.width if scaled else None, fit=framed.fit, skip_unreadable=skip)

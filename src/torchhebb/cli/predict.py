@@ -23,8 +23,8 @@ class PredictFlags:
 
 def run(arguments: list[str]) -> int:
     """torchhebb predict RUN IMAGE... [--top N]"""
+    from torchhebb.runs.predict import predict_files
     from torchhebb.terminal import print_predictions
-    from torchhebb.train.predict import predict_files
 
     flags = parse(PredictFlags, arguments, "torchhebb predict")
     if not flags.images:

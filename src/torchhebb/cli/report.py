@@ -25,8 +25,8 @@ class ReportFlags:
 
 def run(arguments: list[str]) -> int:
     """torchhebb report RUN... [--out FILE]"""
+    from torchhebb.progress_display import make_progress
     from torchhebb.report import write_report
-    from torchhebb.terminal import make_progress
 
     flags = parse(ReportFlags, arguments, "torchhebb report")
     if not flags.runs:

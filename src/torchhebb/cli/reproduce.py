@@ -9,7 +9,7 @@ import tyro
 
 from torchhebb.cli.flags import parse
 from torchhebb.recipes import get_items
-from torchhebb.train import Options
+from torchhebb.runs import ComputeOptions, TrainOptions
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class ReproduceFlags:
     """What a paper reports, beside what it published: the cheapest first, until the budget is spent; resumable."""
 
     paper: tyro.conf.Positional[str]
-    options: Annotated[Options, tyro.conf.arg(name="")]
+    options: Annotated[ComputeOptions, tyro.conf.arg(name="")]
     budget: str = "30m"
     """How long it may take, as in 90s, 30m or 2h."""
     only: tuple[str, ...] = ()
@@ -30,8 +30,10 @@ class ReproduceFlags:
 
 def run(arguments: list[str]) -> int:
     """torchhebb reproduce PAPER [--budget 30m] [--only PATTERN...]"""
-    from torchhebb.evaluate.reproduce import choose_items, parse_duration, reproduce
-    from torchhebb.terminal import make_progress, print_outcomes
+    from torchhebb.evaluate.items import ItemQuestions
+    from torchhebb.progress_display import make_progress
+    from torchhebb.runs.reproduce import choose_items, parse_duration, reproduce
+    from torchhebb.terminal import print_outcomes
 
     flags = parse(ReproduceFlags, arguments, "torchhebb reproduce")
     items, budget = choose_items(get_items(flags.paper), flags.only), parse_duration(flags.budget)
@@ -42,7 +44,8 @@ def run(arguments: list[str]) -> int:
             items,
             folder,
             budget=budget,
-            options=flags.options,
+            asker=ItemQuestions(),
+            options=TrainOptions(**vars(flags.options)),
             results=flags.results,
             progress=progress,
             command=shlex.join(["torchhebb", "reproduce", *arguments]),

@@ -11,8 +11,9 @@ import tyro
 from torchhebb.cli.flags import DEFAULT_RECIPE, parse
 from torchhebb.fields import differences
 from torchhebb.recipes import get_recipe
+from torchhebb.runs import ComputeOptions, SourceOptions
 from torchhebb.search import Search
-from torchhebb.train import Options, Recipe
+from torchhebb.train import Recipe
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,8 @@ class SearchFlags:
 
     recipe: Annotated[Recipe, tyro.conf.arg(name="")]
     settings: Annotated[Search, tyro.conf.arg(name="")] = field(default_factory=Search)
-    options: Annotated[Options, tyro.conf.arg(name="")] = field(default_factory=Options)
+    options: Annotated[ComputeOptions, tyro.conf.arg(name="")] = field(default_factory=ComputeOptions)
+    source: Annotated[SourceOptions, tyro.conf.arg(name="")] = field(default_factory=SourceOptions)
     out: Path | None = None
     """The search folder, in which a search goes on; by default runs/search-<recipe>."""
 
@@ -29,8 +31,9 @@ class SearchFlags:
 def run(arguments: list[str]) -> int:
     """torchhebb search [RECIPE] [--budget 30m] [--trials N] [--space FIELD=LOW:HIGH...]"""
     from torchhebb.data import load_data
+    from torchhebb.progress_display import make_progress
     from torchhebb.search import Objective, default_space, flags_of, parse_space, search
-    from torchhebb.terminal import make_progress, print_found
+    from torchhebb.terminal import print_found
     from torchhebb.train.compiled import check_compiler, compiled_steps
     from torchhebb.train.device import find_device, find_precision
 
@@ -47,7 +50,7 @@ def run(arguments: list[str]) -> int:
         check_compiler(device)
     progress = make_progress()
     try:
-        data = load_data(recipe.data, data_dir=options.data_dir, size=options.size, progress=progress)
+        data = load_data(recipe.data, data_dir=options.data_dir, **vars(flags.source), progress=progress)
         objective = Objective.of(
             data,
             held=settings.held_out,

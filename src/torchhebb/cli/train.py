@@ -17,7 +17,8 @@ from torchhebb.errors import UserError
 from torchhebb.progress import SILENT
 from torchhebb.recipes import get_recipe
 from torchhebb.recipes.own_images import NAME as OWN_IMAGES
-from torchhebb.train import Options, Recipe, new_run_folder, read_config, run_recipe
+from torchhebb.runs import TrainOptions, new_run_folder, read_config, run_recipe
+from torchhebb.train import Recipe
 from torchhebb.train.device import own_device
 
 
@@ -26,7 +27,7 @@ class TrainFlags:
     """Learn without labels, read out, test; everything is kept in the run folder."""
 
     recipe: Annotated[Recipe, tyro.conf.arg(name="")]
-    options: Annotated[Options, tyro.conf.arg(name="")]
+    options: Annotated[TrainOptions, tyro.conf.arg(name="")]
     out: Path | None = None
     """The run folder; by default runs/<recipe>-<time>."""
     resume: Path | None = None
@@ -67,11 +68,11 @@ def _train_flags(arguments: list[str]) -> TrainFlags:
     if resumed:
         recipe, options = read_config(resumed)
     elif searched:
-        recipe, options = read_best(searched), Options()
+        recipe, options = read_best(searched), TrainOptions()
     elif own:
         recipe, options = plan_own_images(arguments)
     else:
-        recipe, options = get_recipe(DEFAULT_RECIPE if name is None else name), Options()
+        recipe, options = get_recipe(DEFAULT_RECIPE if name is None else name), TrainOptions()
     if (resumed or searched) and name not in (None, recipe.name):
         raise UserError(f"{resumed or searched} holds {recipe.name}, not {name}")
     flags = parse(
@@ -88,8 +89,9 @@ def _train_flags(arguments: list[str]) -> TrainFlags:
 
 
 def _train(flags: TrainFlags, command: str, workers: ProcessGroup) -> int:
+    from torchhebb.progress_display import make_progress
     from torchhebb.report import write_report
-    from torchhebb.terminal import make_progress, print_result
+    from torchhebb.terminal import print_result
 
     folder = workers.broadcast(flags.resume or flags.out or new_run_folder(flags.recipe))
     if not workers.first:

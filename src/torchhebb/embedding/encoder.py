@@ -12,10 +12,10 @@ from torchhebb.embedding.projection import Projection, run_projection
 from torchhebb.errors import UserError
 from torchhebb.nn import Network, load
 from torchhebb.progress import SILENT, Progress
+from torchhebb.runs.folder import read_config, read_preprocessing
 from torchhebb.runs.run import Run, open_run
 from torchhebb.train.device import find_device
 from torchhebb.train.features import batch_size_for, fingerprint
-from torchhebb.train.folder import read_config, read_preprocessing
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,19 +3,17 @@
 from collections.abc import Callable
 from dataclasses import replace
 from fnmatch import fnmatch
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from torchhebb.errors import UserError, unknown_name
 from torchhebb.nn import Network
-from torchhebb.progress import SILENT, Progress
 from torchhebb.recipes import softhebb2022, softhebb2023, sphere2025
 from torchhebb.recipes.claim import Claim
 from torchhebb.recipes.item import Item
-from torchhebb.train import Options, Recipe, Result, run_recipe
+from torchhebb.train import Recipe
 
-__all__ = ["create_model", "get_claims", "get_items", "get_recipe", "list_models", "list_papers", "list_recipes", "run"]
+__all__ = ["create_model", "get_claims", "get_items", "get_recipe", "list_models", "list_papers", "list_recipes"]
 
 MODULES = (softhebb2022, softhebb2023, sphere2025)
 
@@ -92,12 +90,3 @@ def create_model(name: str, *, seed: int = 0, **overrides: Any) -> Network:
         raise UserError(
             f"{', '.join(unknown)} is no field of the architecture: {', '.join(vars(architecture))}"
         ) from None
-
-
-def run(
-    recipe: Recipe | str, options: Options | None = None, *, folder: Path | None = None, progress: Progress = SILENT
-) -> Result:
-    """Run a recipe, or the recipe of that name, and return its result; see `torchhebb.train.run_recipe`."""
-    return run_recipe(
-        get_recipe(recipe) if isinstance(recipe, str) else recipe, options, folder=folder, progress=progress
-    )

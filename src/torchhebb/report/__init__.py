@@ -1,6 +1,6 @@
 """Results to pictures, tables and one page."""
 
-from torchhebb.report.collect import Answers, Run, read_run
+from torchhebb.report.collect import Answers, Reported, read_run
 from torchhebb.report.page import render, write_report
 
-__all__ = ["Answers", "Run", "read_run", "render", "write_report"]
+__all__ = ["Answers", "Reported", "read_run", "render", "write_report"]

@@ -7,18 +7,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from torchhebb.data import Data, Store, load_data
+from torchhebb.data import Store
 from torchhebb.errors import UserError
 from torchhebb.nn import HebbConv2d, HebbLinear, Network, PatchWhitening, load
 from torchhebb.progress import SILENT, Progress
 from torchhebb.readouts.adam import predict_logits
 from torchhebb.report.answers import Evaluation, read_evaluations
-from torchhebb.train import Options, Recipe, Result, read_config, read_result
-from torchhebb.train.device import find_device
+from torchhebb.runs import Run, TrainOptions, compute_options, open_run, read_config
+from torchhebb.runs.folder import read_classes
+from torchhebb.train import Recipe, Result, read_result
 from torchhebb.train.diagnostics import win_rates
-from torchhebb.train.features import stored_features
-from torchhebb.train.fitting import check_fit
-from torchhebb.train.folder import data_settings, read_classes
 from torchhebb.train.log import read_log
 
 WIN_RATE_BATCHES, WIN_RATE_BATCH = 4, 64
@@ -54,12 +52,15 @@ class Answers:
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
-    """A finished run; `answers` is None where the test images cannot be had, and `left_out` then says why."""
+class Reported:
+    """A finished run as its page shows it; `answers` is None where the test images cannot be had: `left_out` says why.
+
+    `network` is that of the first seed, on the CPU.
+    """
 
     folder: Path
     recipe: Recipe
-    options: Options
+    options: TrainOptions
     result: Result
     classes: tuple[str, ...]
     log: list[dict[str, Any]]
@@ -76,79 +77,64 @@ def read_run(
     data_dir: Path | str | None = None,
     store: Store | None = None,
     progress: Progress = SILENT,
-) -> Run:
+) -> Reported:
     """Read a run folder and ask its first network about the test images; known features come from the store.
 
     Args: data_dir, where the data sets are; by default what the run was given.
     Raises UserError for a folder that is none, unfinished or damaged.
     """
-    where = find_device(device)
     recipe, options = read_config(folder)
     if not (folder / "result.json").exists():
         raise UserError(f"{folder} is not finished: go on with torchhebb train --resume {folder}")
+    where = replace(compute_options(options), device=device)
+    where = replace(where, data_dir=str(data_dir or options.data_dir or "") or None)
+    run, answers, left_out = None, None, ""
     try:
         result = read_result(folder / "result.json")
-        log = read_log(folder / "metrics.jsonl")
+        log, classes = read_log(folder / "metrics.jsonl"), tuple(read_classes(folder))
         if not log or not all(LOGGED.get(line["kind"], set()) <= line.keys() for line in log):
             raise ValueError("metrics.jsonl is missing or incomplete")
-        labelled = bool(read_classes(folder))
+        labelled = bool(classes)
         needed = ["model.safetensors", *(["readout.safetensors"] if labelled else [])]
         if missing := [name for name in needed if not (folder / name).exists()]:
             raise ValueError(f"{missing[0]} is missing")
-        network = load(folder)
+        where = replace(where, precision=result.notes["precision"])
+        try:
+            run = open_run(folder, where, store=store, progress=progress)
+            if len(run.data.classes) != len(classes):
+                raise UserError(f"{run.data.name} on this machine has other classes than the run")
+        except UserError as error:
+            run, left_out = None, str(error)
+        network = load(folder) if run is None else run.network(0)
         if not isinstance(network, Network):
             raise ValueError("model.safetensors holds no network")
-        classes = tuple(read_classes(folder))
         if not all(isinstance(name, str) for name in classes) or len(classes) != getattr(network.readout, "classes", 0):
             raise ValueError("classes.json does not fit the readout")
     except UserError:
         raise
     except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
         raise UserError(f"{folder} is damaged ({error}): run it again") from error
-    answers, left_out = None, ""
-    try:
-        settings = data_settings(
-            folder, recipe, replace(options, data_dir=str(data_dir or options.data_dir or "") or None)
-        )
-        data = load_data(recipe.data, **settings, store=store, progress=progress)
-        _check_same(result, recipe, classes, data)
-        if not data.labelled:
-            raise UserError("it learned without labels, so it answers nothing; torchhebb embed gives its features")
-    except UserError as error:
-        left_out = str(error)
-    else:
-        answers = answer(
-            network, data, device=where, precision=result.notes["precision"], store=store, progress=progress
-        )
+    if run is not None and labelled:
+        answers = answer(run)
+    elif run is not None:
+        left_out = "it learned without labels, so it answers nothing; torchhebb embed gives its features"
     evaluations = read_evaluations(folder)
-    return Run(folder, recipe, options, result, classes, log, network.cpu(), answers, left_out, evaluations)
+    return Reported(folder, recipe, options, result, classes, log, network.cpu(), answers, left_out, evaluations)
 
 
 @torch.no_grad()
-def answer(
-    network: Network,
-    data: Data,
-    *,
-    device: torch.device,
-    precision: Any = "float32",
-    store: Store | None = None,
-    progress: Progress = SILENT,
-) -> Answers:
-    """Ask a network with its readout about the test images of a data set."""
-    network = network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    features = stored_features(
-        network, data, "test", device=device, precision=precision, store=store or Store(), progress=progress
-    )
-    assert network.readout is not None
-    logits = predict_logits(network.readout, features).double().cpu()
+def answer(run: Run) -> Answers:
+    """Ask the first network of a run about its test images."""
+    network, images = run.network(0), run.data.test
+    logits = predict_logits(run.readout(0), run.features(0, "test")).double().cpu()
     best, predicted = logits.max(1)
     others = logits.scatter(1, predicted.unsqueeze(1), -torch.inf).logsumexp(1)
     parts = [
-        win_rates(network, part.to(device) / 255.0)
-        for part in data.test.images[: WIN_RATE_BATCHES * WIN_RATE_BATCH].split(WIN_RATE_BATCH)
+        win_rates(network, part.to(run.device) / 255.0)
+        for part in images.images[: WIN_RATE_BATCHES * WIN_RATE_BATCH].split(WIN_RATE_BATCH)
     ]
     rates = {name: torch.stack([part[name] for part in parts]).mean(0).cpu() for name in parts[0]}
-    return Answers(data.test.images, data.test.labels, predicted, best - others, rates)
+    return Answers(images.images, images.labels, predicted, best - others, rates)
 
 
 @torch.no_grad()
@@ -164,10 +150,3 @@ def first_layer(network: Network) -> tuple[str, Tensor]:
                 weight = whitening.on_input(weight)
             return name, weight
     raise ValueError("the network has no layer of neurons")
-
-
-def _check_same(result: Result, recipe: Recipe, classes: tuple[str, ...], data: Data) -> None:
-    """Raise UserError unless these are the images that the run was tested on."""
-    check_fit(recipe, data)
-    if data.fingerprint != result.data["fingerprint"] or len(data.classes) != len(classes):
-        raise UserError(f"{data.name} on this machine holds other images than those of the run")

@@ -15,12 +15,12 @@ from torchhebb.errors import UserError
 from torchhebb.progress import SILENT, Progress
 from torchhebb.recipes import recipe_functions
 from torchhebb.report import figures, pictures
-from torchhebb.report.collect import Answers, Run, first_layer, read_run
+from torchhebb.report.collect import Answers, Reported, first_layer, read_run
 from torchhebb.report.findings import evaluation_section
 from torchhebb.report.parts import Figure, Section, curves, drawn, image
 from torchhebb.report.series import block_name, learning_series, readout_series
 from torchhebb.report.words import duration, flatten
-from torchhebb.train.run import BASELINES
+from torchhebb.runs.baselines import BASELINES
 
 EXAMPLES, PAIRS = 9, 3
 
@@ -53,7 +53,7 @@ def write_report(
     return out
 
 
-def render(runs: Sequence[Run]) -> str:
+def render(runs: Sequence[Reported]) -> str:
     """The page about runs, as HTML; several begin with a table that compares them.  Raises ValueError for none."""
     from jinja2 import Environment, StrictUndefined
 
@@ -66,7 +66,7 @@ def render(runs: Sequence[Run]) -> str:
     return environment.from_string(source).render(runs=views, methods=methods, version=__version__)
 
 
-def view(run: Run, key: str) -> dict[str, Any]:
+def view(run: Reported, key: str) -> dict[str, Any]:
     """What the template shows of a run; `key` tells the figures of several runs apart."""
     result, function = run.result, recipe_functions().get(run.recipe.name)
     measures = [
@@ -113,14 +113,14 @@ def view(run: Run, key: str) -> dict[str, Any]:
     }
 
 
-def _sections(run: Run, key: str) -> Iterator[Section]:
+def _sections(run: Reported, key: str) -> Iterator[Section]:
     yield from _learning(run, key)
     yield _mistakes(run, key)
     for evaluation in run.evaluations:
         yield evaluation_section(evaluation, key)
 
 
-def _learning(run: Run, key: str) -> Iterator[Section]:
+def _learning(run: Reported, key: str) -> Iterator[Section]:
     if run.classes:
         loss = readout_series(run.log)
         losses = [curves(loss, "epochs", "Readout loss", key, log=True)] if loss else []
@@ -139,7 +139,7 @@ def _learning(run: Run, key: str) -> Iterator[Section]:
     yield from _filters(run)
 
 
-def _mistakes(run: Run, key: str) -> Section:
+def _mistakes(run: Reported, key: str) -> Section:
     if run.answers is None:
         missing = "The confusion matrix, the images most confused and the win rates are left out"
         return Section("Mistakes", f"{missing}: {run.left_out}.", ())
@@ -149,7 +149,7 @@ def _mistakes(run: Run, key: str) -> Section:
     return Section("Mistakes", note, (_confusion(run, run.answers, key),), worst)
 
 
-def _accuracy(run: Run, key: str) -> Figure:
+def _accuracy(run: Reported, key: str) -> Figure:
     measures = [measure for measure in run.result.measures if measure.unit == "%"]
     rows = {_method(measure.name): measure.values for measure in measures}
     published = run.recipe.published
@@ -167,7 +167,7 @@ def _win_rates(layer: str, rates: Any, key: str) -> Figure:
     return drawn(svg, f"Win rates of {layer}", f"{shares[0]:.0f} % never win here; the most frequent wins {most}.")
 
 
-def _filters(run: Run) -> Iterator[Section]:
+def _filters(run: Reported) -> Iterator[Section]:
     """The weights of the first layer as images, where its inputs are pixels."""
     name, weight = first_layer(run.network)
     shape = run.recipe.architecture.input_shape
@@ -190,7 +190,7 @@ def _filters(run: Run) -> Iterator[Section]:
     yield Section(title, note, (image(pictures.filters(weight, shape), alt, caption, wide=True),))
 
 
-def _confusion(run: Run, answers: Answers, key: str) -> Figure:
+def _confusion(run: Reported, answers: Answers, key: str) -> Figure:
     counts = answers.confusion(len(run.classes))
     svg = figures.confusion(counts, run.classes, name=f"{key} confusion")
     off = counts.clone().fill_diagonal_(0)
@@ -202,7 +202,7 @@ def _confusion(run: Run, answers: Answers, key: str) -> Figure:
     return drawn(svg, "Confusion matrix", said + (f"Most often: {'; '.join(pairs)}." if pairs else ""))
 
 
-def _examples(run: Run, answers: Answers) -> Iterator[Figure]:
+def _examples(run: Reported, answers: Answers) -> Iterator[Figure]:
     for index in answers.most_confused(EXAMPLES).tolist():
         true, said = (run.classes[int(labels[index])] for labels in (answers.labels, answers.predicted))
         percent = 100 * float(answers.log_odds[index].sigmoid())
@@ -216,6 +216,6 @@ def _examples(run: Run, answers: Answers) -> Iterator[Figure]:
 
 def _method(measure: str) -> str:
     """The row of a measure: what was read out."""
-    baselines = {f"{baseline}_test_accuracy": name for baseline, name in BASELINES.items()}
+    baselines = {f"{name}_test_accuracy": baseline.label for name, baseline in BASELINES.items()}
     names = {"test_accuracy": "learned features", "online_test_accuracy": "online readout", **baselines}
     return names.get(measure, measure.replace("_", " "))

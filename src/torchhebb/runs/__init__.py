@@ -1,1 +1,19 @@
-"""Finished runs, and the baselines that are compared with them."""
+"""Runs: training one in a folder of its own, opening a finished one, and the baselines that it is compared with."""
+
+from torchhebb.runs.folder import new_run_folder, read_config
+from torchhebb.runs.options import ComputeOptions, SourceOptions, TrainOptions, compute_options
+from torchhebb.runs.run import Run, open_run
+from torchhebb.runs.training import run, run_recipe
+
+__all__ = [
+    "ComputeOptions",
+    "Run",
+    "SourceOptions",
+    "TrainOptions",
+    "compute_options",
+    "new_run_folder",
+    "open_run",
+    "read_config",
+    "run",
+    "run_recipe",
+]

@@ -1,43 +1,61 @@
-"""What stands beside a run in its evaluations: networks of the same size, trained with the same care, kept with it."""
+"""What a run is compared with: one table of networks of the same size, trained with the same care and kept with it."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
+from hashlib import blake2b
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from torchhebb.config import to_json
+from torchhebb.data import Stream
 from torchhebb.errors import UserError, unknown_name
-from torchhebb.evaluate.methods.perturb import pgd
 from torchhebb.nn import Architecture, LinearReadout, Network, load, save
-from torchhebb.readouts.adam import fit_linear, fit_source
+from torchhebb.readouts.adam import fit_linear, fit_source, predict_logits
+from torchhebb.readouts.base import percent_correct
 from torchhebb.rules import HardHebb, RankedHebb, Rule
-from torchhebb.runs.networks import built, learn_run, untrained
+from torchhebb.runs.networks import Workspace, built, frozen_features, learn_run, placed, untrained
 from torchhebb.runs.run import Run
-from torchhebb.train import Readout, Supervised
+from torchhebb.train import Readout
 from torchhebb.train.checkpoint import Checkpoint
-from torchhebb.train.features import stored_features
 from torchhebb.train.log import Log
-from torchhebb.train.sources import FreshFeatures
-from torchhebb.train.supervised import Perturb, backpropagation_model, fit_supervised
+from torchhebb.train.perturb import pgd
+from torchhebb.train.sources import FreshFeatures, tested_accuracy
+from torchhebb.train.supervised import Perturb, backpropagation_model, fit_supervised, supervised_accuracy
 
 ContenderName = Literal["own", "hard", "ranked", "random", "backpropagation", "backpropagation_long", "adversarial"]
-
-CONTENDERS: dict[ContenderName, str] = {
-    "own": "this network",
-    "hard": "hard WTA",
-    "ranked": "ranked WTA",
-    "random": "random weights",
-    "backpropagation": "backpropagation",
-    "backpropagation_long": "backpropagation, long",
-    "adversarial": "adversarial training",
-}
-"""The words of figures and tables; `contender_label` knows more of a run's own network."""
 
 LONG_EPOCHS = 10
 ADVERSARIAL_EPS, ADVERSARIAL_STEPS = 0.2, 7
 ADVERSARIAL_EPOCHS, ADVERSARIAL_BATCH = 5, 128
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """How a network is made: make(run, seed, checkpoint, task) -> the network in eval mode, its readout attached."""
+
+    label: str
+    make: Callable[[Workspace, int, Checkpoint, str], Network]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """What it depends on besides the recipe and the data, as JSON holds it."""
+    accuracy: Callable[[Workspace, Network, str], float] | None = None
+    """How its test accuracy in % is computed; by default from frozen features, as that of the run's own network."""
+    kept: bool = True
+
+
+def baseline_accuracy(run: Workspace, seed: int, name: str, checkpoint: Checkpoint, task: str) -> float:
+    """Make a baseline while its run trains, keep it with the run, and return its test accuracy in %."""
+    baseline = BASELINES[name]
+    network = baseline.make(run, seed, checkpoint, task)
+    if baseline.kept:
+        path = _path(run, seed, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save(network, path)
+    return (baseline.accuracy or network_accuracy)(run, network, task)
 
 
 def contender(run: Run, seed: int, name: ContenderName) -> Network:
@@ -51,30 +69,22 @@ def contender(run: Run, seed: int, name: ContenderName) -> Network:
         adversarial            the same for 5 passes in batches of 128, on images moved by PGD within L-inf 0.2, 7 steps
                                (Madry et al. 2018)
 
-    Trained at the first call, resumably, and kept in RUN/contenders/.
+    One that was trained with the run is used; others are trained at the first call, resumably, and kept in
+    RUN/baselines/ under a name that holds what they depend on.
     Raises UserError for an unknown name, or another rule where blocks learn by local losses.
     """
     if name == "own":
         return run.network(seed)
-    makers: dict[str, Callable[[Run, int, Checkpoint, str], Network]] = {
-        "hard": partial(_other_rule, HardHebb()),
-        "ranked": partial(_other_rule, RankedHebb(delta=0.1)),
-        "random": _random,
-        "backpropagation": partial(_supervised, {}, None),
-        "backpropagation_long": partial(_supervised, {"epochs": LONG_EPOCHS}, None),
-        "adversarial": partial(_supervised, {"epochs": ADVERSARIAL_EPOCHS, "batch_size": ADVERSARIAL_BATCH}, _attacked),
-    }
-    if name not in makers:
+    if name not in CONTENDERS:
         raise unknown_name("contender", name, CONTENDERS)
-    folder = run.folder / "contenders" / f"{name}-{seed}"
-    path = folder / "model.safetensors"
+    baseline, path = BASELINES[name], _path(run, seed, name)
     if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        checkpoint = Checkpoint(folder, log=Log(folder / "metrics.jsonl"))
-        save(makers[name](run, seed, checkpoint, f"seed {seed}: {CONTENDERS[name]}"), path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        checkpoint = Checkpoint(path.parent, log=Log(path.with_name("metrics.jsonl")))
+        save(baseline.make(run, seed, checkpoint, f"seed {seed}: {baseline.label}"), path)
     network = load(path)
     assert isinstance(network, Network)
-    return network.to(run.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    return placed(network, run.device).eval()
 
 
 def check_contenders(names: Sequence[str]) -> None:
@@ -100,54 +110,90 @@ def prototypes(network: Network, shape: tuple[int, ...]) -> Tensor:
     return network.get_parameter("block1.layer.weight").detach().unflatten(1, shape)
 
 
-def _other_rule(rule: Rule, run: Run, seed: int, checkpoint: Checkpoint, task: str) -> Network:
-    architecture = run.recipe.architecture.with_blocks(lambda block: block.with_rule(rule))
-    network = built(run, seed, architecture)
-    learn_run(network, run, seed, checkpoint=checkpoint, task=f"{task}: learning")
-    return _read_out(network, run, seed, checkpoint, task)
+def fit_readout(network: nn.Module, run: Workspace, seed: int, checkpoint: Checkpoint, task: str) -> LinearReadout:
+    """The recipe's readout on the frozen features of a network."""
+    plan = run.recipe.readout
+    if isinstance(plan, Readout) and takes_fresh_features(run):
+        return _fit_fresh(network, run, seed, checkpoint, task, plan)
+    assert isinstance(network, Network)
+    features = frozen_features(network, run, "train", f"{task.split(':')[0]}: train features")
+    labels, classes = run.data.train.labels, len(run.data.classes)
+    kept = {"checkpoint": checkpoint, "task": task, "progress": run.progress}
+    return fit_linear(features, labels, classes, plan, seed=seed, **kept)  # type: ignore[arg-type]
 
 
-def _random(run: Run, seed: int, checkpoint: Checkpoint, task: str) -> Network:
+def takes_fresh_features(run: Workspace) -> bool:
+    """Whether no features are kept: each epoch of the readout has its own, or there are too many images."""
+    plan = run.recipe.readout
+    return isinstance(run.data.train, Stream) or (isinstance(plan, Readout) and plan.augment.active)
+
+
+def network_accuracy(run: Workspace, network: Network, task: str) -> float:
+    """Correct answers of a network's readout to the test images, in %."""
+    readout = network.readout
+    assert readout is not None
+    if takes_fresh_features(run):
+        return tested_accuracy(network, readout, run.data.test, device=run.device, precision=run.precision)
+    features = frozen_features(network, run, "test", f"{task.split(':')[0]}: test features")
+    return percent_correct(predict_logits(readout, features).cpu(), run.data.test.labels)
+
+
+def _fit_fresh(
+    network: nn.Module, run: Workspace, seed: int, checkpoint: Checkpoint, task: str, plan: Readout
+) -> LinearReadout:
+    where = {"device": run.device, "precision": run.precision}
+    source = FreshFeatures(network, run.data.train, plan.augment, plan.batch_size, seed, **where)  # type: ignore[arg-type]
+    classes = len(run.data.classes)
+    return fit_source(source, classes, plan, seed=seed, checkpoint=checkpoint, task=task, progress=run.progress)
+
+
+def _random(run: Workspace, seed: int, checkpoint: Checkpoint, task: str) -> Network:
     return _read_out(untrained(run, seed), run, seed, checkpoint, task)
 
 
-def _read_out(network: Network, run: Run, seed: int, checkpoint: Checkpoint, task: str) -> Network:
-    labels, classes, plan = run.data.train.labels, len(run.data.classes), run.recipe.readout
-    if isinstance(plan, Readout) and plan.augment.active:
-        source = FreshFeatures(
-            network, run.data.train, plan.augment, plan.batch_size, seed, device=run.device, precision=run.precision
-        )
-        return network.attach(
-            fit_source(
-                source,
-                classes,
-                plan,
-                seed=seed,
-                checkpoint=checkpoint,
-                task=f"{task}: readout",
-                progress=run.progress,
-            )
-        )
-    features = stored_features(
-        network,
-        run.data,
-        "train",
-        device=run.device,
-        precision=run.precision,
-        store=run.store,
-        label=f"{task}: features",
-        progress=run.progress,
+def _uncalibrated(run: Workspace, seed: int, checkpoint: Checkpoint, task: str) -> Network:
+    return _read_out(built(run, seed).eval(), run, seed, checkpoint, task)
+
+
+def _raw(run: Workspace, seed: int, checkpoint: Checkpoint, task: str) -> Network:
+    # A linear map of so few pixels needs no dropout, and more steps to converge.
+    plan = run.recipe.readout
+    if isinstance(plan, Readout):
+        plan = replace(plan, dropout=0.0, epochs=4 * plan.epochs)
+    network = Network({"pixels": nn.Identity()}).eval()
+    if takes_fresh_features(run) and isinstance(plan, Readout):
+        return network.attach(_fit_fresh(network, run, seed, checkpoint, task, plan))
+    pixels = run.data.train.images.flatten(1).to(run.device) / 255.0
+    labels, classes = run.data.train.labels, len(run.data.classes)
+    readout = fit_linear(
+        pixels, labels, classes, plan, seed=seed, checkpoint=checkpoint, task=task, progress=run.progress
     )
-    task = f"{task}: readout"
-    return network.attach(
-        fit_linear(features, labels, classes, plan, seed=seed, checkpoint=checkpoint, task=task, progress=run.progress)
-    )
+    return network.attach(readout)
+
+
+def _raw_accuracy(run: Workspace, network: Network, task: str) -> float:
+    readout = network.readout
+    assert readout is not None
+    if takes_fresh_features(run):
+        return network_accuracy(run, network, task)
+    pixels = run.data.test.images.flatten(1).to(run.device) / 255.0
+    return percent_correct(predict_logits(readout, pixels).cpu(), run.data.test.labels)
+
+
+def _other_rule(rule: Rule, run: Workspace, seed: int, checkpoint: Checkpoint, task: str) -> Network:
+    network = built(run, seed, run.recipe.architecture.with_blocks(lambda block: block.with_rule(rule)))
+    learn_run(network, run, seed, checkpoint=checkpoint, task=f"{task}: learning")
+    return _read_out(network, run, seed, checkpoint, f"{task}: readout")
+
+
+def _read_out(network: Network, run: Workspace, seed: int, checkpoint: Checkpoint, task: str) -> Network:
+    return network.attach(fit_readout(network, run, seed, checkpoint, task))
 
 
 def _supervised(
-    changes: dict[str, Any], perturb: Perturb | None, run: Run, seed: int, checkpoint: Checkpoint, task: str
+    changes: dict[str, Any], perturb: Perturb | None, run: Workspace, seed: int, checkpoint: Checkpoint, task: str
 ) -> Network:
-    plan: Supervised = replace(run.recipe.supervised, **changes)
+    plan = replace(run.recipe.supervised, **changes)
     model = backpropagation_model(run.recipe.architecture, len(run.data.classes), seed)
     model.to(run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     fit_supervised(
@@ -164,11 +210,15 @@ def _supervised(
     return as_network(model)
 
 
+def _supervised_accuracy(run: Workspace, network: Network, task: str) -> float:
+    return supervised_accuracy(network.classifier, run.data.test)
+
+
 def as_network(model: nn.Sequential) -> Network:
     """A trained backpropagation model as a frozen network with its last layer as the readout."""
     network, _, head = model
     assert isinstance(network, Network) and isinstance(head, nn.Linear)
-    readout = LinearReadout(head.in_features, head.out_features)
+    readout = LinearReadout(head.in_features, head.out_features).to(head.weight.device)
     with torch.no_grad():
         readout.weight.copy_(head.weight)
         readout.bias.copy_(head.bias)
@@ -181,3 +231,49 @@ def _attacked(model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
     moved = pgd(model, x, labels, eps=ADVERSARIAL_EPS, norm="inf", steps=ADVERSARIAL_STEPS)
     model.train()
     return moved
+
+
+def _path(run: Workspace, seed: int, name: str) -> Path:
+    """Where a baseline is kept: under its name, its seed, and a hash of all that it depends on."""
+    recipe = run.recipe
+    depends = {
+        "architecture": to_json(recipe.architecture),
+        "learning": to_json(recipe.learning),
+        "readout": to_json(recipe.readout),
+        "supervised": to_json(recipe.supervised),
+        "settings": dict(BASELINES[name].settings),
+        "data": run.data.fingerprint,
+        "precision": run.precision,
+    }
+    digest = blake2b(json.dumps(depends, sort_keys=True).encode(), digest_size=4).hexdigest()
+    return run.folder / "baselines" / f"{name}-{seed}-{digest}" / "model.safetensors"
+
+
+_HARD, _RANKED = HardHebb(), RankedHebb(delta=0.1)
+_LONG = {"epochs": LONG_EPOCHS}
+_ADVERSARIAL = {"epochs": ADVERSARIAL_EPOCHS, "batch_size": ADVERSARIAL_BATCH}
+
+BASELINES: dict[str, Baseline] = {
+    "hard": Baseline("hard WTA", partial(_other_rule, _HARD), {"rule": to_json(_HARD)}),
+    "ranked": Baseline("ranked WTA", partial(_other_rule, _RANKED), {"rule": to_json(_RANKED)}),
+    "random": Baseline("random weights", _random),
+    "uncalibrated": Baseline("random weights, not calibrated", _uncalibrated),
+    "raw": Baseline("raw pixels", _raw, accuracy=_raw_accuracy, kept=False),
+    "backpropagation": Baseline("backpropagation", partial(_supervised, {}, None), accuracy=_supervised_accuracy),
+    "backpropagation_long": Baseline(
+        "backpropagation, long", partial(_supervised, _LONG, None), _LONG, _supervised_accuracy
+    ),
+    "adversarial": Baseline(
+        "adversarial training",
+        partial(_supervised, _ADVERSARIAL, _attacked),
+        {**_ADVERSARIAL, "eps": ADVERSARIAL_EPS, "steps": ADVERSARIAL_STEPS},
+        _supervised_accuracy,
+    ),
+}
+"""The names that recipes and questions use, with the words of figures and tables."""
+
+CONTENDERS: dict[str, str] = {
+    "own": "this network",
+    **{name: baseline.label for name, baseline in BASELINES.items() if name not in ("uncalibrated", "raw")},
+}
+"""What questions compare; `contender_label` knows more of a run's own network."""

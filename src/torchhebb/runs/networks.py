@@ -1,30 +1,60 @@
-"""A run's learning once more: another rule, fewer images, another plan, and everything else as in the run."""
+"""Networks as a run makes them: built on its device, with random weights, or learned by its plan."""
+
+from pathlib import Path
+from typing import Literal, Protocol
 
 import torch
+from torch import Tensor
 
-from torchhebb.data import Images
+from torchhebb.data import Data, Images, Store
 from torchhebb.nn import Architecture, Network
-from torchhebb.runs.run import Run
-from torchhebb.train import Learning
+from torchhebb.progress import Progress
+from torchhebb.train import Learning, Recipe
 from torchhebb.train.checkpoint import Checkpoint
 from torchhebb.train.chosen import choice_key, chosen_images
+from torchhebb.train.device import Precision
+from torchhebb.train.features import stored_features
 from torchhebb.train.learn import calibrate, learn_images
 
 
-def built(run: Run, seed: int, architecture: Architecture | None = None) -> Network:
+class Workspace(Protocol):
+    """What training a run and evaluating it have in common: a recipe, its data, and where to compute."""
+
+    @property
+    def folder(self) -> Path: ...
+    @property
+    def recipe(self) -> Recipe: ...
+    @property
+    def data(self) -> Data: ...
+    @property
+    def device(self) -> torch.device: ...
+    @property
+    def precision(self) -> Precision: ...
+    @property
+    def store(self) -> Store: ...
+    @property
+    def progress(self) -> Progress: ...
+
+
+def placed(network: Network, device: torch.device) -> Network:
+    """A network on a device, in the memory format in which convolutions are fast."""
+    return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def built(run: Workspace, seed: int, architecture: Architecture | None = None) -> Network:
     """A network before it learned, on the run's device; of the run's architecture by default."""
-    network = (architecture or run.recipe.architecture).build(seed)
-    return network.to(run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return placed((architecture or run.recipe.architecture).build(seed), run.device)
 
 
-def untrained(run: Run, seed: int, images: Images | None = None) -> Network:
+def untrained(run: Workspace, seed: int, images: Images | None = None) -> Network:
     """The weights as drawn, batch norm calibrated on images (by default those of the run's training), in eval mode."""
-    return calibrate(built(run, seed), run.data.train if images is None else images, seed=seed)
+    images = run.data.train if images is None else images
+    return calibrate(built(run, seed), images, seed=seed, samples=run.recipe.learning.samples)
 
 
 def learn_run(
     network: Network,
-    run: Run,
+    run: Workspace,
     seed: int,
     *,
     images: Images | None = None,
@@ -51,5 +81,25 @@ def learn_run(
         key=key,
         checkpoint=checkpoint,
         task=task,
+        progress=run.progress,
+    )
+
+
+def frozen_features(
+    network: Network, run: Workspace, split: Literal["train", "test"], label: str, *, model: str | None = None
+) -> Tensor:
+    """Features (N, F) of a split of the run's data, from the store where they are known already.
+
+    Args: model, the fingerprint of the network, where it is known.
+    """
+    return stored_features(
+        network,
+        run.data,
+        split,
+        device=run.device,
+        precision=run.precision,
+        store=run.store,
+        label=label,
+        model=model,
         progress=run.progress,
     )

@@ -1,9 +1,10 @@
-"""A finished run as evaluators see it: its networks, their frozen features, its data."""
+"""A finished run: its networks, their frozen features and its data, each loaded once."""
 
+import copy
 import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal
@@ -12,15 +13,17 @@ import torch
 from torch import Tensor, nn
 
 from torchhebb.data import Data, Store, load_data, load_test
-from torchhebb.data.images import fingerprint
+from torchhebb.data.images import fingerprint as fingerprint_of_images
 from torchhebb.errors import UserError
 from torchhebb.nn import Network, load
 from torchhebb.progress import SILENT, Progress
-from torchhebb.train import Options, Recipe, Result, read_config, read_result
+from torchhebb.runs.folder import data_settings, read_config, read_preprocessing
+from torchhebb.runs.networks import frozen_features, placed
+from torchhebb.runs.options import ComputeOptions
+from torchhebb.train import Recipe, Result, read_result
 from torchhebb.train.device import Precision, find_device, find_precision
-from torchhebb.train.features import stored_features
+from torchhebb.train.features import fingerprint
 from torchhebb.train.fitting import check_fit
-from torchhebb.train.folder import data_settings, read_preprocessing
 from torchhebb.train.log import read_log
 
 
@@ -40,43 +43,34 @@ class Run:
     """Where the data sets lie, for questions that need others than the run's own."""
     compile: bool = False
     """Whether blocks that learn for a question do so by compiled kernels."""
+    loaded: dict[Any, Any] = field(default_factory=dict, repr=False)
+    """What was read or computed already: networks, their fingerprints, features."""
 
     @property
     def seeds(self) -> Sequence[int]:
         return self.result.seeds
 
     def network(self, seed: int) -> Network:
-        """The frozen network of a seed on the device, its readout attached."""
-        folder = self.folder if seed == 0 else self.folder / f"seed-{seed}"
-        network = load(folder)
-        if not isinstance(network, Network) or (network.readout is None and self.data.labelled):
-            raise UserError(f"{folder} holds no network with its readout: go on with torchhebb train --resume")
-        return network.to(self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        """The frozen network of a seed on the device, its readout attached; a copy that the caller may change."""
+        network = self._network(seed)
+        twin = copy.deepcopy(network)
+        return twin if network.readout is None else twin.attach(copy.deepcopy(network.readout))
 
     def readout(self, seed: int) -> nn.Module:
         """The readout that was trained with the run."""
-        readout = self.network(seed).readout
+        readout = self._network(seed).readout
         assert readout is not None
         return readout
 
     def features(self, seed: int, split: Literal["train", "test"]) -> Tensor:
         """Frozen features (N, F) of a split, the same that the run's own readout has seen."""
-        return stored_features(
-            self.network(seed),
-            self.data,
-            split,
-            device=self.device,
-            precision=self.precision,
-            store=self.store,
-            label=f"seed {seed}: {split} features",
-            progress=self.progress,
-        )
+        return self._once(("features", seed, split, self.data.fingerprint), lambda: self._features(seed, split))
 
     @torch.no_grad()
     def feature_shape(self, seed: int) -> tuple[int, ...]:
         """The shape of one sample's features before they are flattened: (channels, positions...)."""
         x = self.data.test.images[:1].to(self.device) / 255.0
-        return tuple(self.network(seed)(x).shape[1:])
+        return tuple(self._network(seed)(x).shape[1:])
 
     def beside(self, name: str) -> "Run":
         """The run with the test images of another data set of the same classes.
@@ -94,7 +88,7 @@ class Run:
             )
         if (shape := tuple(images.images.shape[1:])) != self.recipe.architecture.input_shape:
             raise UserError(f"{self.recipe.name} takes {self.recipe.architecture.input_shape}, {name} has {shape}")
-        data = replace(self.data, name=name, test=images, fingerprint=fingerprint([images]))
+        data = replace(self.data, name=name, test=images, fingerprint=fingerprint_of_images([images]))
         return replace(self, data=data)
 
     def once(self, work: Callable[[], Any], **key: Any) -> Any:
@@ -118,10 +112,31 @@ class Run:
         """The lines of metrics.jsonl."""
         return read_log(self.folder / "metrics.jsonl")
 
+    def _network(self, seed: int) -> Network:
+        """The one network of a seed that this run holds, which nobody changes."""
+        return self._once(("network", seed), lambda: self._load(seed))
+
+    def _load(self, seed: int) -> Network:
+        folder = self.folder if seed == 0 else self.folder / f"seed-{seed}"
+        network = load(folder)
+        if not isinstance(network, Network) or (network.readout is None and self.data.labelled):
+            raise UserError(f"{folder} holds no network with its readout: go on with torchhebb train --resume")
+        return placed(network, self.device).eval()
+
+    def _features(self, seed: int, split: Literal["train", "test"]) -> Tensor:
+        network = self._network(seed)
+        model = self._once(("fingerprint", seed), lambda: fingerprint(network))
+        return frozen_features(network, self, split, f"seed {seed}: {split} features", model=model)
+
+    def _once(self, key: tuple[Any, ...], work: Callable[[], Any]) -> Any:
+        if key not in self.loaded:
+            self.loaded[key] = work()
+        return self.loaded[key]
+
 
 def open_run(
     folder: Path,
-    options: Options | None = None,
+    options: ComputeOptions | None = None,
     *,
     seeds: int | None = None,
     store: Store | None = None,

@@ -14,9 +14,9 @@ from filelock import FileLock, Timeout
 
 from torchhebb.config import from_json, to_json
 from torchhebb.errors import UserError
-from torchhebb.evaluate.reproduce import parse_duration
 from torchhebb.fields import read_field
 from torchhebb.progress import SILENT, Progress
+from torchhebb.runs.reproduce import parse_duration
 from torchhebb.search.objective import Objective
 from torchhebb.search.space import Dimension, apply, default_space, parse_space
 from torchhebb.train import Recipe

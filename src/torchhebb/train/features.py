@@ -69,11 +69,15 @@ def stored_features(
     precision: Precision,
     store: Store,
     label: str = "features",
+    model: str | None = None,
     progress: Progress = SILENT,
 ) -> Tensor:
-    """Features of a split of a data set, from the store where the same network has given them already."""
+    """Features of a split of a data set, from the store where the same network has given them already.
+
+    Args: model, the `fingerprint` of the network where it is known.
+    """
     key = {
-        "model": fingerprint(network),
+        "model": fingerprint(network) if model is None else model,
         "architecture": to_json(network.architecture),
         "data": data.fingerprint,
         "split": split,

@@ -28,7 +28,8 @@ from torchhebb.readouts import Ridge
 from torchhebb.readouts.adam import predict_logits
 from torchhebb.readouts.base import percent_correct
 from torchhebb.rules import SoftHebb
-from torchhebb.train import Learning, Measure, Options, Readout, Recipe, Result, run_recipe
+from torchhebb.runs import TrainOptions, run_recipe
+from torchhebb.train import Learning, Measure, Readout, Recipe, Result
 from torchhebb.train.features import extract_features
 from torchhebb.train.learn import calibrate, learn_images
 from torchhebb.train.recipe import AdamW
@@ -51,7 +52,7 @@ def local_run(folder: Path, store: Store, seeds: int = 2) -> Run:
     """Two blocks of local losses on the digits, one pass."""
     readout = Readout(epochs=2, batch_size=200, dropout=0.0, standardize=True, init_scale=0.0)
     recipe = Recipe("tiny-local", "digits", ARCHITECTURE, LEARNING, readout, baselines=(), seeds=seeds)
-    run_recipe(recipe, Options(device="cpu", precision="float32"), folder=folder, store=store)
+    run_recipe(recipe, TrainOptions(device="cpu", precision="float32"), folder=folder, store=store)
     return open_run(folder, store=store)
 
 

@@ -21,13 +21,14 @@ from torchhebb.data import Store
 from torchhebb.errors import UserError
 from torchhebb.evaluate import Run, evaluate, open_run
 from torchhebb.evaluate.figures.gallery import GRID, smallest, winning_prototypes
-from torchhebb.evaluate.methods.perturb import Norm, fgsm, fooled, pgd
 from torchhebb.evaluate.methods.square import opposite_bumps, square
 from torchhebb.evaluate.questions import attacks as attacks_module
 from torchhebb.evaluate.questions.attacks import ATTACKS, Attacks, Tally, has_soft_output, soften
 from torchhebb.nn import Architecture, LinearBlock, LinearReadout, Network, SoftWTA
 from torchhebb.rules import SoftHebb
-from torchhebb.train import Learning, Options, Readout, Recipe, Result, read_result, run_recipe
+from torchhebb.runs import TrainOptions, run_recipe
+from torchhebb.train import Learning, Readout, Recipe, Result, read_result
+from torchhebb.train.perturb import Norm, fgsm, fooled, pgd
 
 SETTINGS = Attacks(
     images=40,
@@ -67,7 +68,7 @@ def finished(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Run:
         baselines=(),
         seeds=2,
     )
-    run_recipe(recipe, Options(device="cpu", precision="float32"), folder=folder, store=store)
+    run_recipe(recipe, TrainOptions(device="cpu", precision="float32"), folder=folder, store=store)
     return open_run(folder, store=store)
 
 

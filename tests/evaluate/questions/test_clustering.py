@@ -16,7 +16,8 @@ from torchhebb.evaluate.evaluator import Note
 from torchhebb.evaluate.questions.clustering import Clustering, _k_means, _mixture
 from torchhebb.nn import Network
 from torchhebb.recipes import get_recipe
-from torchhebb.train import Learning, Measure, run_recipe
+from torchhebb.runs import run_recipe
+from torchhebb.train import Learning, Measure
 
 
 @pytest.fixture(scope="module")

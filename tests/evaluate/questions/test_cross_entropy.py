@@ -20,8 +20,9 @@ from torchhebb.nn import Architecture, ConvBlock, LinearBlock, LinearReadout
 from torchhebb.readouts.adam import fit_linear
 from torchhebb.recipes import get_recipe
 from torchhebb.rules import SoftHebb
+from torchhebb.runs import TrainOptions, run_recipe
 from torchhebb.runs.baselines import contender
-from torchhebb.train import Curve, Learning, Options, Result, Supervised, run_recipe
+from torchhebb.train import Curve, Learning, Result, Supervised
 from torchhebb.train.learn import learn_images
 from torchhebb.train.supervised import backpropagation_model, fit_supervised
 
@@ -41,7 +42,7 @@ def layer_run(folder: Path, store: Store) -> Run:
         baselines=(),
         seeds=2,
     )
-    run_recipe(recipe, Options(device="cpu", precision="float32"), folder=folder, store=store)
+    run_recipe(recipe, TrainOptions(device="cpu", precision="float32"), folder=folder, store=store)
     return open_run(folder, store=store)
 
 

@@ -19,7 +19,8 @@ from torchhebb.evaluate.questions.generation import Generation, _measures, _Work
 from torchhebb.evaluate.statistics import wilson
 from torchhebb.nn import Architecture, LinearBlock
 from torchhebb.rules import SoftHebb
-from torchhebb.train import Learning, Options, Readout, Result, run_recipe
+from torchhebb.runs import TrainOptions, run_recipe
+from torchhebb.train import Learning, Readout, Result
 
 LAYER = LinearBlock(
     80,
@@ -43,7 +44,7 @@ def single(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Run:
     architecture = Architecture((1, 8, 8), (LAYER,), unit_norm=True)
     plans = {"learning": Learning(batch_size=8, epochs=2), "readout": Readout(epochs=1, batch_size=200)}
     recipe = tiny_recipe(architecture=architecture, baselines=(), seeds=2, **plans)
-    run_recipe(recipe, Options(device="cpu", precision="float32"), folder=folder, store=store)
+    run_recipe(recipe, TrainOptions(device="cpu", precision="float32"), folder=folder, store=store)
     return open_run(folder, store=store)
 
 

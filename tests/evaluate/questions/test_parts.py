@@ -12,7 +12,8 @@ from torchhebb.readouts import WideRidge
 from torchhebb.recipes import get_recipe
 from torchhebb.recipes.best import PARTS, cifar10_best
 from torchhebb.rules import HardHebb, SoftHebb
-from torchhebb.train import Learning, Options, run_recipe
+from torchhebb.runs import TrainOptions, run_recipe
+from torchhebb.train import Learning
 
 SMALL = {"neurons": 12, "learned_from": 200, "images": 250, "held_out": 300}
 ARCHITECTURE = Architecture(
@@ -37,7 +38,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         readout=WideRidge(),
         baselines=("random",),
     )
-    run_recipe(recipe, Options(device="cpu", precision="float32"), folder=path / "run", store=Store(path / "store"))
+    options = TrainOptions(device="cpu", precision="float32")
+    run_recipe(recipe, options, folder=path / "run", store=Store(path / "store"))
     return path / "run"
 
 
@@ -91,7 +93,7 @@ def test_mistakes(folder: Path, settings: dict, message: str):
 
 
 def test_other_networks_are_refused(tmp_path: Path):
-    options = Options(device="cpu", precision="float32")
+    options = TrainOptions(device="cpu", precision="float32")
     recipe = tiny_recipe(baselines=(), readout=replace(get_recipe("softhebb2023-digits").readout, epochs=1))
     run_recipe(recipe, options, folder=tmp_path / "run", store=Store(tmp_path / "store"))
     with pytest.raises(UserError, match="has blocks that do not whiten"):

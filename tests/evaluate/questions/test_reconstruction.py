@@ -28,7 +28,8 @@ from torchhebb.evaluate.methods.reconstruction import PUBLISHED, methods_of, pub
 from torchhebb.evaluate.questions.reconstruction import Reconstruction
 from torchhebb.nn import Architecture, SPHeReConvBlock
 from torchhebb.recipes import sphere2025
-from torchhebb.train import Learning, Readout, Result, Supervised, run_recipe
+from torchhebb.runs import run_recipe
+from torchhebb.train import Learning, Readout, Result, Supervised
 from torchhebb.train.recipe import AdamW
 
 SMALL = {"widths": (8,), "steps": 20, "epochs": 8, "train_images": 300, "test_images": 60, "batch_size": 30}

@@ -64,7 +64,7 @@ def sets() -> Iterator[None]:
 def copied(run: Run, tmp_path: Path) -> Run:
     """The same run in a folder of its own, without what was asked of it."""
     folder = tmp_path / "copy"
-    shutil.copytree(run.folder, folder, ignore=shutil.ignore_patterns("pieces", "transfer", "contenders"))
+    shutil.copytree(run.folder, folder, ignore=shutil.ignore_patterns("pieces", "transfer", "baselines"))
     return replace(run, folder=folder)
 
 

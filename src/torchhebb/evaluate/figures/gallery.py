@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from torchhebb.evaluate.evaluator import Figure
-from torchhebb.evaluate.methods.perturb import Norm, fooled
 from torchhebb.nn import HebbLinear, Network, SoftWTA
 from torchhebb.runs.baselines import prototypes
 from torchhebb.train import Curve
+from torchhebb.train.perturb import Norm, fooled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

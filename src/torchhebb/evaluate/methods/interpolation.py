@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from torchhebb.evaluate.methods.perturb import pgd
+from torchhebb.train.perturb import pgd
 
 
 @dataclass(frozen=True, eq=False)

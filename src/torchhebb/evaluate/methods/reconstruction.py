@@ -8,10 +8,11 @@ from pathlib import Path
 from torchhebb.errors import UserError
 from torchhebb.nn import Network
 from torchhebb.recipes import get_recipe
+from torchhebb.runs import read_config
 from torchhebb.runs.baselines import CONTENDERS, ContenderName, contender
 from torchhebb.runs.networks import untrained
 from torchhebb.runs.run import Run, open_run
-from torchhebb.train import Recipe, read_config
+from torchhebb.train import Recipe
 
 PUBLISHED = {
     ("sphere2025-cifar10", "own", 100): (3.37, 3.59),

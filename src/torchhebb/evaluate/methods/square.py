@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from torchhebb.errors import UserError
-from torchhebb.evaluate.methods.perturb import Norm, fooled, losses
+from torchhebb.train.perturb import Norm, fooled, losses
 
 _ROUNDING = 1e-5  # of float32 pixels, summed over an image
 _HALVE_AT = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)  # shares of the queries at which squares halve

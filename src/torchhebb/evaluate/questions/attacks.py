@@ -14,15 +14,15 @@ from torchhebb.data import Images
 from torchhebb.errors import UserError, unknown_name
 from torchhebb.evaluate.evaluator import Evaluator, Figure, Finding, Note
 from torchhebb.evaluate.figures.gallery import NORMS, gallery, robustness
-from torchhebb.evaluate.methods.perturb import Norm, fgsm, fooled, pgd
-from torchhebb.evaluate.methods.reference_classifier import judge
 from torchhebb.evaluate.methods.square import square
 from torchhebb.evaluate.statistics import wilson
 from torchhebb.nn import SoftWTA
 from torchhebb.runs.baselines import CONTENDERS, ContenderName, contender, contender_label
+from torchhebb.runs.reference_classifier import judge
 from torchhebb.runs.run import Run
 from torchhebb.train import Curve, Measure
 from torchhebb.train.features import batch_size_for
+from torchhebb.train.perturb import Norm, fgsm, fooled, pgd
 
 AttackName = Literal["fgsm", "pgd", "margin", "softened", "square"]
 ATTACKS: tuple[AttackName, ...] = ("fgsm", "pgd", "margin", "softened", "square")

@@ -68,7 +68,7 @@ def _peer(peer: Peer) -> dict[str, Any]:
 def _own(run: Run, measure: Measure) -> dict[str, Any]:
     """The row of one of the run's own measures; how its blocks learn decides on the qualities of its network."""
     head = measure.name.removesuffix("test_accuracy").rstrip("_")
-    words = contender_label(run, "own") if head in ("", "online") else CONTENDERS.get(head, f"{head} pixels")  # type: ignore[call-overload]
+    words = contender_label(run, "own") if head in ("", "online") else CONTENDERS.get(head, f"{head} pixels")
     layerwise = not all(block.is_local_to_synapses for block in run.recipe.architecture.blocks)
     return {
         "name": f"{words}, this run",

@@ -29,9 +29,9 @@ from torchhebb.evaluate.methods.continual.probes import Probes, by_position
 from torchhebb.evaluate.methods.continual.record import READOUTS, Record, Rows, as_matrix, learn_in_turn, make_folder
 from torchhebb.readouts import Ridge
 from torchhebb.recipes.softhebb2023 import depth3
+from torchhebb.runs.folder import alone_in
 from torchhebb.runs.run import Run
 from torchhebb.train import Learning, Measure, Supervised
-from torchhebb.train.folder import alone_in
 from torchhebb.train.recipe import at_least
 
 MethodName = Literal["own", "random", "joint_own", "backpropagation", "ewc", "replay", "joint"]

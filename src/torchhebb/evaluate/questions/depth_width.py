@@ -11,9 +11,10 @@ from torchhebb.evaluate.evaluator import Evaluator, Figure, Finding, Note
 from torchhebb.evaluate.figures.panels import Panel, draw_panels
 from torchhebb.evaluate.statistics import wilson
 from torchhebb.rules import SoftHebb
+from torchhebb.runs import read_config
 from torchhebb.runs.baselines import learner
 from torchhebb.runs.run import Run
-from torchhebb.train import Curve, Measure, Recipe, Result, read_config, read_result
+from torchhebb.train import Curve, Measure, Recipe, Result, read_result
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas

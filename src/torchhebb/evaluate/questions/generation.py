@@ -14,10 +14,10 @@ from torchhebb.evaluate.evaluator import Evaluator, Finding, Note
 from torchhebb.evaluate.figures.morphs import Path, controls_figure, paths_figure, samples_figure
 from torchhebb.evaluate.methods.interpolation import Causes, as_pixels, ascent, bridge, mixtures
 from torchhebb.evaluate.methods.nearest import nearest_distances
-from torchhebb.evaluate.methods.reference_classifier import judge
 from torchhebb.evaluate.statistics import wilson
 from torchhebb.nn import HebbLinear, NeuronLabels, SoftWTA
 from torchhebb.readouts import Labels
+from torchhebb.runs.reference_classifier import judge
 from torchhebb.runs.run import Run
 from torchhebb.train import Curve, Measure
 

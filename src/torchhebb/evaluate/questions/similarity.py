@@ -167,6 +167,6 @@ def _figure(grams: Mapping[str, Mapping[str, Tensor]], per_class: int) -> "Canva
                 part.axvline(line - 0.5, color="black", linewidth=0.4)
             part.set(xticks=[], yticks=[])
             part.set_title(stage.replace("block", "block ").replace("_", ", "), fontsize=7)
-        axes[0].set_ylabel("learned" if name == "own" else CONTENDERS[name], fontsize=8)  # type: ignore[index]
+        axes[0].set_ylabel("learned" if name == "own" else CONTENDERS[name], fontsize=8)
     canvas.colorbar(picture, ax=grid, shrink=0.8, label="cosine similarity")
     return canvas

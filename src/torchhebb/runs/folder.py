@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,38 +14,8 @@ from filelock import FileLock, Timeout
 from torchhebb.config import from_json, to_json
 from torchhebb.data import Data, Fit, Preprocessing, absolute_name, is_own
 from torchhebb.errors import NotImportedError, UserError
-from torchhebb.train.device import PrecisionChoice
-from torchhebb.train.recipe import Recipe, at_least
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to run, apart from what: none of it changes what the recipe means."""
-
-    device: str = "auto"
-    """auto, cpu, cuda or cuda:N."""
-    precision: PrecisionChoice = "auto"
-    """auto: bfloat16 with float32 weights where the hardware multiplies it natively, else float32; tf32 is for GPUs."""
-    data_dir: str | None = None
-    """Where the data sets lie, <data-dir>/<name>/data/*.parquet; default $TORCHHEBB_DATA, else the hub."""
-    size: int | None = None
-    """Bring images to size x size."""
-    fit: Fit = "crop"
-    """How: crop the largest square in the middle, squash the whole image, or pad it with black."""
-    skip_unreadable: bool = False
-    """Leave out images that cannot be read, and list them in the run folder; otherwise they stop the run."""
-    checkpoint_seconds: float = 60.0
-    """Save at most this often what a killed run needs to go on."""
-    members: int = 1
-    """So many seeds learn side by side in one process, each as it would alone up to rounding."""
-    compile: bool = False
-    """Compile what surrounds the matrix products of a learning step: faster steps after some seconds of compiling, the
-    same numbers up to rounding.  On a CPU it needs a C++ compiler."""
-    worker_timeout: float = 1800.0
-    """Of several workers: seconds after which one that does not answer is lost; one that died is found at once."""
-
-    def __post_init__(self) -> None:
-        at_least(1, members=self.members)
+from torchhebb.runs.options import TrainOptions
+from torchhebb.train.recipe import Recipe
 
 
 def new_run_folder(recipe: Recipe) -> Path:
@@ -58,7 +28,7 @@ def new_run_folder(recipe: Recipe) -> Path:
     return folder
 
 
-def prepare_folder(folder: Path, recipe: Recipe, options: Options, data: Data) -> None:
+def prepare_folder(folder: Path, recipe: Recipe, options: TrainOptions, data: Data) -> None:
     """Make the run folder with its config.json and classes.json, or check that it holds the same recipe.
 
     A folder of fewer seeds is extended: what it holds is kept, and the seeds that are missing are still to be run.
@@ -85,7 +55,7 @@ def prepare_folder(folder: Path, recipe: Recipe, options: Options, data: Data) -
         raise UserError(f"cannot write {folder}: {error.strerror}; choose another folder") from error
 
 
-def _write_config(folder: Path, recipe: Recipe, options: Options, preprocessing: Preprocessing | None) -> None:
+def _write_config(folder: Path, recipe: Recipe, options: TrainOptions, preprocessing: Preprocessing | None) -> None:
     """Renamed into place: a folder with a config.json is a run that can be resumed."""
     config = {"recipe": recipe, "options": options, "preprocessing": preprocessing}
     text = json.dumps({name: to_json(value) for name, value in config.items()}, indent=1)
@@ -110,13 +80,13 @@ def alone_in(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def read_config(folder: Path) -> tuple[Recipe, Options]:
+def read_config(folder: Path) -> tuple[Recipe, TrainOptions]:
     """What a run folder runs; raises UserError if it is none or its config.json is damaged."""
     path = folder / "config.json"
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
         recipe = from_json(Recipe, config["recipe"])
-        return replace(recipe, data=absolute_name(recipe.data)), from_json(Options, config["options"])
+        return replace(recipe, data=absolute_name(recipe.data)), from_json(TrainOptions, config["options"])
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{folder} is not a run folder: it has no config.json") from None
     except NotImportedError as error:
@@ -135,7 +105,7 @@ def read_preprocessing(folder: Path) -> Preprocessing:
     return kept or Preprocessing(*recipe.architecture.input_shape, fit=_earlier_fit(recipe))
 
 
-def data_settings(folder: Path, recipe: Recipe, options: Options) -> dict[str, Any]:
+def data_settings(folder: Path, recipe: Recipe, options: TrainOptions) -> dict[str, Any]:
     """How `load_data` gives a run its images: by what its folder keeps, or as the options say where it keeps none."""
     settings: dict[str, Any] = {"data_dir": options.data_dir, "skip_unreadable": options.skip_unreadable}
     if not (folder / "config.json").exists():

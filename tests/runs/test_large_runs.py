@@ -36,7 +36,7 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_a_set_like_stl10(command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """The blocks learn from the unlabelled images alone, the readout from views of the labelled ones."""
-    import torchhebb.train.run as module
+    import torchhebb.runs.training as module
 
     made.stl10(tmp_path)
     learned_from = []

@@ -13,7 +13,8 @@ from tests.train.test_learn import Stop, Watch
 from torchhebb import load
 from torchhebb.data import Store
 from torchhebb.errors import UserError
-from torchhebb.train import Options, Readout, Result, run_recipe
+from torchhebb.runs import TrainOptions, run_recipe
+from torchhebb.train import Readout, Result
 from torchhebb.train.recipe import AdamW, Learning
 
 RECIPE = tiny_recipe(readout=Readout(epochs=1, batch_size=200), seeds=3, baselines=())
@@ -23,7 +24,7 @@ DATA = replace(few_digits(), train=digits(120))
 @pytest.fixture(scope="module", autouse=True)
 def few() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("torchhebb.train.run.load_data", lambda *_, **__: DATA)
+        patch.setattr("torchhebb.runs.training.load_data", lambda *_, **__: DATA)
         yield
 
 
@@ -33,7 +34,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 def run(folder: Path, store: Store, members: int, recipe: Any = RECIPE, **settings: Any) -> Result:
-    options = Options(precision="float32", members=members, checkpoint_seconds=0.0)
+    options = TrainOptions(precision="float32", members=members, checkpoint_seconds=0.0)
     return run_recipe(recipe, options, folder=folder, store=store, **settings)
 
 

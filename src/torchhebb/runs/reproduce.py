@@ -6,16 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Protocol
 
-from torchhebb.config import to_json
 from torchhebb.data import Store
 from torchhebb.errors import UserError, unknown_name
-from torchhebb.evaluate import evaluate, get_evaluator, open_run
 from torchhebb.progress import SILENT, Progress
 from torchhebb.recipes import get_recipe
 from torchhebb.recipes.item import Item
-from torchhebb.train import Options, Recipe, Result, read_config, read_result, run_recipe
+from torchhebb.runs.folder import read_config
+from torchhebb.runs.options import TrainOptions
+from torchhebb.runs.run import Run, open_run
+from torchhebb.runs.training import run_recipe
+from torchhebb.train import Recipe, Result, read_result
 
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 _SAVES_PER_BUDGET = 5  # even a budget below the usual interval of checkpoints leaves something to go on from
@@ -30,6 +32,16 @@ class Outcome:
     result: Result | None = None
     seconds: float = 0.0
     reason: str = ""
+
+
+class Asker(Protocol):
+    """What answers the questions of items; questions know runs, and runs do not know questions."""
+
+    def settings(self, item: Item) -> Any:
+        """The question's settings, as JSON holds them."""
+
+    def answer(self, item: Item, run: Run, command: str) -> Result:
+        """What the item's question finds about a run."""
 
 
 class BudgetSpent(Exception):
@@ -65,7 +77,8 @@ def reproduce(
     folder: Path,
     *,
     budget: float,
-    options: Options | None = None,
+    asker: Asker,
+    options: TrainOptions | None = None,
     results: Path | None = None,
     store: Store | None = None,
     progress: Progress = SILENT,
@@ -77,18 +90,19 @@ def reproduce(
     One that is still under way at the end is stopped; the next call goes on from its last checkpoint.  An item that
     cannot run, for want of its data or of memory, fails alone.
 
-    Args: results, where results are kept as well, as <recipe>/<question>-<cpu or gpu>.json.
+    Args: asker, what answers the questions, `torchhebb.evaluate.items.ItemQuestions()`; results, where results are
+    kept as well, as <recipe>/<question>-<cpu or gpu>.json.
     Returns the outcomes in the order of cost.  Raises UserError if `folder` holds other versions of these recipes.
     """
     end = time.monotonic() + budget
-    options = options or Options()
+    options = options or TrainOptions()
     options = replace(options, checkpoint_seconds=min(options.checkpoint_seconds, budget / _SAVES_PER_BUDGET))
     deadline = Deadline(progress, end)
     outcomes = []
     for item in sorted(items, key=lambda item: (item.full, item.training_seconds + item.seconds)):
         run_folder = folder / item.recipe
         _check_version(run_folder, item)
-        if (kept := _kept(run_folder, item)) is not None:
+        if (kept := _kept(run_folder, item, asker)) is not None:
             if results is not None:
                 _keep(kept, results)
             outcomes.append(Outcome(item, "kept", kept))
@@ -98,7 +112,8 @@ def reproduce(
             outcomes.append(Outcome(item, "not run", seconds=cost))
             continue
         try:
-            outcomes.append(Outcome(item, "new", _answer(item, run_folder, options, results, store, deadline, command)))
+            result = _answer(item, run_folder, asker, options, results, store, deadline, command)
+            outcomes.append(Outcome(item, "new", result))
         except BudgetSpent:
             outcomes.append(Outcome(item, "interrupted"))
         except UserError as error:
@@ -149,14 +164,13 @@ def _seeds_done(run_folder: Path) -> int:
     return len(read_result(path).seeds) if path.exists() else 0
 
 
-def _kept(run_folder: Path, item: Item) -> Result | None:
+def _kept(run_folder: Path, item: Item, asker: Asker) -> Result | None:
     """The answer that is there already, unless it is of fewer seeds or other settings."""
     path = run_folder / f"{item.question}.json"
     if not path.exists():
         return None
     result = read_result(path)
-    settings = to_json(get_evaluator(item.question)(**item.settings))
-    enough = len(result.seeds) >= _recipe(item).seeds and result.notes.get("settings") == settings
+    enough = len(result.seeds) >= _recipe(item).seeds and result.notes.get("settings") == asker.settings(item)
     return result if enough else None
 
 
@@ -176,7 +190,8 @@ def _cost(item: Item, run_folder: Path) -> float:
 def _answer(
     item: Item,
     run_folder: Path,
-    options: Options,
+    asker: Asker,
+    options: TrainOptions,
     results: Path | None,
     store: Store | None,
     progress: Progress,
@@ -186,9 +201,8 @@ def _answer(
     recipe = _recipe(item)
     if _seeds_done(run_folder) < recipe.seeds:
         run_recipe(recipe, options, folder=run_folder, store=store, progress=progress, command=command)
-    evaluator = get_evaluator(item.question)(**item.settings)
     run = open_run(run_folder, options, seeds=recipe.seeds, store=store, progress=progress)
-    result = evaluate(evaluator, run, command=command)
+    result = asker.answer(item, run, command)
     if results is not None:
         _keep(result, results)
     return result

@@ -1,6 +1,7 @@
 """Reproducing a paper within a budget: order, resuming, what is kept and what is not run."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +11,24 @@ from tests.tiny import learned, tiny_recipe
 from torchhebb.data import Store
 from torchhebb.errors import UserError
 from torchhebb.evaluate import Run, open_run
-from torchhebb.evaluate.reproduce import Deadline, choose_items, parse_duration, reproduce
+from torchhebb.evaluate.items import ItemQuestions
 from torchhebb.recipes import get_items, get_recipe, list_papers
 from torchhebb.recipes.item import Item
-from torchhebb.train import Learning, Options, Readout, Recipe, read_result, run_recipe
+from torchhebb.runs import TrainOptions, run_recipe
+from torchhebb.runs.reproduce import Deadline, choose_items, parse_duration
+from torchhebb.runs.reproduce import reproduce as _reproduce
+from torchhebb.train import Learning, Readout, Recipe, read_result
 
-CPU = Options(device="cpu", precision="float32", checkpoint_seconds=0.0)
+CPU = TrainOptions(device="cpu", precision="float32", checkpoint_seconds=0.0)
 FAST = {"readouts": ("trained",)}
 ITEMS = (
     Item("dear", "tiny-two", "accuracy", 5000, 10, FAST),
     Item("cheap", "tiny-one", "accuracy", 20, 5, FAST),
     Item("cheaper", "tiny-one", "diagnostics", 20, 1),
 )
+
+
+reproduce = partial(_reproduce, asker=ItemQuestions())
 
 
 class Clock:
@@ -56,7 +63,7 @@ def recipe(name: str) -> Recipe:
 
 @pytest.fixture(autouse=True)
 def tiny_recipes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torchhebb.evaluate.reproduce.get_recipe", recipe)
+    monkeypatch.setattr("torchhebb.runs.reproduce.get_recipe", recipe)
 
 
 @pytest.fixture
@@ -79,8 +86,8 @@ def test_the_cheapest_first_and_only_what_fits(settings: dict[str, Any], tmp_pat
 def test_a_second_call_does_nothing_anew(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     first = reproduce(ITEMS, budget=1000, **settings)
     before = {path: path.stat().st_mtime_ns for path in settings["folder"].rglob("*")}
-    monkeypatch.setattr("torchhebb.evaluate.reproduce.run_recipe", None)
-    monkeypatch.setattr("torchhebb.evaluate.reproduce.evaluate", None)
+    monkeypatch.setattr("torchhebb.runs.reproduce.run_recipe", None)
+    monkeypatch.setattr("torchhebb.evaluate.items.evaluate", None)
     second = reproduce(ITEMS, budget=1000, **settings)
     assert [outcome.status for outcome in second] == ["kept", "kept", "not run"]
     for one, other in zip(first[:2], second[:2], strict=True):
@@ -104,7 +111,7 @@ def test_an_item_cut_off_by_the_budget_goes_on_exactly(
 ) -> None:
     item, clock = Item("cut", "tiny-one", "accuracy", 10, 1, FAST), Clock(label, advances)
     with monkeypatch.context() as patched:
-        patched.setattr("torchhebb.evaluate.reproduce.time", clock)
+        patched.setattr("torchhebb.runs.reproduce.time", clock)
         outcomes = reproduce([item, ITEMS[0]], budget=6000, progress=clock, **settings)
         assert statuses(outcomes) == [("cut", "interrupted"), ("dear", "not run")]
     run_folder = settings["folder"] / "tiny-one"
@@ -130,7 +137,7 @@ def test_a_folder_with_another_version_of_a_recipe_is_refused(
     settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reproduce(ITEMS[2:], budget=1000, **settings)
-    monkeypatch.setattr("torchhebb.evaluate.reproduce.get_recipe", lambda name: tiny_recipe(name=name, seeds=5))
+    monkeypatch.setattr("torchhebb.runs.reproduce.get_recipe", lambda name: tiny_recipe(name=name, seeds=5))
     with pytest.raises(UserError, match="holds another version of tiny-one: choose another folder with --out"):
         reproduce(ITEMS[2:], budget=1000, **settings)
 
@@ -138,14 +145,14 @@ def test_a_folder_with_another_version_of_a_recipe_is_refused(
 def test_a_checkpoint_interval_that_fits_a_short_budget(
     settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[Options] = []
+    seen: list[TrainOptions] = []
 
-    def fake(recipe: Recipe, options: Options, **_: Any) -> None:
+    def fake(recipe: Recipe, options: TrainOptions, **_: Any) -> None:
         seen.append(options)
         raise UserError("enough")
 
-    monkeypatch.setattr("torchhebb.evaluate.reproduce.run_recipe", fake)
-    reproduce(ITEMS[2:], settings["folder"], budget=50, options=Options(device="cpu"))
+    monkeypatch.setattr("torchhebb.runs.reproduce.run_recipe", fake)
+    reproduce(ITEMS[2:], settings["folder"], budget=50, options=TrainOptions(device="cpu"))
     assert seen[0].checkpoint_seconds == 10
 
 

@@ -10,7 +10,7 @@ import torch
 from torchhebb.data import open_inputs
 from torchhebb.errors import UserError
 from torchhebb.nn import Network, load
-from torchhebb.train.folder import read_classes, read_config, read_preprocessing
+from torchhebb.runs.folder import read_classes, read_config, read_preprocessing
 
 BATCH = 64
 

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from torchhebb.evaluate.methods.perturb import Loss, Norm, fgsm, fooled, losses, pgd
 from torchhebb.nn import Architecture, LinearBlock, LinearReadout
 from torchhebb.rules import SoftHebb
+from torchhebb.train.perturb import Loss, Norm, fgsm, fooled, losses, pgd
 
 CLASSES, SHAPE = 5, (1, 8, 8)
 

@@ -9,8 +9,9 @@ from tests.tiny import few_digits, tiny_recipe
 from torchhebb import load
 from torchhebb.data import Store
 from torchhebb.errors import UserError
-from torchhebb.train import Options, Readout, run_recipe
-from torchhebb.train.predict import predict_files
+from torchhebb.runs import TrainOptions, run_recipe
+from torchhebb.runs.predict import predict_files
+from torchhebb.train import Readout
 
 TEST = few_digits().test
 
@@ -22,8 +23,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     recipe = tiny_recipe(readout=Readout(epochs=3), baselines=())
     store = Store(tmp_path_factory.mktemp("store"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("torchhebb.train.run.load_data", lambda *_, **__: few_digits())
-        run_recipe(recipe, Options(precision="float32"), folder=folder, store=store)
+        patch.setattr("torchhebb.runs.training.load_data", lambda *_, **__: few_digits())
+        run_recipe(recipe, TrainOptions(precision="float32"), folder=folder, store=store)
     return folder
 
 

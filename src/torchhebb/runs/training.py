@@ -1,4 +1,4 @@
-"""From a recipe to a result: learn, compute features once, read them out, beside the baselines, over all seeds."""
+"""From a recipe to a result: learn, compute features once, fit a readout, do the same for baselines, over all seeds."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -6,39 +6,62 @@ from contextlib import nullcontext
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 from torchhebb.data import Data, Store, Stream, absolute_name, is_own, load_data
 from torchhebb.distributed import ProcessGroup, no_sync
 from torchhebb.errors import UserError
-from torchhebb.nn import LinearReadout, Network, load, save
+from torchhebb.nn import Network, load, save
 from torchhebb.progress import SILENT, Progress
-from torchhebb.readouts.adam import fit_linear, fit_source, predict_logits
-from torchhebb.readouts.wide import WideRidge
+from torchhebb.recipes import get_recipe
+from torchhebb.runs.baselines import BASELINES, baseline_accuracy, fit_readout, network_accuracy
+from torchhebb.runs.folder import alone_in, data_settings, new_run_folder, prepare_folder
+from torchhebb.runs.networks import built, placed
+from torchhebb.runs.options import TrainOptions
 from torchhebb.train.checkpoint import Checkpoint
 from torchhebb.train.chosen import choice_key, chosen_images
 from torchhebb.train.compiled import check_compiler, compiled_steps
 from torchhebb.train.device import Precision, find_precision, own_device
-from torchhebb.train.features import stored_features
 from torchhebb.train.fitting import check_fit
-from torchhebb.train.folder import Options, alone_in, data_settings, new_run_folder, prepare_folder
-from torchhebb.train.learn import calibrate, learn_images
+from torchhebb.train.learn import learn_images
 from torchhebb.train.learned import LayerChange, change_measures, initial_weights, layer_changes, nothing_learned
 from torchhebb.train.log import Log
 from torchhebb.train.members import learn_members
 from torchhebb.train.online import OnlineReadout
-from torchhebb.train.recipe import AdamW, NormAdaptive, Readout, Recipe
+from torchhebb.train.recipe import AdamW, NormAdaptive, Recipe
 from torchhebb.train.result import Measure, Result, device_name
-from torchhebb.train.sources import FreshFeatures, tested_accuracy
-from torchhebb.train.supervised import backpropagation_model, fit_supervised, supervised_accuracy
+
+
+def run(
+    recipe: Recipe | str,
+    options: TrainOptions | None = None,
+    *,
+    folder: Path | str | None = None,
+    progress: Progress | None = None,
+) -> Result:
+    """Run a recipe, or the recipe of that name, and return its result; `Result.folder` is where it is kept.
+
+    Args: folder, a run folder, which is made or goes on, by default runs/<recipe>-<time>; progress, by default bars on
+    a terminal and lines elsewhere.
+    Raises UserError as `run_recipe` does.
+    """
+    from torchhebb.progress_display import make_progress
+
+    recipe = get_recipe(recipe) if isinstance(recipe, str) else recipe
+    shown = make_progress() if progress is None else None
+    try:
+        where = None if folder is None else Path(folder)
+        return run_recipe(recipe, options, folder=where, progress=progress or shown or SILENT)
+    finally:
+        if shown is not None:
+            shown.close()
 
 
 def run_recipe(
     recipe: Recipe,
-    options: Options | None = None,
+    options: TrainOptions | None = None,
     *,
     folder: Path | None = None,
     store: Store | None = None,
@@ -56,7 +79,7 @@ def run_recipe(
     Args: folder, by default runs/<recipe>-<time> under the current folder; workers, from `joined`.
     Raises UserError for a device, data set or folder that does not fit, LostWorker where a worker died.
     """
-    options = options or Options()
+    options = options or TrainOptions()
     device = own_device(options.device)
     compiling = compiled_steps(recipe, options.compile)
     if options.compile:
@@ -116,7 +139,7 @@ class Session:
         data: Data,
         folder: Path,
         device: torch.device,
-        options: Options,
+        options: TrainOptions,
         store: Store,
         progress: Progress,
         workers: ProcessGroup = ProcessGroup(),  # noqa: B008  frozen
@@ -148,15 +171,10 @@ class Session:
             task = f"seed {seed}: readout beside the blocks"
             accuracies["online_test_accuracy"] = self._once(task, partial(self._online, network, seed))
         for baseline in self.recipe.baselines:
-            evaluate = {
-                "random": self._random,
-                "uncalibrated": self._uncalibrated,
-                "raw": self._raw,
-                "backpropagation": self._backpropagation,
-            }[baseline]
             work = "" if baseline == "backpropagation" else "readout of "
-            task = f"seed {seed}: {work}{BASELINES[baseline]}"
-            accuracies[f"{baseline}_test_accuracy"] = self._once(task, partial(evaluate, seed))
+            task = f"seed {seed}: {work}{BASELINES[baseline].label}"
+            measure = partial(baseline_accuracy, self, seed, baseline, self.checkpoint)
+            accuracies[f"{baseline}_test_accuracy"] = self._once(task, measure)
         return accuracies
 
     def learn_together(self, seeds: Sequence[int]) -> None:
@@ -167,7 +185,7 @@ class Session:
         started = time.monotonic()
         images, plan = chosen_images(self.data, self.recipe.learning, pending[0])
         networks = learn_members(
-            [self._place(self.recipe.architecture.build(seed)) for seed in pending],
+            [built(self, seed) for seed in pending],
             images,
             plan,
             seeds=pending,
@@ -193,14 +211,14 @@ class Session:
     def trained(self, seed: int) -> Network:
         """The network of a seed after its unsupervised phase."""
         self._learn(seed)
-        return self._place(load(self.seed_folder(seed) / "model.safetensors")).eval()  # type: ignore[arg-type]
+        return placed(load(self.seed_folder(seed) / "model.safetensors"), self.device).eval()  # type: ignore[arg-type]
 
     def _learn(self, seed: int) -> None:
         """The unsupervised phase of a seed, by all workers; rank 0 writes what they learned."""
 
         def learn(task: str) -> None:
             self.workers.wait()
-            network = self._place(self.recipe.architecture.build(seed))
+            network = built(self, seed)
             online = self._online_readout(network, seed)
             images, plan = chosen_images(self.data, self.recipe.learning, seed)
             learn_images(
@@ -255,19 +273,6 @@ class Session:
             for name in results[0]
         )
 
-    def features(self, network: Network, split: Literal["train", "test"], task: str) -> Tensor:
-        """Frozen features of a split, from the store where they are known already."""
-        return stored_features(
-            network,
-            self.data,
-            split,
-            device=self.device,
-            precision=self.precision,
-            store=self.store,
-            label=f"{task.split(':')[0]}: {split} features",
-            progress=self.progress,
-        )
-
     def _once(self, task: str, work: Callable[[str], Any]) -> Any:
         if task not in self.checkpoint.done:
             started = time.monotonic()
@@ -276,38 +281,10 @@ class Session:
         return self.checkpoint.done[task]["value"]
 
     def _read_out(self, network: Network, seed: int, task: str) -> float:
-        readout = self._fitted(network, seed, task)
-        save(readout, self.seed_folder(seed) / "readout.safetensors")
-        return self._tested(network, readout, task)
-
-    @property
-    def _fresh(self) -> bool:
-        """Whether no features are kept: each epoch of the readout has its own, or there are too many images."""
-        plan = self.recipe.readout
-        return isinstance(self.data.train, Stream) or (isinstance(plan, Readout) and plan.augment.active)
-
-    def _fitted(self, network: Network, seed: int, task: str) -> LinearReadout:
-        if self._fresh and isinstance(self.recipe.readout, Readout):
-            return self._fit_fresh(network, seed, task, self.recipe.readout)
-        return self._fit(self.features(network, "train", task), seed, task)
-
-    def _fit_fresh(self, network: nn.Module, seed: int, task: str, plan: Readout) -> LinearReadout:
-        source = FreshFeatures(
-            network,
-            self.data.train,
-            plan.augment,
-            plan.batch_size,
-            seed,
-            device=self.device,
-            precision=self.precision,
-        )
-        classes, checkpoint = len(self.data.classes), self.checkpoint
-        return fit_source(source, classes, plan, seed=seed, checkpoint=checkpoint, task=task, progress=self.progress)
-
-    def _tested(self, network: nn.Module, readout: LinearReadout, task: str) -> float:
-        if self._fresh or not isinstance(network, Network):
-            return tested_accuracy(network, readout, self.data.test, device=self.device, precision=self.precision)
-        return accuracy(readout, self.features(network, "test", task), self.data.test.labels)
+        network.attach(fit_readout(network, self, seed, self.checkpoint, task))
+        assert network.readout is not None
+        save(network.readout, self.seed_folder(seed) / "readout.safetensors")
+        return network_accuracy(self, network, task)
 
     def _online_readout(self, network: Network, seed: int) -> OnlineReadout | None:
         plan = self.recipe.learning.optimizer
@@ -317,81 +294,11 @@ class Session:
         return OnlineReadout(network, shape, len(self.data.classes), plan, seed=seed)
 
     def _online(self, network: Network, seed: int, task: str) -> float:
-        readout = load(self.seed_folder(seed) / "online.safetensors").to(self.device)
-        return accuracy(readout, self.features(network, "test", task), self.data.test.labels)
-
-    def _random(self, seed: int, task: str) -> float:
-        network = calibrate(
-            self._place(self.recipe.architecture.build(seed)),
-            self.data.train,
-            seed=seed,
-            samples=self.recipe.learning.samples,
-        )
-        return self._read_out_untrained(network, seed, task)
-
-    def _uncalibrated(self, seed: int, task: str) -> float:
-        return self._read_out_untrained(self._place(self.recipe.architecture.build(seed)).eval(), seed, task)
-
-    def _read_out_untrained(self, network: Network, seed: int, task: str) -> float:
-        return self._tested(network, self._fitted(network, seed, task), task)
-
-    def _raw(self, seed: int, task: str) -> float:
-        # A linear map of so few pixels needs no dropout, and more steps to converge.
-        plan = self.recipe.readout
-        if isinstance(plan, Readout):
-            plan = replace(plan, dropout=0.0, epochs=4 * plan.epochs)
-        if self._fresh and isinstance(plan, Readout):
-            pixels = nn.Identity()
-            return self._tested(pixels, self._fit_fresh(pixels, seed, task, plan), task)
-        train, test = (images.images.flatten(1).to(self.device) / 255.0 for images in (self.data.train, self.data.test))
-        return accuracy(self._fit(train, seed, task, plan), test, self.data.test.labels)
-
-    def _backpropagation(self, seed: int, task: str) -> float:
-        model = backpropagation_model(self.recipe.architecture, len(self.data.classes), seed)
-        model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        fit_supervised(
-            model,
-            self.data.train,
-            self.recipe.supervised,
-            seed=seed,
-            precision=self.precision,
-            checkpoint=self.checkpoint,
-            task=task,
-            progress=self.progress,
-        )
-        return supervised_accuracy(model, self.data.test)
-
-    def _fit(self, features: Tensor, seed: int, task: str, plan: Readout | WideRidge | None = None) -> LinearReadout:
-        return fit_linear(
-            features,
-            self.data.train.labels,
-            len(self.data.classes),
-            plan or self.recipe.readout,
-            seed=seed,
-            checkpoint=self.checkpoint,
-            task=task,
-            progress=self.progress,
-        )
-
-    def _place(self, network: Network) -> Network:
-        return network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
-BASELINES = {
-    "random": "random weights",
-    "uncalibrated": "random weights, not calibrated",
-    "raw": "raw pixels",
-    "backpropagation": "backpropagation",
-}
+        network.attach(load(self.seed_folder(seed) / "online.safetensors").to(self.device))
+        return network_accuracy(self, network, task)
 
 
 def in_groups(seeds: Sequence[int], size: int) -> Iterator[Sequence[int]]:
     """`size` seeds at a time, in order; the last group may be smaller."""
     for first in range(0, len(seeds), size):
         yield seeds[first : first + size]
-
-
-def accuracy(readout: nn.Module, features: Tensor, labels: Tensor) -> float:
-    """Correct answers in percent."""
-    predicted = predict_logits(readout, features).argmax(1).cpu()
-    return 100.0 * (predicted == labels.cpu()).double().mean().item()

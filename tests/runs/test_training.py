@@ -15,26 +15,17 @@ from tests.tiny import equal, few_digits, learned, state, tiny_recipe, untimed
 from torchhebb import load
 from torchhebb.data import Data, Images, Store
 from torchhebb.errors import UserError
-from torchhebb.readouts.adam import fit_linear
-from torchhebb.train import (
-    Learning,
-    Options,
-    Readout,
-    Recipe,
-    Result,
-    new_run_folder,
-    read_config,
-    read_result,
-    run_recipe,
-)
+from torchhebb.readouts.adam import fit_linear, predict_logits
+from torchhebb.readouts.base import percent_correct
+from torchhebb.runs import TrainOptions, new_run_folder, read_config, run_recipe
+from torchhebb.runs.folder import alone_in, read_classes
+from torchhebb.train import Learning, Readout, Recipe, Result, read_result
 from torchhebb.train.fitting import check_fit
-from torchhebb.train.folder import alone_in, read_classes
 from torchhebb.train.learn import calibrate, learn_images
 from torchhebb.train.recipe import PublishedBeside
-from torchhebb.train.run import accuracy as score
 
 RECIPE = tiny_recipe(readout=Readout(epochs=2, batch_size=200), seeds=2, baselines=("random", "raw"))
-OPTIONS = Options(precision="float32")
+OPTIONS = TrainOptions(precision="float32")
 DATA = few_digits()
 
 
@@ -42,7 +33,7 @@ DATA = few_digits()
 def few() -> Iterator[None]:
     """Every run of this file gets few digits."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("torchhebb.train.run.load_data", lambda *_, **__: DATA)
+        patch.setattr("torchhebb.runs.training.load_data", lambda *_, **__: DATA)
         yield
 
 
@@ -62,7 +53,9 @@ def test_the_folder_holds_everything(finished: tuple[Path, Result]):
     files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     seeds = {f"{place}{name}.safetensors" for place in ("", "seed-1/") for name in ("model", "readout")}
     names = {"config.json", "classes.json", "metrics.jsonl", ".lock", "checkpoint.safetensors", "result.json"}
-    assert files == seeds | names
+    kept = {file for file in files if file.startswith("baselines/")}
+    assert files - kept == seeds | names
+    assert {file.split("-")[0] for file in kept} == {"baselines/random"} and len(kept) == 2
     assert read_config(folder) == (RECIPE, OPTIONS)
     assert read_classes(folder) == [str(digit) for digit in range(10)]
     assert read_result(folder / "result.json") == replace(result, seconds=round(result.seconds, 1))
@@ -109,8 +102,8 @@ def test_what_is_complete_is_not_done_again(
     def never(*_: Any, **__: Any) -> None:
         raise AssertionError("it was complete")
 
-    for name in ("learn_images", "fit_linear", "calibrate", "stored_features"):
-        monkeypatch.setattr(f"torchhebb.train.run.{name}", never)
+    for name in ("training.learn_images", "baselines.fit_linear", "networks.calibrate", "networks.stored_features"):
+        monkeypatch.setattr(f"torchhebb.runs.{name}", never)
     again = run_recipe(RECIPE, OPTIONS, folder=folder, store=store, command=result.command)
     assert learned(folder) == before and again.measures == result.measures and again.seconds == result.seconds
 
@@ -123,7 +116,7 @@ def test_labels_reach_the_readout_alone(
     finished: tuple[Path, Result], store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     shuffled = DATA.train.labels[torch.randperm(len(DATA.train), generator=torch.Generator().manual_seed(0))]
-    monkeypatch.setattr("torchhebb.train.run.load_data", lambda *_, **__: with_labels(DATA, shuffled))
+    monkeypatch.setattr("torchhebb.runs.training.load_data", lambda *_, **__: with_labels(DATA, shuffled))
     run_recipe(replace(RECIPE, seeds=1), OPTIONS, folder=tmp_path, store=store)
     assert (tmp_path / "model.safetensors").read_bytes() == (finished[0] / "model.safetensors").read_bytes()
     assert (tmp_path / "readout.safetensors").read_bytes() != (finished[0] / "readout.safetensors").read_bytes()
@@ -139,7 +132,7 @@ def test_the_random_baseline_is_the_calibrated_network_before_learning(
         seen.append(state(network))
         return network
 
-    monkeypatch.setattr("torchhebb.train.run.calibrate", keep)
+    monkeypatch.setattr("torchhebb.runs.networks.calibrate", keep)
     run_recipe(replace(RECIPE, seeds=1, baselines=("random",)), OPTIONS, folder=tmp_path, store=store)
     (calibrated,) = seen
     untrained = state(RECIPE.architecture.build(0))
@@ -156,7 +149,7 @@ def test_the_uncalibrated_baseline_is_the_network_as_it_was_built(store: Store, 
         train, test = (built(images.images / 255.0).flatten(1) for images in (DATA.train, DATA.test))
     readout = fit_linear(train, DATA.train.labels, 10, RECIPE.readout)
     uncalibrated = result.measure("uncalibrated_test_accuracy").mean
-    assert uncalibrated == pytest.approx(score(readout, test, DATA.test.labels), abs=1.5)
+    assert uncalibrated == pytest.approx(percent_correct(predict_logits(readout, test), DATA.test.labels), abs=1.5)
     assert uncalibrated == result.measure("test_accuracy").mean, "a pass of no epochs learns nothing"
     assert uncalibrated != result.measure("random_test_accuracy").mean
 
@@ -210,13 +203,15 @@ def test_a_run_of_other_baselines_keeps_what_is_there(tmp_path: Path, store: Sto
     second = run_recipe(other, OPTIONS, folder=tmp_path, store=store)
     assert [measure.name for measure in second.measures] == ["test_accuracy", "raw_test_accuracy"]
     assert read_config(tmp_path)[0].baselines == ("raw",)
-    monkeypatch.setattr("torchhebb.train.run.fit_linear", lambda *_, **__: pytest.fail("nothing is computed again"))
+    monkeypatch.setattr(
+        "torchhebb.runs.baselines.fit_linear", lambda *_, **__: pytest.fail("nothing is computed again")
+    )
     third = run_recipe(both, OPTIONS, folder=tmp_path, store=store)
     assert third.measures == (*first.measures, second.measures[1])
 
 
-@pytest.mark.parametrize("options", [Options(precision="bfloat16"), replace(OPTIONS, compile=True)], ids=repr)
-def test_other_roundings_in_the_folder_are_refused(finished: tuple[Path, Result], store: Store, options: Options):
+@pytest.mark.parametrize("options", [TrainOptions(precision="bfloat16"), replace(OPTIONS, compile=True)], ids=repr)
+def test_other_roundings_in_the_folder_are_refused(finished: tuple[Path, Result], store: Store, options: TrainOptions):
     with pytest.raises(UserError, match="resume without changed flags"):
         run_recipe(RECIPE, options, folder=finished[0], store=store)
 

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-import torchhebb.train.run
+import torchhebb.runs.training
 from tests.kill_campaign import CONTEXT, OPTIONS, RECIPE, Campaign, outcome, run, start
 from tests.tiny import few_digits
 from torchhebb.cli import main
 from torchhebb.config import to_json
 from torchhebb.data import load_data
-from torchhebb.train.folder import prepare_folder, read_config
+from torchhebb.runs.folder import prepare_folder, read_config
 
 CAP_DAC_OVERRIDE = 1
 
@@ -55,7 +55,7 @@ def resume(folder: Path, store: Path, answer: Connection) -> None:
     """The command line in a process of its own; it answers with its exit code and what it said."""
     give_up_power()
     os.environ["TORCHHEBB_STORE"] = str(store)
-    torchhebb.train.run.load_data = lambda *_, **__: few_digits()  # type: ignore[assignment]
+    torchhebb.runs.training.load_data = lambda *_, **__: few_digits()  # type: ignore[assignment]
     said = io.StringIO()
     with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
         code = main(["train", "--resume", str(folder)])
