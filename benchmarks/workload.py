@@ -8,8 +8,8 @@ from plain import PlainNetwork
 from torch import Tensor
 from torch.nn import functional as F
 
-from torchhebb.functional.kernels import compiled_kernels
 from torchhebb.nn import Network, learn
+from torchhebb.ops.kernels import compiled_kernels
 from torchhebb.recipes import get_recipe
 from torchhebb.train import Learning
 from torchhebb.train.device import autocast

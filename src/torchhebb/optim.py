@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from torchhebb.errors import UserError
-from torchhebb.functional.kernels import kernel
 from torchhebb.functional.plasticity import norm_adaptive_rate
+from torchhebb.ops.kernels import kernel
 
 __all__ = ["NormAdaptiveSGD"]
 

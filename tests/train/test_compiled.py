@@ -15,7 +15,7 @@ from torchhebb.data import Store
 from torchhebb.errors import UserError
 from torchhebb.evaluate import Run, evaluate, open_run
 from torchhebb.evaluate.evaluator import Evaluator, Finding, Note
-from torchhebb.functional import kernels
+from torchhebb.functional import form
 from torchhebb.nn import Network
 from torchhebb.runs import TrainOptions, run_recipe
 from torchhebb.train import Readout
@@ -54,7 +54,7 @@ class Asked(Evaluator):
     question: ClassVar[str] = "asked"
 
     def run(self, run: Run) -> Iterator[Finding]:
-        yield Note("in_kernels", kernels._compiling)
+        yield Note("in_kernels", form.compiling)
 
 
 def test_steps_are_compiled_where_that_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -62,7 +62,7 @@ def test_steps_are_compiled_where_that_is_asked(tmp_path: Path, monkeypatch: pyt
     found = []
 
     def learn(network: Network, *_: object, **__: object) -> Network:
-        found.append(kernels._compiling)
+        found.append(form.compiling)
         return network.eval()
 
     monkeypatch.setattr("torchhebb.runs.training.learn_images", learn)
@@ -75,14 +75,14 @@ def test_steps_are_compiled_where_that_is_asked(tmp_path: Path, monkeypatch: pyt
         for given, wanted in ((None, options.compile), (COMPILED, True), (EAGER, False)):
             answer = evaluate(Asked(), open_run(folder, given, store=store))
             assert answer.notes["in_kernels"] == answer.notes.get("compiled", False) == wanted
-    assert found == [True, False] and not kernels._compiling
+    assert found == [True, False] and not form.compiling
 
 
 def test_a_search_compiles_its_trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any):
     found = []
 
     def search(*_: object, **__: object) -> None:
-        found.append(kernels._compiling)
+        found.append(form.compiling)
         raise UserError("asked enough")
 
     monkeypatch.setattr("torchhebb.search.search", search)

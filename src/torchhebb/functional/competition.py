@@ -10,7 +10,7 @@
 import torch
 from torch import Tensor
 
-from torchhebb.functional.kernels import falling_order, in_kernel
+from torchhebb.functional.form import falling_order, in_kernel
 
 
 def soft_wta(

@@ -19,13 +19,13 @@ from torch import Tensor, nn
 
 from torchhebb.errors import UserError
 from torchhebb.functional import log_prior_update, plasticity, triangle
-from torchhebb.functional.kernels import kernel
 from torchhebb.nn.activation import Power, SoftWTA, Triangle
 from torchhebb.nn.conv import HebbConv2d
 from torchhebb.nn.learning import learn, learns
 from torchhebb.nn.linear import HebbLinear
 from torchhebb.nn.norm import Standardize, UnitNorm
 from torchhebb.nn.plastic import accumulate_update, compete
+from torchhebb.ops.kernels import kernel
 from torchhebb.rules import Rule, SoftHebb
 
 _SAMPLE_BY_SAMPLE = (

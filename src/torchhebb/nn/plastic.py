@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from torchhebb.functional import triangle
-from torchhebb.functional.kernels import kernel
+from torchhebb.ops.kernels import kernel
 from torchhebb.rules import Rule
 
 Init = Literal["normal", "uniform", "patches"]

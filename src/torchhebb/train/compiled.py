@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 
 from torchhebb.errors import UserError
-from torchhebb.functional.kernels import compiled_kernels
+from torchhebb.ops.kernels import compiled_kernels
 from torchhebb.train.recipe import NormAdaptive, Recipe
 
 

@@ -15,10 +15,11 @@ from tests.reference import rules as reference
 from tests.reference.competition import along
 from tests.reference.optim import step as reference_step
 from torchhebb.errors import UserError
-from torchhebb.functional.kernels import compiled_kernels, in_kernel, kernel
+from torchhebb.functional.form import in_kernel
 from torchhebb.nn import BatchNorm, HebbConv2d, HebbLinear, SoftWTA, Triangle, learn
 from torchhebb.nn.ensemble import EnsembleLayer
 from torchhebb.nn.plastic import compete, compete_in_groups
+from torchhebb.ops.kernels import compiled_kernels, kernel
 from torchhebb.optim import NormAdaptiveSGD
 from torchhebb.rules import HardHebb, Instar, Oja, RankedHebb, Rule, SoftHebb
 from torchhebb.train.compiled import cpp_compiler
@@ -179,7 +180,7 @@ def test_members(temperatures: tuple[float, ...]):
 
 @compiles
 def test_more_shapes_than_are_kept_end_in_an_error(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("torchhebb.functional.kernels._SHAPES", 1)
+    monkeypatch.setattr("torchhebb.ops.kernels._SHAPES", 1)
     with compiled_kernels():
         half(draw(0, 3))
         with pytest.raises(FailOnRecompileLimitHit):

@@ -2,6 +2,7 @@
 
 A chain is an ordinary function.  By itself it runs operation after operation, each of which reads and writes whole
 tensors; within `compiled_kernels` it becomes one kernel that keeps a row in cache until it is done with it.
+`functional` lies below and cannot be decorated here: which form a function takes inside a kernel is in its `form`.
 """
 
 import functools
@@ -10,15 +11,14 @@ from contextlib import contextmanager
 from typing import ParamSpec, TypeVar
 
 import torch
-from torch import Tensor
 
 from torchhebb.errors import UserError
+from torchhebb.functional import form
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 _SHAPES = 256  # of one chain: many more than a network has layers
-_compiling = False  # a global, since Dynamo reads no context variable
 
 
 def kernel(chain: Callable[P, R]) -> Callable[P, R]:
@@ -31,7 +31,7 @@ def kernel(chain: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(chain)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        if torch.compiler.is_compiling() or not _compiling:
+        if torch.compiler.is_compiling() or not form.compiling:
             return chain(*args, **kwargs)
         from torch._dynamo.exc import BackendCompilerFailed
 
@@ -53,29 +53,12 @@ def compiled_kernels() -> Iterator[None]:
     The same numbers up to rounding, in fewer passes over memory.  On a CPU Inductor needs a C++ compiler.  Raises
     UserError at a call that cannot be compiled: nothing falls back to eager operations unasked.
     """
-    global _compiling
     import torch._dynamo  # takes a second, and few need it
 
-    torch.compiler.assume_constant_result(falling_order)
-    before, _compiling = _compiling, True
+    torch.compiler.assume_constant_result(form.falling_order)
+    before, form.compiling = form.compiling, True
     try:
         with torch._dynamo.config.patch(recompile_limit=_SHAPES, fail_on_recompile_limit_hit=True):
             yield
     finally:
-        _compiling = before
-
-
-def in_kernel() -> bool:
-    """Whether this is being compiled within `compiled_kernels`, where a chain may take the form that suits Inductor."""
-    return _compiling and torch.compiler.is_compiling()
-
-
-def falling_order(count: int, device: torch.device) -> Tensor:
-    """0, -1, -2, ...: of several that share a maximum, the first has the largest of these.
-
-    Inductor vectorises maxima, but not their indices.  In a kernel this is a constant, once.
-
-    >>> falling_order(3, torch.device("cpu"))
-    tensor([ 0., -1., -2.])
-    """
-    return torch.arange(0.0, -count, -1, dtype=torch.float32, device=device)
+        form.compiling = before

@@ -1,0 +1,23 @@
+"""The form of a function: inside a kernel that Inductor compiles, some terms are better written otherwise."""
+
+import torch
+from torch import Tensor
+
+compiling = False
+"""Whether chains are compiled: `ops.kernels.compiled_kernels` sets it.  Dynamo reads globals, not context variables."""
+
+
+def in_kernel() -> bool:
+    """Whether this is being compiled as a part of a kernel, where a function may take the form that suits Inductor."""
+    return compiling and torch.compiler.is_compiling()
+
+
+def falling_order(count: int, device: torch.device) -> Tensor:
+    """0, -1, -2, ...: of several that share a maximum, the first has the largest of these.
+
+    Inductor vectorises maxima, but not their indices.  In a kernel this is a constant, once.
+
+    >>> falling_order(3, torch.device("cpu"))
+    tensor([ 0., -1., -2.])
+    """
+    return torch.arange(0.0, -count, -1, dtype=torch.float32, device=device)
