@@ -139,6 +139,49 @@ def test_checker_allows(statement: str) -> None:
     assert not upward(statement, "torchhebb.nn.conv")
 
 
+def import_graph() -> dict[str, set[str]]:
+    """Every module with the modules that it imports, at its top or inside functions."""
+    known = {name for name, _ in modules()}
+    graph: dict[str, set[str]] = {}
+    for name, path in modules():
+        graph[name] = set()
+        for _, target in imported(path.read_text(), name, package=path.stem == "__init__"):
+            while target not in known:
+                target = target.rpartition(".")[0]
+            graph[name] |= {target} - {name}
+    return graph
+
+
+def find_cycle(graph: dict[str, set[str]]) -> list[str]:
+    """A path of modules from one back to itself; nothing where there is none.
+
+    >>> find_cycle({"a": {"b"}, "b": {"c"}, "c": {"b"}}), find_cycle({"a": {"b", "c"}, "b": {"c"}, "c": set()})
+    (['b', 'c', 'b'], [])
+    """
+    done: set[str] = set()
+
+    def visit(name: str, path: list[str]) -> list[str]:
+        if name in path:
+            return [*path[path.index(name) :], name]
+        if name in done:
+            return []
+        for target in sorted(graph[name]):
+            if found := visit(target, [*path, name]):
+                return found
+        done.add(name)
+        return []
+
+    return next((found for name in sorted(graph) if (found := visit(name, []))), [])
+
+
+def test_no_import_runs_in_a_circle() -> None:
+    assert find_cycle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
+    graph = import_graph()
+    assert not find_cycle(graph), " imports ".join(find_cycle(graph))
+    graph["torchhebb.nn.saving"].add("torchhebb.nn.network")
+    assert find_cycle(graph)
+
+
 def test_relative_imports_of_a_package_start_at_the_package() -> None:
     assert not upward("from .conv import HebbConv2d", "torchhebb.nn", package=True)
     assert upward("from ..train import run", "torchhebb.nn", package=True)
