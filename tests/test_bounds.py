@@ -50,7 +50,7 @@ class Narrower(Settings):
         ({"names": ("a", "c")}, "names must be among a, b, got 'c'"),
         ({"factors": (2.0, 2.0)}, "factors must be above 0, each once, got (2.0, 2.0)"),
         ({"factors": (0.0,)}, "factors must be above 0, each once, got (0.0,)"),
-        ({"kind": "z"}, "kind must be among x, y, got 'z'"),
+        ({"kind": "z"}, "kind must be one of x, y, got 'z'"),
     ],
 )
 def test_a_setting_out_of_bounds_is_named_when_it_is_made(settings: dict[str, Any], message: str) -> None:

@@ -120,11 +120,11 @@ def distinct(*, above: float = -inf, empty: bool = False) -> dict[str, Check]:
     return bound(words + ("" if empty else ", one at least"), holds)
 
 
-def _check_choice(name: str, kind: Any, value: Any) -> None:
+def _check_choice(name: str, kind: Any, value: Any, words: str = "one of") -> None:
     """Raise UserError for a value that a Literal, or a tuple of them, does not name."""
     inner = get_args(kind)
     if get_origin(kind) is tuple and inner[1:] == (Ellipsis,):
         for item in value:
-            _check_choice(name, inner[0], item)
+            _check_choice(name, inner[0], item, "among")
     elif get_origin(kind) is Literal and value not in inner:
-        raise UserError(f"{name} must be among {', '.join(map(str, inner))}, got {value!r}")
+        raise UserError(f"{name} must be {words} {', '.join(map(str, inner))}, got {value!r}")

@@ -7,7 +7,7 @@ import pytest
 from tests.tiny import tiny_recipe
 from torchhebb.cli import main
 from torchhebb.data import Store
-from torchhebb.evaluate import Run
+from torchhebb.evaluate import Run, describe_evaluators
 from torchhebb.recipes import get_items
 from torchhebb.runs import TrainOptions, read_config
 from torchhebb.train import Recipe, read_result
@@ -64,7 +64,9 @@ def test_mistakes_end_in_one_line(
 
 def test_help_names_the_questions(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", "--help"]) == 0
-    assert "ablation, accuracy" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    for question, words in describe_evaluators().items():
+        assert f"{question} " in said and words in said
     assert main([]) == 0
     assert "softhebb2023" in capsys.readouterr().out
 

@@ -43,13 +43,15 @@ def run(arguments: list[str]) -> int:
 
     A finished run takes the flags that say where to compute; a recipe, which is trained first, those of training too.
     """
-    from torchhebb.evaluate import evaluate, get_evaluator, list_evaluators, open_run
+    from torchhebb.evaluate import describe_evaluators, evaluate, get_evaluator, open_run
     from torchhebb.progress_display import make_progress
     from torchhebb.terminal import print_result
 
     names = list(takewhile(lambda argument: not argument.startswith("-"), arguments[:2]))
     if not names:
-        print(f"usage: torchhebb evaluate WHAT RUN|RECIPE [flags]; WHAT is one of {', '.join(list_evaluators())}")
+        print("usage: torchhebb evaluate WHAT RUN|RECIPE [flags]\n\nWHAT is one of")
+        for name, words in describe_evaluators().items():
+            print(f"  {name:17} {words}")
         return 0 if arguments else 2
     question, target = names[0], "".join(names[1:])
     evaluator = get_evaluator(question)()

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import re
 from itertools import groupby
 from typing import Any
 
@@ -25,9 +26,10 @@ def parse(kind: Any, arguments: list[str], program: str, **default: Any) -> Any:
         _, *lines = (line.strip(" │╭╮╰╯") for line in said.getvalue().splitlines() if line.strip())
         parts = [list(part) for rule, part in groupby(lines, lambda line: not line.strip("─-")) if not rule]
         flags = ", ".join(line for part in parts[1:] for line in part if line.startswith("--"))
-        raise UserError(
-            f"{' '.join(parts[0]).rstrip('.')}; see {flags + ' in ' if flags else ''}{program} --help"
-        ) from None
+        message = " ".join(parts[0]).rstrip(".")
+        # A bound of a setting inside another: "Error parsing evaluator.probe: pool must ..." is of --probe.pool.
+        message = re.sub(r"^Error parsing \w+\.([\w.]+): ", r"\1.", message)
+        raise UserError(f"{message}; see {flags + ' in ' if flags else ''}{program} --help") from None
 
 
 def value_after(name: str, arguments: list[str]) -> str | None:

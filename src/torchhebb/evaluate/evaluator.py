@@ -2,11 +2,11 @@
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
-from torchhebb.bounds import Checked
+from torchhebb.bounds import Checked, metadata_of
 from torchhebb.config import to_json
 from torchhebb.errors import UserError
 from torchhebb.runs.run import Run
@@ -32,6 +32,9 @@ class Note:
     value: Any
 
 
+NOT_IN_CELLS: dict[str, Any] = {"in_cells": False}
+"""Metadata of a setting on which nothing depends that a question keeps, such as the list of what is compared."""
+
 Finding = Measure | Curve | Figure | Note
 
 
@@ -48,6 +51,19 @@ class Evaluator(Checked, ABC):
     @abstractmethod
     def run(self, run: Run) -> Iterator[Finding]:
         """Yield measures, curves, figures and notes.  Draws no random number but from the seeds of the run."""
+
+    def keep(self, run: Run, work: Callable[[], Any], **key: Any) -> Any:
+        """What `work()` returns, as JSON can hold it; kept in the run folder and read again by the next call.
+
+        It is kept under the question, the precision, all settings that are not `NOT_IN_CELLS`, and `key`: what else it
+        depends on, such as a seed.
+        """
+        settings = {
+            field.name: to_json(getattr(self, field.name))
+            for field in fields(self)  # type: ignore[arg-type]  # a question is a dataclass
+            if metadata_of(type(self), field.name).get("in_cells", True)
+        }
+        return run.once(work, question=self.question, settings=settings, precision=run.precision, **key)
 
 
 def evaluate(evaluator: Evaluator, run: Run, *, command: str = "torchhebb.evaluate") -> Result:

@@ -13,8 +13,9 @@ One file in `questions/`, named like the question, with one frozen dataclass tha
    `metadata=NOT_IN_CELLS`, combined with bounds by `|`.
 4. **`quantities`** is a table: the words of each quantity, its unit, and the samples behind its 95 % interval, if it is
    an accuracy over so many samples.  `block2_radius` finds `radius` there.
-5. **`findings(run, cells)`** turns cells into measures, curves, notes and figures.  By default it is one measure
-   `<variant>_<quantity>` for each; `measure`, `values` and `statistics.mean_curve` make others, `figures/` draws.
+5. **`findings(run, cells)`** turns cells into measures, curves, notes and figures.  By default it is `measures`, one
+   `<variant>_<quantity>` for each number; `measure`, `values` and `statistics.mean_curve` make others, and `figures/`
+   draws.
 
     @dataclass(frozen=True)
     class Widths(Study[int]):
@@ -34,17 +35,18 @@ One file in `questions/`, named like the question, with one frozen dataclass tha
             return {"winners": 100 * share}
 
 `accuracy` is an example that keeps no cells, `sweep` of curves against a setting, `radius` of cells that hold whole
-curves.  A question of another shape derives from `Evaluator` and implements `run(run)`.
+curves, `parts` of one that needs no more than the default.  A question of another shape derives from `Evaluator` and
+implements `run(run)`; `keep` keeps parts of it as it keeps cells.
 """
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar, Generic, TypeVar
 
-from torchhebb.bounds import metadata_of
 from torchhebb.config import to_json
+from torchhebb.evaluate.evaluator import NOT_IN_CELLS as NOT_IN_CELLS
 from torchhebb.evaluate.evaluator import Evaluator, Finding
 from torchhebb.evaluate.statistics import wilson
 from torchhebb.runs.run import Run
@@ -54,9 +56,6 @@ Variant = TypeVar("Variant")
 
 Cell = dict[str, Any]
 """What is found of one variant and seed, by quantity, as JSON can hold it."""
-
-NOT_IN_CELLS: dict[str, Any] = {"in_cells": False}
-"""Metadata of a setting on which no cell depends."""
 
 
 def test_images(run: Run) -> int:
@@ -93,9 +92,7 @@ class Study(Evaluator, Generic[Variant]):
 
     def findings(self, run: Run, cells: Mapping[str, Sequence[Cell]]) -> Iterator[Finding]:
         """Measures, curves, notes and figures of the cells of each variant, one a seed."""
-        for name, of_seeds in cells.items():
-            for quantity in of_seeds[0]:
-                yield self.measure(run, f"{name}_{quantity}", values(of_seeds, quantity), quantity)
+        yield from self.measures(run, cells)
 
     def run(self, run: Run) -> Iterator[Finding]:
         self.check(run)
@@ -104,8 +101,21 @@ class Study(Evaluator, Generic[Variant]):
     def cells(self, run: Run) -> dict[str, list[Cell]]:
         """The cells of every variant, one a seed; all variants of a seed are computed before the next seed."""
         variants = self.variants(run)
-        rows = [[self._kept(run, variant, seed) for variant in variants.values()] for seed in run.seeds]
+        rows = [[self.kept_cell(run, variant, seed) for variant in variants.values()] for seed in run.seeds]
         return {name: list(column) for name, column in zip(variants, zip(*rows, strict=True), strict=True)}
+
+    def kept_cell(self, run: Run, variant: Variant, seed: int) -> Cell:
+        """The cell of a variant and seed, read again where it was kept."""
+        work = partial(self.cell, run, variant, seed)
+        return self.keep(run, work, variant=to_json(variant), seed=seed) if self.keeps_cells else work()
+
+    def measures(self, run: Run, cells: Mapping[str, Sequence[Cell]]) -> Iterator[Measure]:
+        """`<variant>_<quantity>` of every number in the cells; `<quantity>` alone where the variant is named ""."""
+        for name, of_seeds in cells.items():
+            for quantity, value in of_seeds[0].items():
+                if isinstance(value, int | float):
+                    full = f"{name}_{quantity}" if name else quantity
+                    yield self.measure(run, full, values(of_seeds, quantity), quantity)
 
     def quantity(self, name: str) -> Quantity:
         """The row of the table; `block2_radius` is that of `radius`, and its words begin with "block 2: "."""
@@ -120,22 +130,6 @@ class Study(Evaluator, Generic[Variant]):
         found = self.quantity(quantity)
         interval = None if found.samples is None else wilson(numbers, found.samples(run))
         return Measure(name, found.unit, tuple(numbers), None, interval)
-
-    def keep(self, run: Run, work: Callable[[], Any], **key: Any) -> Any:
-        """What `work()` returns, as JSON can hold it; a second call with the same key and settings reads it again.
-
-        Cells are kept so; a cell that holds work to be kept in smaller parts calls it for each.
-        """
-        settings = {
-            field.name: to_json(getattr(self, field.name))
-            for field in fields(self)  # type: ignore[arg-type]  # a question is a dataclass
-            if metadata_of(type(self), field.name).get("in_cells", True)
-        }
-        return run.once(work, question=self.question, settings=settings, precision=run.precision, **key)
-
-    def _kept(self, run: Run, variant: Variant, seed: int) -> Cell:
-        work = partial(self.cell, run, variant, seed)
-        return self.keep(run, work, variant=to_json(variant), seed=seed) if self.keeps_cells else work()
 
 
 def values(cells: Sequence[Cell], quantity: str) -> tuple[Any, ...]:

@@ -40,7 +40,7 @@ def test_maps_are_averaged_by_position(run: Run) -> None:
         ({"holdout": 1.0}, "holdout must be between 0 and 1, got 1.0"),
         ({"epochs": 0}, "epochs must be at least 1, got 0"),
         ({"images": 0}, "images must be at least 1, got 0"),
-        ({"readout": "svm"}, "readout must be among ridge, logistic, recipe, got 'svm'"),
+        ({"readout": "svm"}, "readout must be one of ridge, logistic, recipe, got 'svm'"),
     ],
 )
 def test_mistakes_are_named(settings: dict[str, Any], message: str) -> None:

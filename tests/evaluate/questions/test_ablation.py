@@ -239,7 +239,7 @@ def test_a_run_without_local_losses_is_refused(run: Run) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"variants": ("sturcture",)}, "unknown variant 'sturcture'; nearest: structure"),
+        ({"variants": ("sturcture",)}, "variants must be among structure, .*, got 'sturcture'"),
         ({"depths": (0, 1)}, r"depths must be at least 1 each, got \(0, 1\)"),
         ({"projections": (0,)}, r"projections must be at least 1 each, got \(0,\)"),
         ({"channel_factors": (0.0,)}, r"channel_factors must be positive, got \(0.0,\)"),

@@ -21,7 +21,6 @@ from torchhebb.errors import UserError
 from torchhebb.evaluate import Run, evaluate
 from torchhebb.evaluate.evaluator import Note
 from torchhebb.evaluate.methods.continual import (
-    Continual,
     average_accuracy,
     backward_transfer,
     forgetting,
@@ -32,7 +31,7 @@ from torchhebb.evaluate.methods.continual.memories import Buffer, ElasticWeights
 from torchhebb.evaluate.methods.continual.probes import Probes, by_position
 from torchhebb.evaluate.methods.continual.record import as_matrix
 from torchhebb.evaluate.questions import continual as question_module
-from torchhebb.evaluate.questions.continual import PORT, is_ported
+from torchhebb.evaluate.questions.continual import PORT, Continual, is_ported
 from torchhebb.progress import Silent
 from torchhebb.readouts import Ridge
 from torchhebb.recipes import sphere2025
@@ -408,7 +407,7 @@ def test_fewer_images(small: Callable[..., Run]) -> None:
     [
         ({"tasks": 3}, "tasks must divide the 10 classes"),
         ({"tasks": 1}, "tasks must be at least 2, got 1"),
-        ({"methods": ("own", "lwf")}, "methods must be different names among own, .* got own, lwf"),
+        ({"methods": ("own", "lwf")}, "methods must be among own, .* got 'lwf'"),
         ({"readouts": ()}, "readouts must be different names among task_aware, task_free, got "),
         ({"replay_images": 9}, "replay_images must be at least one a class, 10, got 9"),
         ({"ewc_strength": -1.0}, "ewc_strength must be at least 0, got -1"),

@@ -94,9 +94,9 @@ def radius_words(weight: Tensor) -> str:
     [
         ({"neurons": 0}, "neurons must be at least 1, got 0"),
         ({"columns": 0}, "columns must be at least 1, got 0"),
-        ({"contenders": ()}, "contenders must be different names, one at least, got "),
-        ({"contenders": ("own", "own")}, "contenders must be different names, one at least, got own, own"),
-        ({"contenders": ("soft",)}, "unknown contender 'soft'"),
+        ({"contenders": ()}, "contenders must be different from each other, one at least"),
+        ({"contenders": ("own", "own")}, "contenders must be different from each other, one at least"),
+        ({"contenders": ("soft",)}, "contenders must be among own, .*, got 'soft'"),
     ],
 )
 def test_mistakes_are_named(settings: dict[str, object], message: str, run: Run) -> None:

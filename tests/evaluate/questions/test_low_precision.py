@@ -187,7 +187,7 @@ def test_draws_follow_from_the_seed(networks: dict[tuple[str, int], Network], ru
         ({"bits": (32,)}, "bits must be numbers from 2 to 24"),
         ({"methods": ("down",)}, "methods must be among nearest, stochastic, afterwards, got"),
         ({"methods": ()}, "methods must be among"),
-        ({"scale": "image"}, "scale must be neuron or layer, got 'image'"),
+        ({"scale": "image"}, "scale must be one of neuron, layer, got 'image'"),
     ],
 )
 def test_mistakes_are_named(settings: dict[str, object], message: str, run: Run) -> None:

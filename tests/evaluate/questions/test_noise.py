@@ -179,7 +179,7 @@ def test_the_figure_has_a_panel_a_corruption(noise: Result, run: Run) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"contenders": ("own", "soft")}, "unknown contender 'soft'"),
+        ({"contenders": ("own", "soft")}, "contenders must be among own, .*, got 'soft'"),
         ({"contenders": ()}, "contenders and the severities of at least one corruption must be given"),
         ({**ALL_OFF, "measured": ()}, "contenders and the severities of at least one corruption must be given"),
         ({"measured": (0.33,)}, "measured must be among gaussian_noise .*, got 0.33"),

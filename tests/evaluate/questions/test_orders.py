@@ -1,13 +1,14 @@
 """Orders of learning: the same network by each of them, the pipeline's bits those of the joint pass."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 
 from torchhebb.errors import UserError
 from torchhebb.evaluate import Run, evaluate
-from torchhebb.evaluate.questions.orders import Orders, _chains
+from torchhebb.evaluate.questions.orders import Orders, chains
 from torchhebb.readouts.adam import fit_linear
 from torchhebb.train import Result
 from torchhebb.train.features import extract_features
@@ -54,7 +55,7 @@ def test_times_are_of_blocks_and_chains_of_depths(answer: Result):
     joint, pipeline = answer.curves
     assert joint.y == pytest.approx((times[0].mean, times[0].mean + times[1].mean))
     assert pipeline.y == pytest.approx((times[0].mean, max(times[0].mean, times[1].mean)))
-    assert [curve.y for curve in _chains([2.0, 5.0, 3.0])] == [(2.0, 7.0, 10.0), (2.0, 5.0, 5.0)]
+    assert [curve.y for curve in chains([2.0, 5.0, 3.0]).values()] == [(2.0, 7.0, 10.0), (2.0, 5.0, 5.0)]
     assert all(answer.measure(f"{order}_seconds").mean > 0 for order in ("joint", "greedy", "pipeline"))
 
 
@@ -67,13 +68,13 @@ def test_pieces_are_kept(run: Run, answer: Result, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize(
-    ("question", "message"),
+    ("settings", "message"),
     [
-        (Orders(orders=("both",)), "orders must be among joint, greedy, pipeline, got"),  # type: ignore[arg-type]
-        (Orders(images=0), "images must be at least 1, got 0"),
-        (Orders(timed_batches=0), "timed_batches must be at least 1, got 0"),
+        ({"orders": ("both",)}, "orders must be among joint, greedy, pipeline, got"),  # type: ignore[arg-type]
+        ({"images": 0}, "images must be at least 1, got 0"),
+        ({"timed_batches": 0}, "timed_batches must be at least 1, got 0"),
     ],
 )
-def test_mistakes(question: Orders, message: str, run: Run):
+def test_mistakes(settings: dict[str, Any], message: str, run: Run):
     with pytest.raises(UserError, match=message):
-        evaluate(question, run)
+        evaluate(Orders(**settings), run)

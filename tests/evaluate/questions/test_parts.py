@@ -58,7 +58,7 @@ def test_every_part_is_measured_on_held_out_images(folder: Path, monkeypatch: py
     assert values["whole"] != values["random"] and values["first_block"] != values["second_block"]
     assert len({*values.values()}) > 4, "different networks"
     assert (folder / "parts-parts.svg").read_text().count("whole network") == 1
-    monkeypatch.setattr(Parts, "_accuracy", lambda *_: pytest.fail("kept pieces are not computed again"))
+    monkeypatch.setattr(Parts, "cell", lambda *_: pytest.fail("kept pieces are not computed again"))
     assert evaluate(Parts(**SMALL), run).measures == answer.measures
 
 

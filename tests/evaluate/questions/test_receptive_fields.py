@@ -102,10 +102,10 @@ def test_another_network_beside(run: Run) -> None:
     [
         ({"neurons": 0}, "neurons must be at least 1, got 0"),
         ({"steps": 0}, "steps must be at least 1, got 0"),
-        ({"rate": 0.0}, "rate and norm must be positive, got 0 and 1"),
-        ({"norm": float("nan")}, "rate and norm must be positive, got 0.1 and nan"),
+        ({"rate": 0.0}, "rate must be above 0, got 0.0"),
+        ({"norm": float("nan")}, "norm must be above 0, got nan"),
         ({"blocks": (3,)}, "blocks must be from 1 to 2, as many as the network has, got 3"),
-        ({"contender": "soft"}, "unknown contender 'soft'"),
+        ({"contender": "soft"}, "contender must be one of own, .*, got 'soft'"),
     ],
 )
 def test_mistakes_are_named(settings: dict[str, object], message: str, run: Run, tmp_path: Path) -> None:

@@ -318,7 +318,7 @@ def test_published_errors_stand_beside_the_published_protocol(run: Run, monkeypa
         ({"image": 449}, "image must be from 0 to 448, got 449"),
         ({"depths": (1, 3)}, r"depths must be from 1 to 2, got \(1, 3\)"),
         ({"noise": (0.1, 0.1)}, "lr and noise must be above 0, each std once"),
-        ({"contenders": ("soft",)}, "unknown contender 'soft'"),
+        ({"contenders": ("soft",)}, "contenders must be among own, .*, got 'soft'"),
         ({"contenders": ()}, "contenders and others must name at least one network"),
         ({"others": ("nowhere",)}, "nowhere is not a run folder"),
     ],

@@ -134,9 +134,9 @@ def test_separation_of_perfect_classes_is_one_and_of_none_is_nothing() -> None:
         ({"images_per_class": 1}, "images_per_class must be at least 2, got 1"),
         ({"images_per_class": 1000}, "images_per_class must be at most [0-9]+ for the test images here, got 1000"),
         ({"classes": 1}, "classes must be at least 2, got 1"),
-        ({"contenders": ()}, "contenders must be different names, one at least, got "),
-        ({"contenders": ("own", "own")}, "contenders must be different names, one at least, got own, own"),
-        ({"contenders": ("randon",)}, "unknown contender 'randon'; nearest: random"),
+        ({"contenders": ()}, "contenders must be different from each other, one at least"),
+        ({"contenders": ("own", "own")}, "contenders must be different from each other, one at least"),
+        ({"contenders": ("randon",)}, "contenders must be among own, .*, got 'randon'"),
     ],
 )
 def test_mistakes_are_named(settings: dict[str, object], message: str, run: Run, tmp_path: Path) -> None:

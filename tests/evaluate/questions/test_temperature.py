@@ -140,7 +140,7 @@ def test_the_output_follows_the_rule_unless_told_otherwise() -> None:
 
 
 def test_a_block_without_competition_is_refused() -> None:
-    with pytest.raises(UserError, match="block1 learns by a local loss"):
+    with pytest.raises(UserError, match="block1: SPHeReConvBlock does not learn by a rule"):
         at_temperature(Architecture((1, 8, 8), (SPHeReConvBlock(8),)), 1.0)
 
 
@@ -157,7 +157,7 @@ def test_the_figure_has_a_panel_a_quantity(answer: Result, layer: Run) -> None:
         ({"inverse_temperatures": ()}, r"inverse_temperatures must be numbers that rise from above 0, got \(\)"),
         ({"inverse_temperatures": (0.0, 1.0)}, "inverse_temperatures must be numbers that rise from above 0"),
         ({"inverse_temperatures": (2.0, 1.0)}, "inverse_temperatures must be numbers that rise from above 0"),
-        ({"anti_hebbian": (True, True)}, r"anti_hebbian must be True, False or both, got \(True, True\)"),
+        ({"anti_hebbian": (True, True)}, r"anti_hebbian must be different from each other, got \(True, True\)"),
         ({"passes": 0}, "passes must be at least 1, got 0"),
         ({"readout_epochs": 0}, "readout_epochs must be at least 1, got 0"),
         ({"images": 0}, "images must be at least 1, got 0"),

@@ -229,7 +229,7 @@ def test_a_folder_is_called_by_its_last_name() -> None:
         ({"sources": ("negatives",), "targets": ("folder:a/negatives",)}, "data sets must have names of their own"),
         ({"contenders": ("backpropagation",), "learning_images": 10}, "leave learning_images out beside them"),
         ({"train_images": 0}, "train_images must be at least 1, got 0"),
-        ({"contenders": ("soft",)}, "unknown contender 'soft'"),
+        ({"contenders": ("soft",)}, "contenders must be among own, .*, got 'soft'"),
     ],
 )
 def test_mistakes_are_named_before_anything_is_learned(

@@ -1,9 +1,14 @@
 """Accuracy matrices as heat maps side by side, on one scale of colours, with their numbers."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from torch import Tensor
+
+from torchhebb.evaluate.figures.matrices import Matrix, draw_matrices
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Canvas
 
 METHODS: dict[str, str] = {
     "own": "without feedback",
@@ -23,40 +28,14 @@ CAPTIONS = {
     "task_free_kept": "Accuracy in % among all classes seen, by the readouts that were learned with the tasks.",
 }
 
-_COLUMNS = 4
+
+def heat_maps(matrices: Mapping[str, Tensor]) -> "Canvas":
+    """A panel a matrix (stages, tasks) in %, with one row for a network that learned all tasks at once."""
+    return draw_matrices([_panel(*item) for item in matrices.items()], scale=(0, 100), label="accuracy (%)")
 
 
-def heat_maps(matrices: Mapping[str, Tensor]) -> Any:
-    """A matplotlib figure with a panel a matrix (stages, tasks) in %; what was not measured stays blank."""
-    from matplotlib.figure import Figure
-
-    columns = min(_COLUMNS, len(matrices))
-    rows = -(-len(matrices) // columns)
-    figure = Figure(figsize=(2.9 * columns + 0.7, 2.9 * rows), layout="constrained")
-    panels = figure.subplots(rows, columns, squeeze=False).flat
-    for panel, (name, matrix) in zip(panels, matrices.items(), strict=False):
-        image = panel.imshow(matrix.numpy(), vmin=0, vmax=100, cmap="viridis")
-        joint = len(matrix) == 1
-        panel.set_title(name, fontsize=10)
-        panel.set_xlabel("accuracy on task")
-        panel.set_ylabel("" if joint else "after task")
-        panel.set_xticks(range(matrix.shape[1]), [str(j + 1) for j in range(matrix.shape[1])])
-        panel.set_yticks([] if joint else range(len(matrix)), [] if joint else [str(i + 1) for i in range(len(matrix))])
-        for (i, j), value in _cells(matrix):
-            colour = "black" if value > 60 else "white"
-            panel.text(j, i, f"{value:.0f}", ha="center", va="center", color=colour, fontsize=_size(matrix))
-    for panel in list(figure.axes)[len(matrices) :]:
-        panel.set_axis_off()
-    figure.colorbar(image, ax=list(figure.axes), label="accuracy (%)", shrink=0.8)
-    return figure
-
-
-def _cells(matrix: Tensor) -> list[tuple[tuple[int, int], float]]:
-    """The place and value of every number."""
-    places = (~matrix.isnan()).nonzero().tolist()
-    return [((i, j), matrix[i, j].item()) for i, j in places]
-
-
-def _size(matrix: Tensor) -> float:
-    """A size of type that fits a cell."""
-    return max(3.0, min(9.0, 60.0 / matrix.shape[1]))
+def _panel(title: str, matrix: Tensor) -> Matrix:
+    tasks = [str(number + 1) for number in range(matrix.shape[1])]
+    joint = len(matrix) == 1
+    rows = [] if joint else [str(number + 1) for number in range(len(matrix))]
+    return Matrix(title, matrix, rows, tasks, "accuracy on task", "" if joint else "after task")

@@ -1,7 +1,7 @@
 """Figures of curves with error bars: panels beside each other under one legend."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -33,12 +33,18 @@ def draw_panels(panels: Sequence[Panel], *, columns: int = COLUMNS) -> "Canvas":
 
     columns = min(columns, len(panels))
     rows = -(-len(panels) // columns)
-    names = list(dict.fromkeys(panel.published.get(name, name) for panel in panels for name in panel.curves))
-    levels = list(dict.fromkeys(name for panel in panels for name in panel.levels))
     canvas = Canvas(figsize=(max(3.5 * columns, 4.6), 2.8 * rows + 0.3), layout="constrained")
     places = canvas.subplots(rows, columns, squeeze=False).flat
     for axes in places[len(panels) :]:
         axes.set_visible(False)
+    draw_on(canvas, places, panels)
+    return canvas
+
+
+def draw_on(canvas: "Canvas", places: Iterable[Any], panels: Sequence[Panel]) -> None:
+    """Draw panels on axes of a canvas, with one legend below all of them."""
+    names = list(dict.fromkeys(panel.published.get(name, name) for panel in panels for name in panel.curves))
+    levels = list(dict.fromkeys(name for panel in panels for name in panel.levels))
     handles = {}
     for axes, panel in zip(places, panels, strict=False):
         for name, curve in panel.curves.items():
@@ -62,7 +68,6 @@ def draw_panels(panels: Sequence[Panel], *, columns: int = COLUMNS) -> "Canvas":
         canvas.legend(
             list(handles.values()), list(handles), loc="outside lower left", ncols=wide, frameon=False, fontsize=9
         )
-    return canvas
 
 
 def _scale(axes: Any, panel: Panel) -> None:

@@ -1,34 +1,36 @@
 """How do images lie to each other after every block? Maps of test images, beside pixels and random features."""
 
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import cache, partial
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from torchhebb.bounds import at_least, distinct
 from torchhebb.data import Batches, Images
 from torchhebb.errors import UserError
-from torchhebb.evaluate.evaluator import Evaluator, Figure, Finding, Note
+from torchhebb.evaluate.evaluator import Figure, Finding, Note
 from torchhebb.evaluate.figures.embedding_maps import maps_figure
 from torchhebb.evaluate.methods.subsample import evenly_spaced_images
+from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study
 from torchhebb.nn import Network
-from torchhebb.runs.baselines import CONTENDERS, ContenderName, check_contenders, contender, contender_label
+from torchhebb.runs.baselines import CONTENDERS, ContenderName, contender, contender_label
 from torchhebb.runs.run import Run
-from torchhebb.train import Measure
 from torchhebb.train.device import autocast
 from torchhebb.train.features import batch_size_for
 
+PIXELS = "pixels"
 COMPONENTS = 50
 MOST = 10_000
 """Images: the measures compare every image with every other."""
 
 
 @dataclass(frozen=True)
-class Embeddings(Evaluator):
+class Embeddings(Study[ContenderName | None]):
     """Pixels and the output of every block, brought to 50 principal components, and from there to a map by t-SNE.
 
     Maps of a block are averaged to at most `positions` x `positions` before, which bounds the memory.  Measures, a
@@ -46,89 +48,85 @@ class Embeddings(Evaluator):
     """
 
     question: ClassVar[str] = "embeddings"
+    quantities: ClassVar[dict[str, Quantity]] = {
+        "neighbours_accuracy": Quantity("images whose nearest others are of their class, %", "%"),
+        "silhouette": Quantity("silhouette of the classes"),
+        "trustworthiness": Quantity("trustworthiness of the map"),
+    }
 
     images: int = 2000
     """Test images, evenly spread over all."""
-    contenders: tuple[ContenderName, ...] = ("own", "random")
+    contenders: tuple[ContenderName, ...] = field(default=("own", "random"), metadata=distinct() | NOT_IN_CELLS)
     """Whose blocks, a row each."""
-    positions: int = 4
+    positions: int = field(default=4, metadata=at_least(1))
     """Height and width to which larger maps are averaged."""
-    k: int = 10
+    k: int = field(default=10, metadata=at_least(1))
     """Nearest neighbours that vote, and among which the map is judged."""
     perplexity: float = 30.0
     """About how many neighbours t-SNE keeps together."""
 
-    def run(self, run: Run) -> Iterator[Finding]:
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.perplexity < self.images:
+            raise UserError(f"perplexity must be positive and below {self.images}, the images, got {self.perplexity:g}")
+
+    def check(self, run: Run) -> None:
+        least, most = max(2 * self.k + 2, 10), min(MOST, len(run.data.test))
+        if not least <= self.images <= most:
+            allowed = f"from {least} (for k = {self.k}) to {most}"
+            raise UserError(f"images must be {allowed}, got {self.images}")
+        labels = self._images(run).labels
+        if not 2 <= len(labels.unique()) < len(labels):
+            raise UserError("embeddings need images of two classes at least, and two of one class")
+
+    def variants(self, run: Run) -> dict[str, ContenderName | None]:
+        return {PIXELS: None} | {name: name for name in self.contenders}
+
+    def cell(self, run: Run, variant: ContenderName | None, seed: int) -> Cell:
+        """Every quantity of the pixels or of every block of a contender, and the `maps`."""
         images = self._images(run)
-        values: dict[tuple[str, str], list[float]] = {}
-        maps: dict[str, dict[str, tuple[np.ndarray, str]]] = {}
-        for seed in run.seeds:
-            pixels = self._embedded(run, seed, "pixels", "pixels", lambda: images.images.flatten(1) / 255.0, images)
-            for name in self.contenders:
-                row = {"pixels": pixels, **self._row(run, seed, name, images)}
-                for stage, found in row.items():
-                    if stage != "pixels" or name == self.contenders[0]:
-                        head = stage if stage == "pixels" else f"{name}_{stage}"
-                        for quantity, value in found["measures"].items():
-                            values.setdefault((head, quantity), []).append(value)
-                    if seed == run.seeds[0]:
-                        words = f"{self.k} nearest: {found['measures']['neighbours_accuracy']:.1f} %"
-                        title = stage.replace("block", "block ")
-                        maps.setdefault(name, {})[title] = np.array(found["map"]), words
-        for (stage, quantity), numbers in values.items():
-            yield Measure(f"{stage}_{quantity}", "%" if quantity.endswith("accuracy") else "", tuple(numbers))
+        if variant is None:
+            found = self._embedded(run, seed, PIXELS, images.images.flatten(1) / 255.0, images.labels)
+            return found["measures"] | {"maps": {PIXELS: found["map"]}}
+        label = f"seed {seed}: {CONTENDERS[variant]}: block outputs"
+        outputs = block_outputs(contender(run, seed, variant), images, run, self.positions, label)
+        cell: Cell = {"maps": {}}
+        for block, rows in outputs.items():
+            found = self._embedded(run, seed, f"{variant}, {block}", rows, images.labels)
+            cell |= {f"{block}_{name}": value for name, value in found["measures"].items()}
+            cell["maps"][block] = found["map"]
+        return cell
+
+    def findings(self, run: Run, cells: Mapping[str, Sequence[Cell]]) -> Iterator[Finding]:
+        yield from self.measures(run, cells)
+        images = self._images(run)
         yield Note("images", len(images))
         caption = (
             f"{len(images):,} test images, a colour a class: pixels and block outputs, brought to {COMPONENTS} "
             "principal components and from there to the plane by t-SNE. Below each map, the share of images whose "
             f"class is that of most of their {self.k} nearest others among the components."
         )
-        labelled = {contender_label(run, name): row for name, row in maps.items()}  # type: ignore[arg-type]
-        yield Figure("maps", caption, maps_figure(labelled, images.labels, run.data.classes))
+        pixels = self._maps(cells[PIXELS][0])
+        rows = {contender_label(run, name): pixels | self._maps(cells[name][0]) for name in self.contenders}
+        yield Figure("maps", caption, maps_figure(rows, images.labels, run.data.classes))
 
-    def _row(self, run: Run, seed: int, name: ContenderName, images: Images) -> dict[str, dict[str, Any]]:
-        """What is found of every block of a contender; its network runs once, and only for what is not kept yet."""
-        network = contender(run, seed, name)
-        label = f"seed {seed}: {CONTENDERS[name]}: block outputs"
-        outputs = cache(lambda: block_outputs(network, images, run, self.positions, label))
-        blocks = [block for block, _ in network.named_children() if block.startswith("block")]
-        return {
-            block: self._embedded(run, seed, name, block, lambda b=block: outputs()[b], images)  # type: ignore[misc]
-            for block in blocks
-        }
+    def _maps(self, cell: Cell) -> dict[str, tuple[np.ndarray, str]]:
+        """Every map of a cell by its title, with the words below it."""
+        found = {}
+        for stage, points in cell["maps"].items():
+            accuracy = cell["neighbours_accuracy" if stage == PIXELS else f"{stage}_neighbours_accuracy"]
+            found[stage.replace("block", "block ")] = np.array(points), f"{self.k} nearest: {accuracy:.1f} %"
+        return found
 
     def _images(self, run: Run) -> Images:
-        for setting in ("positions", "k"):
-            if getattr(self, setting) < 1:
-                raise UserError(f"{setting} must be at least 1, got {getattr(self, setting)}")
-        check_contenders(self.contenders)
-        least, most = max(2 * self.k + 2, 10), min(MOST, len(run.data.test))
-        if not least <= self.images <= most:
-            allowed = f"from {least} (for k = {self.k}) to {most}"
-            raise UserError(f"images must be {allowed}, got {self.images}")
-        if not 0 < self.perplexity < self.images:
-            raise UserError(f"perplexity must be positive and below {self.images}, the images, got {self.perplexity:g}")
-        images = evenly_spaced_images(run.data.test, self.images)
-        if not 2 <= len(images.labels.unique()) < len(images):
-            raise UserError("embeddings need images of two classes at least, and two of one class")
-        return images
+        return evenly_spaced_images(run.data.test, self.images)
 
-    def _embedded(
-        self, run: Run, seed: int, name: str, stage: str, rows: Callable[[], Tensor], images: Images
-    ) -> dict[str, Any]:
-        """The measures and the map of one stage, kept with the run."""
-
-        def work() -> dict[str, Any]:
-            x = rows()  # reports its own progress
-            run.progress.start(f"seed {seed}: {name}, {stage}: map", 1, "maps")
-            found = embed(x, images.labels, seed, k=self.k, perplexity=self.perplexity)
-            run.progress.advance(1)
-            run.progress.finish()
-            return found
-
-        settings = {"images": len(images), "positions": self.positions, "k": self.k, "perplexity": self.perplexity}
-        key = {"contender": name, "stage": stage, "precision": run.precision, **settings}
-        return run.once(work, question=self.question, seed=seed, **key)
+    def _embedded(self, run: Run, seed: int, words: str, rows: Tensor, labels: Tensor) -> dict[str, Any]:
+        run.progress.start(f"seed {seed}: {words}: map", 1, "maps")
+        found = embed(rows, labels, seed, k=self.k, perplexity=self.perplexity)
+        run.progress.advance(1)
+        run.progress.finish()
+        return found
 
 
 def embed(rows: Tensor, labels: Tensor, seed: int, *, k: int, perplexity: float) -> dict[str, Any]:

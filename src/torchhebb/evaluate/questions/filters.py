@@ -1,23 +1,24 @@
 """What do first-layer neurons look like under different rules? Their weights side by side, with their radii."""
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from torchhebb.bounds import at_least, distinct
 from torchhebb.errors import UserError
-from torchhebb.evaluate.evaluator import Evaluator, Figure, Finding, Note
+from torchhebb.evaluate.evaluator import Figure, Finding, Note
 from torchhebb.evaluate.figures.tiles import Panel, show
 from torchhebb.evaluate.methods.receptive_field import block_layers
 from torchhebb.evaluate.methods.subsample import evenly_spaced
+from torchhebb.evaluate.study import Cell, Quantity, Study
 from torchhebb.nn import Network
-from torchhebb.runs.baselines import CONTENDERS, ContenderName, check_contenders, contender, contender_label
+from torchhebb.runs.baselines import CONTENDERS, ContenderName, contender, contender_label
 from torchhebb.runs.run import Run
-from torchhebb.train import Measure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
@@ -28,7 +29,7 @@ BRIGHTEST = 0.995
 
 
 @dataclass(frozen=True)
-class Filters(Evaluator):
+class Filters(Study[ContenderName]):
     """First-layer weights of several networks as images around mid grey, and a histogram of radii under each.
 
     All filters of one network share one scale, so that strong and weak ones can be told apart; its full colour is the
@@ -47,28 +48,35 @@ class Filters(Evaluator):
     """
 
     question: ClassVar[str] = "filters"
-    needs_labels = False
+    needs_labels: ClassVar[bool] = False
+    keeps_cells: ClassVar[bool] = False
+    quantities: ClassVar[dict[str, Quantity]] = {
+        "radius_mean": Quantity("mean radius"),
+        "nearest_cosine": Quantity("cosine with the nearest other neuron"),
+        "colour_share": Quantity("energy in differences between channels"),
+    }
 
-    contenders: tuple[ContenderName, ...] = ("own", "hard", "random")
+    contenders: tuple[ContenderName, ...] = field(default=("own", "hard", "random"), metadata=distinct())
     """Whose filters, side by side; backpropagation takes long to train on a CPU."""
-    neurons: int = 96
+    neurons: int = field(default=96, metadata=at_least(1))
     """How many neurons of each, evenly spread over all where there are more."""
-    columns: int = 8
+    columns: int = field(default=8, metadata=at_least(1))
     """Filters a row."""
 
-    def run(self, run: Run) -> Iterator[Finding]:
-        self._check()
-        values: dict[str, list[float]] = {}
-        shown: dict[ContenderName, Tensor] = {}
-        for seed in run.seeds:
-            for name in self.contenders:
-                weight = first_filters(contender(run, seed, name), run)
-                for quantity, value in _quantities(weight).items():
-                    values.setdefault(f"{name}_{quantity}", []).append(value)
-                if seed == run.seeds[0]:
-                    shown[name] = weight
-        for quantity, found in values.items():
-            yield Measure(quantity, "", tuple(found))
+    def variants(self, run: Run) -> dict[str, ContenderName]:
+        return {name: name for name in self.contenders}
+
+    def cell(self, run: Run, variant: ContenderName, seed: int) -> Cell:
+        weight = first_filters(contender(run, seed, variant), run)
+        found = {"radius_mean": weight.flatten(1).norm(dim=1).mean().item(), "nearest_cosine": nearest_cosine(weight)}
+        if weight.shape[1] > 1:
+            energy = weight.flatten(1).square().sum(1)
+            found["colour_share"] = ((colour_shares(weight) * energy).sum() / energy.sum().clamp_min(1e-24)).item()
+        return found
+
+    def findings(self, run: Run, cells: Mapping[str, Sequence[Cell]]) -> Iterator[Finding]:
+        yield from self.measures(run, cells)
+        shown = {name: first_filters(contender(run, run.seeds[0], name), run) for name in self.contenders}
         picked = {name: weight[evenly_spaced(self.neurons, len(weight))] for name, weight in shown.items()}
         scales = {name: full_colour(weight) for name, weight in picked.items()}
         yield Note("full_colour", scales)
@@ -78,12 +86,6 @@ class Filters(Evaluator):
             "neurons."
         )
         yield Figure("weights", caption, self._figure(run, picked, scales, shown))
-
-    def _check(self) -> None:
-        for setting in ("neurons", "columns"):
-            if getattr(self, setting) < 1:
-                raise UserError(f"{setting} must be at least 1, got {getattr(self, setting)}")
-        check_contenders(self.contenders)
 
     def _figure(
         self,
@@ -177,14 +179,6 @@ def nearest_cosine(weight: Tensor) -> float:
     rows = normalize(weight.flatten(1), dim=1)
     cosines = rows @ rows.mT
     return cosines.fill_diagonal_(-1.0).amax(1).mean().item() if len(rows) > 1 else 0.0
-
-
-def _quantities(weight: Tensor) -> dict[str, float]:
-    found = {"radius_mean": weight.flatten(1).norm(dim=1).mean().item(), "nearest_cosine": nearest_cosine(weight)}
-    if weight.shape[1] > 1:
-        energy = weight.flatten(1).square().sum(1)
-        found["colour_share"] = ((colour_shares(weight) * energy).sum() / energy.sum().clamp_min(1e-24)).item()
-    return found
 
 
 def _least(radius: Tensor) -> float:

@@ -2,20 +2,22 @@
 
 import statistics
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import accumulate, islice
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 
+from torchhebb.bounds import at_least, distinct
 from torchhebb.data import Data, batches_of
 from torchhebb.data.images import stratified_split
-from torchhebb.errors import UserError
-from torchhebb.evaluate.evaluator import Evaluator, Figure, Finding, Note
-from torchhebb.evaluate.statistics import wilson
+from torchhebb.evaluate.evaluator import Figure, Finding, Note
+from torchhebb.evaluate.figures.intervals import draw_intervals
+from torchhebb.evaluate.figures.panels import Panel
+from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study, test_images, values
 from torchhebb.runs.run import Run
-from torchhebb.train import Curve, Measure
+from torchhebb.train import Curve
 from torchhebb.train.chosen import chosen_images
 from torchhebb.train.device import autocast
 from torchhebb.train.features import fingerprint
@@ -23,19 +25,18 @@ from torchhebb.train.learn import init_from_images, make_optimizer
 from torchhebb.train.pipeline import Parcel, Pipeline
 from torchhebb.train.trial import fresh_network, judge, learn_from
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Canvas
-
 OrderName = Literal["joint", "greedy", "pipeline"]
 ORDERS: dict[OrderName, str] = {
     "joint": "all at once",
     "greedy": "block after block",
     "pipeline": "pipeline",
 }
+TIMES = "times"
+"""The variant that measures times, beside the orders."""
 
 
 @dataclass(frozen=True)
-class Orders(Evaluator):
+class Orders(Study[OrderName | None]):
     """Test accuracy of the recipe's network and readout by the order in which its blocks learn, from the same seeds.
 
     joint: every block in the same pass, each on what those below give before their own step.  greedy: a pass a block,
@@ -50,58 +51,29 @@ class Orders(Evaluator):
     """
 
     question: ClassVar[str] = "orders"
+    quantities: ClassVar[dict[str, Quantity]] = {
+        "test_accuracy": Quantity("test accuracy, %", "%", test_images),
+        "seconds": Quantity("seconds of learning", "s"),
+        "milliseconds": Quantity("milliseconds a batch", "ms"),
+    }
 
-    orders: tuple[OrderName, ...] = ("joint", "greedy", "pipeline")
+    orders: tuple[OrderName, ...] = field(default=("joint", "greedy", "pipeline"), metadata=distinct() | NOT_IN_CELLS)
     """Which orders to learn by."""
-    images: int | None = None
+    images: int | None = field(default=None, metadata=at_least(1))
     """Learn and read out from so many training images, every class with its share; None is all."""
-    timed_batches: int = 30
+    timed_batches: int = field(default=30, metadata=at_least(1))
     """How many batches a block's time is the median of, after some to warm up."""
 
-    def run(self, run: Run) -> Iterator[Finding]:
-        if not self.orders or not set(self.orders) <= ORDERS.keys():
-            raise UserError(f"orders must be among {', '.join(ORDERS)}, got {self.orders}")
-        for name in ("images", "timed_batches"):
-            if (value := getattr(self, name)) is not None and value < 1:
-                raise UserError(f"{name} must be at least 1, got {value}")
-        data = run.data
-        if self.images is not None and self.images < len(data.train):
-            data = replace(data, train=data.train.select(stratified_split(data.train.labels, self.images, 0)[1]))
-        answers = {order: [self._answer(run, seed, order, data) for seed in run.seeds] for order in self.orders}
-        measures = {}
-        for order, found in answers.items():
-            accuracies = tuple(answer["accuracy"] for answer in found)
-            interval = wilson(accuracies, len(run.data.test))
-            measures[order] = Measure(f"{order}_test_accuracy", "%", accuracies, None, interval)
-            yield measures[order]
-            yield Measure(f"{order}_seconds", "s", tuple(answer["seconds"] for answer in found))
-        times = [self._times(run, seed, data) for seed in run.seeds]
-        for number, values in enumerate(zip(*times, strict=True), 1):
-            yield Measure(f"block{number}_milliseconds", "ms", values)
-        curves = _chains([statistics.fmean(values) for values in zip(*times, strict=True)])
-        yield from curves
-        if "joint" in answers:
-            same = {
-                order: [a["weights"] == b["weights"] for a, b in zip(found, answers["joint"], strict=True)]
-                for order, found in answers.items()
-                if order != "joint"
-            }
-            yield Note("equals_joint", same)
-        yield Note("training_images", len(data.train))
-        yield Figure(
-            "orders",
-            "Left: test accuracy by the order in which blocks learn, with the 95 % interval over test images. "
-            "Right: the longest chain of work per batch, from the measured times of the blocks.",
-            _figure(measures, curves),
-        )
+    def variants(self, run: Run) -> dict[str, OrderName | None]:
+        return {order: order for order in self.orders} | {TIMES: None}
 
-    def _answer(self, run: Run, seed: int, order: OrderName, data: Data) -> dict[str, Any]:
-        key = {"question": self.question, "order": order, "seed": seed, "images": len(data.train)}
-        return run.once(lambda: self._learn(run, seed, order, data), precision=run.precision, **key)
-
-    def _learn(self, run: Run, seed: int, order: OrderName, data: Data) -> dict[str, Any]:
-        network, task = fresh_network(run.recipe, seed, run.device), f"seed {seed}: {order}"
-        plan = replace(run.recipe.learning, order=order)
+    def cell(self, run: Run, variant: OrderName | None, seed: int) -> Cell:
+        """What was learned in an order; of None, the time of every block."""
+        data = self._data(run)
+        if variant is None:
+            return {"milliseconds": self._time(run, seed, data)}
+        network, task = fresh_network(run.recipe, seed, run.device), f"seed {seed}: {variant}"
+        plan = replace(run.recipe.learning, order=variant)
         started = time.perf_counter()
         learn_from(network, data, plan, seed=seed, precision=run.precision, task=task, progress=run.progress)
         _wait(run.device)
@@ -116,11 +88,37 @@ class Orders(Evaluator):
             task=f"{task}: readout",
             progress=run.progress,
         )
-        return {"accuracy": accuracy, "seconds": seconds, "weights": fingerprint(network)}
+        return {"test_accuracy": accuracy, "seconds": seconds, "weights": fingerprint(network)}
 
-    def _times(self, run: Run, seed: int, data: Data) -> list[float]:
-        key = {"question": self.question, "times": self.timed_batches, "seed": seed, "images": len(data.train)}
-        return run.once(lambda: self._time(run, seed, data), precision=run.precision, **key)
+    def findings(self, run: Run, cells: Mapping[str, Sequence[Cell]]) -> Iterator[Finding]:
+        orders = {name: of_seeds for name, of_seeds in cells.items() if name != TIMES}
+        measures = {measure.name: measure for measure in self.measures(run, orders)}
+        yield from measures.values()
+        times = list(zip(*values(cells[TIMES], "milliseconds"), strict=True))
+        for number, of_block in enumerate(times, 1):
+            yield self.measure(run, f"block{number}_milliseconds", of_block, "milliseconds")
+        curves = chains([statistics.fmean(of_block) for of_block in times])
+        yield from curves.values()
+        if "joint" in orders:
+            joint = values(orders["joint"], "weights")
+            weights = {name: values(of_seeds, "weights") for name, of_seeds in orders.items() if name != "joint"}
+            same = {name: [a == b for a, b in zip(found, joint, strict=True)] for name, found in weights.items()}
+            yield Note("equals_joint", same)
+        yield Note("training_images", len(self._data(run).train))
+        caption = (
+            "Left: test accuracy by the order in which blocks learn, with the 95 % interval over test images. "
+            "Right: the longest chain of work per batch, from the measured times of the blocks."
+        )
+        accuracies = {ORDERS[order]: measures[f"{order}_test_accuracy"] for order in self.orders}
+        panel = Panel("longest chain, ms a batch", curves, ticks={x: f"{x:g}" for x in range(1, len(times) + 1)})
+        yield Figure("orders", caption, draw_intervals(accuracies, "test accuracy, %", panel))
+
+    def _data(self, run: Run) -> Data:
+        """The run's data with the training images that are learned from."""
+        train = run.data.train
+        if self.images is None or self.images >= len(train):
+            return run.data
+        return replace(run.data, train=train.select(stratified_split(train.labels, self.images, 0)[1]))
 
     def _time(self, run: Run, seed: int, data: Data) -> list[float]:
         """The median milliseconds in which each block learns from a batch, from the beginning of the pass."""
@@ -151,33 +149,16 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def _chains(times: Sequence[float]) -> list[Curve]:
-    """The longest chain of work per batch by depth, in joint order and in a pipeline."""
+def chains(times: Sequence[float]) -> dict[str, Curve]:
+    """The longest chain of work per batch by depth, in joint order and in a pipeline, by their words in figures.
+
+    >>> [curve.y for curve in chains([2.0, 5.0, 3.0]).values()]
+    [(2.0, 7.0, 10.0), (2.0, 5.0, 5.0)]
+    """
     depths = tuple(range(1, len(times) + 1))
-    chains = {"chain_joint": accumulate(times), "chain_pipeline": accumulate(times, max)}
-    return [Curve(name, "blocks", "longest chain, ms a batch", depths, tuple(y)) for name, y in chains.items()]
-
-
-def _figure(measures: dict[OrderName, Measure], curves: Sequence[Curve]) -> "Canvas":
-    from matplotlib.figure import Figure as Canvas
-
-    canvas = Canvas(figsize=(7.6, 3.2), layout="constrained")
-    left, right = canvas.subplots(1, 2)
-    for place, measure in enumerate(measures.values()):
-        low, high = measure.interval or (measure.mean, measure.mean)
-        error = [[max(0.0, measure.mean - low)], [max(0.0, high - measure.mean)]]
-        left.errorbar([place], [measure.mean], error, fmt="o", color=f"C{place}", capsize=4)
-        left.scatter([place + 0.12] * len(measure.values), measure.values, s=12, color=f"C{place}", alpha=0.6)
-        left.annotate(f"{measure.mean:.2f}", (place, measure.mean), (-8, 0), textcoords="offset points", ha="right")
-    left.set_xticks(
-        range(len(measures)), [ORDERS[order].replace("block after ", "block after\n") for order in measures]
-    )
-    left.set_xlim(-0.6, len(measures) - 0.5)
-    left.set_ylabel("test accuracy, %")
-    for curve, words in zip(curves, ("all at once: all blocks", "pipeline: the slowest block"), strict=True):
-        right.plot(curve.x, curve.y, marker="o", label=words)
-    right.set(xlabel=curves[0].x_label, ylabel=curves[0].y_label, xticks=curves[0].x, ylim=(0, None))
-    right.legend(frameon=False, fontsize=8)
-    for axes in (left, right):
-        axes.grid(alpha=0.25)
-    return canvas
+    found = {
+        "all at once: all blocks": ("chain_joint", accumulate(times)),
+        "pipeline: the slowest block": ("chain_pipeline", accumulate(times, max)),
+    }
+    label = "longest chain, ms a batch"
+    return {words: Curve(name, "blocks", label, depths, tuple(y)) for words, (name, y) in found.items()}

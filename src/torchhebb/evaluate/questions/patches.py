@@ -1,38 +1,36 @@
 """Which parts of real images drive a neuron most? The strongest patches for neurons of every block."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
+from torchhebb.bounds import at_least
 from torchhebb.data import Images
-from torchhebb.errors import UserError, unknown_name
-from torchhebb.evaluate.evaluator import Evaluator, Figure, Finding, Note
+from torchhebb.errors import UserError
+from torchhebb.evaluate.evaluator import Figure, Finding, Note
 from torchhebb.evaluate.figures.tiles import Panel, checkered, side_of, stack, stretched
-from torchhebb.evaluate.methods.receptive_field import (
-    OnField,
-    block_layers,
-    choose_blocks,
-    choose_neurons,
-    receptive_field,
-)
+from torchhebb.evaluate.methods.receptive_field import block_layers, choose_neurons
 from torchhebb.evaluate.methods.subsample import evenly_spaced_images
 from torchhebb.evaluate.methods.top_activating import Strongest, clipped, cut, strongest
-from torchhebb.evaluate.questions.receptive_fields import ReceptiveFields, field_title, maximised
+from torchhebb.evaluate.questions.receptive_fields import ReceptiveFields, field_title, fields_of
+from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study
 from torchhebb.nn import Network
-from torchhebb.runs.baselines import CONTENDERS, ContenderName, contender, contender_label
+from torchhebb.runs.baselines import ContenderName, contender, contender_label
 from torchhebb.runs.run import Run
 from torchhebb.train import Measure
 from torchhebb.train.features import batch_size_for
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Canvas
+
 INCHES = 0.62  # of a tile of the largest field
-ASCENT = ReceptiveFields()  # how far and how fast receptive fields climb
 
 
 @dataclass(frozen=True)
-class Patches(Evaluator):
+class Patches(Study[None]):
     """The patches of images that drive single neurons most, over all images and positions, one an image.
 
     A patch is cut at the neuron's true receptive field; what reaches over the border of the image, where the network
@@ -50,10 +48,14 @@ class Patches(Evaluator):
     """
 
     question: ClassVar[str] = "patches"
+    quantities: ClassVar[dict[str, Quantity]] = {
+        "same_class": Quantity("pairs of one class, %", "%"),
+        "clipped": Quantity("patches over the border, %", "%"),
+    }
 
-    neurons: int = 6
+    neurons: int = field(default=6, metadata=at_least(1))
     """At most how many neurons of each block are shown."""
-    patches: int = 10
+    patches: int = field(default=10, metadata=at_least(2))
     """How many patches of each neuron, the strongest first."""
     learned: bool = True
     """Those that have come to radius 1, or nearest to it; otherwise evenly spread over all."""
@@ -63,46 +65,49 @@ class Patches(Evaluator):
     """Whose neurons: the run's own, or those of what stands beside it."""
     split: Literal["test", "train"] = "test"
     """The images that are looked through."""
-    images: int = 0
+    images: int = field(default=0, metadata=at_least(0))
     """How many of them, evenly spread over all; 0 for all."""
-    measured: int = 96
+    measured: int = field(default=96, metadata=at_least(1))
     """At most how many neurons of each block are measured."""
-    steps: int = 0
+    steps: int = field(default=0, metadata=at_least(0) | NOT_IN_CELLS)
     """Steps of gradient ascent for the receptive fields of the same neurons, as a first column; 0 for none."""
 
-    def run(self, run: Run) -> Iterator[Finding]:
-        images = self._images(run)
-        network = contender(run, run.seeds[0], self.contender)
-        names = choose_blocks(network, self.blocks)
-        fields = {name: receptive_field(network, name, run.data.image_size) for name in names}
+    def check(self, run: Run) -> None:
+        most = len(self._all(run))
+        if self.images > most:
+            raise UserError(f"images must be from 0 to {most}, as many as {self.split} has, got {self.images}")
+        if self.patches > (looked := len(self._images(run))):
+            raise UserError(f"patches must be from 2 to {looked}, one of an image, got {self.patches}")
         if self.steps:
-            for name in names:
-                OnField(network, name)
-        shares: dict[str, list[float]] = {f"{name}_{what}": [] for what in ("same_class", "clipped") for name in names}
-        panels: list[Panel] = []
-        first: dict[str, list[int]] = {}
-        for seed in run.seeds:
-            network = contender(run, seed, self.contender)
-            layers = block_layers(network)
-            shown = {name: choose_neurons(layers[name], self.neurons, learned=self.learned) for name in names}
-            asked = {name: choose_neurons(layers[name], self.measured, learned=self.learned) for name in names}
-            every = {name: sorted({*shown[name], *asked[name]}) for name in names}
-            found = self._found(run, seed, network, every, images)
-            for name in names:
-                measured = found[name].of([every[name].index(neuron) for neuron in asked[name]])
-                shares[f"{name}_same_class"].append(same_class(images.labels[measured.image]))
-                outside = clipped(measured, fields[name], run.data.image_size)
-                shares[f"{name}_clipped"].append(100 * outside.double().mean().item())
-                if seed == run.seeds[0]:
-                    best = found[name].of([every[name].index(neuron) for neuron in shown[name]])
-                    tiles = checkered(cut(images.images, best, fields[name]))
-                    first[name] = shown[name]
-                    panels.append(self._panel(run, network, name, shown[name], tiles, fields))
-        for quantity, values in shares.items():
-            yield Measure(quantity, "%", tuple(values))
+            self._ascent().check(run)
+        else:
+            fields_of(contender(run, run.seeds[0], self.contender), self.blocks, run)
+
+    def variants(self, run: Run) -> dict[str, None]:
+        return {"": None}
+
+    def cell(self, run: Run, variant: None, seed: int) -> Cell:
+        """The quantities of every block, and by block the `neurons` that are shown and their `strongest` patches."""
+        images, network = self._images(run), contender(run, seed, self.contender)
+        layers, fields = block_layers(network), fields_of(network, self.blocks, run)
+        shown = {name: choose_neurons(layers[name], self.neurons, learned=self.learned) for name in fields}
+        asked = {name: choose_neurons(layers[name], self.measured, learned=self.learned) for name in fields}
+        every = {name: sorted({*shown[name], *asked[name]}) for name in fields}
+        found = self._strongest(run, network, every, images, seed)
+        measured = {name: found[name].of(list(map(every[name].index, asked[name]))) for name in fields}
+        cell: Cell = {f"{name}_same_class": same_class(images.labels[best.image]) for name, best in measured.items()}
+        for name, best in measured.items():
+            outside = clipped(best, fields[name], run.data.image_size)
+            cell[f"{name}_clipped"] = 100 * outside.double().mean().item()
+        kept = {name: found[name].of(list(map(every[name].index, shown[name]))).to_json() for name in fields}
+        return cell | {"neurons": shown, "strongest": kept}
+
+    def findings(self, run: Run, cells: Mapping[str, Sequence[Cell]]) -> Iterator[Finding]:
+        images = self._images(run)
+        yield from self.measures(run, cells)
         yield Measure("chance_same_class", "%", (chance(images.labels),))
         yield Note("images", len(images))
-        yield Note("neurons", first)
+        yield Note("neurons", cells[""][0]["neurons"])
         column = (
             f"First column: the image that drives the neuron most, by {self.steps} steps of gradient ascent. "
             if self.steps
@@ -113,67 +118,50 @@ class Patches(Evaluator):
             f"neuron, the strongest first, one of an image, among {len(images):,} {self.split} images. A patch is what "
             "the neuron sees; what lies outside the image is chequered."
         )
-        yield Figure("strongest", caption, stack(panels))
+        yield Figure("strongest", caption, self._figure(run, images, cells[""][0]))
+
+    def _all(self, run: Run) -> Images:
+        return run.data.test if self.split == "test" else run.data.train
 
     def _images(self, run: Run) -> Images:
-        for setting in ("neurons", "measured"):
-            if getattr(self, setting) < 1:
-                raise UserError(f"{setting} must be at least 1, got {getattr(self, setting)}")
-        if self.steps < 0:
-            raise UserError(f"steps must be at least 0, got {self.steps}")
-        if self.contender not in CONTENDERS:
-            raise unknown_name("contender", self.contender, CONTENDERS)
-        images = run.data.test if self.split == "test" else run.data.train
-        if not 0 <= self.images <= len(images):
-            raise UserError(f"images must be from 0 to {len(images)}, as many as {self.split} has, got {self.images}")
-        images = evenly_spaced_images(images, self.images)
-        if not 2 <= self.patches <= len(images):
-            raise UserError(f"patches must be from 2 to {len(images)}, one of an image, got {self.patches}")
-        return images
+        """The images that are looked through."""
+        return evenly_spaced_images(self._all(run), self.images)
 
-    def _found(
-        self, run: Run, seed: int, network: Network, neurons: dict[str, list[int]], images: Images
+    def _ascent(self) -> ReceptiveFields:
+        """The question that the first column answers; what it keeps serves both."""
+        return ReceptiveFields(self.neurons, self.learned, self.blocks, self.contender, self.steps)
+
+    def _strongest(
+        self, run: Run, network: Network, neurons: dict[str, list[int]], images: Images, seed: int
     ) -> dict[str, Strongest]:
-        def work() -> dict[str, Any]:
-            run.progress.start(f"seed {seed}: strongest patches", len(images), "images")
-            found = strongest(
-                network,
-                images.images,
-                neurons,
-                self.patches,
-                batch_size=batch_size_for(network, images, run.device),
-                device=run.device,
-                precision=run.precision,
-                advance=run.progress.advance,
-            )
-            run.progress.finish()
-            return {name: value.to_json() for name, value in found.items()}
-
-        looked = {"split": self.split, "images": len(images), "precision": run.precision}
-        kept = run.once(
-            work,
-            question=self.question,
-            seed=seed,
-            contender=self.contender,
-            neurons=neurons,
-            patches=self.patches,
-            **looked,
+        run.progress.start(f"seed {seed}: strongest patches", len(images), "images")
+        found = strongest(
+            network,
+            images.images,
+            neurons,
+            self.patches,
+            batch_size=batch_size_for(network, images, run.device),
+            device=run.device,
+            precision=run.precision,
+            advance=run.progress.advance,
         )
-        return {name: Strongest.from_json(kept[name]) for name in neurons}
+        run.progress.finish()
+        return found
 
-    def _panel(
-        self, run: Run, network: Network, name: str, neurons: list[int], tiles: Tensor, fields: dict[str, Any]
-    ) -> Panel:
-        """The patches (n, count, C, h, w) of a block's neurons, with their receptive fields before them if asked."""
-        if self.steps:
-            seed = run.seeds[0]
-            best = maximised(run, network, name, neurons, seed, self.contender, self.steps, ASCENT.rate, ASCENT.norm)
-            tiles = torch.cat([stretched(best).unsqueeze(1), tiles], 1)
-        largest = max(max(field.size) for field in fields.values())
-        title = field_title(name, fields[name].size, block_layers(network)[name])
-        return Panel(
-            title, tiles.flatten(0, 1), tiles.shape[1], side_of(fields[name].size, largest, INCHES), int(self.steps > 0)
-        )
+    def _figure(self, run: Run, images: Images, cell: Cell) -> "Canvas":
+        """A panel a block: a row of patches a neuron, its receptive field before them if asked for."""
+        network = contender(run, run.seeds[0], self.contender)
+        layers, fields = block_layers(network), fields_of(network, self.blocks, run)
+        ascended = self._ascent().kept_cell(run, None, run.seeds[0])["images"] if self.steps else {}
+        largest, panels = max(max(seen.size) for seen in fields.values()), []
+        for name, seen in fields.items():
+            best = Strongest.from_json(cell["strongest"][name])
+            tiles = checkered(cut(images.images, best, seen))
+            if self.steps:
+                tiles = torch.cat([stretched(torch.tensor(ascended[name])).unsqueeze(1), tiles], 1)
+            title, side = field_title(name, seen.size, layers[name]), side_of(seen.size, largest, INCHES)
+            panels.append(Panel(title, tiles.flatten(0, 1), tiles.shape[1], side, int(self.steps > 0)))
+        return stack(panels)
 
 
 def same_class(labels: Tensor) -> float:

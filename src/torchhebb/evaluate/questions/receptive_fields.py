@@ -1,17 +1,18 @@
 """What does a neuron look for? The image that drives it most, by gradient ascent, for neurons of every block."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from torchhebb.errors import UserError, unknown_name
-from torchhebb.evaluate.evaluator import Evaluator, Figure, Finding, Note
+from torchhebb.bounds import above, at_least
+from torchhebb.evaluate.evaluator import Figure, Finding, Note
 from torchhebb.evaluate.figures.tiles import Panel, side_of, stack, stretched
 from torchhebb.evaluate.methods.activation_maximization import ascend
 from torchhebb.evaluate.methods.receptive_field import (
+    Field,
     Layer,
     OnField,
     block_layers,
@@ -20,17 +21,17 @@ from torchhebb.evaluate.methods.receptive_field import (
     learned_neurons,
     receptive_field,
 )
+from torchhebb.evaluate.study import Cell, Quantity, Study, values
 from torchhebb.nn import Network
-from torchhebb.runs.baselines import CONTENDERS, ContenderName, contender, contender_label
+from torchhebb.runs.baselines import ContenderName, contender, contender_label
 from torchhebb.runs.run import Run
-from torchhebb.train import Measure
 
 COLUMNS = 8
 INCHES = 0.85  # of a tile of the largest field
 
 
 @dataclass(frozen=True)
-class ReceptiveFields(Evaluator):
+class ReceptiveFields(Study[None]):
     """Images of exactly the receptive field, each of which drives one neuron of a block as far as a given norm allows.
 
     All neurons of a block climb as one batch, on the frozen network with its running statistics; see `ascend`.
@@ -49,9 +50,13 @@ class ReceptiveFields(Evaluator):
     """
 
     question: ClassVar[str] = "receptive_fields"
-    needs_labels = False
+    needs_labels: ClassVar[bool] = False
+    quantities: ClassVar[dict[str, Quantity]] = {
+        "field_size": Quantity("side of the receptive field", "pixels"),
+        "waves": Quantity("plane waves"),
+    }
 
-    neurons: int = 24
+    neurons: int = field(default=24, metadata=at_least(1))
     """At most how many neurons of each block."""
     learned: bool = True
     """Those that have come to radius 1, or nearest to it; otherwise evenly spread over all."""
@@ -59,50 +64,50 @@ class ReceptiveFields(Evaluator):
     """Which blocks, from 1; by default all."""
     contender: ContenderName = "own"
     """Whose neurons: the run's own, or those of what stands beside it."""
-    steps: int = 500
+    steps: int = field(default=500, metadata=at_least(1))
     """Steps of gradient ascent."""
-    rate: float = 0.1
+    rate: float = field(default=0.1, metadata=above(0))
     """Length of a step over the norm of the image."""
-    norm: float = 1.0
+    norm: float = field(default=1.0, metadata=above(0))
     """The L2 norm to which the image is scaled after every step."""
 
-    def run(self, run: Run) -> Iterator[Finding]:
-        check_ascent(self.steps, self.rate, self.norm)
-        if self.neurons < 1:
-            raise UserError(f"neurons must be at least 1, got {self.neurons}")
-        if self.contender not in CONTENDERS:
-            raise unknown_name("contender", self.contender, CONTENDERS)
+    def check(self, run: Run) -> None:
         network = contender(run, run.seeds[0], self.contender)
-        names = choose_blocks(network, self.blocks)
-        fields = {name: receptive_field(network, name, run.data.image_size) for name in names}
-        for name in names:
-            OnField(network, name)
-        waves: dict[str, list[float]] = {name: [] for name in names}
-        images: dict[str, Tensor] = {}
-        chosen: dict[str, list[int]] = {}
-        for seed in run.seeds:
-            network = contender(run, seed, self.contender)
-            layers = block_layers(network)
-            for name in names:
-                neurons = choose_neurons(layers[name], self.neurons, learned=self.learned)
-                found = maximised(run, network, name, neurons, seed, self.contender, self.steps, self.rate, self.norm)
-                waves[name].append(plane_waves(found).mean().item())
-                images.setdefault(name, found)
-                chosen.setdefault(name, neurons)
-        layers = block_layers(contender(run, run.seeds[0], self.contender))
-        for name in names:
-            yield Measure(f"{name}_field_size", "pixels", (max(fields[name].size),))
-            yield Measure(f"{name}_waves", "", tuple(waves[name]))
-        yield Note("neurons", chosen)
-        largest = max(max(field.size) for field in fields.values())
+        for block in fields_of(network, self.blocks, run):
+            OnField(network, block)
+
+    def variants(self, run: Run) -> dict[str, None]:
+        return {"": None}
+
+    def cell(self, run: Run, variant: None, seed: int) -> Cell:
+        """`<block>_waves`, and by block the `neurons` and their `images` (N, C, h, w)."""
+        network = contender(run, seed, self.contender)
+        layers, found = block_layers(network), Cell(neurons={}, images={})
+        for block, size in fields_of(network, self.blocks, run).items():
+            neurons = choose_neurons(layers[block], self.neurons, learned=self.learned)
+            images = self._maximised(run, network, block, size.size, neurons, seed)
+            found[f"{block}_waves"] = plane_waves(images).mean().item()
+            found["neurons"][block] = neurons
+            found["images"][block] = images.tolist()
+        return found
+
+    def findings(self, run: Run, cells: Mapping[str, Sequence[Cell]]) -> Iterator[Finding]:
+        first, layers = cells[""][0], block_layers(contender(run, run.seeds[0], self.contender))
+        images = {block: torch.tensor(of_block) for block, of_block in first["images"].items()}
+        sizes = {block: (of_block.shape[2], of_block.shape[3]) for block, of_block in images.items()}
+        for block, size in sizes.items():
+            yield self.measure(run, f"{block}_field_size", (max(size),), "field_size")
+            yield self.measure(run, f"{block}_waves", values(cells[""], f"{block}_waves"), "waves")
+        yield Note("neurons", first["neurons"])
+        largest = max(map(max, sizes.values()))
         panels = [
             Panel(
-                field_title(name, fields[name].size, layers[name]),
-                stretched(images[name]),
+                field_title(block, sizes[block], layers[block]),
+                stretched(of_block),
                 COLUMNS,
-                side_of(fields[name].size, largest, INCHES),
+                side_of(sizes[block], largest, INCHES),
             )
-            for name in names
+            for block, of_block in images.items()
         ]
         caption = (
             f"Images that drive single neurons of {contender_label(run, self.contender)} most, at a norm of "
@@ -111,45 +116,31 @@ class ReceptiveFields(Evaluator):
         )
         yield Figure("images", caption, stack(panels))
 
-
-def maximised(
-    run: Run,
-    network: Network,
-    block: str,
-    neurons: list[int],
-    seed: int,
-    name: ContenderName,
-    steps: int,
-    rate: float,
-    norm: float,
-) -> Tensor:
-    """Images (N, C, h, w) of the size of a block's field that drive these neurons most; kept with the run.
-
-    Args: network, the contender `name` of this seed, which is part of what they are kept by.
-    """
-    field = receptive_field(network, block, run.data.image_size)
-    shape = (run.data.in_channels, *field.size)
-
-    def work() -> list[Any]:
-        run.progress.start(f"seed {seed}: {block}, receptive fields", steps, "steps")
-        unit = OnField(network, block)
-        index = torch.tensor(neurons, device=run.device)
-        generator = torch.Generator().manual_seed(seed)
-        x, _ = ascend(unit, index, shape, generator, steps=steps, rate=rate, norm=norm, advance=run.progress.advance)
+    def _maximised(
+        self, run: Run, network: Network, block: str, size: tuple[int, int], neurons: list[int], seed: int
+    ) -> Tensor:
+        """Images (N, C, h, w) that drive these neurons, to five digits."""
+        run.progress.start(f"seed {seed}: {block}, receptive fields", self.steps, "steps")
+        x, _ = ascend(
+            OnField(network, block),
+            torch.tensor(neurons, device=run.device),
+            (run.data.in_channels, *size),
+            torch.Generator().manual_seed(seed),
+            steps=self.steps,
+            rate=self.rate,
+            norm=self.norm,
+            advance=run.progress.advance,
+        )
         run.progress.finish()
-        return [float(f"{value:.5g}") for value in x.flatten().tolist()]
-
-    settings = {"block": block, "neurons": neurons, "steps": steps, "rate": rate, "norm": norm}
-    kept = run.once(work, question="receptive_fields", seed=seed, contender=name, **settings)
-    return torch.tensor(kept).view(len(neurons), *shape)
+        return torch.tensor([float(f"{value:.5g}") for value in x.flatten().tolist()]).view(x.shape)
 
 
-def check_ascent(steps: int, rate: float, norm: float) -> None:
-    """Raise UserError for settings of the ascent out of range."""
-    if steps < 1:
-        raise UserError(f"steps must be at least 1, got {steps}")
-    if not rate > 0 or not norm > 0:
-        raise UserError(f"rate and norm must be positive, got {rate:g} and {norm:g}")
+def fields_of(network: Network, blocks: tuple[int, ...], run: Run) -> dict[str, Field]:
+    """The receptive fields of the neurons of these blocks, by default of all.
+
+    Raises UserError where one is unknown.
+    """
+    return {name: receptive_field(network, name, run.data.image_size) for name in choose_blocks(network, blocks)}
 
 
 def plane_waves(images: Tensor) -> Tensor:

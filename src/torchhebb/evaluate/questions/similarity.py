@@ -1,24 +1,22 @@
 """Which images look alike to a network? Similarities within one batch, from the input to the last block."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from torchhebb.data import Images
+from torchhebb.bounds import at_least, distinct
 from torchhebb.errors import UserError
-from torchhebb.evaluate.evaluator import Evaluator, Figure, Finding, Note
+from torchhebb.evaluate.evaluator import Figure, Finding, Note
+from torchhebb.evaluate.figures.matrices import similarity_maps
+from torchhebb.evaluate.study import Cell, Quantity, Study
 from torchhebb.functional import structure_loss
 from torchhebb.nn import Network, as_local_loss
-from torchhebb.runs.baselines import CONTENDERS, ContenderName, check_contenders, contender
+from torchhebb.runs.baselines import CONTENDERS, ContenderName, contender
 from torchhebb.runs.run import Run
-from torchhebb.train import Measure
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Canvas
 
 CALIBRATION_IMAGES = 1000
 
@@ -27,7 +25,7 @@ Stages = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Similarity(Evaluator):
+class Similarity(Study[ContenderName]):
     """Cosine similarities between test images, sorted by class, at the input and after every block.
 
     Shown are the first images of every class.  The input is what enters the first block; blocks of a local loss also
@@ -45,46 +43,56 @@ class Similarity(Evaluator):
     """
 
     question: ClassVar[str] = "similarity"
+    keeps_cells: ClassVar[bool] = False
 
-    images_per_class: int = 10
+    images_per_class: int = field(default=10, metadata=at_least(2))
     """Test images of each class."""
-    classes: int = 10
+    classes: int = field(default=10, metadata=at_least(2))
     """How many classes, the first ones; 100 classes would not be seen in a picture."""
-    contenders: tuple[ContenderName, ...] = ("own", "random")
+    contenders: tuple[ContenderName, ...] = field(default=("own", "random"), metadata=distinct())
     """Whose similarities."""
 
-    def run(self, run: Run) -> Iterator[Finding]:
-        images = self._images(run)
-        x = images.images.to(run.device) / 255.0
-        values: dict[tuple[str, str], list[float]] = {}
-        grams: dict[str, dict[str, Tensor]] = {}
-        for seed in run.seeds:
-            for name in self.contenders:
-                network = contender(run, seed, name)
-                if name != "own":
-                    calibrate_projections(network, run.data.train.images[:CALIBRATION_IMAGES].to(run.device) / 255.0)
-                stages = stages_of(network, x)
-                for quantity, value in _quantities(stages, images.labels.to(run.device)).items():
-                    values.setdefault((name, quantity), []).append(value)
-                if seed == run.seeds[0]:
-                    grams[name] = {stage: cosine_similarity(z).cpu() for stage, z in stages.items()}
-        for (who, quantity), found in values.items():
-            yield Measure(f"{who}_{quantity}", "", tuple(found))
-        yield Note("images", len(images))
-        caption = "Cosine similarities between test images sorted by class; lines part the classes."
-        yield Figure("matrices", caption, _figure(grams, self.images_per_class))
+    def check(self, run: Run) -> None:
+        if (fewest := min(map(len, self._index(run)))) < self.images_per_class:
+            raise UserError(
+                f"images_per_class must be at most {fewest} for the test images here, got {self.images_per_class}"
+            )
 
-    def _images(self, run: Run) -> Images:
+    def variants(self, run: Run) -> dict[str, ContenderName]:
+        return {name: name for name in self.contenders}
+
+    def cell(self, run: Run, variant: ContenderName, seed: int) -> Cell:
+        labels = run.data.test.labels[torch.cat(self._index(run))].to(run.device)
+        return quantities_of(self._stages(run, variant, seed), labels)
+
+    def quantity(self, name: str) -> Quantity:
+        """Losses and differences of cosines have no unit."""
+        return Quantity(name.replace("_", " "))
+
+    def findings(self, run: Run, cells: Mapping[str, Sequence[Cell]]) -> Iterator[Finding]:
+        yield from self.measures(run, cells)
+        index = self._index(run)
+        yield Note("images", sum(map(len, index)))
+        rows = {}
+        for name in self.contenders:
+            stages = self._stages(run, name, run.seeds[0])
+            grams = {_words(stage): cosine_similarity(z).cpu() for stage, z in stages.items()}
+            rows["learned" if name == "own" else CONTENDERS[name]] = grams
+        caption = "Cosine similarities between test images sorted by class; lines part the classes."
+        yield Figure("matrices", caption, similarity_maps(rows, self.images_per_class))
+
+    def _index(self, run: Run) -> list[Tensor]:
         """The first test images of each of the first classes, class after class."""
-        for setting, least in (("images_per_class", 2), ("classes", 2)):
-            if getattr(self, setting) < least:
-                raise UserError(f"{setting} must be at least {least}, got {getattr(self, setting)}")
-        check_contenders(self.contenders)
-        labels, wanted = run.data.test.labels, self.images_per_class
-        index = [(labels == label).nonzero()[:wanted, 0] for label in range(min(self.classes, len(run.data.classes)))]
-        if (fewest := min(map(len, index))) < wanted:
-            raise UserError(f"images_per_class must be at most {fewest} for the test images here, got {wanted}")
-        return run.data.test.select(torch.cat(index))
+        labels, classes = run.data.test.labels, min(self.classes, len(run.data.classes))
+        return [(labels == label).nonzero()[: self.images_per_class, 0] for label in range(classes)]
+
+    def _stages(self, run: Run, name: ContenderName, seed: int) -> Stages:
+        """What a contender makes of these images."""
+        network = contender(run, seed, name)
+        if name != "own":
+            calibrate_projections(network, run.data.train.images[:CALIBRATION_IMAGES].to(run.device) / 255.0)
+        images = run.data.test.images[torch.cat(self._index(run))]
+        return stages_of(network, images.to(run.device) / 255.0)
 
 
 @torch.no_grad()
@@ -137,7 +145,8 @@ def class_separation(similarity: Tensor, labels: Tensor) -> float:
     return (similarity[within].mean() - similarity[~same].mean()).item()
 
 
-def _quantities(stages: Stages, labels: Tensor) -> dict[str, float]:
+def quantities_of(stages: Stages, labels: Tensor) -> dict[str, float]:
+    """Losses and separations of every stage, by the names of their measures."""
     found: dict[str, float] = {}
     own_input = stages["input"]
     for stage, z in stages.items():
@@ -151,22 +160,10 @@ def _quantities(stages: Stages, labels: Tensor) -> dict[str, float]:
     return found
 
 
-def _figure(grams: Mapping[str, Mapping[str, Tensor]], per_class: int) -> "Canvas":
-    """A row of matrices a contender, all of one colour scale."""
-    from matplotlib.figure import Figure as Canvas
+def _words(stage: str) -> str:
+    """The title of a stage.
 
-    columns = max(map(len, grams.values()))
-    lowest = min(gram.min().item() for row in grams.values() for gram in row.values())
-    canvas = Canvas(figsize=(1.5 * columns + 0.8, 1.75 * len(grams) + 0.2), layout="constrained")
-    grid = canvas.subplots(len(grams), columns, squeeze=False)
-    for axes, (name, row) in zip(grid, grams.items(), strict=True):
-        for part, (stage, gram) in zip(axes, row.items(), strict=True):
-            picture = part.imshow(gram.numpy(), vmin=lowest, vmax=1.0, interpolation="nearest")
-            for line in range(per_class, len(gram), per_class):
-                part.axhline(line - 0.5, color="black", linewidth=0.4)
-                part.axvline(line - 0.5, color="black", linewidth=0.4)
-            part.set(xticks=[], yticks=[])
-            part.set_title(stage.replace("block", "block ").replace("_", ", "), fontsize=7)
-        axes[0].set_ylabel("learned" if name == "own" else CONTENDERS[name], fontsize=8)
-    canvas.colorbar(picture, ax=grid, shrink=0.8, label="cosine similarity")
-    return canvas
+    >>> _words("block1_projection")
+    'block 1, projection'
+    """
+    return stage.replace("block", "block ").replace("_", ", ")
