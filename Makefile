@@ -35,7 +35,7 @@ docs: $(DOCS_READY)
 
 # The report page in a real browser: needs chromium, chromium-browser or google-chrome on the PATH.
 check-browser: $(READY)
-	$(BIN)/python -m pytest -m browser tests/report
+	$(BIN)/python -m pytest -m browser tests/report tests/explore
 
 bench: $(READY)
 	@set -e; for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script; done

@@ -38,7 +38,7 @@ DOORS = ROWS[-1]
 # What only a part of the library uses, by import name: the core must run where none of it is installed.
 OPTIONAL = (
     *("datasets", "tyro", "rich", "sklearn", "matplotlib", "jinja2", "PIL", "pyarrow", "huggingface_hub", "pandas"),
-    *("scipy", "art", "optuna", "tensorboard", "onnx", "onnxruntime", "onnxscript"),
+    *("plotly", "scipy", "art", "optuna", "tensorboard", "onnx", "onnxruntime", "onnxscript"),
 )
 
 MACHINE_PATH = re.compile(

@@ -244,7 +244,7 @@ def other_columns(data):
     "harm, message",
     [
         (corrupt_row, r"cannot read the image row 4 of .*cifar10/data"),
-        (missing_row, r"row 1 of .*cifar10/data holds no image"),
+        (missing_row, r"row 1 of .*cifar10/data/test-0.parquet holds no image"),
         (odd_size, r"row 0 of .* is 6x6, row 1 of .* is 8x8; .*--size"),
         (unlabelled, r"row 0 of .* has the label -1; expected 0 to 1"),
         (not_parquet, r"cannot read the Parquet in .*test-0.parquet"),

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from torchhebb.data.decode import NO_LABEL, Record, Records, read_pixels
 from torchhebb.data.preprocessing import Preprocessing
-from torchhebb.data.sources import FolderSource, Source, Split, find_source
+from torchhebb.data.sources import FolderSource, Source, Split, Subset, find_source
 from torchhebb.data.sources.folder import FileSplit
 from torchhebb.data.sources.source import stamp
 from torchhebb.data.threads import in_order
@@ -48,6 +48,19 @@ class Inputs:
         names = {tuple(split.names) for split in splits if split.labelled}
         self.labelled = bool(splits) and all(split.labelled for split in splits) and len(names) == 1
         self.classes: tuple[str, ...] = next(iter(names)) if self.labelled else ()
+
+    def evenly(self, most: int) -> "Inputs":
+        """At most so many of the images, evenly over all of them."""
+        if self.count <= most:
+            return self
+        rows = np.unique(np.linspace(0, self.count - 1, most).round().astype(int))
+        parts: list[Split] = []
+        start = 0
+        for split in self._splits:
+            inside = rows[(rows >= start) & (rows < start + split.count)] - start
+            parts.append(Subset(split, inside.tolist()))
+            start += split.count
+        return Inputs(parts, f"{self.key}, {most} of {self.count}")
 
     def records(self) -> Records:
         """All records, in order."""

@@ -67,14 +67,15 @@ class ParquetSplit:
         return [label for batch in self._batches([self.label]) for label in self._numbers(batch[self.label])]
 
     def records(self) -> Records:
-        row = 0
-        with closing(self._batches(self.columns)) as batches:
-            for batch in batches:
-                images = batch[self.image]
-                labels = self._numbers(batch[self.label]) if self.label else [NO_LABEL] * len(images)
-                for content, label in zip(images, labels, strict=True):
-                    yield checked(f"row {row} of {self.place}", content, label, self.classes)
-                    row += 1
+        for file in self.files:
+            row = 0
+            with closing(self._batches(self.columns, [file])) as batches:
+                for batch in batches:
+                    images = batch[self.image]
+                    labels = self._numbers(batch[self.label]) if self.label else [NO_LABEL] * len(images)
+                    for content, label in zip(images, labels, strict=True):
+                        yield checked(f"row {row} of {file}", content, label, self.classes)
+                        row += 1
 
     def stream(self, datasets: Any) -> Any:
         """The rows as an `IterableDataset`, a shard for every file, images not decoded."""
@@ -85,9 +86,11 @@ class ParquetSplit:
             self._stream = stream.select_columns(self.columns)
         return self._stream
 
-    def _batches(self, columns: list[str]) -> Generator[dict[str, list[Any]], None, None]:
+    def _batches(
+        self, columns: list[str], files: Sequence[Path] | None = None
+    ) -> Generator[dict[str, list[Any]], None, None]:
         parquet = need("pyarrow.parquet", "reading Parquet")
-        for file in self.files:
+        for file in self.files if files is None else files:
             with _reading(file):
                 opened_file = parquet.ParquetFile(file)
             with opened_file:

@@ -1,0 +1,59 @@
+"""torchhebb explore: one page to look at images by their features."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from torchhebb.cli.flags import parse
+from torchhebb.errors import UserError
+
+
+@dataclass(frozen=True)
+class ExploreFlags:
+    """A page with a map of images, their nearest neighbours, near-duplicates and outliers; it works offline."""
+
+    model: tyro.conf.Positional[str]
+    """A run folder, or a weights file."""
+    images: tyro.conf.Positional[str]
+    """What to look at: folder:PATH, parquet:PATH, hub:OWNER/NAME, a name of the catalogue, or a folder."""
+    out: Path | None = None
+    """The page; by default explore.html in the run folder."""
+    most: int = 5000
+    """Of more images so many are shown, evenly over all."""
+    map: Literal["tsne", "pca"] = "tsne"
+    """How features become places: t-SNE of 50 principal components, or the first two of them, which is faster."""
+    skip_unreadable: bool = False
+    """Leave out images that cannot be read; otherwise they stop the call."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    data_dir: Path | None = None
+    """Where the data sets of the catalogue lie; by default $TORCHHEBB_DATA, else the hub."""
+
+
+def run(arguments: list[str]) -> int:
+    """torchhebb explore RUN SOURCE [--out FILE] [--most N] [--map pca]"""
+    from torchhebb.explore import explore
+    from torchhebb.terminal import make_progress
+
+    if len([argument for argument in arguments[:2] if not argument.startswith("-")]) < 2 and "--help" not in arguments:
+        raise UserError("explore needs a run and images: torchhebb explore RUN folder:PHOTOS")
+    flags = parse(ExploreFlags, arguments, "torchhebb explore")
+    progress = make_progress()
+    try:
+        page = explore(
+            flags.model,
+            flags.images,
+            flags.out,
+            most=flags.most,
+            kind=flags.map,
+            skip_unreadable=flags.skip_unreadable,
+            device=flags.device,
+            data_dir=flags.data_dir,
+            progress=progress,
+        )
+    finally:
+        progress.close()
+    print(page)
+    return 0
