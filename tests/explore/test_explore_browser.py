@@ -175,7 +175,7 @@ def test_the_keyboard_is_enough(browser: Page, page: Path):
 
 def test_a_file_is_found_by_a_part_of_its_name(browser: Page, page: Path):
     opened(browser, page)
-    browser.evaluate("document.getElementById('query').value = 'STRIPES'")
+    browser.evaluate("document.getElementById('query').value = 'BLACK'")
     browser.evaluate("document.querySelector('#find button').click()")
-    wait_for(browser, f"{CHOSEN} === 'stripes.png'")
+    wait_for(browser, f"{CHOSEN} === 'black.png'")
     silent(browser)

@@ -35,7 +35,7 @@ class ExploreFlags:
 def run(arguments: list[str]) -> int:
     """torchhebb explore RUN SOURCE [--out FILE] [--most N] [--map pca]"""
     from torchhebb.explore import explore
-    from torchhebb.terminal import make_progress
+    from torchhebb.progress_display import make_progress
 
     if len([argument for argument in arguments[:2] if not argument.startswith("-")]) < 2 and "--help" not in arguments:
         raise UserError("explore needs a run and images: torchhebb explore RUN folder:PHOTOS")
