@@ -13,7 +13,7 @@ from typing import Any, Literal
 from filelock import FileLock, Timeout
 
 from torchhebb.config import from_json, to_json
-from torchhebb.errors import UserError
+from torchhebb.errors import NotImportedError, UserError
 from torchhebb.fields import read_field
 from torchhebb.progress import SILENT, Progress
 from torchhebb.runs.reproduce import parse_duration
@@ -271,6 +271,8 @@ def read_best(path: Path) -> Recipe:
         return from_json(Recipe, json.loads(path.read_text(encoding="utf-8"))["recipe"])
     except FileNotFoundError:
         raise UserError(f"no such file: {path}") from None
+    except NotImportedError as error:
+        raise NotImportedError(f"{path}: {error}") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is no best.json of a search ({error})") from None
 
