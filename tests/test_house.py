@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from torchhebb.nn import blocks
+
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src"
 
@@ -180,6 +182,48 @@ def test_no_import_runs_in_a_circle() -> None:
     assert not find_cycle(graph), " imports ".join(find_cycle(graph))
     graph["torchhebb.nn.saving"].add("torchhebb.nn.network")
     assert find_cycle(graph)
+
+
+def class_questions(source: str, classes: set[str]) -> list[int]:
+    """The lines of a source that ask whether something is one of these classes."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Name)
+            and node.func.id in ("isinstance", "issubclass")
+        ):
+            asked: list[ast.AST] = node.args[1:]
+        elif isinstance(node, ast.MatchClass):
+            asked = [node.cls]
+        elif isinstance(node, ast.Compare) and "type(" in ast.unparse(node):
+            asked = [node.left, *node.comparators]
+        else:
+            continue
+        names = {part.id for part in asked for part in ast.walk(part) if isinstance(part, ast.Name)}
+        names |= {part.attr for part in asked for part in ast.walk(part) if isinstance(part, ast.Attribute)}
+        if names & classes:
+            found.append(node.lineno)
+    return found
+
+
+def test_nobody_outside_asks_for_the_class_of_a_block() -> None:
+    classes = {name for name in blocks.__all__ if name[0].isupper()}
+    for question in (
+        "isinstance(b, ConvBlock | LinearBlock)",
+        "type(b) is nn.ConvBlock",
+        "issubclass(k, (ConvBlock,))",
+    ):
+        assert class_questions(question, classes)
+    assert class_questions("match b:\n    case ConvBlock():\n        pass", classes)
+    assert not class_questions("isinstance(x, Tensor); ConvBlock(3, 5)", classes)
+    found = [
+        f"{name}:{line}"
+        for name, path in modules()
+        if not name.startswith("torchhebb.nn.blocks")
+        for line in class_questions(path.read_text(), classes)
+    ]
+    assert not found, f"ask the block itself, see nn/blocks/base.py: {found}"
 
 
 def test_relative_imports_of_a_package_start_at_the_package() -> None:
