@@ -77,6 +77,9 @@ class Run:
 
         Raises UserError for other classes or images that do not fit.
         """
+        return self._once(("beside", name), lambda: self._beside(name))
+
+    def _beside(self, name: str) -> "Run":
         framed = read_preprocessing(self.folder)
         images, classes = load_test(
             name, data_dir=self.data_dir, preprocessing=framed, store=self.store, progress=self.progress

@@ -1,17 +1,18 @@
 """What do the plastic layers look like while they learn, and who wins on test images?"""
 
-import statistics
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from torchhebb.bounds import at_least
 from torchhebb.data import Batches
 from torchhebb.errors import UserError
 from torchhebb.evaluate.evaluator import Evaluator, Finding
+from torchhebb.evaluate.statistics import mean_curve
 from torchhebb.runs.run import Run
 from torchhebb.train import Curve, Measure
 from torchhebb.train.device import autocast
@@ -38,12 +39,10 @@ class Diagnostics(Evaluator):
     question: ClassVar[str] = "diagnostics"
     needs_labels = False
 
-    bins: int = 20
+    bins: int = field(default=20, metadata=at_least(1))
     """Bins of the histogram."""
 
     def run(self, run: Run) -> Iterator[Finding]:
-        if self.bins < 1:
-            raise UserError(f"bins must be at least 1, got {self.bins}")
         series = _series(run)
         yield from _curves(series)
         rates = [_test_win_rates(run, seed) for seed in run.seeds]
@@ -80,10 +79,8 @@ def _series(run: Run) -> Series:
 def _curves(series: Series) -> Iterator[Curve]:
     for (layer, quantity), seeds in series.items():
         x = sorted(set.intersection(*(set(points) for points in seeds.values())))
-        columns = [[points[seen] for points in seeds.values()] for seen in x]
-        std = tuple(statistics.stdev(column) for column in columns) if len(seeds) > 1 else None
-        mean = tuple(statistics.fmean(column) for column in columns)
-        yield Curve(f"{layer} {quantity}", "samples seen", QUANTITIES[quantity], tuple(x), mean, std)
+        lines = [[points[seen] for seen in x] for points in seeds.values()]
+        yield mean_curve(f"{layer} {quantity}", "samples seen", QUANTITIES[quantity], x, lines)
 
 
 @torch.no_grad()

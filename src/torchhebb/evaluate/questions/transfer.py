@@ -5,16 +5,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from statistics import fmean
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import torch
 from torch import nn
 
-from torchhebb.config import to_json
+from torchhebb.bounds import at_least, distinct
 from torchhebb.data import Data, Images, list_data, load_data
 from torchhebb.data.images import fingerprint
-from torchhebb.errors import UserError, unknown_name
-from torchhebb.evaluate.evaluator import Evaluator, Figure, Finding, Note
+from torchhebb.errors import UserError
+from torchhebb.evaluate.evaluator import NOT_IN_CELLS, Evaluator, Figure, Finding, Note
+from torchhebb.evaluate.figures.matrices import Matrix, draw_matrices
 from torchhebb.evaluate.methods.resize import resize_to
 from torchhebb.evaluate.methods.subsample import subsample
 from torchhebb.evaluate.statistics import wilson
@@ -22,7 +23,7 @@ from torchhebb.nn import Network, load, save
 from torchhebb.readouts import Ridge
 from torchhebb.readouts.adam import fit_linear, predict_logits
 from torchhebb.readouts.base import percent_correct
-from torchhebb.runs.baselines import CONTENDERS, ContenderName, contender
+from torchhebb.runs.baselines import ContenderName, contender
 from torchhebb.runs.run import Run
 from torchhebb.train import Measure
 from torchhebb.train.checkpoint import Checkpoint
@@ -31,12 +32,9 @@ from torchhebb.train.features import extract_features
 from torchhebb.train.learn import calibrate, learn_images
 from torchhebb.train.log import Log
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Canvas
-
 RANDOM = "random"
 
-Matrix = dict[tuple[str, str], list[float]]
+Accuracies = dict[tuple[str, str], list[float]]
 """(row, target) -> accuracy of every seed in %; a row is a source, a contender, or `random`."""
 
 
@@ -61,27 +59,31 @@ class Transfer(Evaluator):
 
     question: ClassVar[str] = "transfer"
 
-    sources: tuple[str, ...] = ()
+    sources: tuple[str, ...] = field(default=(), metadata=NOT_IN_CELLS)
     """Data sets to learn on; by default the run's own and all targets."""
-    targets: tuple[str, ...] = ()
+    targets: tuple[str, ...] = field(default=(), metadata=NOT_IN_CELLS)
     """Data sets to read out on; by default all that can be had here, from half to twice as large as the input."""
-    contenders: tuple[ContenderName, ...] = ()
+    contenders: tuple[ContenderName, ...] = field(default=(), metadata=distinct(empty=True) | NOT_IN_CELLS)
     """Networks that learned from the run's data by other means, such as backpropagation, as further rows."""
-    learning_images: int | None = None
+    learning_images: int | None = field(default=None, metadata=at_least(1))
     """How many images networks learn from, drawn once; with None all, and the run's network is one of them."""
-    train_images: int | None = None
+    train_images: int | None = field(default=None, metadata=at_least(1))
     """How many training images of a target the readout is fitted to, drawn once; None is all of them."""
-    test_images: int | None = None
+    test_images: int | None = field(default=None, metadata=at_least(1))
     """How many test images of a target, drawn once; None is all of them."""
-    batch_norm: Literal["frozen", "recalibrated"] = "frozen"
+    batch_norm: Literal["frozen", "recalibrated"] = field(default="frozen", metadata=NOT_IN_CELLS)
     """Statistics of transferred networks: as learned on the source, or averaged again over the target's images."""
     readout: Literal["ridge", "trained"] = "ridge"
     """Ridge regression, cheap, or the readout of the run's recipe."""
     ridge: Ridge = field(default_factory=lambda: Ridge(project=2048))
     """Features that are not wider than `project` are not projected."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.contenders and self.learning_images is not None:
+            raise UserError("contenders learn from all images of the run: leave learning_images out beside them")
+
     def run(self, run: Run) -> Iterator[Finding]:
-        self._check()
         targets, left_out = self._targets(run)
         sources = _named([self._load(run, name) for name in self.sources] or [run.data, *targets.values()])
         learned = _named([*sources.values(), *targets.values()])
@@ -89,31 +91,26 @@ class Transfer(Evaluator):
         others = {f"{name}_{label_of(run.data)}": partial(_contender, run, name) for name in self.contenders}
         makers |= others | {RANDOM: partial(_random, run)}
         rows = [*sources, *others]
-        found: Matrix = {}
+        found: Accuracies = {}
         for seed in run.seeds:
             for target, data in targets.items():
                 for row in dict.fromkeys([*rows, target, RANDOM]):
-                    key = {
-                        "row": row,
-                        "source": learned[row].fingerprint if row in learned else None,
-                        "batch_norm": self.batch_norm if row not in (target, RANDOM) else "frozen",
-                    }
-                    accuracy = self._accuracy(run, makers[row], data, seed, f"seed {seed}: {row} to {target}", key)
+                    recalibrated = self.batch_norm == "recalibrated" and row not in (target, RANDOM)
+                    task = f"seed {seed}: {row} to {target}"
+                    accuracy = self.keep(
+                        run,
+                        partial(self._read_out, run, makers[row], data, seed, task, recalibrated=recalibrated),
+                        row=row,
+                        source=learned[row].fingerprint if row in learned else None,
+                        target=data.fingerprint,
+                        seed=seed,
+                        recalibrated=recalibrated,
+                    )
                     found.setdefault((row, target), []).append(accuracy)
         yield from _measures(found, rows, {name: self._size(data) for name, data in targets.items()})
         yield Note("left_out", left_out)
         yield Note("test_images", {name: self._size(data) for name, data in targets.items()})
         yield from _matrix(found, rows, list(targets))
-
-    def _check(self) -> None:
-        for name in ("learning_images", "train_images", "test_images"):
-            count = getattr(self, name)
-            if count is not None and count < 1:
-                raise UserError(f"{name} must be at least 1, got {count}")
-        if unknown := [name for name in self.contenders if name not in CONTENDERS]:
-            raise unknown_name("contender", unknown[0], CONTENDERS)
-        if self.contenders and self.learning_images is not None:
-            raise UserError("contenders learn from all images of the run: leave learning_images out beside them")
 
     def _targets(self, run: Run) -> tuple[dict[str, Data], dict[str, str]]:
         """The data sets to read out on by their labels, and why others that have a name are not among them."""
@@ -168,12 +165,6 @@ class Transfer(Evaluator):
             save(network, path)
         network = load(path)  # type: ignore[assignment]
         return _place(network, run).eval()
-
-    def _accuracy(self, run: Run, make: "Maker", data: Data, seed: int, task: str, key: dict[str, str | None]) -> float:
-        plan = run.recipe.readout if self.readout == "trained" else self.ridge
-        settings = [self.learning_images, self.train_images, self.test_images, run.precision, to_json(plan)]
-        work = partial(self._read_out, run, make, data, seed, task, recalibrated=key["batch_norm"] == "recalibrated")
-        return run.once(work, question=self.question, seed=seed, target=data.fingerprint, settings=settings, **key)
 
     def _read_out(self, run: Run, make: "Maker", data: Data, seed: int, task: str, *, recalibrated: bool) -> float:
         """Test accuracy in % of a readout on a network's frozen features of a target."""
@@ -234,7 +225,7 @@ def _place(network: Network, run: Run) -> Network:
     return network.to(run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def _measures(found: Matrix, rows: Sequence[str], targets: Mapping[str, int]) -> Iterator[Measure]:
+def _measures(found: Accuracies, rows: Sequence[str], targets: Mapping[str, int]) -> Iterator[Measure]:
     """`targets`: the number of test images of each."""
     for row in rows:
         ratios = {target: _ratio(found, row, target) for target in targets if target != row}
@@ -251,46 +242,27 @@ def _measures(found: Matrix, rows: Sequence[str], targets: Mapping[str, int]) ->
             yield Measure(f"{target}_{name}_accuracy", "%", tuple(accuracy), None, wilson(accuracy, images))
 
 
-def _ratio(found: Matrix, row: str, target: str) -> tuple[float, ...]:
+def _ratio(found: Accuracies, row: str, target: str) -> tuple[float, ...]:
     pairs = zip(found[row, target], found[target, target], strict=True)
     return tuple(100 * accuracy / native if native else math.nan for accuracy, native in pairs)
 
 
-def _matrix(found: Matrix, rows: Sequence[str], targets: Sequence[str]) -> Iterator[Finding]:
+def _matrix(found: Accuracies, rows: Sequence[str], targets: Sequence[str]) -> Iterator[Finding]:
     rows = [*rows, RANDOM]
     accuracy = [[fmean(found[row, target]) for target in targets] for row in rows]
     ratio = [[fmean(_ratio(found, row, target)) for target in targets] for row in rows]
     native = [fmean(found[target, target]) for target in targets]
     yield Note("matrix", {"rows": rows, "targets": targets, "accuracy": accuracy, "ratio": ratio, "native": native})
-    panels = {"test accuracy, %": accuracy, "in % of the native network": ratio}
     caption = (
         "Blocks learned without labels on the data set of a row, frozen, and read out on that of a column: accuracy, "
         "and the same beside a network that learned on the column itself. The last row has random weights."
     )
-    yield Figure("matrix", caption, _heat_maps(panels, rows, targets))
-
-
-def _heat_maps(
-    panels: Mapping[str, Sequence[Sequence[float]]], rows: Sequence[str], targets: Sequence[str]
-) -> "Canvas":
-    from matplotlib.figure import Figure as Canvas
-
-    width, height = 1.6 + 0.75 * len(targets), 1.5 + 0.42 * len(rows)
-    canvas = Canvas(figsize=(len(panels) * width, height), layout="constrained")
-    grid = canvas.subplots(1, len(panels), squeeze=False)[0]
-    for axes, (title, values) in zip(grid, panels.items(), strict=True):
-        axes.imshow(values, cmap="cividis", aspect="auto")
-        middle = (min(map(min, values)) + max(map(max, values))) / 2
-        for y, line in enumerate(values):
-            for x, value in enumerate(line):
-                colour = "white" if value < middle else "black"
-                axes.text(x, y, f"{value:.1f}", ha="center", va="center", color=colour, fontsize=8)
-        axes.set_xticks(range(len(targets)), [_words(name) for name in targets], rotation=30, ha="right", fontsize=8)
-        axes.set_yticks(range(len(rows)), [_words(name) for name in rows], fontsize=8)
-        axes.set_title(title, fontsize=9)
-        axes.set_xlabel("read out on", fontsize=8)
-    grid[0].set_ylabel("learned on", fontsize=8)
-    return canvas
+    words = [_words(name) for name in rows], [_words(name) for name in targets]
+    panels = [
+        Matrix("test accuracy, %", torch.tensor(accuracy), *words, "read out on", "learned on"),
+        Matrix("in % of the native network", torch.tensor(ratio), *words, "read out on"),
+    ]
+    yield Figure("matrix", caption, draw_matrices(panels, digits=1))
 
 
 def _words(name: str) -> str:
