@@ -135,6 +135,7 @@ def test_every_command_knows_it_with_import(folder: Path) -> None:
     assert done.returncode == 0 and json.loads(done.stderr.splitlines()[-1]) == [0] * len(COMMANDS), done.stderr
     result = json.loads((folder / "run" / "result.json").read_text())
     assert result["seeds"] == [0, 1] and (folder / "run" / "report.html").exists()
+    assert result["command"].endswith(" --import own_project")
     assert "brightness" in {path.stem for path in (folder / "run").glob("*.json")}
 
 

@@ -45,6 +45,23 @@ def type_name(cls: type) -> str:
     return f"{_importable(cls.__module__)}:{cls.__qualname__}"
 
 
+def own_modules(value: Any) -> list[str]:
+    """The modules of a user's own whose classes stand in a value, which have to be imported before it is read again.
+
+    >>> from torchhebb.rules import SoftHebb
+    >>> own_modules((SoftHebb(), 3))
+    []
+    """
+    found: set[str] = set()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        module, colon, _ = type_name(type(value)).partition(":")
+        found |= {module} if colon else set()
+        value = [getattr(value, field.name) for field in dataclasses.fields(value)]
+    if isinstance(value, tuple | list):
+        found.update(*map(own_modules, value))
+    return sorted(found)
+
+
 def find_type(base: type, name: Any) -> Any:
     """The class of that name among `base` and its subclasses, or None.
 

@@ -1,6 +1,5 @@
 """torchhebb evaluate: ask a run, or a recipe that is trained first."""
 
-import shlex
 from dataclasses import dataclass, make_dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Annotated
 import tyro
 
 from torchhebb.cli.flags import parse
+from torchhebb.cli.imports import command_line
 from torchhebb.errors import UserError, unknown_name
 from torchhebb.recipes import get_recipe, list_recipes
 from torchhebb.runs import ComputeOptions, TrainOptions, compute_options, new_run_folder, read_config, run_recipe
@@ -76,12 +76,12 @@ def run(arguments: list[str]) -> int:
     )
     if not target:
         raise UserError(f"torchhebb evaluate {question} needs a run folder or the name of a recipe")
-    command = shlex.join(["torchhebb", "evaluate", *arguments])
+    recipe = read_config(Path(target))[0] if trained else get_recipe(target)
+    command = command_line("evaluate", arguments, recipe, flags.evaluator)
     progress = make_progress()
     try:
         folder = Path(target)
         if not trained:
-            recipe = get_recipe(target)
             folder = flags.out or new_run_folder(recipe)
             run_recipe(recipe, flags.options, folder=folder, progress=progress, command=command)
         run = open_run(folder, flags.options, seeds=flags.first_seeds, progress=progress)

@@ -1,10 +1,13 @@
 """The option of every command that imports modules of a user's own."""
 
+import shlex
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
+from torchhebb.config import own_modules
 from torchhebb.errors import UserError
 
 OPTION = "--import"
@@ -27,6 +30,12 @@ def import_named(arguments: Sequence[str]) -> list[str]:
         else:
             left.append(word)
     return left
+
+
+def command_line(command: str, arguments: Sequence[str], *used: Any) -> str:
+    """The words of a command as they can be given again, with the modules that `used`, recipes and questions, need."""
+    options = [word for module in own_modules(used) for word in (OPTION, module)]
+    return shlex.join(["torchhebb", command, *arguments, *options])
 
 
 def _import(name: str) -> None:

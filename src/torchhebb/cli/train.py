@@ -10,6 +10,7 @@ from typing import Annotated
 import tyro
 
 from torchhebb.cli.flags import DEFAULT_RECIPE, parse, value_after
+from torchhebb.cli.imports import command_line
 from torchhebb.cli.own_images import plan_own_images
 from torchhebb.data import is_own
 from torchhebb.distributed import ProcessGroup, joined, planned
@@ -49,7 +50,7 @@ def run(arguments: list[str]) -> int:
             raise
         return 2
     with joined(device, timeout=flags.options.worker_timeout) as workers:
-        return _train(flags, shlex.join(["torchhebb", "train", *arguments]), workers)
+        return _train(flags, command_line("train", arguments, flags.recipe), workers)
 
 
 def _train_flags(arguments: list[str]) -> TrainFlags:
