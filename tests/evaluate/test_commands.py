@@ -49,7 +49,7 @@ def test_a_recipe_is_trained_first(monkeypatch: pytest.MonkeyPatch, capsys: pyte
             "unknown run folder or recipe 'softhebb2023-digts'; nearest: softhebb2023-",
         ),
         (["accuracy"], "torchhebb evaluate accuracy needs a run folder or the name of a recipe"),
-        (["accuracy", "RUN", "--out", "x"], "--out is for a recipe"),
+        (["accuracy", "RUN", "--out", "x"], "Unrecognized options: --out"),
         (["accuracy", "RUN", "--ridge.projct", "3"], "Unrecognized options: --ridge.projct"),
         (["accuracy", "RUN", "--ridge.project", "100000"], "project must lie from 1 to "),
     ],

@@ -30,17 +30,22 @@ def wilson(accuracies: Sequence[float], images: int) -> tuple[float, float]:
     return 100 * max(0.0, low), 100 * min(1.0, high)
 
 
+def normal_interval(mean: float, std: float, samples: int) -> tuple[float, float]:
+    """The 95 % interval of a mean over so many samples of this standard deviation: mean -+ z s / sqrt(N)."""
+    half = NORMAL_95 * std / sqrt(samples)
+    return mean - half, mean + half
+
+
 def mean_interval(samples: Tensor) -> tuple[float, float]:
-    """The 95 % interval of the mean of samples (N,): mean -+ z s / sqrt(N); unbounded for a single sample.
+    """The 95 % interval of the mean of samples (N,); unbounded for a single sample.
 
     Of the differences of two networks, image by image, it is the interval of a paired comparison.
 
     >>> tuple(round(bound, 2) for bound in mean_interval(torch.tensor([1.0, 2.0, 3.0, 4.0])))
     (1.23, 3.77)
     """
-    half = NORMAL_95 * samples.std().item() / sqrt(len(samples)) if len(samples) > 1 else inf
-    centre = samples.mean().item()
-    return centre - half, centre + half
+    std = samples.std().item() if len(samples) > 1 else inf
+    return normal_interval(samples.mean().item(), std, len(samples))
 
 
 def welch(one: Measure | float, other: Measure | float) -> float | None:

@@ -1,6 +1,5 @@
 """What do local losses need? The recipe of a run learned again, one thing changed at a time."""
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -22,7 +21,7 @@ from torchhebb.evaluate.ablation_variants import (
 )
 from torchhebb.evaluate.evaluator import Evaluator, Figure, Finding, Note
 from torchhebb.evaluate.methods.subsample import subsample
-from torchhebb.evaluate.statistics import mean_curve, wilson
+from torchhebb.evaluate.statistics import mean_curve, mean_interval, wilson
 from torchhebb.nn import Network
 from torchhebb.readouts import Ridge
 from torchhebb.readouts.adam import fit_linear, predict_logits
@@ -48,7 +47,6 @@ Change = Literal[
     "random_depth",
 ]
 UNCHANGED = "unchanged"
-_NORMAL_95 = 1.959963984540054
 
 
 @dataclass(frozen=True)
@@ -249,10 +247,7 @@ def difference(name: str, right: Tensor, other: Tensor) -> Measure:
     (50.0,)
     """
     points = 100 * (right.double() - other.double())
-    of_image = points.mean(0)
-    half = _NORMAL_95 * of_image.std().item() / math.sqrt(len(of_image)) if len(of_image) > 1 else math.inf
-    centre = of_image.mean().item()
-    return Measure(name, "points", tuple(points.mean(1).tolist()), None, (centre - half, centre + half))
+    return Measure(name, "points", tuple(points.mean(1).tolist()), None, mean_interval(points.mean(0)))
 
 
 def _gains(depths: tuple[int, ...], right: Mapping[str, Tensor]) -> Iterator[Finding]:

@@ -1,6 +1,5 @@
 """How much accuracy is left on corrupted test images, beside networks of the same size?"""
 
-import math
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from torchhebb.data import Batches
 from torchhebb.data.corruptions import CORRUPTIONS, Corruption
 from torchhebb.errors import UserError, unknown_name
 from torchhebb.evaluate.evaluator import Evaluator, Figure, Finding, Note
-from torchhebb.evaluate.statistics import wilson
+from torchhebb.evaluate.statistics import mean_interval, wilson
 from torchhebb.runs.baselines import CONTENDERS, ContenderName, contender, contender_label
 from torchhebb.runs.run import Run
 from torchhebb.train import Curve, Measure
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
 BATCH = 250  # of all networks alike, so that a batch and its noise are the same for each
-_NORMAL_95 = 1.959963984540054
 
 Severities = tuple[float, ...]
 Answers = dict[tuple[str, str], Tensor]
@@ -177,12 +175,8 @@ def advantage(corruption: str, own: Tensor, other: Tensor, severities: Severitie
         right[:, 0].double() - _mean_over(right.double().transpose(1, 2), severities) for right in (own, other)
     )
     saved = 100 * (lost_by_other - lost)  # (seeds, images)
-    of_image = saved.mean(0)
-    half = _NORMAL_95 * of_image.std().item() / math.sqrt(len(of_image)) if len(of_image) > 1 else math.inf
-    centre = of_image.mean().item()
-    return Measure(
-        f"{corruption}_advantage", "points", tuple(saved.mean(1).tolist()), None, (centre - half, centre + half)
-    )
+    points = tuple(saved.mean(1).tolist())
+    return Measure(f"{corruption}_advantage", "points", points, None, mean_interval(saved.mean(0)))
 
 
 @torch.no_grad()

@@ -1,6 +1,5 @@
 """How much of an image is left in frozen features, and is it still there when the image is noisy?"""
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -27,6 +26,7 @@ from torchhebb.evaluate.methods.decoder import (
 )
 from torchhebb.evaluate.methods.reconstruction import Method, methods_of
 from torchhebb.evaluate.methods.subsample import subsample
+from torchhebb.evaluate.statistics import normal_interval
 from torchhebb.nn import Network
 from torchhebb.runs.baselines import CONTENDERS, ContenderName
 from torchhebb.runs.run import Run
@@ -37,7 +37,6 @@ PROTOCOL = {"widths": (512, 256), "steps": 100, "lr": 1e-3}
 UNIT = "x 1e-3"
 Found = dict[tuple[str, int], list[dict[str, Any]]]
 """(method, depth) -> for every seed the errors by std (mean, spread over images), pictures, shape of the features."""
-_NORMAL_95 = 1.959963984540054
 
 
 @dataclass(frozen=True)
@@ -271,8 +270,7 @@ def _test_set(name: str, seeds: Sequence[Mapping[str, Any]], stds: Sequence[floa
     for std in stds:
         means = [seed["errors"][f"{std:g}"][0] for seed in seeds]
         spread = fmean(seed["errors"][f"{std:g}"][1] for seed in seeds)
-        half = _NORMAL_95 * spread / math.sqrt(images)
-        interval = (fmean(means) - half, fmean(means) + half)
+        interval = normal_interval(fmean(means), spread, images)
         inputs = f"noise_{std:g}" if std else "clean"
         yield Measure(f"{name}_{inputs}_error", UNIT, tuple(means), None, interval)
         columns.append(means)
