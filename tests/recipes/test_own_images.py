@@ -15,8 +15,9 @@ from torchhebb.evaluate import evaluate, get_evaluator
 from torchhebb.nn import WhitenedBlock
 from torchhebb.recipes import get_recipe
 from torchhebb.recipes.own_images import own_images
+from torchhebb.runs import read_config
 from torchhebb.runs.run import open_run
-from torchhebb.train import read_config, read_result
+from torchhebb.train import read_result
 
 PHOTOS = Survey(1000, 3, 0, ("a.jpg", (500, 375)), ("b.jpg", (300, 400)), (500, 375))
 
