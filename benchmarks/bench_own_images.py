@@ -26,7 +26,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from torchhebb.data import Images, Preprocessing, find_source, open_inputs, survey
+from torchhebb.data import Images, find_source, open_inputs, survey
 from torchhebb.data.batches import crop_boxes
 from torchhebb.data.decode import read_header, read_pixels
 from torchhebb.embedding import embed

@@ -112,7 +112,9 @@ def test_photos_without_labels_from_train_to_report(
     assert all(measure.published is None for measure in result.measures)
     assert not Path("run/readout.safetensors").exists() and Path("run/report.html").exists()
     page = Path("run/report.html").read_text()
-    assert "learned without labels" in page and "Learning without labels" in page
+    assert "no accuracy was measured" in page and "Learning without labels" in page
+    assert "turned block1 layer" in page and "test accuracy" not in page.lower()
+    assert main(["report", "run", "run", "--out", "both.html"]) == 0
     capsys.readouterr()
     assert main(["predict", "run", "photos/top.png"]) == 2
     assert "learned without labels and knows no classes" in capsys.readouterr().err

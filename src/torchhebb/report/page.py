@@ -79,7 +79,11 @@ def view(run: Reported, key: str) -> dict[str, Any]:
             "unit": measure.unit,
         }
         for measure in result.measures
+        if run.classes
     ]
+    changes = (
+        [] if run.classes else [(m.name.replace("_", " "), f"{m.mean:.2f} {m.unit}".strip()) for m in result.measures]
+    )
     config = {name: value for name, value in to_json(run.recipe).items() if name != "architecture"}
     architecture = to_json(run.recipe.architecture)
     blocks = [dict(flatten(block)) for block in architecture.pop("blocks")]
@@ -101,6 +105,7 @@ def view(run: Reported, key: str) -> dict[str, Any]:
             ("device", result.device),
             ("precision", result.notes["precision"]),
             ("time over all seeds", duration(result.seconds)),
+            *changes,
             *result.versions.items(),
             ("commit", result.commit),
             ("data", f"{result.data['name']}, fingerprint {result.data['fingerprint']}"),
