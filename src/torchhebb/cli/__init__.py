@@ -14,7 +14,8 @@ from torchhebb.train.memory import out_of_memory
 
 USAGE = """usage: torchhebb COMMAND ...
 
-  train [RECIPE]        learn, read out and test a recipe (default: {default})
+  train [RECIPE]        learn, read out and test a recipe (default: {default});
+                        with --data folder:PHOTOS and no recipe, your own images
   evaluate WHAT RUN     ask a run, or a recipe that is trained first; without WHAT, the questions there are
   reproduce PAPER       what fits a budget of time of {papers}
   search [RECIPE]       better settings of a recipe, chosen on held-out training images

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from fnmatch import fnmatch
 from typing import Any
 
 import tyro
@@ -10,6 +11,9 @@ import tyro
 from torchhebb.cli.flags import parse
 from torchhebb.errors import UserError
 from torchhebb.recipes import list_recipes, recipe_functions
+from torchhebb.recipes.own_images import NAME
+
+OWN = ("folder:PATH", "parquet:PATH", "hub:OWNER/NAME")
 
 
 @dataclass(frozen=True)
@@ -36,10 +40,12 @@ def run(arguments: list[str]) -> int:
         ]
         print_table(("size", "last used", "what"), kept)
     elif flags.data:
-        print_table(("data set",), [(name,) for name in list_data()])
+        print_table(("data set",), [(name,) for name in (*list_data(), *OWN)])
     else:
         functions = recipe_functions()
         rows = [(name, (functions[name].__doc__ or "").split("\n")[0]) for name in list_recipes(flags.pattern)]
+        if fnmatch(NAME, flags.pattern):
+            rows.append((NAME, "Your own images, with or without labels: torchhebb train --data folder:PHOTOS."))
         if not rows:
             raise UserError(f"no recipe matches {flags.pattern!r}; `torchhebb list` shows all")
         print_table(("recipe", "what it is"), rows)

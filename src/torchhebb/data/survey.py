@@ -66,7 +66,7 @@ def survey(
         text = json.dumps(asdict(_look(source, skip_unreadable, progress))).encode()
         writer.array("survey", (len(text),), torch.uint8)[:] = torch.frombuffer(bytearray(text), dtype=torch.uint8)
 
-    key = {"survey": source.name, "skip_unreadable": skip_unreadable, **source.key}
+    key = {"kind": "survey", "source": source.name, "skip_unreadable": skip_unreadable, **source.key}
     kept = json.loads((store or Store()).get(key, keep)["survey"].numpy().tobytes())
     return Survey(**{name: _tuples(value) for name, value in kept.items()})
 
