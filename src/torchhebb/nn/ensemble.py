@@ -1,4 +1,4 @@
-"""Several networks of one shape as one: K members side by side in every layer.
+"""Several networks of one shape as one ensemble: every layer computes all K members at once.
 
 | shape | meaning |
 |---|---|

@@ -1,4 +1,4 @@
-"""Models on the Hugging Face hub, whose library is imported when it is asked for: it took most of our own import."""
+"""Models on the Hugging Face hub; its library loads slowly, so it is imported when one of these methods is called."""
 
 from functools import cache
 from pathlib import Path

@@ -18,7 +18,7 @@ def learn(model: nn.Module, x: Tensor) -> Tensor:
 
     Calls `.learn` where a module has one, walks an nn.Sequential child by child, and calls plain modules.  A module
     that was compiled by `torch.compile` learns by the module inside, which is not compiled.
-    Nothing flows back: what a layer learns is the same whatever stands above it.
+    Nothing flows back: what a layer learns does not depend on the layers above it.
 
     Args: model; x, what the model takes.  Returns: the model's output, detached.
     Raises TypeError naming a module that contains a learning one but is neither sequential nor defines `.learn`,

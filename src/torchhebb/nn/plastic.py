@@ -1,4 +1,4 @@
-"""What plastic layers share: parameters that no gradient reaches, and where an update is left."""
+"""What plastic layers share: parameters without gradients, accumulated updates, initial weights."""
 
 import math
 from abc import abstractmethod

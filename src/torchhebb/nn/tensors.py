@@ -18,7 +18,7 @@ from torchhebb.errors import UserError
 
 
 def write_tensors(tensors: dict[str, Tensor], header: dict[str, Any], path: str | Path) -> None:
-    """One safetensors file with a checksum, complete or not there: written beside, synced, renamed."""
+    """One safetensors file with a checksum, complete or absent: written to a temporary file, synced, renamed."""
     path = Path(path)
     tensors = _apart({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
     # Inside the one entry: safetensors writes several in random order, and equal models are to be equal files.
@@ -65,7 +65,7 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def _metadata(content: bytes) -> dict[str, str]:
-    """The texts beside the tensors of a safetensors file: its JSON follows its length in eight bytes."""
+    """The metadata of a safetensors file: eight bytes with the length of its JSON header, then that header."""
     length = int.from_bytes(content[:8], "little")
     return json.loads(content[8 : 8 + length]).get("__metadata__") or {}
 

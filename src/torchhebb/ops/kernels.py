@@ -51,7 +51,7 @@ def compiled_kernels() -> Iterator[None]:
     """Within it every `kernel` is compiled, in all threads, at its first call for each shape, which takes seconds.
 
     The same numbers up to rounding, in fewer passes over memory.  On a CPU Inductor needs a C++ compiler.  Raises
-    UserError at a call that cannot be compiled: nothing falls back to eager operations unasked.
+    UserError at a call that cannot be compiled: nothing falls back to eager operations in silence.
     """
     import torch._dynamo  # takes a second, and few need it
 
