@@ -87,9 +87,9 @@ def test_predict_on_image_files(run: Path, tmp_path: Path, capsys: pytest.Captur
 
 def test_list(run: Path, capsys: pytest.CaptureFixture[str]):
     for arguments, expected in (
-        (["list"], list_recipes()),
+        (["list"], [*list_recipes(), "own-images"]),
         (["list", "*digits"], list_recipes("*digits")),
-        (["list", "--data"], list(list_data())),
+        (["list", "--data"], [*list_data(), "folder:PATH", "parquet:PATH", "hub:OWNER/NAME"]),
     ):
         assert main(arguments) == 0
         assert [line.split("\t")[0] for line in capsys.readouterr().out.splitlines()] == expected

@@ -1,6 +1,7 @@
 """The recipe for own images: what it chooses, and whole runs on images with and without labels."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from torchhebb.recipes import get_recipe
 from torchhebb.recipes.own_images import own_images
 from torchhebb.runs import read_config
 from torchhebb.runs.run import open_run
-from torchhebb.train import read_result
+from torchhebb.train import Readout, read_result
 
 PHOTOS = Survey(1000, 3, 0, ("a.jpg", (500, 375)), ("b.jpg", (300, 400)), (500, 375))
 
@@ -69,6 +70,11 @@ def test_labels_keep_the_places_of_features():
 def test_a_large_set_is_learned_from_a_share():
     learning = own_images("folder:x", seen(200_000, 32, 32)).recipe.learning
     assert learning.share == 0.1 and learning.epochs == 1
+
+
+def test_a_stream_is_read_out_batch_by_batch():
+    recipe = own_images("hub:a/b", replace(seen(200_000, 32, 32, 10), streamed=True)).recipe
+    assert isinstance(recipe.readout, Readout) and recipe.learning.epochs == 1
 
 
 @pytest.fixture

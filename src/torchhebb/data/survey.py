@@ -33,6 +33,8 @@ class Survey:
     other: tuple[str, tuple[int, int]] | None
     typical: tuple[int, int]
     """The medians of widths and heights."""
+    streamed: bool = False
+    """Whether the training images are never all at hand."""
     skipped: Mapping[str, tuple[tuple[int, str], ...]] = field(default_factory=dict)
     """Of each split the positions and places of images that cannot be read, where these are left out."""
 
@@ -108,7 +110,7 @@ def _look(source: Source, skip_unreadable: bool, progress: Progress) -> Survey:
     channels = known.channels if known else 1 if all(grey for grey, _ in seen) else 3
     typical = round(median(size[0] for _, size in seen)), round(median(size[1] for _, size in seen))
     images = sum(split.count for split in splits.values()) - sum(map(len, skipped.values()))
-    return Survey(images, channels, _classes(splits, streamed), first, other, typical, skipped)
+    return Survey(images, channels, _classes(splits, streamed), first, other, typical, streamed, skipped)
 
 
 def _classes(splits: Mapping[str, Split], streamed: bool) -> int:
