@@ -2,7 +2,7 @@
 
     python benchmarks/bench_members.py
 
-A step of the members is what `learn_members` does: layers that are large on this device run member after member, small
+A step of the members is what `learn_ensemble` does: layers that are large on this device run member after member, small
 ones as one batched matrix product. All variants of a size start from the same weights, at radii near a run's end.
 """
 
@@ -24,7 +24,7 @@ from torchhebb.optim import NormAdaptiveSGD
 from torchhebb.process import tune_process
 from torchhebb.recipes import get_recipe
 from torchhebb.train.device import autocast, find_device, find_precision
-from torchhebb.train.members import large_layers, member_groups
+from torchhebb.train.ensemble import large_layers, member_groups
 
 BATCHES = 8
 
@@ -119,7 +119,7 @@ def _variants(
 
 
 def members_step(networks: Sequence[Network], batches: Tensor, precision: str) -> Step:
-    """The inner step of `learn_members` on the next of the batches (K, N, B, C, H, W)."""
+    """The inner step of `learn_ensemble` on the next of the batches (K, N, B, C, H, W)."""
     apart = large_layers(networks[0], batches.shape[3:], batches.shape[2])
     stacked = stack_ensemble([network.train() for network in networks], unstacked=apart)
     optimizer = NormAdaptiveSGD(member_groups(stacked, networks))

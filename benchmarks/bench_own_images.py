@@ -35,7 +35,7 @@ from torchhebb.nn import Network, load
 from torchhebb.progress_display import make_progress
 from torchhebb.recipes.own_images import OwnImages, own_images
 from torchhebb.runs import TrainOptions, run_recipe
-from torchhebb.train.learn import calibrate
+from torchhebb.train.calibrate import calibrate
 
 LEAST_AREA = 0.25
 COMPONENTS = 128

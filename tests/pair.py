@@ -53,8 +53,9 @@ from torchhebb.optim import NormAdaptiveSGD
 from torchhebb.process import tune_process
 from torchhebb.rules import RankedHebb, SoftHebb
 from torchhebb.train import Learning
+from torchhebb.train.calibrate import calibrate
 from torchhebb.train.checkpoint import Checkpoint
-from torchhebb.train.learn import calibrate, learn_images
+from torchhebb.train.learn import learn_images
 from torchhebb.train.online import OnlineReadout
 from torchhebb.train.own_batches import OwnBatches
 from torchhebb.train.recipe import AdamW

@@ -193,7 +193,7 @@ def test_an_online_readout_reads_the_last_block(changes: dict[str, Any]):
 
 
 def test_random_weights_are_calibrated_here_too():
-    from torchhebb.train.learn import calibrate
+    from torchhebb.train.calibrate import calibrate
 
     network = calibrate(ARCHITECTURE.build(), digits(200))
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]

@@ -20,8 +20,9 @@ from torchhebb.readouts.base import percent_correct
 from torchhebb.runs import TrainOptions, new_run_folder, read_config, run_recipe
 from torchhebb.runs.folder import alone_in, read_classes
 from torchhebb.train import Learning, Readout, Recipe, Result, read_result
+from torchhebb.train.calibrate import calibrate
 from torchhebb.train.fitting import check_fit
-from torchhebb.train.learn import calibrate, learn_images
+from torchhebb.train.learn import learn_images
 from torchhebb.train.recipe import PublishedBeside
 
 RECIPE = tiny_recipe(readout=Readout(epochs=2, batch_size=200), seeds=2, baselines=("random", "raw"))

@@ -52,7 +52,16 @@ def differences(one: Tensors, other: Tensors, **tolerance: float) -> list[str]:
 @pytest.mark.parametrize("name", [name for name in CASES if name != "refusals"])
 def test_two_ranks_equal_one(ranks: list[dict[str, Any]], name: str):
     alone = CASES[name]()
-    assert alone and differences(ranks[0][name], alone, **(FLOAT32 if name in ROUNDED else FLOAT64)) == []
+    found = differences(ranks[0][name], alone, **(FLOAT32 if name in ROUNDED else FLOAT64))
+    assert alone and [tensor for tensor in found if not shifts_a_norm(tensor)] == []
+
+
+def shifts_a_norm(name: str) -> bool:
+    """Whether a tensor is a bias in front of a batch norm, or the mean that takes it away again.
+
+    The loss does not depend on it, so its gradient is rounding alone, and AdamW brings rounding to full size.
+    """
+    return name.endswith(("auxiliary.0.bias", "auxiliary.1.running_mean", "body.conv.bias", "body.norm.running_mean"))
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if name not in ("by itself", "refusals")])
@@ -77,7 +86,7 @@ def test_a_stream_is_gone_on_with_by_as_many_processes(tmp_path: Path, monkeypat
             monkeypatch.context() as patch,
             pytest.raises(UserError, match="begun by 1 .*as many, got 2$"),
         ):
-            patch.setattr("torchhebb.train.learn.world_size", lambda: 2)
+            patch.setattr("torchhebb.train.stages.world_size", lambda: 2)
             learn_images(network, images, plan, checkpoint=pair.eager(tmp_path))
         learn_images(network, images, plan, checkpoint=pair.eager(tmp_path))
 

@@ -14,8 +14,9 @@ from torchhebb.data import Batches, Images, Store
 from torchhebb.nn import Architecture, ConvBlock, HebbLinear, Network, WhitenedBlock
 from torchhebb.optim import NormAdaptiveSGD
 from torchhebb.train import Learning
+from torchhebb.train.calibrate import calibrate
 from torchhebb.train.checkpoint import Checkpoint
-from torchhebb.train.learn import calibrate, learn_images
+from torchhebb.train.learn import learn_images
 from torchhebb.train.log import Log, read_log
 
 IMAGES = digits(125)

@@ -14,9 +14,9 @@ from torchhebb.errors import UserError
 from torchhebb.nn import LinearReadout, Network
 from torchhebb.readouts.adam import fit_linear, predict_logits
 from torchhebb.train import Learning, Readout, memory
+from torchhebb.train.ensemble import learn_ensemble
 from torchhebb.train.features import BATCH_BYTES, batch_size_for, extract_features
 from torchhebb.train.learn import learn_images
-from torchhebb.train.members import learn_members
 from torchhebb.train.memory import free_bytes, in_pieces, memory_for, out_of_memory
 from torchhebb.train.supervised import supervised_accuracy
 
@@ -109,13 +109,12 @@ def test_other_errors_pass():
 
 
 def test_learning_says_what_to_lower(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("torchhebb.train.learn.learn", Failing(ERRORS[1]))
-    monkeypatch.setattr("torchhebb.train.members.learn", Failing(ERRORS[0]))
+    monkeypatch.setattr("torchhebb.train.eager.learn", Failing(ERRORS[1]))
     monkeypatch.setattr("torchhebb.readouts.adam._step", Failing(ERRORS[0]))
     with pytest.raises(UserError, match="memory ran out in learning: lower learning.batch_size"):
         learn_images(network(), IMAGES, Learning())
     with pytest.raises(UserError, match="memory ran out in learning: lower members or learning.batch_size"):
-        learn_members([network(0), network(1)], IMAGES, Learning())
+        learn_ensemble([network(0), network(1)], IMAGES, Learning())
     with pytest.raises(UserError, match="memory ran out in the readout: lower readout.batch_size"):
         fit_linear(torch.rand(50, 8), IMAGES.labels, 10, Readout(epochs=1))
 

@@ -12,7 +12,7 @@ from torchhebb.nn import Network
 from torchhebb.runs.networks import learn_run, untrained
 from torchhebb.runs.run import Run
 from torchhebb.train import Learning, Recipe
-from torchhebb.train.learn import calibrate
+from torchhebb.train.calibrate import calibrate
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from torchhebb.runs.folder import new_run_folder, read_config
 from torchhebb.runs.options import ComputeOptions, SourceOptions, TrainOptions, compute_options
 from torchhebb.runs.run import Run, open_run
-from torchhebb.runs.training import run, run_recipe
+from torchhebb.runs.training import run_recipe
 
 __all__ = [
     "ComputeOptions",
@@ -14,6 +14,5 @@ __all__ = [
     "new_run_folder",
     "open_run",
     "read_config",
-    "run",
     "run_recipe",
 ]

@@ -10,11 +10,12 @@ from torchhebb.data import Data, Images, Store
 from torchhebb.nn import Architecture, Network
 from torchhebb.progress import Progress
 from torchhebb.train import Learning, Recipe
+from torchhebb.train.calibrate import calibrate
 from torchhebb.train.checkpoint import Checkpoint
 from torchhebb.train.chosen import choice_key, chosen_images
 from torchhebb.train.device import Precision
 from torchhebb.train.features import stored_features
-from torchhebb.train.learn import calibrate, learn_images
+from torchhebb.train.learn import learn_images
 
 
 class Workspace(Protocol):

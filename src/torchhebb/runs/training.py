@@ -24,11 +24,11 @@ from torchhebb.train.checkpoint import Checkpoint
 from torchhebb.train.chosen import choice_key, chosen_images
 from torchhebb.train.compiled import check_compiler, compiled_steps
 from torchhebb.train.device import Precision, find_precision, own_device
+from torchhebb.train.ensemble import learn_ensemble
 from torchhebb.train.fitting import check_fit
 from torchhebb.train.learn import learn_images
 from torchhebb.train.learned import LayerChange, change_measures, initial_weights, layer_changes, nothing_learned
 from torchhebb.train.log import Log
-from torchhebb.train.members import learn_members
 from torchhebb.train.online import OnlineReadout
 from torchhebb.train.recipe import AdamW, NormAdaptive, Recipe
 from torchhebb.train.result import Measure, Result, device_name
@@ -184,7 +184,7 @@ class Session:
             return
         started = time.monotonic()
         images, plan = chosen_images(self.data, self.recipe.learning, pending[0])
-        networks = learn_members(
+        networks = learn_ensemble(
             [built(self, seed) for seed in pending],
             images,
             plan,

@@ -9,10 +9,11 @@ from torch import Tensor
 
 from torchhebb.data import Images
 from torchhebb.nn import Network
+from torchhebb.train.calibrate import init_from_images
 from torchhebb.train.diagnostics import plastic_layers, radii
-from torchhebb.train.learn import enter_stage, init_from_images, stages_of
 from torchhebb.train.recipe import Learning
 from torchhebb.train.result import Measure
+from torchhebb.train.stages import enter_stage, stages_of
 
 TURNED_LEAST = 5.0
 RADIUS_OFF = 0.5

@@ -1,6 +1,6 @@
 """The layer pipeline: block l learns from batch t while the block below it is already at batch t + 1."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -11,10 +11,12 @@ from torch import Tensor, nn
 from torchhebb.nn import Network, learn
 from torchhebb.train.checkpoint import pack, unpack
 from torchhebb.train.device import Precision, autocast
+from torchhebb.train.eager import online_state, restore_online
+from torchhebb.train.online import OnlineReadout
 
 
 @dataclass(frozen=True)
-class Parcel:
+class Microbatch:
     """A batch on its way up: its number, what the next block takes, and labels for a readout at the end."""
 
     step: int
@@ -28,15 +30,15 @@ class Pipeline:
     At tick t (from 0) block l (from 0) learns from batch t - l: from what the block below gave at tick t - 1, by the
     weights that it had then.  No block needs in a tick what another does in it, so all of them may run at once: on
     CUDA each has a stream of its own (not run here: no GPU was at hand), on a CPU they follow one another.  After the
-    last batch `drain` lets the line run empty, and every block has seen every batch once.
+    last batch `flush` lets the pipeline run empty, and every block has seen every batch once.
 
     In joint order too, block l takes from batch t what the block below gave before its own step, and nothing flows
     back.  So each block goes through the same states from the same inputs: the pipeline is another schedule of the
     joint pass, not another algorithm, and equals it bit for bit.  What shrinks is the longest chain of work per batch,
     from all blocks to the slowest of them; what grows is memory, by one batch of activations a block.
 
-    Args: network, its blocks in train mode; optimizer, which is shared out among the blocks; factor, the share of
-    the rates at a step; finished, what is called with every batch that has passed all blocks.
+    Args: network, its blocks in train mode; optimizer, which is divided among the blocks; factor, the fraction of the
+    rates at a step; online, a readout to train on the output of every batch that has passed all blocks.
     """
 
     def __init__(
@@ -46,78 +48,73 @@ class Pipeline:
         factor: Callable[[int], float],
         *,
         precision: Precision = "float32",
-        finished: Callable[[Parcel], None] = lambda _: None,
+        online: OnlineReadout | None = None,
     ) -> None:
         self.stages = cut(network)
         self.optimizers = [_share(optimizer, stage) for stage in self.stages]
         self.rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
-        self.factor, self.precision, self.finished = factor, precision, finished
+        self.factor, self.precision, self.online = factor, precision, online
         self.device = next(network.parameters()).device
-        self.waiting: list[Parcel | None] = [None for _ in self.stages]
+        self.waiting: list[Microbatch | None] = [None for _ in self.stages]
         cuda = self.device.type == "cuda"
         self.streams = [torch.cuda.Stream(self.device) if cuda else None for _ in self.stages]
 
     @property
     def busy(self) -> bool:
         """Whether a batch is still on its way."""
-        return any(parcel is not None for parcel in self.waiting)
+        return any(microbatch is not None for microbatch in self.waiting)
 
-    def tick(self, parcel: Parcel | None = None) -> None:
-        """Let every block learn from the batch that waits for it; the first one from `parcel`, which is x (B, C, H, W).
+    def step(self, number: int, x: Tensor, labels: Tensor | None) -> None:
+        self.tick(Microbatch(number, x, labels if self.online is not None else None))
+
+    def flush(self) -> None:
+        """Let the pipeline run empty, so that every block has learned from every batch that came."""
+        while self.busy:
+            self.tick()
+        self._synchronize()
+
+    def tick(self, microbatch: Microbatch | None = None) -> None:
+        """Let every block learn from the batch that waits for it; the first one from `microbatch`, with x (B, C, H, W).
 
         The top block goes first: each then puts its output where the one above has just taken its input.
         """
-        self.waiting[0] = parcel
+        self.waiting[0] = microbatch
         for number in reversed(range(len(self.stages))):
-            parcel, self.waiting[number] = self.waiting[number], None
-            if parcel is None:
+            microbatch, self.waiting[number] = self.waiting[number], None
+            if microbatch is None:
                 continue
-            with self._on_stream(number, parcel.x):
-                given = Parcel(parcel.step, self.learn(number, parcel), parcel.labels)
+            with self._on_stream(number, microbatch.x):
+                given = Microbatch(microbatch.step, self.learn(number, microbatch), microbatch.labels)
             if number + 1 < len(self.stages):
                 self.waiting[number + 1] = given
             else:
-                self.meet()
-                self.finished(given)
+                self._synchronize()
+                if self.online is not None and given.labels is not None:
+                    self.online.step(given.x, given.labels, self.factor(given.step))
 
-    def meet(self) -> None:
+    def _synchronize(self) -> None:
         """On CUDA: what comes next waits until every block has done what it was given."""
         for stream in self.streams:
             if stream is not None:
                 torch.cuda.current_stream(self.device).wait_stream(stream)
 
-    def pack(self) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
-        """What a checkpoint needs: where every batch is, and activations, labels and the optimizers' states."""
-        self.meet()
-        tensors, places = pack(**self._named_optimizers()), []
-        for number, parcel in enumerate(self.waiting):
-            if parcel is not None:
-                # A sum depends on the order of its terms, which depends on how a tensor lies in memory.
-                places.append({"stage": number, "step": parcel.step, "stride": list(parcel.x.stride())})
-                tensors[f"waiting{number}.x"] = parcel.x
-                if parcel.labels is not None:
-                    tensors[f"waiting{number}.labels"] = parcel.labels
-        return places, tensors
+    def pack(self) -> dict[str, Tensor]:
+        return pack(**self._named_optimizers()) | online_state(self.online)
 
-    def unpack(self, places: Sequence[dict[str, Any]], tensors: dict[str, Tensor]) -> None:
-        """Put back what `pack` gave."""
+    def unpack(self, tensors: dict[str, Tensor]) -> None:
         unpack(tensors, **self._named_optimizers())
-        for place in places:
-            number = place["stage"]
-            x, labels = tensors[f"waiting{number}.x"], tensors.get(f"waiting{number}.labels")
-            x = torch.empty_strided(x.shape, place["stride"], dtype=x.dtype, device=self.device).copy_(x)
-            self.waiting[number] = Parcel(place["step"], x, None if labels is None else labels.to(self.device))
+        restore_online(self.online, tensors)
 
     def _named_optimizers(self) -> dict[str, torch.optim.Optimizer]:
         return {f"optimizer{number}": optimizer for number, optimizer in enumerate(self.optimizers)}
 
-    def learn(self, number: int, parcel: Parcel) -> Tensor:
+    def learn(self, number: int, microbatch: Microbatch) -> Tensor:
         """Let one block learn from a batch and take its step; returns what it gave before the step."""
         optimizer = self.optimizers[number]
         for group, rate in zip(optimizer.param_groups, self.rates[number], strict=True):
-            group["lr"] = rate * self.factor(parcel.step)
+            group["lr"] = rate * self.factor(microbatch.step)
         with autocast(self.precision, self.device):
-            output = learn(self.stages[number], parcel.x)
+            output = learn(self.stages[number], microbatch.x)
         optimizer.step()
         optimizer.zero_grad()
         return output

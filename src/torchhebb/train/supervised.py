@@ -1,7 +1,7 @@
 """The supervised loop, one for every baseline that learns from labels by gradients."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from torchhebb.nn import Architecture
 from torchhebb.progress import SILENT, Progress
 from torchhebb.train.checkpoint import Checkpoint, pack, unpack
 from torchhebb.train.device import Precision, autocast
+from torchhebb.train.loop import At, OnStep, Save, run_loop
 from torchhebb.train.memory import in_pieces, memory_for
 from torchhebb.train.recipe import Supervised
 
@@ -31,6 +32,7 @@ def fit_supervised(
     penalty: Penalty | None = None,
     checkpoint: Checkpoint | None = None,
     task: str = "supervised",
+    on_step: Sequence[OnStep] = (),
     progress: Progress = SILENT,
 ) -> nn.Module:
     """Minimise the mean cross-entropy of model(x) by AdamW over all parameters that require a gradient.
@@ -40,47 +42,75 @@ def fit_supervised(
     The rate falls by a half cosine to zero where `plan.cosine`.  The order and the views follow from (seed, epoch,
     batch), so a checkpoint continues exactly, provided that the model draws no random numbers of its own.
 
-    Args: model, pixels -> logits, on the device to compute on.  Returns the model, in eval mode.
+    Args: model, pixels -> logits, on the device to compute on; on_step, what is called
+    between steps.  Returns the model, in eval mode.
     """
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    device = parameters[0].device
     checkpoint = checkpoint or Checkpoint()
-    optimizer = torch.optim.AdamW(parameters, lr=plan.lr, weight_decay=plan.weight_decay)
-    batches = batches_of(images, plan.batch_size, seed=seed, augment=plan.augment, device=device)
-    total = plan.epochs * len(batches)
-    step, loss_sum = 0, torch.zeros((), device=device)
+    stepper = _SupervisedStepper(model, plan, precision, perturb, penalty)
+    batches = batches_of(images, plan.batch_size, seed=seed, augment=plan.augment, device=stepper.device)
+    per_epoch = len(batches)
+    stepper.total = total = plan.epochs * per_epoch
+    step = 0
     if restored := checkpoint.restore(task):
         position, tensors = restored
-        step, loss_sum = position["step"], tensors["loss_sum"].to(device)
-        unpack(tensors, model=model, optimizer=optimizer)
+        step = position["step"]
+        stepper.unpack(tensors)
 
+    def log(done: int) -> None:
+        checkpoint.log.write(kind="supervised", task=task, epoch=done // per_epoch, loss=stepper.mean_loss(per_epoch))
+
+    epochs = range(per_epoch, total + 1, per_epoch)
+    callbacks = [At(epochs, log), *on_step, Save(checkpoint, task, lambda done: {"step": done}, stepper.pack)]
     progress.start(task, total, "steps")
     progress.advance(step)
-    for epoch in range(step // len(batches), plan.epochs):
-        model.train()
-        for x, labels in batches.epoch(epoch, start=step - epoch * len(batches)):
-            if plan.cosine:
-                optimizer.param_groups[0]["lr"] = plan.lr * 0.5 * (1 + math.cos(math.pi * step / total))
-            x = x if perturb is None else perturb(model, x, labels)
-            with autocast(precision, device):
-                logits = model(x)
-            loss = F.cross_entropy(logits.float(), labels)
-            optimizer.zero_grad()
-            (loss if penalty is None else loss + penalty(model)).backward()
-            optimizer.step()
-            loss_sum += loss.detach()
-            step += 1
-            progress.advance(1)
-            if step % len(batches) == 0:
-                mean = loss_sum.item() / len(batches)
-                checkpoint.log.write(kind="supervised", task=task, epoch=epoch + 1, loss=mean)
-                loss_sum.zero_()
-            if checkpoint.due:
-                tensors = pack(model=model, optimizer=optimizer) | {"loss_sum": loss_sum}
-                checkpoint.save(task, {"step": step}, tensors)
+    run_loop(stepper, batches, plan.epochs, start=step, on_step=callbacks, progress=progress)
     progress.finish()
-    optimizer.zero_grad()
+    stepper.optimizer.zero_grad()
     return model.eval()
+
+
+class _SupervisedStepper:
+    """A step of AdamW on the cross-entropy of a batch."""
+
+    def __init__(
+        self, model: nn.Module, plan: Supervised, precision: Precision, perturb: Perturb | None, penalty: Penalty | None
+    ) -> None:
+        self.model, self.plan, self.precision, self.perturb, self.penalty = model, plan, precision, perturb, penalty
+        parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self.device, self.total = parameters[0].device, 1
+        self.optimizer = torch.optim.AdamW(parameters, lr=plan.lr, weight_decay=plan.weight_decay)
+        self.loss_sum = torch.zeros((), device=self.device)
+
+    def step(self, number: int, x: Tensor, labels: Tensor | None) -> None:
+        assert labels is not None
+        if not self.model.training:
+            self.model.train()
+        if self.plan.cosine:
+            self.optimizer.param_groups[0]["lr"] = self.plan.lr * 0.5 * (1 + math.cos(math.pi * number / self.total))
+        x = x if self.perturb is None else self.perturb(self.model, x, labels)
+        with autocast(self.precision, self.device):
+            logits = self.model(x)
+        loss = F.cross_entropy(logits.float(), labels)
+        self.optimizer.zero_grad()
+        (loss if self.penalty is None else loss + self.penalty(self.model)).backward()
+        self.optimizer.step()
+        self.loss_sum += loss.detach()
+
+    def mean_loss(self, steps: int) -> float:
+        """The mean over the last steps, which are counted anew afterwards."""
+        mean = self.loss_sum.item() / steps
+        self.loss_sum.zero_()
+        return mean
+
+    def flush(self) -> None:
+        pass
+
+    def pack(self) -> dict[str, Tensor]:
+        return pack(model=self.model, optimizer=self.optimizer) | {"loss_sum": self.loss_sum}
+
+    def unpack(self, tensors: dict[str, Tensor]) -> None:
+        self.loss_sum = tensors["loss_sum"].to(self.device)
+        unpack(tensors, model=self.model, optimizer=self.optimizer)
 
 
 @torch.no_grad()

@@ -30,8 +30,9 @@ from torchhebb.readouts.base import percent_correct
 from torchhebb.rules import SoftHebb
 from torchhebb.runs import TrainOptions, run_recipe
 from torchhebb.train import Learning, Measure, Readout, Recipe, Result
+from torchhebb.train.calibrate import calibrate
 from torchhebb.train.features import extract_features
-from torchhebb.train.learn import calibrate, learn_images
+from torchhebb.train.learn import learn_images
 from torchhebb.train.recipe import AdamW
 
 BLOCKS = (SPHeReConvBlock(4, projection=16, pool=Pool("max", 2, 2)), SPHeReConvBlock(8, projection=16, residual=True))

@@ -14,7 +14,7 @@ from torchhebb.evaluate.methods.subsample import subsample
 from torchhebb.evaluate.probe import Probe
 from torchhebb.evaluate.questions.label_efficiency import labelled
 from torchhebb.train import Result, Supervised
-from torchhebb.train.learn import calibrate
+from torchhebb.train.calibrate import calibrate
 from torchhebb.train.supervised import backpropagation_model, fit_supervised, supervised_accuracy
 
 LABELS = torch.arange(10).repeat_interleave(15)[torch.randperm(150, generator=torch.Generator().manual_seed(9))]

@@ -13,7 +13,8 @@ from torchhebb.evaluate.probe import Probe
 from torchhebb.evaluate.questions.learning_speed import half_gain
 from torchhebb.nn import learn
 from torchhebb.train import Result
-from torchhebb.train.learn import calibrate, make_optimizer
+from torchhebb.train.calibrate import calibrate
+from torchhebb.train.learn import make_optimizer
 
 QUESTION = LearningSpeed(shares=(0.1, 0.5, 1.0), passes=2, images=400, probe=Probe(pool=1, images=300))
 

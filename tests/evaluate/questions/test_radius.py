@@ -14,8 +14,9 @@ from torchhebb.evaluate.probe import Probe
 from torchhebb.evaluate.questions.radius import decaying
 from torchhebb.nn import Architecture, SPHeReConvBlock, learn
 from torchhebb.train import Curve, Recipe, Result
+from torchhebb.train.calibrate import calibrate
 from torchhebb.train.diagnostics import plastic_layers, r1_share, radii
-from torchhebb.train.learn import calibrate, make_optimizer
+from torchhebb.train.learn import make_optimizer
 
 QUESTION = Radius(factors=(2.0,), points=3, passes=2, images=400, probe=Probe(pool=1))
 

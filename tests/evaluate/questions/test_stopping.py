@@ -19,7 +19,8 @@ from torchhebb.evaluate.questions.stopping import mean_distances, settled
 from torchhebb.nn import Architecture, SPHeReConvBlock, learn
 from torchhebb.runs.networks import built
 from torchhebb.train import Learning, Recipe, Result
-from torchhebb.train.learn import calibrate, make_optimizer
+from torchhebb.train.calibrate import calibrate
+from torchhebb.train.learn import make_optimizer
 
 TOLERANCES = (0.9, 0.3, 0.1, 1e-6)
 NAMES = ("90_percent", "30_percent", "10_percent", "0.0001_percent", "whole")

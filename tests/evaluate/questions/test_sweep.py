@@ -15,8 +15,9 @@ from torchhebb.evaluate.probe import Probe
 from torchhebb.evaluate.sweep import Sweep
 from torchhebb.nn import Architecture, SPHeReConvBlock
 from torchhebb.train import Curve, Measure, Result
+from torchhebb.train.calibrate import calibrate
 from torchhebb.train.diagnostics import plastic_layers, radii
-from torchhebb.train.learn import calibrate, learn_images
+from torchhebb.train.learn import learn_images
 
 PROBE = Probe(pool=1)
 SMALL: dict[str, Any] = {"passes": 1, "images": 200, "holdout": 0.3, "probe": PROBE}

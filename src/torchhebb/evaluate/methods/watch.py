@@ -1,35 +1,23 @@
 """Looking at networks while the ordinary training loops train them."""
 
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from torchhebb.data import Images
 from torchhebb.nn import Network
+from torchhebb.progress import SILENT, Progress
 from torchhebb.train import Learning, Supervised
-from torchhebb.train.checkpoint import Checkpoint
 from torchhebb.train.device import Precision
 from torchhebb.train.learn import learn_images
+from torchhebb.train.loop import At
 from torchhebb.train.supervised import fit_supervised
 
-
-class Watch(Checkpoint):
-    """A checkpoint that keeps nothing: the training loops ask it after every step, and it calls `look(steps done)`."""
-
-    def __init__(self, look: Callable[[int], None]) -> None:
-        super().__init__()
-        self.look, self.steps = look, 0
-
-    @property
-    def due(self) -> bool:
-        return True
-
-    def save(self, task: str, position: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-        self.steps += 1
-        self.look(self.steps)
+_EVERY: Container[int] = range(sys.maxsize)
 
 
 def fit(
@@ -38,34 +26,44 @@ def fit(
     plan: Learning | Supervised,
     look: Callable[[int], None],
     *,
+    at: Container[int] = _EVERY,
     seed: int,
     precision: Precision,
+    progress: Progress = SILENT,
 ) -> None:
-    """Train a network and what stands above it, and call `look(steps done)` after every step.
+    """Train a network and what stands above it, and call `look(steps done)` after the steps `at`, by default all.
 
     By Learning the network alone learns, without labels; by Supervised, the network and what above it has gradients.
     """
     network = model[0]
     assert isinstance(network, Network)
+    on_step = (At(_After(at), look),)
     if isinstance(plan, Supervised):
         network.requires_grad_(True)
-        fit_supervised(model, images, plan, seed=seed, precision=precision, checkpoint=Watch(look))
+        fit_supervised(model, images, plan, seed=seed, precision=precision, on_step=on_step, progress=progress)
     else:
-        learn_images(network, images, plan, seed=seed, precision=precision, checkpoint=Watch(look))
+        learn_images(network, images, plan, seed=seed, precision=precision, on_step=on_step, progress=progress)
+
+
+@dataclass(frozen=True)
+class _After:
+    """Steps but the zeroth, before which callers look by themselves."""
+
+    steps: Container[int]
+
+    def __contains__(self, step: object) -> bool:
+        return step != 0 and step in self.steps
 
 
 def samples_seen(images: int, plan: Learning | Supervised, blocks: int) -> list[int]:
     """How many samples a training has seen after 0, 1, 2, ... steps; greedy stages follow each other.
-
-    A pipeline takes a step more for every block but the first, without new samples, until it has run empty.
 
     >>> samples_seen(5, Learning(batch_size=2, epochs=2), 1)
     [0, 2, 4, 5, 7, 9, 10]
     """
     stages = blocks if isinstance(plan, Learning) and plan.order == "greedy" else 1
     of_pass = [*range(plan.batch_size, images, plan.batch_size), images]
-    drained = [plan.epochs * images] * (blocks - 1) if isinstance(plan, Learning) and plan.order == "pipeline" else []
-    return [0, *(number * images + seen for number in range(stages * plan.epochs) for seen in of_pass), *drained]
+    return [0, *(number * images + seen for number in range(stages * plan.epochs) for seen in of_pass)]
 
 
 @contextmanager

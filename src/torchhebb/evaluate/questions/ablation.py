@@ -27,9 +27,10 @@ from torchhebb.readouts import Ridge
 from torchhebb.readouts.adam import fit_linear, predict_logits
 from torchhebb.runs.run import Run
 from torchhebb.train import Curve, Measure
+from torchhebb.train.calibrate import calibrate
 from torchhebb.train.device import autocast
 from torchhebb.train.features import extract_features
-from torchhebb.train.learn import calibrate, learn_images
+from torchhebb.train.learn import learn_images
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas

@@ -21,7 +21,7 @@ from torchhebb.runs.baselines import contender_label
 from torchhebb.runs.networks import built
 from torchhebb.runs.run import Run
 from torchhebb.train import Curve
-from torchhebb.train.learn import calibrate
+from torchhebb.train.calibrate import calibrate
 
 
 @dataclass(frozen=True)

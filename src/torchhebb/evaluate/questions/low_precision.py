@@ -19,9 +19,9 @@ from torchhebb.readouts.base import percent_correct
 from torchhebb.runs.networks import built, learn_run
 from torchhebb.runs.run import Run
 from torchhebb.train import Curve, Measure
+from torchhebb.train.calibrate import calibrate
 from torchhebb.train.diagnostics import plastic_layers, radii
 from torchhebb.train.features import stored_features
-from torchhebb.train.learn import calibrate
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas

@@ -18,11 +18,12 @@ from torchhebb.evaluate.figures.panels import Panel
 from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study, test_images, values
 from torchhebb.runs.run import Run
 from torchhebb.train import Curve
+from torchhebb.train.calibrate import init_from_images
 from torchhebb.train.chosen import chosen_images
 from torchhebb.train.device import autocast
 from torchhebb.train.features import fingerprint
-from torchhebb.train.learn import init_from_images, make_optimizer
-from torchhebb.train.pipeline import Parcel, Pipeline
+from torchhebb.train.learn import make_optimizer
+from torchhebb.train.pipeline import Microbatch, Pipeline
 from torchhebb.train.trial import fresh_network, judge, learn_from
 
 OrderName = Literal["joint", "greedy", "pipeline"]
@@ -129,15 +130,15 @@ class Orders(Study[OrderName | None]):
         )
         with autocast(run.precision, run.device):
             init_from_images(network, images, plan.samples, seed, run.device)
-        line = Pipeline(network, make_optimizer(network, plan), lambda step: 1.0, precision=run.precision)
-        times: list[list[float]] = [[] for _ in line.stages]
+        pipeline = Pipeline(network, make_optimizer(network, plan), lambda step: 1.0, precision=run.precision)
+        times: list[list[float]] = [[] for _ in pipeline.stages]
         warm_up = min(len(batches) - 1, 3)
         for step, batch in enumerate(islice(batches.epoch(0), warm_up + self.timed_batches)):
             x = batch
             for number, own in enumerate(times):
                 _wait(run.device)
                 started = time.perf_counter()
-                x = line.learn(number, Parcel(step, x))
+                x = pipeline.learn(number, Microbatch(step, x))
                 _wait(run.device)
                 if step >= warm_up:
                     own.append(1e3 * (time.perf_counter() - started))

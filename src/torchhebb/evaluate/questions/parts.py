@@ -17,9 +17,10 @@ from torchhebb.readouts import WideRidge
 from torchhebb.readouts.base import percent_correct
 from torchhebb.recipes.best import PARTS
 from torchhebb.runs.run import Run
+from torchhebb.train.calibrate import calibrate
 from torchhebb.train.device import autocast
 from torchhebb.train.features import extract_features
-from torchhebb.train.learn import calibrate, learn_images
+from torchhebb.train.learn import learn_images
 
 
 @dataclass(frozen=True)

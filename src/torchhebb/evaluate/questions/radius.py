@@ -18,8 +18,8 @@ from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study, test_i
 from torchhebb.runs.networks import built
 from torchhebb.runs.run import Run
 from torchhebb.train import Curve, Recipe
+from torchhebb.train.calibrate import calibrate
 from torchhebb.train.diagnostics import plastic_layers, r1_share, radii
-from torchhebb.train.learn import calibrate
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas

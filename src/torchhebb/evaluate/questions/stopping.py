@@ -21,8 +21,8 @@ from torchhebb.progress import SILENT
 from torchhebb.runs.networks import built
 from torchhebb.runs.run import Run
 from torchhebb.train import Curve
+from torchhebb.train.calibrate import calibrate
 from torchhebb.train.diagnostics import plastic_layers, radii
-from torchhebb.train.learn import calibrate
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas

@@ -26,10 +26,11 @@ from torchhebb.readouts.base import percent_correct
 from torchhebb.runs.baselines import ContenderName, contender
 from torchhebb.runs.run import Run
 from torchhebb.train import Measure
+from torchhebb.train.calibrate import calibrate
 from torchhebb.train.checkpoint import Checkpoint
 from torchhebb.train.device import autocast
 from torchhebb.train.features import extract_features
-from torchhebb.train.learn import calibrate, learn_images
+from torchhebb.train.learn import learn_images
 from torchhebb.train.log import Log
 
 RANDOM = "random"

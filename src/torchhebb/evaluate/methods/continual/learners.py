@@ -11,8 +11,9 @@ from torchhebb.evaluate.methods.continual.memories import Memory
 from torchhebb.nn import Network
 from torchhebb.runs.run import Run
 from torchhebb.train import Learning, Supervised
+from torchhebb.train.calibrate import calibrate
 from torchhebb.train.checkpoint import Checkpoint
-from torchhebb.train.learn import calibrate, learn_images
+from torchhebb.train.learn import learn_images
 from torchhebb.train.supervised import backpropagation_model, fit_supervised
 
 

@@ -15,9 +15,9 @@ from torchhebb.optim import NormAdaptiveSGD
 from torchhebb.rules import HardHebb, Oja, RankedHebb, SoftHebb
 from torchhebb.train import Learning
 from torchhebb.train.checkpoint import Checkpoint
-from torchhebb.train.graphed import GraphedSteps, graphed_steps
+from torchhebb.train.cuda_graph import CudaGraphStepper, cuda_graph_stepper
+from torchhebb.train.ensemble import learn_ensemble, member_groups
 from torchhebb.train.learn import learn_images
-from torchhebb.train.members import learn_members, member_groups
 
 CPU = torch.device("cpu")
 IMAGES = digits(125)
@@ -41,9 +41,13 @@ class Recorder:
         return replay
 
 
-def steps(network: Network, count: int, recorder: Recorder | None = None) -> GraphedSteps:
+def steps(network: Network, count: int, recorder: Recorder | None = None) -> CudaGraphStepper:
     optimizer = NormAdaptiveSGD(network.train().learning_groups())
-    return GraphedSteps(network, optimizer, full(optimizer), count=count, capture=recorder or Recorder())
+    return CudaGraphStepper(network, optimizer, full(optimizer), factor, count=count, capture=recorder or Recorder())
+
+
+def factor(step: int) -> float:
+    return 1.0 if step < 4 else 0.5
 
 
 def full(optimizer: NormAdaptiveSGD) -> list[Any]:
@@ -61,11 +65,11 @@ def test_every_batch_is_learned_from_once_and_in_order(sizes: list[int], replays
     network, eager = (ARCHITECTURE.build(0) for _ in range(2))
     graphed, plain = steps(network, 3, recorder), steps(eager, 99)
     for number, x in enumerate(batches(sizes)):
-        graphed(x, 1.0 if number < 4 else 0.5)
-        plain(x, 1.0 if number < 4 else 0.5)
-        plain.meet()
-    graphed.meet()
-    graphed.meet()
+        graphed.step(number, x)
+        plain.step(number, x)
+        plain.flush()
+    graphed.flush()
+    graphed.flush()
     assert equal(state(network), state(eager))
     assert (recorder.replays, recorder.captures) == (replays, min(1, replays))
     assert all(parameter.grad is None for parameter in network.parameters())
@@ -74,26 +78,27 @@ def test_every_batch_is_learned_from_once_and_in_order(sizes: list[int], replays
 def test_what_waits_has_not_been_learned_from():
     network = ARCHITECTURE.build(0)
     graphed, before = steps(network, 3), state(network)
-    for x in batches([5, 5]):
-        graphed(x, 1.0)
+    for number, x in enumerate(batches([5, 5])):
+        graphed.step(number, x)
     assert equal(state(network), before)
-    graphed.meet()
+    graphed.flush()
     assert not equal(state(network), before)
 
 
 def test_members_are_put_back_after_a_capture_as_well():
-    def members() -> tuple[GraphedSteps, list[Network], Recorder]:
+    def members() -> tuple[CudaGraphStepper, list[Network], Recorder]:
         networks, recorder = [ARCHITECTURE.build(seed).train() for seed in (0, 1)], Recorder()
         stacked = stack_ensemble(networks, unstacked=("block2.layer",))
         optimizer = NormAdaptiveSGD(member_groups(stacked, networks))
-        return GraphedSteps(stacked, optimizer, full(optimizer), count=2, capture=recorder), networks, recorder
+        stepper = CudaGraphStepper(stacked, optimizer, full(optimizer), lambda _: 0.7, count=2, capture=recorder)
+        return stepper, networks, recorder
 
     (graphed, one, recorder), (plain, other, _) = members(), members()
-    for x in batches([6, 6, 6, 6, 6]):
-        graphed(x, 0.7)
-        plain(x, 0.7)
-        plain.meet()
-    graphed.meet()
+    for number, x in enumerate(batches([6, 6, 6, 6, 6])):
+        graphed.step(number, x)
+        plain.step(number, x)
+        plain.flush()
+    graphed.flush()
     assert recorder.replays == 2
     for mine, its in zip(one, other, strict=True):
         for name, tensor in state(mine).items():
@@ -103,11 +108,11 @@ def test_members_are_put_back_after_a_capture_as_well():
 def with_graphs(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     recorder = Recorder()
 
-    def make(part: Any, optimizer: Any, _device: Any, precision: Any, rates: Any) -> GraphedSteps:
-        return GraphedSteps(part, optimizer, rates, precision=precision, count=4, capture=recorder)
+    def make(part: Any, optimizer: Any, device: Any, precision: Any, rates: Any, factor: Any) -> CudaGraphStepper:
+        return CudaGraphStepper(part, optimizer, rates, factor, precision=precision, count=4, capture=recorder)
 
-    for place in ("learn", "members"):
-        monkeypatch.setattr(f"torchhebb.train.{place}.graphed_steps", make)
+    for place in ("learn", "ensemble"):
+        monkeypatch.setattr(f"torchhebb.train.{place}.cuda_graph_stepper", make)
     return recorder
 
 
@@ -118,7 +123,7 @@ def test_the_loop_learns_the_same_with_replays(monkeypatch: pytest.MonkeyPatch, 
     recorder = with_graphs(monkeypatch)
     graphed = learn_images(ARCHITECTURE.build(0), IMAGES, plan)
     assert recorder.replays == 0, "diagnostics every second step leave no room for four at once"
-    monkeypatch.setattr("torchhebb.train.learn.DIAGNOSTICS_PER_STAGE", 5)
+    monkeypatch.setattr("torchhebb.train.learning_log.DIAGNOSTICS_PER_STAGE", 5)
     again = learn_images(ARCHITECTURE.build(0), IMAGES, plan)
     assert recorder.replays == (10 if order == "joint" else 20)
     for name, tensor in state(plain).items():
@@ -139,10 +144,10 @@ def test_the_loop_learns_the_same_with_replays(monkeypatch: pytest.MonkeyPatch, 
 
 def test_members_learn_the_same_with_replays(monkeypatch: pytest.MonkeyPatch):
     plan = Learning(batch_size=5)
-    plain = learn_members([ARCHITECTURE.build(seed) for seed in (0, 1)], IMAGES, plan)
+    plain = learn_ensemble([ARCHITECTURE.build(seed) for seed in (0, 1)], IMAGES, plan)
     recorder = with_graphs(monkeypatch)
-    monkeypatch.setattr("torchhebb.train.members.DIAGNOSTICS_PER_STAGE", 2)
-    graphed = learn_members([ARCHITECTURE.build(seed) for seed in (0, 1)], IMAGES, plan)
+    monkeypatch.setattr("torchhebb.train.learning_log.DIAGNOSTICS_PER_STAGE", 2)
+    graphed = learn_ensemble([ARCHITECTURE.build(seed) for seed in (0, 1)], IMAGES, plan)
     assert recorder.replays == 6
     for one, other in zip(plain, graphed, strict=True):
         for name, tensor in state(one).items():
@@ -154,9 +159,10 @@ def test_only_where_it_pays_and_can_be():
     optimizer = NormAdaptiveSGD(network.learning_groups())
     rates = full(optimizer)
     adam = torch.optim.AdamW(network.parameters())
-    assert graphed_steps(network, optimizer, CPU, "float32", rates) is None
-    assert graphed_steps(network, adam, torch.device("cuda"), "float32", rates) is None
-    assert isinstance(graphed_steps(network, optimizer, torch.device("cuda"), "float32", rates), GraphedSteps)
+    assert cuda_graph_stepper(network, optimizer, CPU, "float32", rates, factor) is None
+    assert cuda_graph_stepper(network, adam, torch.device("cuda"), "float32", rates, factor) is None
+    cuda = cuda_graph_stepper(network, optimizer, torch.device("cuda"), "float32", rates, factor)
+    assert isinstance(cuda, CudaGraphStepper)
     with pytest.raises(ValueError, match="count must be at least 1, got 0"):
         steps(network, 0)
 
@@ -169,16 +175,16 @@ def test_on_a_gpu_replays_equal_eager_steps(rule: Any, precision: Any):
     device = torch.device("cuda")
     one, other = (architecture.build(0).to(device, memory_format=torch.channels_last).train() for _ in range(2))
     graphed, plain = (
-        graphed_steps(network, optimizer, device, precision, full(optimizer))
+        cuda_graph_stepper(network, optimizer, device, precision, full(optimizer), factor)
         for network in (one, other)
         for optimizer in [NormAdaptiveSGD(network.learning_groups())]
     )
     assert graphed is not None and plain is not None
     for number, x in enumerate(batches([10] * 20 + [3])):
-        for way in (graphed, plain):
-            way(x.to(device), 1 - number / 40)
-        plain.meet()
-    graphed.meet()
+        for stepper in (graphed, plain):
+            stepper.step(number, x.to(device))
+        plain.flush()
+    graphed.flush()
     tolerance = 1e-4 if precision == "float32" else 2e-2
     for name, tensor in state(one).items():
         torch.testing.assert_close(tensor, other.state_dict()[name], rtol=tolerance, atol=tolerance)

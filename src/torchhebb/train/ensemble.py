@@ -8,25 +8,21 @@ from torch import Tensor, nn
 
 from torchhebb.data import Batches, Images, Store
 from torchhebb.errors import UserError
-from torchhebb.nn import HebbConv2d, HebbLinear, Network, learn
+from torchhebb.nn import HebbConv2d, HebbLinear, Network
 from torchhebb.nn.ensemble import EnsembleLayer, Unstacked, stack_ensemble, unstack
 from torchhebb.optim import NormAdaptiveSGD
 from torchhebb.progress import SILENT, Progress
-from torchhebb.train.checkpoint import Checkpoint, pack, unpack
+from torchhebb.train.calibrate import init_from_images
+from torchhebb.train.checkpoint import Checkpoint
+from torchhebb.train.cuda_graph import cuda_graph_stepper
 from torchhebb.train.device import Precision, autocast
+from torchhebb.train.eager import EagerStepper
 from torchhebb.train.features import frozen_inputs
-from torchhebb.train.graphed import graphed_steps
-from torchhebb.train.learn import (
-    DIAGNOSTIC_IMAGES,
-    DIAGNOSTICS_PER_STAGE,
-    Clock,
-    enter_stage,
-    init_from_images,
-    log_diagnostics,
-    stages_of,
-)
+from torchhebb.train.learning_log import DIAGNOSTIC_IMAGES, Clock, log_diagnostics
+from torchhebb.train.loop import EpochBatches, Stepper
 from torchhebb.train.memory import memory_for
 from torchhebb.train.recipe import Learning, NormAdaptive
+from torchhebb.train.stages import enter_stage, learn_stages, stages_of
 
 _TOGETHER_BYTES = {"cpu": 1 << 20, "cuda": 1 << 29}
 """Up to this much for the inputs of its neurons, a layer's members share one matrix product: larger ones fill the
@@ -34,7 +30,7 @@ processor by themselves."""
 
 
 @memory_for("learning", "members or learning.batch_size")
-def learn_members(
+def learn_ensemble(
     networks: Sequence[Network],
     images: Images,
     plan: Learning,
@@ -64,83 +60,98 @@ def learn_members(
     >>> from torchhebb.nn import Architecture, LinearBlock
     >>> few = load_data("digits").train.select(torch.arange(50))
     >>> architecture = Architecture((1, 8, 8), (LinearBlock(5),))
-    >>> networks = learn_members([architecture.build(seed) for seed in (0, 1)], few, Learning())
+    >>> networks = learn_ensemble([architecture.build(seed) for seed in (0, 1)], few, Learning())
     >>> [tuple(network.block1.layer.weight.shape) for network in networks]
     [(5, 64), (5, 64)]
     """
     seeds, tasks = _named(networks, plan, seeds, tasks)
-    device = next(networks[0].parameters()).device
     checkpoint = checkpoint or Checkpoint()
-    stages = stages_of(networks[0], plan)
-    kept = {f"member{number}": network for number, network in enumerate(networks)}
-    sample = images.images[:DIAGNOSTIC_IMAGES].to(device) / 255.0
-    apart = large_layers(networks[0], images.images.shape[1:], plan.batch_size)
-
-    first_stage, first_step = 0, 0
-    if restored := checkpoint.restore(task):
-        position, tensors = restored
-        first_stage, first_step = position["stage"], position["step"]
-        unpack(tensors, **kept)
-
-    for stage in range(first_stage, len(stages)):
-        entered = [enter_stage(network, stages[stage]) for network in networks]
-        label = task if len(stages) == 1 else f"{task} block {stage + 1}"
-        inputs = [images.images.to(device)] * len(networks)
-        if stage > 0:
-            with autocast(precision, device):
-                inputs = [
-                    frozen_inputs(below, images, f"{label}: inputs", store, key, progress) for below, _ in entered
-                ]
-        if stage > first_stage or first_step == 0:
-            for (_, part), own, seed in zip(entered, inputs, seeds, strict=True):
-                with autocast(precision, device):
-                    init_from_images(part, Images(own, images.labels), plan.samples, seed, device)
-        stacked = stack_ensemble([part for _, part in entered], unstacked=apart)
-        optimizer = NormAdaptiveSGD(member_groups(stacked, networks))
-        rates = [group["lr"] for group in optimizer.param_groups]
-        graphed = graphed_steps(stacked, optimizer, device, precision, rates)
-        batches = [
-            Batches(own, plan.batch_size, seed=seed, device=device) for own, seed in zip(inputs, seeds, strict=True)
-        ]
-        per_epoch = len(batches[0])
-        every = max(1, plan.epochs * per_epoch // DIAGNOSTICS_PER_STAGE)
-        progress.start(label, len(images) * plan.epochs, "images")
-        step = first_step if stage == first_stage else 0
-        clocks = [Clock(step * plan.batch_size) for _ in networks]
-        progress.advance(min(step * plan.batch_size, len(images) * plan.epochs))
-
-        def log(samples: int, stage: int = stage, clocks: Sequence[Clock] = clocks) -> None:
-            for network, clock, name in zip(networks, clocks, tasks, strict=True):
-                log_diagnostics(checkpoint, network, sample, clock, name, stage, samples)
-
-        for epoch in range(step // per_epoch, plan.epochs):
-            for x in _side_by_side(batches, epoch, step - epoch * per_epoch):
-                if step % every == 0:
-                    if graphed is not None:
-                        graphed.meet()
-                    log(step * plan.batch_size)
-                factor = plan.rate_at(step / (plan.epochs * per_epoch))
-                if graphed is not None:
-                    graphed(x, factor)
-                else:
-                    for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                        group["lr"] = rate * factor
-                    with autocast(precision, device):
-                        learn(stacked, x)
-                    optimizer.step()
-                    optimizer.zero_grad()
-                step += 1
-                progress.advance(len(x) // len(networks))
-                if checkpoint.due:
-                    if graphed is not None:
-                        graphed.meet()
-                    checkpoint.save(task, {"stage": stage, "step": step}, pack(**kept))
-        if graphed is not None:
-            graphed.meet()
-        progress.finish()
-        log(plan.epochs * len(images))
-        unstack(networks)
+    learner = _Ensemble(networks, images, plan, seeds, tasks, precision, store, key, checkpoint, progress)
+    learn_stages(learner, plan, checkpoint=checkpoint, task=task, progress=progress)
     return [network.eval() for network in networks]
+
+
+class _Ensemble:
+    """Networks on their way through the stages, side by side."""
+
+    def __init__(
+        self,
+        networks: Sequence[Network],
+        images: Images,
+        plan: Learning,
+        seeds: Sequence[int],
+        tasks: Sequence[str],
+        precision: Precision,
+        store: Store | None,
+        key: str,
+        checkpoint: Checkpoint,
+        progress: Progress,
+    ) -> None:
+        self.networks, self.inputs, self.plan, self.seeds, self.tasks = networks, images, plan, seeds, tasks
+        self.precision, self.store, self.key = precision, store, key
+        self.checkpoint, self.progress = checkpoint, progress
+        self.device = next(networks[0].parameters()).device
+        self.stages = stages_of(networks[0], plan)
+        self.count, self.images = len(self.stages), len(images)
+        self.sample = images.images[:DIAGNOSTIC_IMAGES].to(self.device) / 255.0
+        self.unstacked = large_layers(networks[0], images.images.shape[1:], plan.batch_size)
+        self.clocks = [Clock(0) for _ in networks]
+
+    def modules(self) -> dict[str, nn.Module]:
+        return {f"member{number}": network for number, network in enumerate(self.networks)}
+
+    def enter(self, stage: int, label: str, start: int) -> tuple[Stepper, EpochBatches]:
+        plan, images, device = self.plan, self.inputs, self.device
+        entered = [enter_stage(network, self.stages[stage]) for network in self.networks]
+        inputs = [images.images.to(device)] * len(self.networks)
+        if stage > 0:
+            with autocast(self.precision, device):
+                inputs = [
+                    frozen_inputs(below, images, f"{label}: inputs", self.store, self.key, self.progress)
+                    for below, _ in entered
+                ]
+        if start == 0:
+            for (_, part), own, seed in zip(entered, inputs, self.seeds, strict=True):
+                with autocast(self.precision, device):
+                    init_from_images(part, Images(own, images.labels), plan.samples, seed, device)
+        self.clocks = [Clock(start * plan.batch_size) for _ in self.networks]
+        stacked = stack_ensemble([part for _, part in entered], unstacked=self.unstacked)
+        batches = SideBySide(
+            [Batches(own, plan.batch_size, seed=s, device=device) for own, s in zip(inputs, self.seeds, strict=True)]
+        )
+        return self._stepper(stacked, max(1, plan.epochs * len(batches))), batches
+
+    def _stepper(self, stacked: nn.Sequential, total: int) -> Stepper:
+        optimizer = NormAdaptiveSGD(member_groups(stacked, self.networks))
+        rates = [group["lr"] for group in optimizer.param_groups]
+
+        def factor(step: int) -> float:
+            return self.plan.rate_at(step / total)
+
+        graph = cuda_graph_stepper(stacked, optimizer, self.device, self.precision, rates, factor)
+        eager = EagerStepper(stacked, optimizer, rates, factor, device=self.device, precision=self.precision)
+        return graph or eager
+
+    def log(self, stage: int, samples: int) -> None:
+        for network, clock, name in zip(self.networks, self.clocks, self.tasks, strict=True):
+            log_diagnostics(self.checkpoint, network, self.sample, clock, name, stage, samples)
+
+    def leave(self) -> None:
+        unstack(self.networks)
+
+
+class SideBySide:
+    """Batches (K B, C, H, W): of every member its own, in its own order."""
+
+    def __init__(self, batches: Sequence[Batches]) -> None:
+        self.batches = batches
+
+    def __len__(self) -> int:
+        return len(self.batches[0])
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[tuple[Tensor, None]]:
+        for parts in zip(*(own.epoch(number, start) for own in self.batches), strict=True):
+            yield torch.cat(parts), None
 
 
 @torch.no_grad()
@@ -187,12 +198,6 @@ def _named(
         if len(given) != len(networks):
             raise UserError(f"{name} must be {len(networks)}, one for each network, got {len(given)}")
     return seeds, tasks
-
-
-def _side_by_side(batches: Sequence[Batches], epoch: int, start: int) -> Iterator[Tensor]:
-    """Batch after batch (K B, C, H, W): of every member its own, in its own order."""
-    for parts in zip(*(own.epoch(epoch, start) for own in batches), strict=True):
-        yield torch.cat(parts)
 
 
 def member_groups(stacked: nn.Sequential, networks: Sequence[Network]) -> list[dict[str, Any]]:

@@ -14,11 +14,11 @@ from torchhebb.errors import UserError
 from torchhebb.nn import Architecture, ConvBlock, LinearBlock, Network, Pool, SPHeReConvBlock
 from torchhebb.nn.ensemble import EnsembleLayer
 from torchhebb.rules import HardHebb, Instar, Oja, RankedHebb, Rule, SoftHebb
-from torchhebb.train import Learning, members
+from torchhebb.train import Learning, ensemble
 from torchhebb.train.checkpoint import Checkpoint
+from torchhebb.train.ensemble import large_layers, learn_ensemble
 from torchhebb.train.learn import learn_images
 from torchhebb.train.log import Log, read_log
-from torchhebb.train.members import large_layers, learn_members
 from torchhebb.train.recipe import AdamW
 
 IMAGES = digits(53)
@@ -59,7 +59,7 @@ def alone(architectures: Architecture | list[Architecture], plan: Learning = PLA
 def together(architectures: Architecture | list[Architecture], plan: Learning = PLAN, **changes: Any) -> list[Network]:
     each = architectures if isinstance(architectures, list) else [architectures] * len(SEEDS)
     networks = [placed(architecture, seed) for architecture, seed in zip(each, SEEDS, strict=False)]
-    return learn_members(networks, IMAGES, plan, seeds=SEEDS[: len(each)], **changes)
+    return learn_ensemble(networks, IMAGES, plan, seeds=SEEDS[: len(each)], **changes)
 
 
 def placed(architecture: Architecture, seed: int) -> Network:
@@ -157,18 +157,18 @@ def test_falling_rates():
 def test_layers_side_by_side_and_one_after_another_agree(monkeypatch: pytest.MonkeyPatch):
     architecture = double(conv(SoftHebb()), conv(SoftHebb(rectify=True)), linear(SoftHebb(), bias=True))
     seen: list[list[str]] = []
-    stack = members.stack_ensemble
+    stack = ensemble.stack_ensemble
 
     def watch(networks: Any, **settings: Any) -> Any:
         stacked = stack(networks, **settings)
         seen.append([name for name, module in stacked.named_modules() if isinstance(module, EnsembleLayer)])
         return stacked
 
-    monkeypatch.setattr(members, "stack_ensemble", watch)
+    monkeypatch.setattr(ensemble, "stack_ensemble", watch)
     found = [together(architecture)]
-    monkeypatch.setattr(members, "_TOGETHER_BYTES", {"cpu": 10 * 64 * 9 * 8})  # not the second block
+    monkeypatch.setattr(ensemble, "_TOGETHER_BYTES", {"cpu": 10 * 64 * 9 * 8})  # not the second block
     found.append(together(architecture))
-    monkeypatch.setattr(members, "_TOGETHER_BYTES", {})
+    monkeypatch.setattr(ensemble, "_TOGETHER_BYTES", {})
     found.append(together(architecture))
     layers = [f"block{number}.layer" for number in (1, 2, 3)]
     assert seen == [layers, [layers[0], layers[2]], []]
@@ -180,7 +180,7 @@ def test_layers_side_by_side_and_one_after_another_agree(monkeypatch: pytest.Mon
 def test_what_is_large(monkeypatch: pytest.MonkeyPatch):
     network = ARCHITECTURE.build(0)
     for least, names in ((0, ["block1.layer", "block2.layer"]), (10 * 64 * 9 * 4, ["block2.layer"]), (1 << 20, [])):
-        monkeypatch.setattr(members, "_TOGETHER_BYTES", {"cpu": least})
+        monkeypatch.setattr(ensemble, "_TOGETHER_BYTES", {"cpu": least})
         assert large_layers(network, (1, 8, 8), 10) == names
     assert not any(module._forward_hooks for module in network.modules())
 
@@ -271,16 +271,16 @@ def test_progress_counts_the_images_of_one_member(tmp_path: Path):
 def test_what_cannot_learn_side_by_side_says_so():
     networks = [ARCHITECTURE.build(seed) for seed in (0, 1)]
     with pytest.raises(UserError, match="at least one"):
-        learn_members([], IMAGES, PLAN)
+        learn_ensemble([], IMAGES, PLAN)
     with pytest.raises(UserError, match="seeds must be 2"):
-        learn_members(networks, IMAGES, PLAN, seeds=[1])
+        learn_ensemble(networks, IMAGES, PLAN, seeds=[1])
     with pytest.raises(UserError, match="tasks must be 2"):
-        learn_members(networks, IMAGES, PLAN, tasks=["one"])
+        learn_ensemble(networks, IMAGES, PLAN, tasks=["one"])
     with pytest.raises(UserError, match="NormAdaptive"):
-        learn_members(networks, IMAGES, replace(PLAN, optimizer=AdamW()))
+        learn_ensemble(networks, IMAGES, replace(PLAN, optimizer=AdamW()))
     local = Architecture((1, 8, 8), (SPHeReConvBlock(4, projection=4),))
     with pytest.raises(UserError, match="block1 learns by a local loss"):
-        learn_members([local.build(seed) for seed in (0, 1)], IMAGES, PLAN)
+        learn_ensemble([local.build(seed) for seed in (0, 1)], IMAGES, PLAN)
     powers = [replace(ARCHITECTURE, blocks=(replace(conv(SoftHebb()), lr_power=power),)) for power in (0.5, 1.0)]
     with pytest.raises(ValueError, match="one lr_power, got 0.5, 1.0"):
         together(powers)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from torchhebb.nn import learn
 from torchhebb.optim import NormAdaptiveSGD
+from torchhebb.train.checkpoint import pack, unpack
 from torchhebb.train.device import Precision, autocast
 
 STEPS_PER_REPLAY = 8
@@ -16,16 +17,17 @@ Replay = Callable[[], object]
 Capture = Callable[[Callable[[], None]], Replay]
 
 
-class GraphedSteps:
+class CudaGraphStepper:
     """Learning steps that wait until there are `count` of them, and are then one replay of a captured graph.
 
     A step is `learn`, the optimizer's step, and no gradients left: updates are made and used up inside the graph.
-    Batches are copied to an input of fixed place, and the share of the rates that a schedule leaves is a tensor there.
-    What a graph cannot take runs eagerly, in order: a batch of another size (the last of an epoch), and the steps that
-    still wait when `meet` is called.  So every batch is learned from exactly once, in the order in which it came.
+    Batches are copied to an input of fixed place, and the fraction of the rates at each step is a tensor there.  What a
+    graph cannot take runs eagerly, in order: a batch of another size (the last of an epoch), and the steps that
+    still wait when `flush` is called.  So every batch is learned from exactly once, in the order in which it came.
 
-    Args: part, in train mode; optimizer; rates, those of its groups in full; count, the steps of a replay; capture,
-    from a body to what replays it, which may run the body before: weights and running statistics are put back.
+    Args: part, in train mode; optimizer; rates, those of its groups in full; factor, the fraction of the rates at a
+    step; count, the steps of a replay; capture, from a body to what replays it, which may run the body before: weights
+    and running statistics are put back.
     """
 
     def __init__(
@@ -33,6 +35,7 @@ class GraphedSteps:
         part: nn.Module,
         optimizer: NormAdaptiveSGD,
         rates: Sequence[float | Tensor],
+        factor: Callable[[int], float],
         *,
         precision: Precision = "float32",
         count: int = STEPS_PER_REPLAY,
@@ -42,36 +45,43 @@ class GraphedSteps:
             raise ValueError(f"count must be at least 1, got {count}")
         self.part, self.optimizer, self.precision, self.count = part, optimizer, precision, count
         self.capture = capture or capture_on_cuda
-        self.rates = rates
+        self.rates, self.factor = rates, factor
         self.learned = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         self.inputs: Tensor | None = None
-        self.shares: Tensor | None = None
+        self.factors: Tensor | None = None
         self.waiting: list[float] = []
         self._replay: Replay | None = None
 
-    def __call__(self, x: Tensor, share: float) -> None:
-        """A batch to learn from at this share of the rates, now or within the next `count` calls."""
+    def step(self, number: int, x: Tensor, labels: Tensor | None = None) -> None:
+        """A batch to learn from, now or within the next `count` calls; labels are not read."""
+        factor = self.factor(number)
         if self.inputs is None:
             self.inputs = torch.empty(self.count, *x.shape, dtype=x.dtype, device=x.device)
-            self.shares = torch.ones(self.count, dtype=self.learned[0].dtype, device=x.device)
+            self.factors = torch.ones(self.count, dtype=self.learned[0].dtype, device=x.device)
         if x.shape != self.inputs.shape[1:]:
-            self.meet()
-            self._step(x, share)
+            self.flush()
+            self._step(x, factor)
             return
         self.inputs[len(self.waiting)].copy_(x)
-        self.waiting.append(share)
+        self.waiting.append(factor)
         if len(self.waiting) == self.count:
-            assert self.shares is not None
-            self.shares.copy_(torch.tensor(self.waiting, dtype=self.shares.dtype))
+            assert self.factors is not None
+            self.factors.copy_(torch.tensor(self.waiting, dtype=self.factors.dtype))
             self._replay = self._replay or self._captured()
             self._replay()
             self.waiting = []
 
-    def meet(self) -> None:
+    def flush(self) -> None:
         """Let no step wait: afterwards weights and running statistics are those of all batches that came."""
-        for x, share in zip(() if self.inputs is None else self.inputs, self.waiting, strict=False):
-            self._step(x, share)
+        for x, factor in zip(() if self.inputs is None else self.inputs, self.waiting, strict=False):
+            self._step(x, factor)
         self.waiting = []
+
+    def pack(self) -> dict[str, Tensor]:
+        return pack(optimizer=self.optimizer)
+
+    def unpack(self, tensors: dict[str, Tensor]) -> None:
+        unpack(tensors, optimizer=self.optimizer)
 
     def _captured(self) -> Replay:
         kept = [*self.learned, *_buffers(self.part)]
@@ -82,34 +92,35 @@ class GraphedSteps:
         return replay
 
     def _body(self) -> None:
-        assert self.inputs is not None and self.shares is not None
-        for x, share in zip(self.inputs.unbind(), self.shares.unbind(), strict=True):
-            self._step(x, share)
+        assert self.inputs is not None and self.factors is not None
+        for x, factor in zip(self.inputs.unbind(), self.factors.unbind(), strict=True):
+            self._step(x, factor)
 
     @torch.no_grad()
-    def _step(self, x: Tensor, share: float | Tensor) -> None:
+    def _step(self, x: Tensor, factor: float | Tensor) -> None:
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
-            group["lr"] = rate * share
+            group["lr"] = rate * factor
         with autocast(self.precision, x.device):
             learn(self.part, x)
         self.optimizer.step()
         self.optimizer.zero_grad()
 
 
-def graphed_steps(
+def cuda_graph_stepper(
     part: nn.Module,
     optimizer: torch.optim.Optimizer,
     device: torch.device,
     precision: Precision,
     rates: Sequence[float | Tensor],
-) -> GraphedSteps | None:
+    factor: Callable[[int], float],
+) -> CudaGraphStepper | None:
     """Steps as graphs where they pay and can be captured: on CUDA, by an optimizer whose rates may be tensors.
 
     Not run: no GPU was at hand when this was written.
     """
     if device.type != "cuda" or not isinstance(optimizer, NormAdaptiveSGD):
         return None
-    return GraphedSteps(part, optimizer, rates, precision=precision)
+    return CudaGraphStepper(part, optimizer, rates, factor, precision=precision)
 
 
 def capture_on_cuda(body: Callable[[], None]) -> Replay:

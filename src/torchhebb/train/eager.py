@@ -1,0 +1,68 @@
+"""The plain stepper: learn, average over the ranks, step."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from torchhebb.distributed import average_gradients
+from torchhebb.nn import learn
+from torchhebb.train.checkpoint import pack, unpack
+from torchhebb.train.device import Precision, autocast
+from torchhebb.train.online import OnlineReadout
+
+
+class EagerStepper:
+    """Takes every step at once.
+
+    Args: part, what learns, in train mode; optimizer; rates, those of its groups in full; factor, the fraction of the
+    rates at a step; online, a readout to train on the output of every batch.
+    """
+
+    def __init__(
+        self,
+        part: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        rates: Sequence[float | Tensor],
+        factor: Callable[[int], float],
+        *,
+        device: torch.device,
+        precision: Precision = "float32",
+        online: OnlineReadout | None = None,
+    ) -> None:
+        self.part, self.optimizer, self.rates, self.factor = part, optimizer, rates, factor
+        self.device, self.precision, self.online = device, precision, online
+        self.parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+    def step(self, number: int, x: Tensor, labels: Tensor | None) -> None:
+        factor = self.factor(number)
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * factor
+        with autocast(self.precision, self.device):
+            output = learn(self.part, x)
+        average_gradients(self.parameters, len(x))
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        if self.online is not None and labels is not None:
+            self.online.step(output, labels, factor)
+
+    def flush(self) -> None:
+        pass
+
+    def pack(self) -> dict[str, Tensor]:
+        return pack(optimizer=self.optimizer) | online_state(self.online)
+
+    def unpack(self, tensors: dict[str, Tensor]) -> None:
+        unpack(tensors, optimizer=self.optimizer)
+        restore_online(self.online, tensors)
+
+
+def online_state(online: OnlineReadout | None) -> dict[str, Tensor]:
+    """The tensors of a readout that learns beside the blocks; none where there is no readout."""
+    return {} if online is None else pack(online=online.readout, online_optimizer=online.optimizer)
+
+
+def restore_online(online: OnlineReadout | None, tensors: dict[str, Tensor]) -> None:
+    """Put back what `online_state` gave."""
+    if online is not None:
+        unpack(tensors, online=online.readout, online_optimizer=online.optimizer)
