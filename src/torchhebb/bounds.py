@@ -67,6 +67,15 @@ def at_least(least: float) -> dict[str, Check]:
     return bound(f"at least {least:g}", lambda value: value >= least)
 
 
+def each_at_least(least: float, *, empty: bool = False) -> dict[str, Check]:
+    """None of the values below `least`; one value at least unless `empty`."""
+
+    def holds(values: tuple[float, ...]) -> bool:
+        return (empty or len(values) > 0) and all(value >= least for value in values)
+
+    return bound(f"at least {least:g} each", holds)
+
+
 def above(low: float) -> dict[str, Check]:
     """Larger than `low`."""
     return bound(f"above {low:g}", lambda value: value > low)

@@ -10,10 +10,11 @@ from torchhebb.bounds import Checked, at_least, between
 from torchhebb.data import Images
 from torchhebb.evaluate.methods.subsample import subsample
 from torchhebb.nn import Network
-from torchhebb.readouts import Logistic, Ridge
+from torchhebb.readouts import Labels, Logistic, Ridge, WideRidge
 from torchhebb.readouts.adam import fit_linear, predict_logits
 from torchhebb.readouts.base import percent_correct
 from torchhebb.runs.run import Run
+from torchhebb.train import Readout
 from torchhebb.train.device import autocast
 from torchhebb.train.features import extract_features
 from torchhebb.train.recipe import shortened
@@ -64,3 +65,18 @@ class Probe(Checked):
             by = Ridge(holdout=self.holdout) if self.readout == "ridge" else Logistic(holdout=self.holdout)
             readout = by.fit(features, labels, classes, seed=seed).readout
         return percent_correct(predict_logits(readout, tested).cpu(), test_labels)
+
+
+def read_out(
+    network: Network, train: Images, test: Images, classes: int, plan: Readout | WideRidge, *, run: Run, seed: int
+) -> dict[str, float]:
+    """Accuracies in % on `test` of what is fitted to the features of `train`: `linear` by the plan, and `labels`."""
+    with torch.no_grad(), autocast(run.precision, run.device):
+        shape = network.eval()(test.images[:1].to(run.device) / 255.0).shape[1:]
+        features, tested = (extract_features(network, images, device=run.device) for images in (train, test))
+    linear = fit_linear(features, train.labels, classes, plan, seed=seed)
+    labels = Labels().fit(features.unflatten(1, shape), train.labels, classes).readout
+    return {
+        "linear": percent_correct(predict_logits(linear, tested).cpu(), test.labels),
+        "labels": percent_correct(predict_logits(labels, tested.unflatten(1, shape)).cpu(), test.labels),
+    }

@@ -11,8 +11,8 @@ One file in `questions/`, named like the question, with one frozen dataclass tha
    in the run folder, under a key made of the question, the variant, the seed and all settings, so that a question that
    was stopped goes on where it was.  A setting on which no cell depends, such as the list of the variants, says so by
    `metadata=NOT_IN_CELLS`, combined with bounds by `|`.
-4. **`quantities`** is a table: the words of each quantity, its unit, and the samples behind its 95 % interval, if it is
-   an accuracy over so many samples.  `block2_radius` finds `radius` there.
+4. **`quantities`** is a table of what becomes a measure: the words of each quantity, its unit, and the samples behind
+   its 95 % interval, if it is an accuracy over so many samples.  `block2_radius` finds `radius` there.
 5. **`findings(run, cells)`** turns cells into measures, curves, notes and figures.  By default it is `measures`, one
    `<variant>_<quantity>` for each number; `measure`, `values` and `statistics.mean_curve` make others, and `figures/`
    draws.
@@ -110,26 +110,31 @@ class Study(Evaluator, Generic[Variant]):
         return self.keep(run, work, variant=to_json(variant), seed=seed) if self.keeps_cells else work()
 
     def measures(self, run: Run, cells: Mapping[str, Sequence[Cell]]) -> Iterator[Measure]:
-        """`<variant>_<quantity>` of every number in the cells; `<quantity>` alone where the variant is named ""."""
+        """`<variant>_<quantity>` of everything in the cells that the table has; `<quantity>` where the name is ""."""
         for name, of_seeds in cells.items():
-            for quantity, value in of_seeds[0].items():
-                if isinstance(value, int | float):
+            for quantity in of_seeds[0]:
+                if self._row(quantity) is not None:
                     full = f"{name}_{quantity}" if name else quantity
                     yield self.measure(run, full, values(of_seeds, quantity), quantity)
 
     def quantity(self, name: str) -> Quantity:
         """The row of the table; `block2_radius` is that of `radius`, and its words begin with "block 2: "."""
-        if name in self.quantities:
-            return self.quantities[name]
-        block, _, rest = name.partition("_")
-        whole = self.quantities[rest]
-        return replace(whole, label=f"block {block.removeprefix('block')}: {whole.label}")
+        row = self._row(name)
+        if row is None:
+            raise KeyError(name)
+        stage = name.removesuffix(row).replace("block", "block ").strip("_").replace("_", ", ")
+        whole = self.quantities[row]
+        return replace(whole, label=f"{stage}: {whole.label}") if stage else whole
 
     def measure(self, run: Run, name: str, numbers: Sequence[float], quantity: str) -> Measure:
         """One number a seed under a name, with the unit and the interval of its quantity."""
         found = self.quantity(quantity)
         interval = None if found.samples is None else wilson(numbers, found.samples(run))
         return Measure(name, found.unit, tuple(numbers), None, interval)
+
+    def _row(self, name: str) -> str | None:
+        """The longest name in the table that a quantity's name ends with."""
+        return max((row for row in self.quantities if f"_{name}".endswith(f"_{row}")), key=len, default=None)
 
 
 def values(cells: Sequence[Cell], quantity: str) -> tuple[Any, ...]:

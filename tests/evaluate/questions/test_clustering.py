@@ -88,5 +88,5 @@ def test_a_deep_network_is_refused(run: Run) -> None:
 
 @pytest.mark.parametrize("settings", [{"iterations": 0}, {"variance_floor": 0.0}])
 def test_settings_out_of_range(layer: Run, settings: dict[str, float], tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="must be positive"):
+    with pytest.raises(UserError, match="must be (at least|above)"):
         list(Clustering(**settings).run(layer))  # type: ignore[arg-type]

@@ -156,7 +156,7 @@ def test_the_figure_has_a_panel_a_number_of_passes(answer: Result, layer: Run) -
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"contenders": ("own", "ranked")}, "unknown contender to follow 'ranked'"),
+        ({"contenders": ("own", "ranked")}, "contenders must be among own, .*, got 'ranked'"),
         ({"passes": ()}, r"passes must be at least 1 each, got \(\)"),
         ({"passes": (1, 0)}, r"passes must be at least 1 each, got \(1, 0\)"),
         ({"samples": (0, 5)}, r"samples must be at least 1 each, got \(0, 5\)"),

@@ -207,7 +207,7 @@ def test_spread_is_mean_and_sample_deviation() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"contenders": ("random",)}, "unknown contender that learns 'random'"),
+        ({"contenders": ("random",)}, "contenders must be among own, .*, got 'random'"),
         ({"points": 0}, "points must be at least 1, got 0"),
         ({"readout_epochs": 0}, "readout_epochs must be at least 1, got 0"),
         ({"images": 0}, "images must be at least 1, got 0"),
@@ -225,6 +225,6 @@ def test_the_picture_has_a_line_a_contender(layer: Run) -> None:
     settings = CrossEntropy(contenders=("own", "backpropagation"), readout_epochs=2, points=4, images=50)
     (figure,) = (finding for finding in settings.run(layer) if isinstance(finding, Figure))
     panels = figure.picture.axes
-    assert [axes.get_ylabel() for axes in panels] == ["test cross-entropy, nats", "test accuracy, %"]
-    assert [len(axes.lines) for axes in panels] == [2, 2]
-    assert [text.get_text() for text in panels[-1].get_legend().get_texts()] == ["SoftHebb", "backpropagation"]
+    assert [axes.get_title() for axes in panels] == ["test cross-entropy, nats", "test accuracy, %"]
+    assert [len(axes.containers) for axes in panels] == [2, 2]
+    assert [text.get_text() for text in figure.picture.legends[0].get_texts()] == ["SoftHebb", "backpropagation"]

@@ -186,7 +186,7 @@ def test_draws_follow_from_the_seed(networks: dict[tuple[str, int], Network], ru
         ({"bits": ()}, "bits must be numbers from 2 to 24"),
         ({"bits": (32,)}, "bits must be numbers from 2 to 24"),
         ({"methods": ("down",)}, "methods must be among nearest, stochastic, afterwards, got"),
-        ({"methods": ()}, "methods must be among"),
+        ({"methods": ()}, "methods must be different from each other, one at least"),
         ({"scale": "image"}, "scale must be one of neuron, layer, got 'image'"),
     ],
 )

@@ -1,28 +1,29 @@
 """What do k-means and a Gaussian mixture of the same size give, read out in the same way?"""
 
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import partial
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from torchhebb.bounds import above, at_least
 from torchhebb.errors import UserError
-from torchhebb.evaluate.evaluator import Evaluator, Finding, Note
-from torchhebb.evaluate.statistics import wilson
+from torchhebb.evaluate.evaluator import Finding, Note
+from torchhebb.evaluate.study import Cell, Quantity, Study, test_images, values
 from torchhebb.nn import BatchNorm, HebbLinear, Standardize
 from torchhebb.readouts import Labels
 from torchhebb.readouts.adam import fit_linear, predict_logits
 from torchhebb.readouts.base import percent_correct
 from torchhebb.runs.run import Run
-from torchhebb.train import Measure
+
+Method = Literal["k_means", "mixture"]
 
 
 @dataclass(frozen=True)
-class Clustering(Evaluator):
+class Clustering(Study[Method]):
     """k-means and a diagonal Gaussian mixture with as many components as the run's single layer has neurons.
 
     Both see the training images as the layer does, scaled to unit norm where it has them so, as often as they need.
@@ -33,50 +34,37 @@ class Clustering(Evaluator):
     """
 
     question: ClassVar[str] = "clustering"
+    quantities: ClassVar[dict[str, Quantity]] = {"test_accuracy": Quantity("test accuracy, %", "%", test_images)}
 
-    iterations: int = 30
+    iterations: int = field(default=30, metadata=at_least(1))
     """At most so many of k-means, and of expectation maximisation; both stop when nothing changes any more."""
-    variance_floor: float = 1e-3
+    variance_floor: float = field(default=1e-3, metadata=above(0))
     """Added to every variance of the mixture: many pixels are zero in all images."""
 
-    def run(self, run: Run) -> Iterator[Finding]:
-        if self.iterations < 1 or self.variance_floor <= 0:
-            raise UserError(
-                f"iterations and variance_floor must be positive, got {self.iterations} and {self.variance_floor}"
-            )
-        methods: dict[str, Callable[..., tuple[Tensor, Tensor, int]]] = {
-            "k_means": partial(_k_means, self),
-            "mixture": partial(_mixture, self),
-        }
-        iterations: dict[str, list[int]] = {}
-        for name, method in methods.items():
-            found = []
-            run.progress.start(name.replace("_", "-"), len(run.seeds), "seeds")
-            for seed in run.seeds:
-                key = {"question": self.question, "method": name, "seed": seed, "iterations": self.iterations}
-                work = partial(_accuracies, run, seed, method)
-                found.append(run.once(work, **key, variance_floor=self.variance_floor))
-                run.progress.advance(1)
-            run.progress.finish()
-            for column, readout in enumerate(("", "labels_")):
-                values = tuple(pair[column] for pair in found)
-                yield Measure(
-                    f"{name}_{readout}test_accuracy", "%", values, interval=wilson(values, len(run.data.test))
-                )
-            iterations[name] = [pair[2] for pair in found]
-        yield Note("iterations", iterations)
+    def check(self, run: Run) -> None:
+        _layer(run, run.seeds[0])
 
+    def variants(self, run: Run) -> dict[str, Method]:
+        return {"k_means": "k_means", "mixture": "mixture"}
 
-def _accuracies(run: Run, seed: int, method: Callable[..., tuple[Tensor, Tensor, int]]) -> tuple[float, float, int]:
-    """Test accuracy in % by the recipe's readout and by labelled components, and how many iterations it took."""
-    train, test, iterations = method(run, seed)
-    labels, classes = run.data.train.labels, len(run.data.classes)
-    linear = fit_linear(train, labels, classes, run.recipe.readout, seed=seed)
-    named = Labels().fit(train, labels, classes).readout
-    right, named_right = (
-        percent_correct(predict_logits(readout, test), run.data.test.labels) for readout in (linear, named)
-    )
-    return right, named_right, iterations
+    def cell(self, run: Run, variant: Method, seed: int) -> Cell:
+        """Test accuracy by the recipe's readout and by labelled components, and how many iterations it took."""
+        method = _k_means if variant == "k_means" else _mixture
+        run.progress.start(f"seed {seed}: {variant.replace('_', '-')}", 1, "methods")
+        train, test, iterations = method(self, run, seed)
+        labels, classes = run.data.train.labels, len(run.data.classes)
+        linear = fit_linear(train, labels, classes, run.recipe.readout, seed=seed)
+        named = Labels().fit(train, labels, classes).readout
+        right, named_right = (
+            percent_correct(predict_logits(readout, test), run.data.test.labels) for readout in (linear, named)
+        )
+        run.progress.advance(1)
+        run.progress.finish()
+        return {"test_accuracy": right, "labels_test_accuracy": named_right, "iterations": iterations}
+
+    def findings(self, run: Run, cells: Mapping[str, Sequence[Cell]]) -> Iterator[Finding]:
+        yield from self.measures(run, cells)
+        yield Note("iterations", {name: list(values(of_seeds, "iterations")) for name, of_seeds in cells.items()})
 
 
 def _k_means(plan: Clustering, run: Run, seed: int) -> tuple[Tensor, Tensor, int]:

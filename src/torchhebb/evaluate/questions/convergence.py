@@ -2,41 +2,36 @@
 
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Literal
 
 import torch
 from torch import nn
 
+from torchhebb.bounds import at_least, bound, distinct, each_at_least
 from torchhebb.data import Images
-from torchhebb.errors import UserError, unknown_name
-from torchhebb.evaluate.evaluator import Evaluator, Figure, Finding, Note
+from torchhebb.evaluate.evaluator import Figure, Finding, Note
+from torchhebb.evaluate.figures.panels import Panel, draw_panels
 from torchhebb.evaluate.methods.watch import at_rest, fit, samples_seen
-from torchhebb.evaluate.statistics import mean_curve, wilson
+from torchhebb.evaluate.probe import read_out
+from torchhebb.evaluate.statistics import mean_curve
+from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study, test_images, values
 from torchhebb.nn import Network
-from torchhebb.readouts import Labels, WideRidge
-from torchhebb.readouts.adam import fit_linear, predict_logits
-from torchhebb.readouts.base import percent_correct
-from torchhebb.runs.baselines import ContenderName, contender, contender_label
+from torchhebb.runs.baselines import contender, contender_label
 from torchhebb.runs.run import Run
-from torchhebb.train import Curve, Measure, Readout
-from torchhebb.train.device import autocast
-from torchhebb.train.features import extract_features
+from torchhebb.train import Curve, Measure
 from torchhebb.train.recipe import shortened
 from torchhebb.train.supervised import backpropagation_model, supervised_accuracy
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Canvas
-
-FOLLOWED: tuple[ContenderName, ...] = ("own", "hard", "random", "backpropagation")
+Followed = Literal["own", "hard", "random", "backpropagation"]
+FOLLOWED: tuple[Followed, ...] = ("own", "hard", "random", "backpropagation")
 READOUTS = {"linear": "linear readout", "labels": "neuron labels", "head": "its own head"}
 
-Trace = dict[str, list[float]]
-"""`samples` seen, and the accuracy in % by every readout after each of them."""
+_PERCENT = bound("above 0 and at most 100", lambda value: 0 < value <= 100)
 
 
 @dataclass(frozen=True)
-class Convergence(Evaluator):
+class Convergence(Study[tuple[Followed, int | None]]):
     """Test accuracy against training images seen, in one pass and in several.
 
     At every point the network is left as it is and read out by `linear`, trained anew on its features of the training
@@ -58,62 +53,75 @@ class Convergence(Evaluator):
     """
 
     question: ClassVar[str] = "convergence"
+    quantities: ClassVar[dict[str, Quantity]] = {"accuracy": Quantity("test accuracy, %", "%", test_images)}
 
-    contenders: tuple[ContenderName, ...] = FOLLOWED
+    contenders: tuple[Followed, ...] = field(default=FOLLOWED, metadata=distinct() | NOT_IN_CELLS)
     """Who learns."""
-    passes: tuple[int, ...] = (1, 3)
+    passes: tuple[int, ...] = field(default=(1, 3), metadata=each_at_least(1) | NOT_IN_CELLS)
     """How often the training images are shown; each is a training of its own, with the schedule of the recipe."""
-    samples: tuple[int, ...] = (100, 300, 1000, 3000, 10_000, 30_000, 60_000, 120_000)
+    samples: tuple[int, ...] = field(
+        default=(100, 300, 1000, 3000, 10_000, 30_000, 60_000, 120_000), metadata=each_at_least(1, empty=True)
+    )
     """After how many images to look, rounded up to whole batches, beside before the first and after the last."""
-    levels: tuple[float, ...] = (80.0, 90.0, 93.0)
+    levels: tuple[float, ...] = field(default=(80.0, 90.0, 93.0), metadata=each_at_least(1, empty=True) | NOT_IN_CELLS)
     """Accuracies in %."""
-    share: float = 90.0
+    share: float = field(default=90.0, metadata=_PERCENT | NOT_IN_CELLS)
     """Share of the rise in %."""
-    readout_epochs: int = 5
+    readout_epochs: int = field(default=5, metadata=at_least(1))
     """Epochs of the linear readouts, which are the recipe's in all else."""
-    readout_images: int | None = None
+    readout_images: int | None = field(default=None, metadata=at_least(1))
     """How many training images readouts are fitted to, the first of them; None is all."""
 
-    def run(self, run: Run) -> Iterator[Finding]:
-        self._check()
+    def variants(self, run: Run) -> dict[str, tuple[Followed, int | None]]:
+        pairs = [(name, passes) for passes in self.passes for name in self.contenders]
+        # Random weights do not learn, so one look serves all passes.
+        return {_key(passes, name): (name, None if name == "random" else passes) for name, passes in pairs}
+
+    def cell(self, run: Run, variant: tuple[Followed, int | None], seed: int) -> Cell:
+        """`samples` seen, and the accuracy in % by every readout after each of them; of random weights, without."""
+        name, passes = variant
+        if passes is None:
+            return {"levels": self._read_out(run, seed, contender(run, seed, name))}
+        return self._follow(run, seed, name, passes)
+
+    def findings(self, run: Run, cells: Mapping[str, Sequence[Cell]]) -> Iterator[Finding]:
         measures: list[Measure] = []
         missed: dict[str, list[int]] = {}
-        panels: dict[int, dict[str, Curve]] = {passes: {} for passes in self.passes}
+        panels: list[Panel] = []
+        label = self.quantities["accuracy"].label
         for passes in self.passes:
+            curves: dict[str, Curve] = {}
+            levels: dict[str, float] = {}
             for name in self.contenders:
-                traces = [self._trace(run, seed, name, passes) for seed in run.seeds]
-                for readout in [readout for readout in READOUTS if readout in traces[0]]:
-                    x, lines = traces[0]["samples"], [trace[readout] for trace in traces]
-                    title = f"{passes}_pass {name} {readout}"
-                    panels[passes][title] = mean_curve(title, "images seen", "test accuracy, %", x, lines)
-                    yield panels[passes][title]
+                x, readouts = self._lines(run, passes, name, cells[_key(passes, name)])
+                for readout, lines in readouts.items():
+                    words, key = f"{contender_label(run, name)}, {READOUTS[readout]}", f"{name}_{readout}"
+                    curve = mean_curve(f"{_key(passes, name)} {readout}", "images seen", label, x, lines)
+                    yield curve
+                    final = [line[-1] for line in lines]
                     if name != "random":
-                        key = f"{name}_{readout}_{passes}_pass"
-                        measures += [_accuracy(key, lines, run), *self._speed(key, readout, x, lines, run, missed)]
-                    elif passes == self.passes[0]:
-                        measures.append(_accuracy(f"{name}_{readout}", lines, run))
+                        key, curves[words] = f"{key}_{passes}_pass", without_first(curve)
+                        measures.append(self.measure(run, f"{key}_accuracy", final, "accuracy"))
+                        measures += self._speed(key, readout, x, lines, run, missed)
+                    else:
+                        levels[words] = curve.y[0]
+                        if passes == self.passes[0]:
+                            measures.append(self.measure(run, f"{key}_accuracy", final, "accuracy"))
+            panels.append(Panel(f"{passes} pass{'es' if passes > 1 else ''}", curves, levels, "log"))
         yield from measures
         yield Note("not_reached", missed)
-        yield Figure(
-            "curves",
-            "Test accuracy against training images seen.",
-            _figure(panels, {name: contender_label(run, name) for name in self.contenders}),
-        )
+        yield Figure("curves", "Test accuracy against training images seen.", draw_panels(panels))
 
-    def _check(self) -> None:
-        for name in self.contenders:
-            if name not in FOLLOWED:
-                raise unknown_name("contender to follow", name, FOLLOWED)
-        for setting in ("passes", "samples", "levels"):
-            values = getattr(self, setting)
-            if any(value < 1 for value in values) or (setting == "passes" and not values):
-                raise UserError(f"{setting} must be at least 1 each, got {values}")
-        for setting in ("readout_epochs", "readout_images"):
-            value = getattr(self, setting)
-            if value is not None and value < 1:
-                raise UserError(f"{setting} must be at least 1, got {value}")
-        if not 0 < self.share <= 100:
-            raise UserError(f"share must be above 0 and at most 100, got {self.share}")
+    def _lines(
+        self, run: Run, passes: int, name: Followed, cells: Sequence[Cell]
+    ) -> tuple[list[float], dict[str, Sequence[list[float]]]]:
+        """Images seen, and for each readout the accuracies after them, a line a seed; level ones of random weights."""
+        if name == "random":
+            x: list[float] = [0, passes * len(run.data.train)]
+            cells = [{key: [level, level] for key, level in cell["levels"].items()} for cell in cells]
+        else:
+            x = cells[0]["samples"]
+        return x, {readout: values(cells, readout) for readout in READOUTS if readout in cells[0]}
 
     def _speed(
         self,
@@ -141,23 +149,7 @@ class Convergence(Evaluator):
                 late = [seed for seed, images in zip(run.seeds, needed, strict=True) if images is None]
                 missed[f"{key}_images_to_{goal}"] = late
 
-    def _trace(self, run: Run, seed: int, name: ContenderName, passes: int) -> Trace:
-        key = {
-            "question": self.question,
-            "contender": name,
-            "seed": seed,
-            "readout": [self.readout_epochs, self.readout_images],
-            "precision": run.precision,
-        }
-        if name == "random":  # it does not learn, so one look serves all passes
-            level = run.once(lambda: self._read_out(run, seed, contender(run, seed, name)), **key)
-            lines = {readout: [accuracy, accuracy] for readout, accuracy in level.items()}
-            return {"samples": [0, passes * len(run.data.train)], **lines}
-        return run.once(
-            lambda: self._follow(run, seed, name, passes), passes=passes, samples=sorted(self.samples), **key
-        )
-
-    def _follow(self, run: Run, seed: int, name: ContenderName, passes: int) -> Trace:
+    def _follow(self, run: Run, seed: int, name: Followed, passes: int) -> Cell:
         """Train from the beginning, and read out on the way."""
         images, gradient = run.data.train, name == "backpropagation"
         plan = replace(run.recipe.supervised if gradient else run.recipe.learning, epochs=passes)
@@ -173,7 +165,7 @@ class Convergence(Evaluator):
         seen = samples_seen(len(images), plan, len(run.recipe.architecture.blocks))
         last = len(seen) - 1
         steps = {0, last} | {step for count in self.samples if (step := bisect_left(seen, count)) < last}
-        trace: Trace = {"samples": []}
+        trace: Cell = {"samples": []}
 
         def look(step: int) -> None:
             if step not in steps:
@@ -200,26 +192,6 @@ class Convergence(Evaluator):
         return read_out(network, train, data.test, len(data.classes), plan, run=run, seed=seed)
 
 
-def read_out(
-    network: Network, train: Images, test: Images, classes: int, plan: Readout | WideRidge, *, run: Run, seed: int
-) -> dict[str, float]:
-    """Accuracies in % on `test` of what is fitted to the features of `train`: `linear` by the plan, and `labels`."""
-    with torch.no_grad(), autocast(run.precision, run.device):
-        shape = network.eval()(test.images[:1].to(run.device) / 255.0).shape[1:]
-        features, tested = (extract_features(network, images, device=run.device) for images in (train, test))
-    linear = fit_linear(features, train.labels, classes, plan, seed=seed)
-    labels = Labels().fit(features.unflatten(1, shape), train.labels, classes).readout
-    return {
-        "linear": percent_correct(predict_logits(linear, tested).cpu(), test.labels),
-        "labels": percent_correct(predict_logits(labels, tested.unflatten(1, shape)).cpu(), test.labels),
-    }
-
-
-def _accuracy(key: str, lines: Sequence[Sequence[float]], run: Run) -> Measure:
-    final = tuple(line[-1] for line in lines)
-    return Measure(f"{key}_accuracy", "%", final, None, wilson(final, len(run.data.test)))
-
-
 def first_reached(x: Sequence[float], y: Sequence[float], level: float) -> float | None:
     """Where the broken line through the points is first at a level or above it; None if it never is.
 
@@ -234,28 +206,10 @@ def first_reached(x: Sequence[float], y: Sequence[float], level: float) -> float
     return None
 
 
-def _figure(panels: Mapping[int, Mapping[str, Curve]], words: Mapping[str, str]) -> "Canvas":
-    """A panel a number of passes, a colour a contender, a style a readout; images on a logarithmic axis."""
-    from matplotlib.figure import Figure as Canvas
+def without_first(curve: Curve) -> Curve:
+    """The curve without its first point, at 0, which has no place on a logarithmic axis."""
+    return replace(curve, x=curve.x[1:], y=curve.y[1:], std=curve.std and curve.std[1:])
 
-    styles = dict(zip(READOUTS, ("-", ":", "--"), strict=True))
-    canvas = Canvas(figsize=(4.6 * len(panels), 3.8), layout="constrained")
-    for axes, (passes, curves) in zip(
-        canvas.subplots(1, len(panels), squeeze=False, sharey=True)[0], panels.items(), strict=True
-    ):
-        for curve in curves.values():
-            _, name, readout = curve.name.split()
-            colour, label = f"C{FOLLOWED.index(name)}", f"{words[name]}, {READOUTS[readout]}"
-            if name == "random":
-                axes.axhline(curve.y[0], color=colour, linestyle=styles[readout], linewidth=1, label=label)
-            else:
-                std = None if curve.std is None else curve.std[1:]
-                axes.errorbar(
-                    curve.x[1:], curve.y[1:], std, color=colour, linestyle=styles[readout], capsize=2, label=label
-                )
-        axes.set(xscale="log", xlabel="images seen", title=f"{passes} pass{'es' if passes > 1 else ''}")
-        axes.grid(alpha=0.25)
-    canvas.axes[0].set_ylabel("test accuracy, %")
-    handles, labels = canvas.axes[0].get_legend_handles_labels()
-    canvas.legend(handles, labels, loc="outside lower left", ncols=2, frameon=False, fontsize=8)
-    return canvas
+
+def _key(passes: int, name: str) -> str:
+    return f"{passes}_pass {name}"

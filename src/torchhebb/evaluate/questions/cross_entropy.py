@@ -1,40 +1,37 @@
 """Does learning without labels lower the cross-entropy of a readout that was trained before?"""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from torchhebb.bounds import at_least, distinct
 from torchhebb.data import Batches
-from torchhebb.errors import UserError, unknown_name
-from torchhebb.evaluate.evaluator import Evaluator, Figure, Finding, Note
+from torchhebb.evaluate.evaluator import Figure, Finding, Note
+from torchhebb.evaluate.figures.panels import Panel, draw_panels
 from torchhebb.evaluate.methods.watch import at_rest, fit, samples_seen
 from torchhebb.evaluate.statistics import mean_curve
+from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study, values
 from torchhebb.nn import LinearReadout, Network
 from torchhebb.readouts.adam import fit_linear
-from torchhebb.runs.baselines import ContenderName, contender, contender_label
+from torchhebb.runs.baselines import contender, contender_label
 from torchhebb.runs.run import Run
-from torchhebb.train import Curve, Measure
+from torchhebb.train import Curve
 from torchhebb.train.device import autocast
 from torchhebb.train.features import extract_features
 from torchhebb.train.recipe import shortened
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Canvas
-
-LEARNERS: tuple[ContenderName, ...] = ("own", "hard", "backpropagation")
+Learner = Literal["own", "hard", "backpropagation"]
 TEST_BATCH = 500
 OTHER_ORDER = 1_000_000  # added to a seed, for images in another order
 
-Trace = dict[str, list[float]]
-
 
 @dataclass(frozen=True)
-class CrossEntropy(Evaluator):
+class CrossEntropy(Study[Learner]):
     """The post-hoc curve: cross-entropy of a finished readout while the layers below it learn once more.
 
     1. The layers learn, and a readout is trained with labels on what they have become.
@@ -53,73 +50,62 @@ class CrossEntropy(Evaluator):
     """
 
     question: ClassVar[str] = "cross_entropy"
+    quantities: ClassVar[dict[str, Quantity]] = {
+        "test_cross_entropy": Quantity("test cross-entropy, nats", "nats"),
+        "test_accuracy": Quantity("test accuracy, %", "%"),
+        "batch_cross_entropy": Quantity("cross-entropy of the next batch, nats", "nats"),
+    }
 
-    contenders: tuple[ContenderName, ...] = LEARNERS
+    contenders: tuple[Learner, ...] = field(
+        default=("own", "hard", "backpropagation"), metadata=distinct() | NOT_IN_CELLS
+    )
     """Who learns."""
-    readout_epochs: int = 100
+    readout_epochs: int = field(default=100, metadata=at_least(1))
     """Epochs of the readout, which is the recipe's in all else."""
-    points: int = 60
+    points: int = field(default=60, metadata=at_least(1))
     """How often to look after the first time, which is before any image."""
-    images: int | None = None
+    images: int | None = field(default=None, metadata=at_least(1))
     """How many test images, the first of them; None is all."""
     reorder: bool = False
     """Whether the images come in another order the second time."""
 
-    def run(self, run: Run) -> Iterator[Finding]:
-        self._check()
+    def variants(self, run: Run) -> dict[str, Learner]:
+        return {name: name for name in self.contenders}
+
+    def findings(self, run: Run, cells: Mapping[str, Sequence[Cell]]) -> Iterator[Finding]:
         falls: dict[str, bool] = {}
-        drawn: dict[str, dict[str, Curve]] = {}
-        for name in self.contenders:
-            traces = [self._trace(run, seed, name) for seed in run.seeds]
-            for quantity, label, x in (
-                ("test_cross_entropy", "test cross-entropy, nats", "samples"),
-                ("test_accuracy", "test accuracy, %", "samples"),
-                ("batch_cross_entropy", "cross-entropy of the next batch, nats", "batch_samples"),
-            ):
-                lines = [trace[quantity] for trace in traces]
-                curve = mean_curve(f"{quantity} {name}", "images seen", label, traces[0][x], lines)
-                drawn.setdefault(quantity, {})[contender_label(run, name)] = curve
+        panels: dict[str, dict[str, Curve]] = {}
+        for name, traces in cells.items():
+            for quantity, row in self.quantities.items():
+                x = traces[0]["batch_samples" if quantity == "batch_cross_entropy" else "samples"]
+                lines = values(traces, quantity)
+                curve = mean_curve(f"{quantity} {name}", "images seen", row.label, x, lines)
+                panels.setdefault(quantity, {})[contender_label(run, self.variants(run)[name])] = curve
                 yield curve
-            loss, right = ([trace[f"test_{name}"] for trace in traces] for name in ("cross_entropy", "accuracy"))
-            fall = tuple(line[0] - line[-1] for line in loss)
-            yield Measure(f"{name}_cross_entropy_before", "nats", tuple(line[0] for line in loss))
-            yield Measure(f"{name}_cross_entropy_after", "nats", tuple(line[-1] for line in loss))
-            yield Measure(f"{name}_cross_entropy_fall", "nats", fall)
-            yield Measure(f"{name}_accuracy_before", "%", tuple(line[0] for line in right))
-            yield Measure(f"{name}_accuracy_after", "%", tuple(line[-1] for line in right))
+            loss, right = values(traces, "test_cross_entropy"), values(traces, "test_accuracy")
+            fall = [line[0] - line[-1] for line in loss]
+            ends = {"before": 0, "after": -1}
+            for when, at in ends.items():
+                before = [line[at] for line in loss]
+                yield self.measure(run, f"{name}_cross_entropy_{when}", before, "test_cross_entropy")
+            yield self.measure(run, f"{name}_cross_entropy_fall", fall, "test_cross_entropy")
+            for when, at in ends.items():
+                yield self.measure(run, f"{name}_accuracy_{when}", [line[at] for line in right], "test_accuracy")
             falls[name] = min(fall) > 0
         yield Note("falls", falls)
-        of_test = [curves for quantity, curves in drawn.items() if quantity.startswith("test")]
-        yield Figure("curves", "A finished readout while the layers below it learn once more.", _figure(of_test))
+        drawn = [Panel(self.quantities[name].label, panels[name]) for name in ("test_cross_entropy", "test_accuracy")]
+        caption = "A finished readout while the layers below it learn once more."
+        yield Figure("curves", caption, draw_panels(drawn))
 
-    def _check(self) -> None:
-        for name in self.contenders:
-            if name not in LEARNERS:
-                raise unknown_name("contender that learns", name, LEARNERS)
-        for setting in ("readout_epochs", "points", "images"):
-            value = getattr(self, setting)
-            if value is not None and value < 1:
-                raise UserError(f"{setting} must be at least 1, got {value}")
-
-    def _trace(self, run: Run, seed: int, name: ContenderName) -> Trace:
-        settings = {s: getattr(self, s) for s in ("readout_epochs", "points", "images", "reorder")}
-        return run.once(
-            lambda: self._learn_again(run, seed, name),
-            question=self.question,
-            seed=seed,
-            contender=name,
-            precision=run.precision,
-            **settings,
-        )
-
-    def _learn_again(self, run: Run, seed: int, name: ContenderName) -> Trace:
-        trained, train, test = contender(run, seed, name), run.data.train, run.data.test
+    def cell(self, run: Run, variant: Learner, seed: int) -> Cell:
+        """Losses and accuracies while the layers learn again, against `samples` and `batch_samples` seen."""
+        trained, train, test = contender(run, seed, variant), run.data.train, run.data.test
         assert trained.architecture is not None
-        readout = self._readout(run, trained, seed, name)
+        readout = self._readout(run, trained, seed, variant)
         network = trained.architecture.build(seed).to(run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         model = nn.Sequential(network, readout)
         order = seed + OTHER_ORDER * self.reorder
-        plan = run.recipe.supervised if name == "backpropagation" else run.recipe.learning
+        plan = run.recipe.supervised if variant == "backpropagation" else run.recipe.learning
         seen = samples_seen(len(train), plan, len(trained.architecture.blocks))
         steps = sorted({round(point * (len(seen) - 1) / self.points) for point in range(self.points + 1)})
         batches = Batches(train.images, plan.batch_size, labels=train.labels, seed=order, device=run.device)
@@ -128,7 +114,7 @@ class CrossEntropy(Evaluator):
             test.images[: self.images], TEST_BATCH, labels=test.labels[: self.images], shuffle=False, device=run.device
         )
         losses: list[Tensor] = []
-        trace: Trace = {"test_cross_entropy": [], "test_accuracy": []}
+        trace: Cell = {"test_cross_entropy": [], "test_accuracy": []}
 
         def look(step: int) -> None:
             with at_rest(model), autocast(run.precision, run.device):
@@ -140,7 +126,7 @@ class CrossEntropy(Evaluator):
                     trace["test_accuracy"].append(accuracy)
             run.progress.advance(1)
 
-        run.progress.start(f"seed {seed}: {name} learns again", len(seen), "steps")
+        run.progress.start(f"seed {seed}: {variant} learns again", len(seen), "steps")
         look(0)
         fit(model, train, plan, look, seed=order, precision=run.precision)
         run.progress.finish()
@@ -171,23 +157,6 @@ class CrossEntropy(Evaluator):
             task=f"seed {seed}: {name}: readout",
             progress=run.progress,
         )
-
-
-def _figure(panels: Sequence[Mapping[str, Curve]]) -> "Canvas":
-    """A panel a quantity, a line a contender, its spread over seeds as a band."""
-    from matplotlib.figure import Figure as Canvas
-
-    canvas = Canvas(figsize=(4.2 * len(panels), 3.2), layout="constrained")
-    for axes, curves in zip(canvas.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-        for label, curve in curves.items():
-            axes.plot(curve.x, curve.y, label=label)
-            if curve.std is not None:
-                bounds = [[y + sign * std for y, std in zip(curve.y, curve.std, strict=True)] for sign in (-1, 1)]
-                axes.fill_between(curve.x, *bounds, alpha=0.2)
-            axes.set(xlabel=curve.x_label, ylabel=curve.y_label)
-        axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
-    return canvas
 
 
 def _test(model: nn.Module, batches: Batches) -> tuple[float, float]:

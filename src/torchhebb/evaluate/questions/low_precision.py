@@ -1,30 +1,26 @@
 """How many bits must a weight remember? The run's learning again, with its weights on the grid of few bits."""
 
-import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from torchhebb.errors import UserError
-from torchhebb.evaluate.evaluator import Evaluator, Figure, Finding, Note
-from torchhebb.evaluate.statistics import wilson
+from torchhebb.bounds import bound, distinct
+from torchhebb.evaluate.evaluator import Figure, Finding, Note
+from torchhebb.evaluate.figures.panels import Panel, draw_panels
+from torchhebb.evaluate.statistics import mean_curve
+from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study, test_images, values
 from torchhebb.functional.quantize import Rounding, power_of_two_scale, quantize
 from torchhebb.nn import Network
 from torchhebb.readouts.adam import fit_linear, predict_logits
 from torchhebb.readouts.base import percent_correct
-from torchhebb.runs.networks import built, learn_run
+from torchhebb.runs.networks import built, frozen_features, learn_run
 from torchhebb.runs.run import Run
-from torchhebb.train import Curve, Measure
 from torchhebb.train.calibrate import calibrate
 from torchhebb.train.diagnostics import plastic_layers, radii
-from torchhebb.train.features import stored_features
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Canvas
 
 Method = Literal["nearest", "stochastic", "afterwards"]
 METHODS: dict[Method, str] = {
@@ -32,15 +28,14 @@ METHODS: dict[Method, str] = {
     "stochastic": "rounded stochastically after every step",
     "afterwards": "rounded to the nearest after learning",
 }
-FLOAT_BITS = 32
+FLOAT_BITS = 32.0
 SPLITS: tuple[Literal["train", "test"], ...] = ("train", "test")
 
-Answer = dict[str, float]
-"""What one network says: its accuracy in %, and mean radii by layer."""
+_BITS = bound("numbers from 2 to 24", lambda values: len(values) > 0 and all(2 <= bits <= 24 for bits in values))
 
 
 @dataclass(frozen=True)
-class LowPrecision(Evaluator):
+class LowPrecision(Study[tuple[Method, int] | None]):
     """Test accuracy against the bits of a weight, beside that of the run, whose weights are float32.
 
     Weights alone are quantised: as they are drawn and after every step, so that nothing finer is remembered; or, to
@@ -55,45 +50,56 @@ class LowPrecision(Evaluator):
     """
 
     question: ClassVar[str] = "low_precision"
+    quantities: ClassVar[dict[str, Quantity]] = {
+        "test_accuracy": Quantity("test accuracy, %", "%", test_images),
+        "radius": Quantity("mean radius"),
+    }
 
-    bits: tuple[int, ...] = (4, 8, 16)
+    bits: tuple[int, ...] = field(default=(4, 8, 16), metadata=_BITS | NOT_IN_CELLS)
     """Bits of a weight, its sign among them."""
-    methods: tuple[Method, ...] = ("nearest", "stochastic", "afterwards")
+    methods: tuple[Method, ...] = field(
+        default=("nearest", "stochastic", "afterwards"), metadata=distinct() | NOT_IN_CELLS
+    )
     """When and how weights are rounded."""
     scale: Literal["neuron", "layer"] = "neuron"
     """What shares one level: the weights of a neuron, or those of a layer."""
 
-    def run(self, run: Run) -> Iterator[Finding]:
-        self._check()
-        own = [{"accuracy": a} for a in run.result.measure("test_accuracy").values]
-        answers = {FLOAT_BITS: [o | _radii(run.network(seed)) for o, seed in zip(own, run.seeds, strict=True)]}
-        yield _measure("test_accuracy", answers[FLOAT_BITS], run)
-        curves = []
+    def variants(self, run: Run) -> dict[str, tuple[Method, int] | None]:
+        grid = [(method, bits) for method in self.methods for bits in sorted({*self.bits})]
+        return {"": None} | {_name(*pair): pair for pair in grid}
+
+    def cell(self, run: Run, variant: tuple[Method, int] | None, seed: int) -> Cell:
+        """Test accuracy in % and the mean radius of every layer; of None, those of the run itself."""
+        if variant is None:
+            accuracy = run.result.measure("test_accuracy").values[list(run.seeds).index(seed)]
+            return {"test_accuracy": accuracy} | _radii(run.network(seed))
+        (method, bits), task = variant, f"seed {seed}: {variant[0]}, {variant[1]} bits"
+        network = self.network(run, seed, method, bits)
+        return {"test_accuracy": _accuracy(run, network, seed, task)} | _radii(network)
+
+    def findings(self, run: Run, cells: Mapping[str, Sequence[Cell]]) -> Iterator[Finding]:
+        for prefix, of_seeds in cells.items():
+            name = f"{prefix}_test_accuracy".strip("_")
+            measure = self.measure(run, name, values(of_seeds, "test_accuracy"), "test_accuracy")
+            yield replace(measure, published=run.recipe.published_for(name))
+        bits, curves = sorted({*self.bits}), {}
+        x = [*map(float, bits), FLOAT_BITS]
         for method in self.methods:
-            for bits in sorted(set(self.bits)):
-                answers[bits] = [self._answer(run, seed, method, bits) for seed in run.seeds]
-                yield _measure(f"{method}_{bits}_bits_test_accuracy", answers[bits], run)
-            curves.append(_curve(method, "test accuracy, %", answers, "accuracy"))
-            yield curves[-1]
-            for layer in list(answers[FLOAT_BITS][0])[1:]:
-                yield _curve(f"{method} {layer} radius", "mean radius", answers, layer)
-        yield Note("test_images", len(run.data.test))
+            row = [*(cells[_name(method, number)] for number in bits), cells[""]]
+            for quantity in cells[""][0]:
+                lines = list(zip(*(values(of_seeds, quantity) for of_seeds in row), strict=True))
+                accuracy = quantity == "test_accuracy"
+                name = method if accuracy else f"{method} {quantity.replace('_', ' ')}"
+                label = self.quantities["test_accuracy" if accuracy else "radius"].label
+                curve = mean_curve(name, "bits of a weight", label, x, lines)
+                yield curve
+                if accuracy:
+                    curves[METHODS[method]] = curve
+        yield Note("test_images", test_images(run))
         caption = "Test accuracy against the bits of a weight; on the right the run itself, in floating point."
-        yield Figure("bits", caption, _figure(curves))
-
-    def _check(self) -> None:
-        if not self.bits or not all(2 <= bits <= 24 for bits in self.bits):
-            raise UserError(f"bits must be numbers from 2 to 24, got {self.bits}")
-        if not self.methods or not set(self.methods) <= METHODS.keys():
-            raise UserError(f"methods must be among {', '.join(METHODS)}, got {self.methods}")
-        if self.scale not in ("neuron", "layer"):
-            raise UserError(f"scale must be neuron or layer, got {self.scale!r}")
-
-    def _answer(self, run: Run, seed: int, method: Method, bits: int) -> Answer:
-        task = f"seed {seed}: {method}, {bits} bits"
-        key = {"question": self.question, "method": method, "bits": bits, "scale": self.scale, "seed": seed}
-        key["precision"] = run.precision
-        return run.once(lambda: _read_out(run, self.network(run, seed, method, bits), seed, task), **key)
+        ticks = {number: f"{number:g}" for number in x} | {FLOAT_BITS: "float32"}
+        panel = Panel(self.quantities["test_accuracy"].label, curves, x_scale="log", ticks=ticks)
+        yield Figure("bits", caption, draw_panels([panel]))
 
     def network(self, run: Run, seed: int, method: Method, bits: int) -> Network:
         """The network of a seed with weights of so many bits, in eval mode, without a readout."""
@@ -144,55 +150,18 @@ def kept_quantized(network: Network, bits: int, **how: Any) -> Iterator[None]:
         handle.remove()
 
 
-def _read_out(run: Run, network: Network, seed: int, task: str) -> Answer:
-    """Test accuracy of the recipe's readout on the network's features, and the mean radius of every plastic layer."""
-    train, test = (
-        stored_features(
-            network,
-            run.data,
-            split,
-            device=run.device,
-            precision=run.precision,
-            store=run.store,
-            label=f"{task}: {split} features",
-            progress=run.progress,
-        )
-        for split in SPLITS
-    )
+def _accuracy(run: Run, network: Network, seed: int, task: str) -> float:
+    """Test accuracy in % of the recipe's readout on a network's features."""
+    train, test = (frozen_features(network, run, split, f"{task}: {split} features") for split in SPLITS)
     labels, classes, plan = run.data.train.labels, len(run.data.classes), run.recipe.readout
     readout = fit_linear(train, labels, classes, plan, seed=seed, task=f"{task}: readout", progress=run.progress)
-    right = percent_correct(predict_logits(readout, test).cpu(), run.data.test.labels)
-    return {"accuracy": right, **_radii(network)}
+    return percent_correct(predict_logits(readout, test).cpu(), run.data.test.labels)
 
 
-def _radii(network: Network) -> Answer:
-    return {name.removesuffix(".layer"): radii(layer).mean().item() for name, layer in plastic_layers(network).items()}
+def _radii(network: Network) -> Cell:
+    layers = plastic_layers(network).items()
+    return {f"{name.removesuffix('.layer')}_radius": radii(layer).mean().item() for name, layer in layers}
 
 
-def _measure(name: str, answers: list[Answer], run: Run) -> Measure:
-    values = tuple(answer["accuracy"] for answer in answers)
-    return Measure(name, "%", values, run.recipe.published_for(name), wilson(values, len(run.data.test)))
-
-
-def _curve(name: str, label: str, answers: dict[int, list[Answer]], quantity: str) -> Curve:
-    bits = sorted(answers)
-    values = [[answer[quantity] for answer in answers[number]] for number in bits]
-    std = tuple(map(statistics.stdev, values)) if len(values[0]) > 1 else None
-    return Curve(name, "bits of a weight", label, tuple(map(float, bits)), tuple(map(statistics.fmean, values)), std)
-
-
-def _figure(curves: list[Curve]) -> "Canvas":
-    from matplotlib.figure import Figure as Canvas
-
-    canvas = Canvas(figsize=(4.8, 3.2), layout="constrained")
-    axes = canvas.subplots()
-    for curve in curves:
-        axes.errorbar(curve.x, curve.y, curve.std, marker="o", capsize=3, label=METHODS[curve.name])  # type: ignore[index]
-    axes.set_xscale("log", base=2)
-    axes.set_xticks(curves[0].x, [f"{bits:g}" for bits in curves[0].x[:-1]] + ["float32"])
-    axes.minorticks_off()
-    axes.set_xlabel(curves[0].x_label)
-    axes.set_ylabel(curves[0].y_label)
-    axes.grid(alpha=0.25)
-    axes.legend(frameon=False, fontsize=8)
-    return canvas
+def _name(method: Method, bits: int) -> str:
+    return f"{method}_{bits}_bits"

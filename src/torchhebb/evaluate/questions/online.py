@@ -17,7 +17,7 @@ from torchhebb.errors import UserError
 from torchhebb.evaluate.evaluator import Evaluator, Figure, Finding
 from torchhebb.evaluate.methods.continual import average_accuracy, forgetting
 from torchhebb.evaluate.methods.watch import at_rest
-from torchhebb.evaluate.questions.convergence import read_out
+from torchhebb.evaluate.probe import read_out
 from torchhebb.evaluate.statistics import mean_curve, wilson
 from torchhebb.nn import Network, NeuronLabels, learn
 from torchhebb.readouts.adam import fit_linear, predict_logits

@@ -44,6 +44,11 @@ class Similarity(Study[ContenderName]):
 
     question: ClassVar[str] = "similarity"
     keeps_cells: ClassVar[bool] = False
+    quantities: ClassVar[dict[str, Quantity]] = {
+        "structure_loss": Quantity("difference to the similarities of the input"),
+        "local_structure_loss": Quantity("difference to the similarities of the block's input"),
+        "class_separation": Quantity("similarity within classes less that between them"),
+    }
 
     images_per_class: int = field(default=10, metadata=at_least(2))
     """Test images of each class."""
@@ -64,10 +69,6 @@ class Similarity(Study[ContenderName]):
     def cell(self, run: Run, variant: ContenderName, seed: int) -> Cell:
         labels = run.data.test.labels[torch.cat(self._index(run))].to(run.device)
         return quantities_of(self._stages(run, variant, seed), labels)
-
-    def quantity(self, name: str) -> Quantity:
-        """Losses and differences of cosines have no unit."""
-        return Quantity(name.replace("_", " "))
 
     def findings(self, run: Run, cells: Mapping[str, Sequence[Cell]]) -> Iterator[Finding]:
         yield from self.measures(run, cells)

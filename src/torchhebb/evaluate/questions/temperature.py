@@ -13,7 +13,7 @@ from torchhebb.data import Batches, Images
 from torchhebb.evaluate.evaluator import Figure, Finding, Note
 from torchhebb.evaluate.figures.panels import Panel, draw_panels
 from torchhebb.evaluate.methods.subsample import subsample
-from torchhebb.evaluate.questions.convergence import read_out
+from torchhebb.evaluate.probe import read_out
 from torchhebb.evaluate.statistics import mean_curve
 from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study, values
 from torchhebb.functional import hard_wta, soft_wta
