@@ -19,6 +19,7 @@ PACKAGES = (
     "torchhebb.train",
     "torchhebb.recipes",
     "torchhebb.evaluate",
+    "torchhebb.bounds",
 )
 
 

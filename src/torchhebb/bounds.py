@@ -18,6 +18,20 @@ from typing import Any, Literal, get_args, get_origin
 
 from torchhebb.errors import UserError
 
+__all__ = [
+    "Checked",
+    "above",
+    "at_least",
+    "between",
+    "bound",
+    "check_bounds",
+    "distinct",
+    "each_at_least",
+    "falling",
+    "metadata_of",
+    "rising",
+]
+
 Check = Callable[[str, Any], None]
 """Takes the name and the value of a setting; raises UserError where the value is out of bounds."""
 

@@ -1,5 +1,6 @@
 """The shape of a question: which cells are computed, which are kept and under what, and what becomes of them."""
 
+import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,8 +12,7 @@ from scipy.stats import binomtest
 from torchhebb.bounds import distinct
 from torchhebb.errors import UserError
 from torchhebb.evaluate import Cell, Quantity, Run, Study, evaluate
-from torchhebb.evaluate.study import NOT_IN_CELLS, values
-from torchhebb.evaluate.study import test_images as count_test_images
+from torchhebb.evaluate.study import NOT_IN_CELLS, count_test_images, values
 from torchhebb.train import Measure
 
 
@@ -98,3 +98,21 @@ def test_bounds_are_checked_where_a_question_is_made() -> None:
 
 def test_values_are_one_quantity_of_all_seeds() -> None:
     assert values([{"a": 1.0, "b": 3.0}, {"a": 2.0, "b": 4.0}], "b") == (3.0, 4.0)
+
+
+def test_the_question_of_contributing_is_a_whole_one(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    source = text.split("## Add a question")[1].split("```python\n")[1].split("```")[0]
+    assert len(source.splitlines()) <= 60
+    (tmp_path / "lost_features.py").write_text(source, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    kind = importlib.import_module("lost_features").LostFeatures
+    result = evaluate(kind(parts=(0.01, 1.0)), run)
+    readout, labels = run.readout(0), run.data.test.labels
+    nothing = int(readout.bias.argmax())  # type: ignore[union-attr, arg-type, operator]
+    by_hand = 100 * (labels == nothing).double().mean().item()  # without features the bias alone answers
+    assert result.measure("100_percent_lost_test_accuracy").values[0] == pytest.approx(by_hand)
+    assert result.measure("1_percent_lost_test_accuracy").mean > 2 * by_hand
+    assert result.curves[0].x == (0.01, 1.0) and (run.folder / "lost_features-curve.svg").exists()
+    with pytest.raises(UserError, match="parts must be numbers that rise from above 0 up to 1"):
+        kind(parts=(0.5, 0.1))

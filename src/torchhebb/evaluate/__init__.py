@@ -7,8 +7,11 @@ from typing import Any
 
 from torchhebb.errors import unknown_name
 from torchhebb.evaluate import questions
-from torchhebb.evaluate.evaluator import Evaluator, Figure, Note, evaluate
-from torchhebb.evaluate.study import Cell, Quantity, Study
+from torchhebb.evaluate.evaluator import NOT_IN_CELLS, Evaluator, Figure, Note, evaluate
+from torchhebb.evaluate.figures.panels import Panel, draw_panels
+from torchhebb.evaluate.probe import Probe
+from torchhebb.evaluate.statistics import mean_curve, mean_interval, wilson
+from torchhebb.evaluate.study import Cell, Quantity, Study, count_test_images, values
 from torchhebb.runs.run import Run, open_run
 
 # The class of a question is named like its file, in CamelCase, and imported when it is first used.
@@ -18,18 +21,27 @@ _CLASSES = {
 }
 
 __all__ = [
+    "NOT_IN_CELLS",
     "Cell",
     "Evaluator",
     "Figure",
     "Note",
+    "Panel",
+    "Probe",
     "Quantity",
     "Run",
     "Study",
+    "count_test_images",
     "describe_evaluators",
+    "draw_panels",
     "evaluate",
     "get_evaluator",
     "list_evaluators",
+    "mean_curve",
+    "mean_interval",
     "open_run",
+    "values",
+    "wilson",
     *_CLASSES,
 ]
 

@@ -58,7 +58,7 @@ Cell = dict[str, Any]
 """What is found of one variant and seed, by quantity, as JSON can hold it."""
 
 
-def test_images(run: Run) -> int:
+def count_test_images(run: Run) -> int:
     """The number of test images of a run."""
     return len(run.data.test)
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchhebb.bounds import distinct
 from torchhebb.data import Stream
 from torchhebb.evaluate.evaluator import Finding, Note
-from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study, test_images, values
+from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study, count_test_images, values
 from torchhebb.readouts import Labels, Logistic, Neighbors, ReadoutPlan, Ridge
 from torchhebb.readouts.adam import predict_logits
 from torchhebb.readouts.base import percent_correct
@@ -34,7 +34,7 @@ class Accuracy(Study[ReadoutName]):
 
     question: ClassVar[str] = "accuracy"
     keeps_cells: ClassVar[bool] = False
-    quantities: ClassVar[dict[str, Quantity]] = {"accuracy": Quantity("test accuracy, %", "%", test_images)}
+    quantities: ClassVar[dict[str, Quantity]] = {"accuracy": Quantity("test accuracy, %", "%", count_test_images)}
 
     readouts: tuple[ReadoutName, ...] = field(
         default=("trained", "ridge", "logistic", "neighbors", "labels"), metadata=distinct() | NOT_IN_CELLS
@@ -87,7 +87,7 @@ class Accuracy(Study[ReadoutName]):
         for measure in run.result.measures:
             if measure.name != "test_accuracy":
                 yield replace(self.measure(run, measure.name, measure.values, "accuracy"), published=measure.published)
-        yield Note("test_images", test_images(run))
+        yield Note("test_images", count_test_images(run))
         yield Note("training", {"command": run.result.command, "seconds": round(run.result.seconds, 1)})
         chosen = {name: values(cells[f"{name}_"], "chosen") for name in self._plans()}
         yield Note("chosen", {name: list(found) for name, found in chosen.items()})

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torchhebb.bounds import above, at_least
 from torchhebb.errors import UserError
 from torchhebb.evaluate.evaluator import Finding, Note
-from torchhebb.evaluate.study import Cell, Quantity, Study, test_images, values
+from torchhebb.evaluate.study import Cell, Quantity, Study, count_test_images, values
 from torchhebb.nn import BatchNorm, HebbLinear, Standardize
 from torchhebb.readouts import Labels
 from torchhebb.readouts.adam import fit_linear, predict_logits
@@ -34,7 +34,7 @@ class Clustering(Study[Method]):
     """
 
     question: ClassVar[str] = "clustering"
-    quantities: ClassVar[dict[str, Quantity]] = {"test_accuracy": Quantity("test accuracy, %", "%", test_images)}
+    quantities: ClassVar[dict[str, Quantity]] = {"test_accuracy": Quantity("test accuracy, %", "%", count_test_images)}
 
     iterations: int = field(default=30, metadata=at_least(1))
     """At most so many of k-means, and of expectation maximisation; both stop when nothing changes any more."""

@@ -15,7 +15,7 @@ from torchhebb.evaluate.figures.panels import Panel, draw_panels
 from torchhebb.evaluate.methods.watch import at_rest, fit, samples_seen
 from torchhebb.evaluate.probe import read_out
 from torchhebb.evaluate.statistics import mean_curve
-from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study, test_images, values
+from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study, count_test_images, values
 from torchhebb.nn import Network
 from torchhebb.runs.baselines import contender, contender_label
 from torchhebb.runs.run import Run
@@ -53,7 +53,7 @@ class Convergence(Study[tuple[Followed, int | None]]):
     """
 
     question: ClassVar[str] = "convergence"
-    quantities: ClassVar[dict[str, Quantity]] = {"accuracy": Quantity("test accuracy, %", "%", test_images)}
+    quantities: ClassVar[dict[str, Quantity]] = {"accuracy": Quantity("test accuracy, %", "%", count_test_images)}
 
     contenders: tuple[Followed, ...] = field(default=FOLLOWED, metadata=distinct() | NOT_IN_CELLS)
     """Who learns."""

@@ -17,7 +17,7 @@ from torchhebb.evaluate.evaluator import Figure, Finding, Note
 from torchhebb.evaluate.figures.panels import Panel, draw_panels
 from torchhebb.evaluate.methods.subsample import subsample
 from torchhebb.evaluate.probe import Probe
-from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study, test_images, values
+from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study, count_test_images, values
 from torchhebb.runs.baselines import contender, contender_label
 from torchhebb.runs.networks import untrained
 from torchhebb.runs.run import Run
@@ -55,7 +55,7 @@ class LabelEfficiency(Study[Compared]):
 
     question: ClassVar[str] = "label_efficiency"
     keeps_cells: ClassVar[bool] = False
-    quantities: ClassVar[dict[str, Quantity]] = {"accuracy": Quantity("test accuracy, %", "%", test_images)}
+    quantities: ClassVar[dict[str, Quantity]] = {"accuracy": Quantity("test accuracy, %", "%", count_test_images)}
 
     contenders: tuple[Compared, ...] = field(default=("own", "random"), metadata=distinct() | NOT_IN_CELLS)
     """Whose features, of own, hard, ranked and random; and backpropagation, end to end."""
@@ -110,7 +110,7 @@ class LabelEfficiency(Study[Compared]):
             curves[contender_label(run, self.variants(run)[name])] = curve = _curve(name, x, of_levels)
             yield curve
         yield Note("left_out", [n for n in sorted({*self.labels}) if n not in levels.values()])
-        yield Note("test_images", test_images(run))
+        yield Note("test_images", count_test_images(run))
         caption = "Test accuracy against the labelled images that the readout is given, over seeds and draws of them."
         yield Figure("curves", caption, draw_panels([_panel(curves)], columns=1))
 

@@ -15,7 +15,7 @@ from torchhebb.evaluate.methods.watch import fit, samples_seen
 from torchhebb.evaluate.probe import Probe
 from torchhebb.evaluate.questions.convergence import first_reached
 from torchhebb.evaluate.statistics import mean_curve
-from torchhebb.evaluate.study import Cell, Quantity, Study, test_images, values
+from torchhebb.evaluate.study import Cell, Quantity, Study, count_test_images, values
 from torchhebb.progress import SILENT
 from torchhebb.runs.baselines import contender_label
 from torchhebb.runs.networks import built
@@ -46,7 +46,7 @@ class LearningSpeed(Study[None]):
 
     question: ClassVar[str] = "learning_speed"
     quantities: ClassVar[dict[str, Quantity]] = {
-        "accuracy": Quantity("test accuracy, %", "%", test_images),
+        "accuracy": Quantity("test accuracy, %", "%", count_test_images),
         "gain": Quantity("accuracy above random features, points", "points"),
         "images": Quantity("samples seen", "images"),
     }
@@ -83,7 +83,7 @@ class LearningSpeed(Study[None]):
         if len(reached) == len(halves):
             yield self.measure(run, "half_gain_images", reached, "images")
         yield Note("samples", traces[0]["samples"])
-        yield Note("test_images", test_images(run))
+        yield Note("test_images", count_test_images(run))
         caption = (
             "Test accuracy against the share of the unsupervised phase seen; on the left and dashed, random features."
         )

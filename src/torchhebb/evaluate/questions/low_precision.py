@@ -12,7 +12,7 @@ from torchhebb.bounds import bound, distinct
 from torchhebb.evaluate.evaluator import Figure, Finding, Note
 from torchhebb.evaluate.figures.panels import Panel, draw_panels
 from torchhebb.evaluate.statistics import mean_curve
-from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study, test_images, values
+from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study, count_test_images, values
 from torchhebb.functional.quantize import Rounding, power_of_two_scale, quantize
 from torchhebb.nn import Network
 from torchhebb.readouts.adam import fit_linear, predict_logits
@@ -51,7 +51,7 @@ class LowPrecision(Study[tuple[Method, int] | None]):
 
     question: ClassVar[str] = "low_precision"
     quantities: ClassVar[dict[str, Quantity]] = {
-        "test_accuracy": Quantity("test accuracy, %", "%", test_images),
+        "test_accuracy": Quantity("test accuracy, %", "%", count_test_images),
         "radius": Quantity("mean radius"),
     }
 
@@ -95,7 +95,7 @@ class LowPrecision(Study[tuple[Method, int] | None]):
                 yield curve
                 if accuracy:
                     curves[METHODS[method]] = curve
-        yield Note("test_images", test_images(run))
+        yield Note("test_images", count_test_images(run))
         caption = "Test accuracy against the bits of a weight; on the right the run itself, in floating point."
         ticks = {number: f"{number:g}" for number in x} | {FLOAT_BITS: "float32"}
         panel = Panel(self.quantities["test_accuracy"].label, curves, x_scale="log", ticks=ticks)

@@ -15,7 +15,7 @@ from torchhebb.data.images import stratified_split
 from torchhebb.evaluate.evaluator import Figure, Finding, Note
 from torchhebb.evaluate.figures.intervals import draw_intervals
 from torchhebb.evaluate.figures.panels import Panel
-from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study, test_images, values
+from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study, count_test_images, values
 from torchhebb.runs.run import Run
 from torchhebb.train import Curve
 from torchhebb.train.calibrate import init_from_images
@@ -53,7 +53,7 @@ class Orders(Study[OrderName | None]):
 
     question: ClassVar[str] = "orders"
     quantities: ClassVar[dict[str, Quantity]] = {
-        "test_accuracy": Quantity("test accuracy, %", "%", test_images),
+        "test_accuracy": Quantity("test accuracy, %", "%", count_test_images),
         "seconds": Quantity("seconds of learning", "s"),
         "milliseconds": Quantity("milliseconds a batch", "ms"),
     }

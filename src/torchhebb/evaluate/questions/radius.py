@@ -14,7 +14,7 @@ from torchhebb.evaluate.methods.subsample import subsample
 from torchhebb.evaluate.methods.watch import fit, samples_seen
 from torchhebb.evaluate.probe import Probe
 from torchhebb.evaluate.statistics import mean_curve
-from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study, test_images, values
+from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study, count_test_images, values
 from torchhebb.runs.networks import built
 from torchhebb.runs.run import Run
 from torchhebb.train import Curve, Recipe
@@ -46,7 +46,7 @@ class Radius(Study[float | None]):
 
     question: ClassVar[str] = "radius"
     quantities: ClassVar[dict[str, Quantity]] = {
-        "accuracy": Quantity("test accuracy, %", "%", test_images),
+        "accuracy": Quantity("test accuracy, %", "%", count_test_images),
         "r1": Quantity("neurons at radius 1, %", "%"),
         "radius": Quantity("mean radius"),
     }
@@ -107,7 +107,7 @@ class Radius(Study[float | None]):
                 panels.setdefault(quantity, {})[_words(variant)] = curve
                 yield curve
                 yield self.measure(run, f"{name}_{quantity}", [line[-1] for line in lines], quantity)
-        yield Note("test_images", test_images(run))
+        yield Note("test_images", count_test_images(run))
         yield Figure("curves", "Radii of neurons while they learn.", self._figure(panels))
 
     def _figure(self, panels: Mapping[str, Mapping[str, Curve]]) -> "Canvas":
