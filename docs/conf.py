@@ -40,6 +40,7 @@ myst_heading_anchors = 3
 autodoc_default_options = {"members": True, "show-inheritance": False}
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
+autodoc_inherit_docstrings = False  # torch's docstrings are in a form of their own
 
 # KaTeX comes with its package and writes MathML, which browsers draw with their own fonts: nothing is fetched.
 katex_css_path = "katex.css"

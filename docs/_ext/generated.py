@@ -5,6 +5,7 @@ import importlib
 import inspect
 import io
 import os
+import types
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +40,15 @@ def _package_page(name: str) -> str:
     lines += [f"- {{py:obj}}`{public} <{name}.{public}>`" for public in package.__all__]
     for public in package.__all__:
         value = getattr(package, public)
-        kind = "autoclass" if inspect.isclass(value) else "autofunction" if callable(value) else "autodata"
-        lines += ["", "```{eval-rst}", f".. {kind}:: {name}.{public}", "```"]
+        lines += ["", "```{eval-rst}", f".. {_directive(value)}:: {name}.{public}", "```"]
     return "\n".join([*lines, ""])
+
+
+def _directive(value: Any) -> str:
+    """How autodoc documents a value; an alias of a type is data."""
+    if isinstance(value, types.GenericAlias | types.UnionType):
+        return "autodata"
+    return "autoclass" if inspect.isclass(value) else "autofunction" if callable(value) else "autodata"
 
 
 def _commands_page() -> str:
