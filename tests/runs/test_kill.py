@@ -18,7 +18,6 @@ from tests.kill_campaign import CONTEXT, OPTIONS, RECIPE, Campaign, outcome, run
 from tests.tiny import few_digits
 from torchhebb.cli import main
 from torchhebb.config import to_json
-from torchhebb.data import load_data
 from torchhebb.runs.folder import prepare_folder, read_config
 
 CAP_DAC_OVERRIDE = 1
@@ -64,7 +63,7 @@ def resume(folder: Path, store: Path, answer: Connection) -> None:
 
 def started(folder: Path, store: Path) -> tuple[BaseProcess, Any]:
     """A run under way that has written its first checkpoints."""
-    prepare_folder(folder, RECIPE, OPTIONS, load_data("digits"))
+    prepare_folder(folder, RECIPE, OPTIONS, few_digits())
     assert read_config(folder) == (RECIPE, OPTIONS) and to_json(RECIPE)["seeds"] == 2
     receive, send = CONTEXT.Pipe(duplex=False)
     process = start(resume, folder, store, send)

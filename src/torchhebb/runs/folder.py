@@ -40,6 +40,7 @@ def prepare_folder(folder: Path, recipe: Recipe, options: TrainOptions, data: Da
         same = asked == recipe and (before.precision, before.compile) == (options.precision, options.compile)
         if not same or recipe.seeds < known.seeds:
             raise UserError(f"{folder} holds another experiment ({known.name}): resume without changed flags")
+        _check_same_data(folder, data)
         for leftover in folder.rglob(".*.safetensors.*"):  # of a process that was killed while it wrote
             with suppress(OSError):
                 leftover.unlink()
@@ -50,14 +51,40 @@ def prepare_folder(folder: Path, recipe: Recipe, options: TrainOptions, data: Da
         (folder / "classes.json").write_text(json.dumps(data.classes) + "\n", encoding="utf-8")
         if data.skipped:
             (folder / "skipped.json").write_text(json.dumps(data.skipped, indent=1) + "\n", encoding="utf-8")
-        _write_config(folder, recipe, options, data.preprocessing)
+        _write_config(folder, recipe, options, data)
     except OSError as error:
         raise UserError(f"cannot write {folder}: {error.strerror}; choose another folder") from error
 
 
-def _write_config(folder: Path, recipe: Recipe, options: TrainOptions, preprocessing: Preprocessing | None) -> None:
+def _check_same_data(folder: Path, data: Data) -> None:
+    """Raise UserError, saying what changed, unless these are the images that the run began with."""
+    kept = _config(folder).get("data")
+    now = _described(data)
+    if kept is None or kept == now:  # runs of version 0.1 kept none
+        return
+    if kept["classes"] != now["classes"]:
+        gone, new = (sorted({*one} - {*other}) for one, other in _pairs(kept["classes"], now["classes"]))
+        changes = [f"{word} {', '.join(names)}" for word, names in (("without", gone), ("with", new)) if names]
+        what = f"its classes are now {' and '.join(changes) or 'in another order'}"
+    elif kept["images"] != now["images"]:
+        what = f"it had {sum(kept['images']):,} images and has {sum(now['images']):,}"
+    else:
+        what = "its images or labels are others"
+    raise UserError(f"{data.name} changed since {folder} began: {what}; choose another folder")
+
+
+def _pairs(one: Any, other: Any) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
+    return (one, other), (other, one)
+
+
+def _described(data: Data) -> dict[str, Any]:
+    counts = [len(data.train), len(data.test) if data.labelled else 0]
+    return {"name": data.name, "fingerprint": data.fingerprint, "classes": list(data.classes), "images": counts}
+
+
+def _write_config(folder: Path, recipe: Recipe, options: TrainOptions, data: Data) -> None:
     """Renamed into place: a folder with a config.json is a run that can be resumed."""
-    config = {"recipe": recipe, "options": options, "preprocessing": preprocessing}
+    config = {"recipe": recipe, "options": options, "preprocessing": data.preprocessing, "data": _described(data)}
     text = json.dumps({name: to_json(value) for name, value in config.items()}, indent=1)
     beside = folder / f".config.json.{os.getpid()}"
     beside.write_text(text + "\n", encoding="utf-8")
@@ -116,11 +143,18 @@ def data_settings(folder: Path, recipe: Recipe, options: TrainOptions) -> dict[s
 
 
 def _kept_preprocessing(folder: Path) -> Preprocessing | None:
+    kept = _config(folder).get("preprocessing")
+    return None if kept is None else from_json(Preprocessing, kept)
+
+
+def _config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     try:
-        kept = json.loads(path.read_text(encoding="utf-8")).get("preprocessing")
-        return None if kept is None else from_json(Preprocessing, kept)
-    except (OSError, ValueError, AttributeError) as error:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(config, dict):
+            raise ValueError("it is not an object")
+        return config
+    except (OSError, ValueError) as error:
         raise UserError(f"{path} is damaged ({error}): start the run again") from None
 
 
