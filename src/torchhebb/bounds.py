@@ -100,8 +100,17 @@ def between(low: float, high: float) -> dict[str, Check]:
     return bound(f"between {low:g} and {high:g}", lambda value: low < value < high)
 
 
-def rising(above: float, up_to: float | None = None) -> dict[str, Check]:
-    """One number or more, each larger than the one before, from above `above`, the last at most `up_to`.
+def each_between(low: float, high: float) -> dict[str, Check]:
+    """One value or more, each larger than `low` and smaller than `high`."""
+
+    def holds(values: tuple[float, ...]) -> bool:
+        return len(values) > 0 and all(low < value < high for value in values)
+
+    return bound(f"between {low:g} and {high:g} each", holds)
+
+
+def rising(above: float, up_to: float | None = None, *, empty: bool = False) -> dict[str, Check]:
+    """Numbers, each larger than the one before, from above `above`, the last at most `up_to`; not none unless `empty`.
 
     >>> rising(0.0)["check"]("values", (1.0, 1.0))
     Traceback (most recent call last):
@@ -111,7 +120,8 @@ def rising(above: float, up_to: float | None = None) -> dict[str, Check]:
 
     def holds(values: tuple[float, ...]) -> bool:
         steps = zip((above, *values), values, strict=False)
-        return len(values) > 0 and all(low < high for low, high in steps) and (up_to is None or values[-1] <= up_to)
+        within = not values or up_to is None or values[-1] <= up_to
+        return (empty or len(values) > 0) and all(low < high for low, high in steps) and within
 
     return bound(f"numbers that rise from above {above:g}{end}", holds)
 

@@ -22,9 +22,10 @@ from torchhebb.data import Store
 from torchhebb.errors import UserError
 from torchhebb.evaluate import Run, evaluate, open_run
 from torchhebb.evaluate.figures.gallery import GRID, smallest, winning_prototypes
+from torchhebb.evaluate.methods.attack_suite import ATTACKS, Suite, has_soft_output, soften
 from torchhebb.evaluate.methods.square import opposite_bumps, square
 from torchhebb.evaluate.questions import attacks as attacks_module
-from torchhebb.evaluate.questions.attacks import ATTACKS, Attacks, Tally, has_soft_output, soften
+from torchhebb.evaluate.questions.attacks import Attacks, Tally
 from torchhebb.nn import Architecture, LinearBlock, LinearReadout, Network, SoftWTA
 from torchhebb.rules import SoftHebb
 from torchhebb.runs import TrainOptions, run_recipe
@@ -168,7 +169,7 @@ def test_what_was_attacked_before_a_stop_is_kept(
 ) -> None:
     quick = replace(SETTINGS, contenders=("own",), attacks=("fgsm", "square"), linf=(0.1,), l2=(), examples=0)
     first = evaluate(quick, soft_run)
-    monkeypatch.setattr(Attacks, "_tally", None)
+    monkeypatch.setattr(Suite, "move", None)
     again = evaluate(quick, soft_run)
     assert values(again) == values(first) and again.notes == first.notes
     for change in ({"queries": 3}, {"linf": (0.2,)}, {"images": 5}, {"attacks": ("fgsm",)}, {"contenders": ("hard",)}):
@@ -282,13 +283,14 @@ def test_without_images_that_all_answer_rightly_there_is_no_gallery(
 @pytest.mark.parametrize(
     "settings, message",
     [
-        ({"images": 0}, "images, steps"),
-        ({"examples": -1}, "examples at least 0"),
-        ({"linf": (), "l2": ()}, "radii above 0"),
-        ({"linf": (0.0,)}, "radii above 0"),
-        ({"contenders": ()}, "at least one"),
+        ({"images": 0}, "images must be at least 1, got 0"),
+        ({"queries": 0}, "queries must be at least 1, got 0"),
+        ({"examples": -1}, "examples must be at least 0, got -1"),
+        ({"linf": (), "l2": ()}, "linf and l2 must hold one radius at least"),
+        ({"linf": (0.0,)}, "linf must be above 0"),
+        ({"contenders": ()}, "one at least"),
         ({"attacks": ("pdg",)}, "attacks must be among fgsm, pgd, .*, got 'pdg'"),
-        ({"softness": (1.0,)}, "between 0 and 1"),
+        ({"softness": (1.0,)}, "softness must be between 0 and 1 each"),
         ({"contenders": ("own", "backprop")}, "contenders must be among own, .*, got 'backprop'"),
     ],
 )

@@ -159,7 +159,7 @@ def test_every_corruption_is_a_setting_with_severities_it_takes(run: Run, monkey
     seen, findings = watch(run, monkeypatch, Noise(images=5))
     grid = {name: getattr(Noise(), name) for name in CORRUPTIONS}
     assert all(3 <= len(severities) <= 10 for severities in grid.values())
-    assert len(seen["own"]) == 2 * sum(1 + len(severities) for severities in grid.values())
+    assert len(seen["own"]) == 2 * (1 + sum(len(severities) for severities in grid.values()))
     curves = {finding.name for finding in findings if isinstance(finding, Curve)}
     assert curves == {f"{corruption} {name}" for corruption in CORRUPTIONS for name in Noise().contenders}
 
@@ -180,11 +180,11 @@ def test_the_figure_has_a_panel_a_corruption(noise: Result, run: Run) -> None:
     ("settings", "message"),
     [
         ({"contenders": ("own", "soft")}, "contenders must be among own, .*, got 'soft'"),
-        ({"contenders": ()}, "contenders and the severities of at least one corruption must be given"),
-        ({**ALL_OFF, "measured": ()}, "contenders and the severities of at least one corruption must be given"),
+        ({"contenders": ()}, "contenders must be different from each other, one at least"),
+        ({**ALL_OFF, "measured": ()}, "severities of at least one corruption must be given, got none"),
         ({"measured": (0.33,)}, "measured must be among gaussian_noise .*, got 0.33"),
-        ({"contrast": (0.5, 0.5)}, r"contrast must be severities that rise from above 0, got \(0.5, 0.5\)"),
-        ({"contrast": (0.0, 0.5)}, "contrast must be severities that rise from above 0"),
+        ({"contrast": (0.5, 0.5)}, r"contrast must be numbers that rise from above 0, got \(0.5, 0.5\)"),
+        ({"contrast": (0.0, 0.5)}, "contrast must be numbers that rise from above 0"),
         ({"contrast": (0.5, 1.5)}, "severity of Contrast must be from 0 to 1, got 1.5"),
         ({"images": 0}, "images must be at least 1, got 0"),
     ],

@@ -1,4 +1,4 @@
-"""Pictures of attacks: how accuracy falls, and what images look like by the time that a network errs."""
+"""Figures of attacked images: what they look like by the time that a network errs."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from torchhebb.evaluate.evaluator import Figure
 from torchhebb.nn import HebbLinear, Network, SoftWTA
 from torchhebb.runs.baselines import prototypes
-from torchhebb.train import Curve
 from torchhebb.train.perturb import Norm, fooled
 
 if TYPE_CHECKING:
@@ -24,36 +23,11 @@ GRID: dict[Norm, tuple[float, ...]] = {
 }
 """The radii among which the smallest that fools is sought."""
 
-# Told apart by people who see colours differently (Okabe and Ito), and by their marks.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_MARKS = ("o", "s", "^", "D", "v", "P", "X")
-
 
 class Attack(Protocol):
     """model, x, labels, norm, eps -> adversarial x."""
 
     def __call__(self, model: nn.Module, x: Tensor, labels: Tensor, *, eps: float) -> Tensor: ...
-
-
-def robustness(panels: Mapping[Norm, Mapping[str, Curve]], images: int) -> Figure:
-    """Accuracy left of all attacks against eps: a panel a norm, a line a network, its spread over seeds."""
-    from matplotlib.figure import Figure as Canvas
-
-    canvas = Canvas(figsize=(4.4 * len(panels), 3.4), layout="constrained")
-    for number, (norm, curves) in enumerate(panels.items(), 1):
-        axes = canvas.add_subplot(1, len(panels), number)
-        for (label, curve), colour, mark in zip(curves.items(), _COLOURS, _MARKS, strict=False):
-            axes.errorbar(curve.x, curve.y, curve.std, color=colour, marker=mark, markersize=4, capsize=2, label=label)
-        axes.set(xlabel=f"eps, {NORMS[norm][1]}", ylabel="accuracy left of all attacks, %", ylim=(-2, 102))
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(alpha=0.25)
-        if number == 1:
-            axes.legend(frameon=False, fontsize=8)
-    caption = (
-        "Accuracy that survives every attack, image by image, against the radius within which pixels may move "
-        f"(0: clean); the first {images} test images."
-    )
-    return Figure("robustness", caption, canvas)
 
 
 def gallery(

@@ -1,35 +1,35 @@
 """How far can an image be moved before a network errs, and would a person err as well?"""
 
-import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from statistics import fmean, stdev
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from torchhebb.bounds import at_least, distinct, each_between
 from torchhebb.data import Images
-from torchhebb.errors import UserError, unknown_name
-from torchhebb.evaluate.evaluator import Evaluator, Figure, Finding, Note
-from torchhebb.evaluate.figures.gallery import NORMS, gallery, robustness
-from torchhebb.evaluate.methods.square import square
-from torchhebb.evaluate.statistics import wilson
-from torchhebb.nn import SoftWTA
-from torchhebb.runs.baselines import CONTENDERS, ContenderName, contender, contender_label
+from torchhebb.errors import UserError
+from torchhebb.evaluate.evaluator import Figure, Finding, Note
+from torchhebb.evaluate.figures.gallery import NORMS, gallery
+from torchhebb.evaluate.figures.panels import Panel, draw_panels
+from torchhebb.evaluate.methods.attack_suite import ATTACKS, AttackName, Suite, answers_of, per_image
+from torchhebb.evaluate.statistics import mean_curve, wilson
+from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study
+from torchhebb.runs.baselines import ContenderName, contender, contender_label
 from torchhebb.runs.reference_classifier import judge
 from torchhebb.runs.run import Run
 from torchhebb.train import Curve, Measure
 from torchhebb.train.features import batch_size_for
-from torchhebb.train.perturb import Norm, fgsm, fooled, pgd
+from torchhebb.train.perturb import Norm
 
-AttackName = Literal["fgsm", "pgd", "margin", "softened", "square"]
-ATTACKS: tuple[AttackName, ...] = ("fgsm", "pgd", "margin", "softened", "square")
+LEFT = Quantity("accuracy left of all attacks, %", "%")
+JUDGED = 500  # images that the judge reads at a time
 
 
 @dataclass(frozen=True)
-class Attacks(Evaluator):
+class Attacks(Study[ContenderName]):
     """Robust accuracy of whole networks, pixels to logits, under gradient attacks and one that needs no gradient.
 
         fgsm      one step along the gradient of the cross-entropy
@@ -48,182 +48,130 @@ class Attacks(Evaluator):
     """
 
     question: ClassVar[str] = "attacks"
+    quantities: ClassVar[dict[str, Quantity]] = {"worst_accuracy": LEFT}
 
-    images: int = 500
+    images: int = field(default=500, metadata=at_least(1))
     """The first test images; all of them where there are fewer."""
-    contenders: tuple[ContenderName, ...] = ("own", "hard", "backpropagation", "adversarial")
+    contenders: tuple[ContenderName, ...] = field(
+        default=("own", "hard", "backpropagation", "adversarial"), metadata=distinct() | NOT_IN_CELLS
+    )
     """Which networks to attack."""
-    linf: tuple[float, ...] = (0.1, 0.2, 0.3)
+    linf: tuple[float, ...] = field(default=(0.1, 0.2, 0.3), metadata=distinct(above=0, empty=True))
     """Radii: the largest change of a pixel."""
-    l2: tuple[float, ...] = (1.0, 2.0, 3.0)
+    l2: tuple[float, ...] = field(default=(1.0, 2.0, 3.0), metadata=distinct(above=0, empty=True))
     """Radii: the Euclidean length of the change of an image."""
-    attacks: tuple[AttackName, ...] = ATTACKS
+    attacks: tuple[AttackName, ...] = field(default=ATTACKS, metadata=distinct())
     """Which attacks to run."""
-    steps: int = 40
+    steps: int = field(default=40, metadata=at_least(1))
     """Steps of the gradient attacks."""
-    restarts: int = 3
+    restarts: int = field(default=3, metadata=at_least(1))
     """Restarts of the gradient attacks."""
-    queries: int = 1000
+    queries: int = field(default=1000, metadata=at_least(1))
     """Changes that the square attack tries on every image."""
-    softness: tuple[float, ...] = (0.3, 0.6)
+    softness: tuple[float, ...] = field(default=(0.3, 0.6), metadata=each_between(0, 1))
     """Shares of the inverse temperature at which the softened attack takes its gradients."""
-    examples: int = 3
+    examples: int = field(default=3, metadata=at_least(0) | NOT_IN_CELLS)
     """Images in the galleries, on the first seed; 0 for no gallery."""
 
-    def run(self, run: Run) -> Iterator[Finding]:
-        self._check()
-        images = run.data.test.select(torch.arange(min(self.images, len(run.data.test))))
-        eye = judge(run)
-        tallies: dict[ContenderName, list[Tally]] = {name: [] for name in self.contenders}
-        for seed in run.seeds:
-            for name in self.contenders:
-                tallies[name].append(self._kept(run, seed, name, images, eye))
-        for name, seeds in tallies.items():
-            yield from _measures(name, seeds, len(images))
-        panels = {
-            norm: {contender_label(run, name): _curve(name, norm, radii, seeds) for name, seeds in tallies.items()}
-            for norm, radii in self._radii().items()
-        }
-        for panel in panels.values():
-            yield from panel.values()
-        yield robustness(panels, len(images))
-        if self.examples:
-            yield from self._galleries(run, images, eye)
-        seen = _answers(eye, _on_device(images, run)[0], 500).cpu() == images.labels
-        yield Note("test_images", len(images))
-        yield Note("precision", "float32")
-        yield Note("judge_accuracy_on_clean", 100 * seen.double().mean().item())
-        yield Note("successful_attacks", {name: [tally.fooled for tally in seeds] for name, seeds in tallies.items()})
-        yield Note("fooled_by_square_alone", {name: [t.square_alone for t in seeds] for name, seeds in tallies.items()})
+    def check(self, run: Run) -> None:
+        if not self.radii:
+            raise UserError("linf and l2 must hold one radius at least, got none")
 
-    def _check(self) -> None:
-        if min(self.images, self.steps, self.restarts, self.queries) < 1 or self.examples < 0:
-            given = f"{self.images}, {self.steps}, {self.restarts}, {self.queries}, {self.examples}"
-            raise UserError(f"images, steps, restarts and queries must be at least 1, examples at least 0, got {given}")
-        if not self.attacks or not self.contenders:
-            raise UserError("attacks and contenders must each name at least one")
-        for attack in self.attacks:
-            if attack not in ATTACKS:
-                raise unknown_name("attack", attack, ATTACKS)
-        for name in self.contenders:
-            if name not in CONTENDERS:
-                raise unknown_name("contender", name, CONTENDERS)
-        if not self.linf + self.l2 or min(self.linf + self.l2) <= 0:
-            raise UserError(f"linf and l2 must hold radii above 0, got {self.linf} and {self.l2}")
-        if not self.softness or not all(0 < share < 1 for share in self.softness):
-            raise UserError(f"softness must hold shares between 0 and 1, got {self.softness}")
-
-    def _radii(self) -> dict[Norm, list[float]]:
+    @property
+    def radii(self) -> dict[Norm, list[float]]:
+        """The radii of every norm, rising."""
         norms: dict[Norm, list[float]] = {"inf": sorted(self.linf), "2": sorted(self.l2)}
         return {norm: radii for norm, radii in norms.items() if radii}
 
-    def _kept(self, run: Run, seed: int, name: ContenderName, images: Images, eye: nn.Module) -> "Tally":
-        settings = ("attacks", "steps", "restarts", "queries", "softness")
-        kept = run.once(
-            lambda: asdict(self._tally(run, seed, name, images, eye)),
-            question=self.question,
-            seed=seed,
-            contender=name,
-            images=len(images),
-            radii=self._radii(),
-            **{setting: getattr(self, setting) for setting in settings},
-        )
-        return Tally(**kept)
+    @property
+    def suite(self) -> Suite:
+        """The attacks with their settings."""
+        return Suite(self.attacks, self.steps, self.restarts, self.queries, self.softness)
 
-    def _tally(self, run: Run, seed: int, name: ContenderName, images: Images, eye: nn.Module) -> "Tally":
-        """Every attack in every ball on one network.  Only images that it answers rightly when clean are attacked."""
-        model = contender(run, seed, name).classifier
+    def variants(self, run: Run) -> dict[str, ContenderName]:
+        return {name: name for name in self.contenders}
+
+    def cell(self, run: Run, variant: ContenderName, seed: int) -> Cell:
+        """A `Tally` of every attack in every ball on one network.  Only images that it answers rightly are attacked."""
+        images, suite, eye = self._images(run), self.suite, judge(run)
+        model = contender(run, seed, variant).classifier
         chunk = batch_size_for(model, images, run.device)
         x, labels = _on_device(images, run)
-        right = _answers(model, x, chunk) == labels
+        right = answers_of(model, x, chunk) == labels
         x, labels = x[right], labels[right]
         tally = Tally(len(images), {"clean_accuracy": 100 * len(x) / len(images)})
-        attacks = self._applicable(model)
-        total = len(attacks) * sum(map(len, self._radii().values()))
-        run.progress.start(f"seed {seed}: attacks on {contender_label(run, name)}", total, "attacks")
-        for norm, radii in self._radii().items():
+        attacks = suite.applicable(model)
+        total = len(attacks) * sum(map(len, self.radii.values()))
+        run.progress.start(f"seed {seed}: attacks on {contender_label(run, variant)}", total, "attacks")
+        for norm, radii in self.radii.items():
             worst, broken = x, torch.zeros_like(labels, dtype=torch.bool)
             by_gradient = broken
             for eps in radii:
                 point = f"{NORMS[norm][0]}_{eps:g}"
                 fresh = torch.zeros_like(broken)
                 for attack in attacks:
-                    moved = self._move(attack, model, x, labels, norm=norm, eps=eps, seed=seed, chunk=chunk)
-                    answers = _answers(model, moved, chunk)
+                    moved = suite.move(attack, model, x, labels, norm=norm, eps=eps, seed=seed, chunk=chunk)
+                    answers = answers_of(model, moved, chunk)
                     fools = answers != labels
-                    worst = torch.where(_per_image(fools & ~fresh), moved, worst)
+                    worst = torch.where(per_image(fools & ~fresh), moved, worst)
                     fresh = fresh | fools
                     if attack != "square":
                         by_gradient = by_gradient | fools
                     tally.add(f"{point}_{attack}", fools)
                     if attack == "pgd":
-                        tally.judge(f"{point}_pgd", _answers(eye, moved, chunk), answers, labels)
+                        tally.judge(f"{point}_pgd", answers_of(eye, moved, chunk), answers, labels)
                     run.progress.advance(1)
                 broken = broken | fresh
                 tally.add(f"{point}_worst", broken)
-                tally.judge(f"{point}_worst", _answers(eye, worst, chunk), _answers(model, worst, chunk), labels)
+                read, answers = answers_of(eye, worst, chunk), answers_of(model, worst, chunk)
+                tally.judge(f"{point}_worst", read, answers, labels)
                 if "square" in attacks:
                     tally.square_alone[point] = int((broken & ~by_gradient).sum())
         run.progress.finish()
-        return tally
+        return asdict(tally)
 
-    def _applicable(self, model: nn.Module) -> list[AttackName]:
-        return [attack for attack in self.attacks if attack != "softened" or has_soft_output(model)]
+    def findings(self, run: Run, cells: Mapping[str, Sequence[Cell]]) -> Iterator[Finding]:
+        images, eye = self._images(run), judge(run)
+        tallies = {name: [Tally(**cell) for cell in of_seeds] for name, of_seeds in cells.items()}
+        for name, of_seeds in tallies.items():
+            yield from _measures(name, of_seeds)
+        panels = []
+        for norm, radii in self.radii.items():
+            curves = {name: _curve(name, norm, radii, of_seeds) for name, of_seeds in tallies.items()}
+            yield from curves.values()
+            words = {contender_label(run, name): curves[name] for name in self.contenders}
+            panels.append(Panel(LEFT.label, words))
+        caption = (
+            "Accuracy that survives every attack, image by image, against the radius within which pixels may move "
+            f"(0: clean); the first {len(images)} test images."
+        )
+        yield Figure("robustness", caption, draw_panels(panels))
+        if self.examples:
+            yield from self._galleries(run, images, eye)
+        x, labels = _on_device(images, run)
+        seen = answers_of(eye, x, JUDGED) == labels
+        yield Note("test_images", len(images))
+        yield Note("precision", "float32")
+        yield Note("judge_accuracy_on_clean", 100 * seen.double().mean().item())
+        for note, counted in (("successful_attacks", "fooled"), ("fooled_by_square_alone", "square_alone")):
+            yield Note(note, {name: [cell[counted] for cell in of_seeds] for name, of_seeds in cells.items()})
 
-    def _move(
-        self,
-        attack: AttackName,
-        model: nn.Module,
-        x: Tensor,
-        labels: Tensor,
-        *,
-        norm: Norm,
-        eps: float,
-        seed: int,
-        chunk: int,
-    ) -> Tensor:
-        """What one attack makes of the images; all draws follow from the seed."""
-        if attack == "square":
-            return square(model, x, labels, eps=eps, norm=norm, queries=self.queries, seed=seed, batch_size=chunk)
-        climb = partial(pgd, model, eps=eps, norm=norm, steps=self.steps, restarts=self.restarts)
-        generator = torch.Generator().manual_seed(seed)
-        moved = []
-        for part, truth in zip(x.split(chunk), labels.split(chunk), strict=True):
-            match attack:
-                case "fgsm":
-                    found = fgsm(model, part, truth, eps=eps, norm=norm)
-                case "softened":
-                    found = part
-                    for share in self.softness:
-                        other = climb(part, truth, generator=generator, surrogate=soften(model, share))
-                        found = torch.where(_per_image(fooled(model, found, truth)), found, other)
-                case _:
-                    loss: Literal["margin", "cross_entropy"] = "margin" if attack == "margin" else "cross_entropy"
-                    found = climb(part, truth, generator=generator, loss=loss)
-            moved.append(found)
-        return torch.cat(moved)
+    def _images(self, run: Run) -> Images:
+        return run.data.test.select(torch.arange(min(self.images, len(run.data.test))))
 
     def _galleries(self, run: Run, images: Images, eye: nn.Module) -> Iterator[Figure | Note]:
         seed = run.seeds[0]
         networks = {contender_label(run, name): contender(run, seed, name) for name in self.contenders}
         x, labels = _on_device(images, run)
-        known = torch.stack([_answers(net.classifier, x, 500) for net in networks.values()] + [_answers(eye, x, 500)])
+        judges = [*(network.classifier for network in networks.values()), eye]
+        known = torch.stack([answers_of(model, x, JUDGED) for model in judges])
         rows = _one_a_class(labels.where((known == labels).all(0), -1))[: self.examples]
-        for norm in self._radii():
+        for norm in self.radii:
             if not rows:
                 yield Note("gallery", "no image that all contenders and the judge answer rightly when clean")
                 return
-            strongest = partial(self._strongest, norm=norm, seed=seed)
+            strongest = partial(self.suite.strongest, norm=norm, seed=seed)
             yield gallery(networks, eye, x[rows], labels[rows], run.data.classes, strongest, norm=norm)
-
-    def _strongest(self, model: nn.Module, x: Tensor, labels: Tensor, *, norm: Norm, eps: float, seed: int) -> Tensor:
-        """Per image, the first gradient attack that fools the model, else the last."""
-        moved = x
-        for attack in self._applicable(model):
-            if attack != "square":
-                other = self._move(attack, model, x, labels, norm=norm, eps=eps, seed=seed, chunk=len(x))
-                moved = torch.where(_per_image(fooled(model, moved, labels)), moved, other)
-        return moved
 
 
 @dataclass
@@ -250,52 +198,26 @@ class Tally:
             self.percent[f"{name}_judge_true"] = 100 * (read == labels)[fools].double().mean().item()
 
 
-def has_soft_output(model: nn.Module) -> bool:
-    """Whether a soft WTA passes its posterior on."""
-    return any(isinstance(module, SoftWTA) for module in model.modules())
+def _measures(name: str, of_seeds: Sequence[Tally]) -> Iterator[Measure]:
+    """What all seeds have; the shares of the judge rest on the images that were turned, on the fewest of any seed."""
+    for quantity in of_seeds[0].percent:
+        if all(quantity in tally.percent for tally in of_seeds):
+            numbers = tuple(tally.percent[quantity] for tally in of_seeds)
+            attack = quantity.partition("_judge_")[0]
+            judged = attack != quantity
+            samples = min(tally.fooled[attack] if judged else tally.images for tally in of_seeds)
+            yield Measure(f"{name}_{quantity}", LEFT.unit, numbers, None, wilson(numbers, samples))
 
 
-def soften(model: nn.Module, share: float) -> nn.Module:
-    """A copy of the model in which every soft WTA output has `share` of its inverse temperature."""
-    softer = copy.deepcopy(model)
-    for module in softer.modules():
-        if isinstance(module, SoftWTA):
-            module.inverse_temperature *= share
-    return softer
-
-
-def _measures(name: str, seeds: Sequence[Tally], images: int) -> Iterator[Measure]:
-    for quantity in seeds[0].percent:
-        if not all(quantity in tally.percent for tally in seeds):
-            continue
-        values = tuple(tally.percent[quantity] for tally in seeds)
-        attack = quantity.partition("_judge_")[0]
-        # The shares of the judge rest on the images that were turned: on the fewest of any seed, to be careful.
-        basis = min(tally.fooled[attack] for tally in seeds) if attack != quantity else images
-        yield Measure(f"{name}_{quantity}", "%", values, interval=wilson(values, basis))
-
-
-def _curve(name: str, norm: Norm, radii: Sequence[float], seeds: Sequence[Tally]) -> Curve:
+def _curve(name: str, norm: Norm, radii: Sequence[float], of_seeds: Sequence[Tally]) -> Curve:
     short, label = NORMS[norm]
     points = ["clean_accuracy", *(f"{short}_{eps:g}_worst_accuracy" for eps in radii)]
-    columns = [[tally.percent[point] for tally in seeds] for point in points]
-    std = tuple(map(stdev, columns)) if len(seeds) > 1 else None
-    y_label = "accuracy left of all attacks, %"
-    return Curve(f"{name} {short}", f"eps, {label}", y_label, (0.0, *radii), tuple(map(fmean, columns)), std)
+    lines = [[tally.percent[point] for point in points] for tally in of_seeds]
+    return mean_curve(f"{name} {short}", f"eps, {label}", LEFT.label, (0.0, *radii), lines)
 
 
 def _on_device(images: Images, run: Run) -> tuple[Tensor, Tensor]:
     return images.images.to(run.device) / 255.0, images.labels.to(run.device)
-
-
-@torch.no_grad()
-def _answers(model: nn.Module, x: Tensor, chunk: int) -> Tensor:
-    parts = [model(part).argmax(1) for part in x.split(chunk)] if len(x) else []
-    return torch.cat([torch.empty(0, dtype=torch.long, device=x.device), *parts])
-
-
-def _per_image(chosen: Tensor) -> Tensor:
-    return chosen.view(-1, 1, 1, 1)
 
 
 def _one_a_class(labels: Tensor) -> list[int]:

@@ -1,34 +1,39 @@
 """How much accuracy is left on corrupted test images, beside networks of the same size?"""
 
 import zlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from torchhebb.data import Batches
+from torchhebb.bounds import at_least, distinct, rising
+from torchhebb.data import Batches, Images
 from torchhebb.data.corruptions import CORRUPTIONS, Corruption
-from torchhebb.errors import UserError, unknown_name
-from torchhebb.evaluate.evaluator import Evaluator, Figure, Finding, Note
-from torchhebb.evaluate.statistics import mean_interval, wilson
-from torchhebb.runs.baselines import CONTENDERS, ContenderName, contender, contender_label
+from torchhebb.errors import UserError
+from torchhebb.evaluate.answers import accuracy, from_letters, points, to_letters
+from torchhebb.evaluate.evaluator import Figure, Finding, Note
+from torchhebb.evaluate.figures.panels import Panel, draw_panels
+from torchhebb.evaluate.statistics import mean_curve
+from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study
+from torchhebb.runs.baselines import ContenderName, contender, contender_label
 from torchhebb.runs.run import Run
 from torchhebb.train import Curve, Measure
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Canvas
 
 BATCH = 250  # of all networks alike, so that a batch and its noise are the same for each
 
 Severities = tuple[float, ...]
-Answers = dict[tuple[str, str], Tensor]
-"""(contender, corruption) -> right or wrong (seeds, 1 + severities, images), the first row on clean images."""
+SEVERITIES = rising(above=0, empty=True) | NOT_IN_CELLS
+CLEAN = CORRUPTIONS["gaussian_noise"](0.0)
+
+Answers = dict[str, Tensor]
+"""Right or wrong (seeds, 1 + severities, images) by corruption, the first row on clean images."""
 
 
 @dataclass(frozen=True)
-class Noise(Evaluator):
+class Noise(Study[ContenderName]):
     """Accuracy on corrupted test images; every contender sees the same images with the same draws.
 
     Curves `<corruption> <contender>`: accuracy in % against the severity, from clean images on.  Measures:
@@ -47,109 +52,104 @@ class Noise(Evaluator):
     """
 
     question: ClassVar[str] = "noise"
+    keeps_cells: ClassVar[bool] = False
+    quantities: ClassVar[dict[str, Quantity]] = {"accuracy": Quantity("test accuracy, %", "%")}
 
-    contenders: tuple[ContenderName, ...] = ("own", "hard", "random", "backpropagation")
+    contenders: tuple[ContenderName, ...] = field(
+        default=("own", "hard", "random", "backpropagation"), metadata=distinct() | NOT_IN_CELLS
+    )
     """Which networks to ask."""
-    images: int | None = None
+    images: int | None = field(default=None, metadata=at_least(1))
     """How many test images, drawn once; None is all of them."""
-    measured: Severities = (0.1, 0.3, 0.5)
+    measured: Severities = field(default=(0.1, 0.3, 0.5), metadata=NOT_IN_CELLS)
     """At which std of the Gaussian noise accuracies are measures as well."""
-    gaussian_noise: Severities = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
+    gaussian_noise: Severities = field(
+        default=(0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0), metadata=SEVERITIES
+    )
     """Std of the noise.  An empty list leaves a corruption out, here as below."""
-    shot_noise: Severities = (0.1, 0.2, 0.4, 0.8)
+    shot_noise: Severities = field(default=(0.1, 0.2, 0.4, 0.8), metadata=SEVERITIES)
     """Std of a white pixel."""
-    impulse_noise: Severities = (0.03, 0.06, 0.12, 0.25)
+    impulse_noise: Severities = field(default=(0.03, 0.06, 0.12, 0.25), metadata=SEVERITIES)
     """Share of the pixels that turn black or white."""
-    gaussian_blur: Severities = (0.5, 0.75, 1.0, 1.5)
+    gaussian_blur: Severities = field(default=(0.5, 0.75, 1.0, 1.5), metadata=SEVERITIES)
     """Std of the kernel in pixels."""
-    contrast: Severities = (0.25, 0.5, 0.75, 0.9)
+    contrast: Severities = field(default=(0.25, 0.5, 0.75, 0.9), metadata=SEVERITIES)
     """Share of the contrast that is lost."""
-    brightness: Severities = (0.1, 0.2, 0.3, 0.5)
+    brightness: Severities = field(default=(0.1, 0.2, 0.3, 0.5), metadata=SEVERITIES)
     """Light added to every pixel."""
-    pixelate: Severities = (0.25, 0.4, 0.5, 0.65)
+    pixelate: Severities = field(default=(0.25, 0.4, 0.5, 0.65), metadata=SEVERITIES)
     """Share of the rows and columns that is lost."""
-    rotation: Severities = (10.0, 20.0, 30.0, 45.0)
+    rotation: Severities = field(default=(10.0, 20.0, 30.0, 45.0), metadata=SEVERITIES)
     """Degrees."""
 
-    def run(self, run: Run) -> Iterator[Finding]:
+    def check(self, run: Run) -> None:
         grid = self._grid()
-        answers = self._answers(run, grid)
+        if not grid:
+            raise UserError("severities of at least one corruption must be given, got none")
+        if missing := set(self.measured) - set(self.gaussian_noise):
+            raise UserError(f"measured must be among gaussian_noise {self.gaussian_noise}, got {min(missing)}")
+
+    def variants(self, run: Run) -> dict[str, ContenderName]:
+        return {name: name for name in self.contenders}
+
+    def cell(self, run: Run, variant: ContenderName, seed: int) -> Cell:
+        """By corruption, right or wrong on every image as letters: on clean images, then at each severity."""
+        images = self._images(run)
+        network = cache(lambda: contender(run, seed, variant).classifier)  # loaded once, and only where it is needed
+
+        def answers(corruption: Corruption) -> str:
+            def work() -> str:
+                return _classify(network(), images, corruption, seed, run)
+
+            return self.keep(run, work, contender=variant, seed=seed, corruption=repr(corruption))
+
+        clean = answers(CLEAN)
+        return {name: [clean, *map(answers, corruptions)] for name, corruptions in self._grid().items()}
+
+    def findings(self, run: Run, cells: Mapping[str, Sequence[Cell]]) -> Iterator[Finding]:
+        grid, labels = self._grid(), {name: contender_label(run, name) for name in self.contenders}
+        severities = {name: tuple(corruption.severity for corruption in row) for name, row in grid.items()}
+        answers: dict[str, Answers] = {
+            name: {c: torch.stack([from_letters(cell[c]) for cell in of_seeds]) for c in grid}
+            for name, of_seeds in cells.items()
+        }
+        panels: dict[str, dict[str, Curve]] = {corruption: {} for corruption in grid}
         for name in self.contenders:
-            yield from self._accuracies(name, answers, grid)
-            for corruption, severities in grid.items():
-                yield _curve(name, corruption, severities, answers[name, corruption])
-        yield from self._robustness(answers, grid)
-        if {"own", "backpropagation"} <= set(self.contenders):
-            for corruption, severities in grid.items():
-                own, other = answers["own", corruption], answers["backpropagation", corruption]
-                yield advantage(corruption, own, other, severities)
-        yield Note("test_images", next(iter(answers.values())).shape[2])
-        yield Figure(
-            "corruptions",
-            "Accuracy on corrupted test images.",
-            _figure({name: contender_label(run, name) for name in self.contenders}, answers, grid),
-        )
+            yield from self._accuracies(name, answers[name])
+            for corruption in grid:
+                curve = _curve(name, corruption, severities[corruption], answers[name][corruption])
+                panels[corruption][labels[name]] = curve
+                yield curve
+        yield from self._robustness(answers, severities)
+        if {"own", "backpropagation"} <= answers.keys():
+            for corruption in grid:
+                own, other = answers["own"][corruption], answers["backpropagation"][corruption]
+                yield advantage(corruption, own, other, severities[corruption])
+        yield Note("test_images", len(self._images(run)))
+        drawn = [Panel(corruption.replace("_", " "), curves) for corruption, curves in panels.items()]
+        yield Figure("corruptions", "Accuracy in % on corrupted test images.", draw_panels(drawn, columns=4))
 
-    def _grid(self) -> dict[str, Severities]:
-        """The severities of every corruption that is asked for, after a check of all settings."""
-        if unknown := [name for name in self.contenders if name not in CONTENDERS]:
-            raise unknown_name("contender", unknown[0], CONTENDERS)
-        grid = {name: tuple(getattr(self, name)) for name in CORRUPTIONS}
-        for name, severities in grid.items():
-            if any(not low < high for low, high in zip((0.0, *severities), severities, strict=False)):
-                raise UserError(f"{name} must be severities that rise from above 0, got {severities}")
-            for severity in severities:
-                CORRUPTIONS[name](severity)
-        if missing := set(self.measured) - set(grid["gaussian_noise"]):
-            raise UserError(f"measured must be among gaussian_noise {grid['gaussian_noise']}, got {min(missing)}")
-        if not any(grid.values()) or not self.contenders:
-            raise UserError("contenders and the severities of at least one corruption must be given, got none")
-        if self.images is not None and self.images < 1:
-            raise UserError(f"images must be at least 1, got {self.images}")
-        return {name: severities for name, severities in grid.items() if severities}
+    def _grid(self) -> dict[str, list[Corruption]]:
+        """Every corruption that is asked for, at each of its severities."""
+        grid = {name: [kind(severity) for severity in getattr(self, name)] for name, kind in CORRUPTIONS.items()}
+        return {name: corruptions for name, corruptions in grid.items() if corruptions}
 
-    def _answers(self, run: Run, grid: Mapping[str, Severities]) -> Answers:
+    def _images(self, run: Run) -> Images:
         test = run.data.test
-        if self.images is not None and self.images < len(test):
-            test = test.select(torch.randperm(len(test), generator=torch.Generator().manual_seed(0))[: self.images])
-        batches = Batches(test.images, BATCH, labels=test.labels, shuffle=False, device=run.device)
-        found: dict[tuple[str, str], list[Tensor]] = {(n, c): [] for n in self.contenders for c in grid}
-        for seed in run.seeds:
-            networks: dict[str, nn.Module] = {n: contender(run, seed, n).classifier for n in self.contenders}
-            for name, severities in grid.items():
-                corruptions = (CORRUPTIONS["gaussian_noise"](0.0), *map(CORRUPTIONS[name], severities))
-                rows = [self._right(networks, batches, corruption, seed, run) for corruption in corruptions]
-                for network in networks:
-                    found[network, name].append(torch.stack([row[network] for row in rows]))
-        return {key: torch.stack(seeds) for key, seeds in found.items()}
+        if self.images is None or self.images >= len(test):
+            return test
+        return test.select(torch.randperm(len(test), generator=torch.Generator().manual_seed(0))[: self.images])
 
-    def _right(
-        self, networks: Mapping[str, nn.Module], batches: Batches, corruption: Corruption, seed: int, run: Run
-    ) -> dict[str, Tensor]:
-        """Which images (N,) every network classifies correctly; kept with the run."""
-        kept = run.once(
-            lambda: _classify(networks, batches, corruption, seed, run),
-            question=self.question,
-            seed=seed,
-            corruption=repr(corruption),
-            contenders=list(networks),
-            images=self.images,
-        )
-        return {name: torch.tensor([answer == "1" for answer in kept[name]]) for name in networks}
-
-    def _accuracies(self, name: str, answers: Answers, grid: Mapping[str, Severities]) -> Iterator[Measure]:
-        right = answers[name, next(iter(grid))]
-        yield _accuracy(f"{name}_clean_accuracy", right[:, 0])
+    def _accuracies(self, name: str, answers: Answers) -> Iterator[Measure]:
+        yield accuracy(f"{name}_clean_accuracy", next(iter(answers.values()))[:, 0])
         for std in self.measured:
-            at = 1 + grid["gaussian_noise"].index(std)
-            yield _accuracy(f"{name}_accuracy_at_{std:g}", answers[name, "gaussian_noise"][:, at])
+            at = 1 + self.gaussian_noise.index(std)
+            yield accuracy(f"{name}_accuracy_at_{std:g}", answers["gaussian_noise"][:, at])
 
-    def _robustness(self, answers: Answers, grid: Mapping[str, Severities]) -> Iterator[Finding]:
+    def _robustness(self, answers: Mapping[str, Answers], severities: Mapping[str, Severities]) -> Iterator[Finding]:
         each = {
-            name: {
-                corruption: robustness(answers[name, corruption], severities) for corruption, severities in grid.items()
-            }
-            for name in self.contenders
+            name: {corruption: robustness(right, severities[corruption]) for corruption, right in found.items()}
+            for name, found in answers.items()
         }
         for name, values in each.items():
             if "gaussian_noise" in values:
@@ -165,8 +165,8 @@ def robustness(right: Tensor, severities: Severities) -> Tensor:
     >>> robustness(right, (0.5,))
     tensor([75.], dtype=torch.float64)
     """
-    accuracy = right.double().mean(2)
-    return 100 * _mean_over(accuracy, severities) / accuracy[:, 0].clamp_min(1e-12)
+    shares = right.double().mean(2)
+    return 100 * _mean_over(shares, severities) / shares[:, 0].clamp_min(1e-12)
 
 
 def advantage(corruption: str, own: Tensor, other: Tensor, severities: Severities) -> Measure:
@@ -174,24 +174,17 @@ def advantage(corruption: str, own: Tensor, other: Tensor, severities: Severitie
     lost, lost_by_other = (
         right[:, 0].double() - _mean_over(right.double().transpose(1, 2), severities) for right in (own, other)
     )
-    saved = 100 * (lost_by_other - lost)  # (seeds, images)
-    points = tuple(saved.mean(1).tolist())
-    return Measure(f"{corruption}_advantage", "points", points, None, mean_interval(saved.mean(0)))
+    return points(f"{corruption}_advantage", 100 * (lost_by_other - lost))
 
 
 @torch.no_grad()
-def _classify(
-    networks: Mapping[str, nn.Module], batches: Batches, corruption: Corruption, seed: int, run: Run
-) -> dict[str, str]:
+def _classify(network: nn.Module, images: Images, corruption: Corruption, seed: int, run: Run) -> str:
     """Right (1) or wrong (0), an image a letter; the draws follow from the corruption and the seed alone."""
     generator = torch.Generator(run.device).manual_seed(zlib.crc32(repr((seed, corruption)).encode()))
-    found = dict.fromkeys(networks, "")
-    run.progress.start(f"seed {seed}: {corruption}", len(batches.images), "images")
+    batches, found = Batches(images.images, BATCH, labels=images.labels, shuffle=False, device=run.device), ""
+    run.progress.start(f"seed {seed}: {corruption}", len(images), "images")
     for x, labels in batches.epoch(0):
-        x = corruption(x, generator)
-        for name, network in networks.items():
-            right = (network(x).argmax(1) == labels).tolist()
-            found[name] += "".join("01"[answer] for answer in right)
+        found += to_letters(network(corruption(x, generator)).argmax(1) == labels)
         run.progress.advance(len(x))
     run.progress.finish()
     return found
@@ -203,39 +196,7 @@ def _mean_over(values: Tensor, severities: Severities) -> Tensor:
     return torch.trapezoid(values, x, dim=-1) / x[-1]
 
 
-def _accuracy(name: str, right: Tensor) -> Measure:
-    values = tuple((100 * right.double().mean(1)).tolist())
-    return Measure(name, "%", values, None, wilson(values, right.shape[1]))
-
-
 def _curve(name: str, corruption: str, severities: Severities, right: Tensor) -> Curve:
-    accuracy = 100 * right.double().mean(2)
-    std = tuple(accuracy.std(0).tolist()) if len(accuracy) > 1 else None
-    label, y = CORRUPTIONS[corruption].label, tuple(accuracy.mean(0).tolist())
-    return Curve(f"{corruption} {name}", label, "test accuracy, %", (0.0, *severities), y, std)
-
-
-def _figure(contenders: Mapping[ContenderName, str], answers: Answers, grid: Mapping[str, Severities]) -> "Canvas":
-    """Small multiples: one corruption each, one line a contender."""
-    from matplotlib.figure import Figure as Canvas
-
-    columns = min(4, len(grid))
-    rows = -(-len(grid) // columns)
-    canvas = Canvas(figsize=(2.4 * columns, 2.2 * rows + 0.4), layout="constrained")
-    panels = canvas.subplots(rows, columns, squeeze=False, sharey=True)
-    for panel in panels.flat[len(grid) :]:
-        panel.set_visible(False)
-    for panel, (corruption, severities) in zip(panels.flat, grid.items(), strict=False):
-        for name, label in contenders.items():
-            curve = _curve(name, corruption, severities, answers[name, corruption])
-            width = 2.0 if name == "own" else 1.2
-            panel.errorbar(curve.x, curve.y, curve.std, label=label, linewidth=width, capsize=2)
-        panel.set_title(corruption.replace("_", " "), fontsize=9)
-        panel.set_xlabel(curve.x_label, fontsize=8)
-        panel.tick_params(labelsize=8)
-        panel.grid(alpha=0.25)
-    for row in panels:
-        row[0].set_ylabel("test accuracy, %", fontsize=8)
-    handles, labels = panels[0, 0].get_legend_handles_labels()
-    canvas.legend(handles, labels, loc="outside upper left", ncols=len(contenders), frameon=False, fontsize=9)
-    return canvas
+    lines = (100 * right.double().mean(2)).tolist()
+    label = CORRUPTIONS[corruption].label
+    return mean_curve(f"{corruption} {name}", label, "test accuracy, %", (0.0, *severities), lines)
