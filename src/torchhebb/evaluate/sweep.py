@@ -104,7 +104,8 @@ class Sweep(HeldOut[float | None]):
         for quantity, row in self.quantities.items():
             lines = {_words(name): curve for name, curve in curves.items() if name.endswith(quantity)}
             levels = {"random features": random} if quantity == "accuracy" else {}
-            panels.append(Panel(row.label, lines, levels, "log", ticks))
+            if lines:
+                panels.append(Panel(row.label, lines, levels, "log", ticks))
         return draw_panels(panels, columns=2)
 
 

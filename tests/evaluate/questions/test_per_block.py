@@ -15,7 +15,7 @@ from torchhebb.evaluate.questions.per_block import Change
 from torchhebb.fields import differences
 from torchhebb.nn import Architecture, ConvBlock, SPHeReConvBlock
 from torchhebb.rules import HardHebb
-from torchhebb.train import Curve, Recipe, Result
+from torchhebb.train import Curve, Measure, Recipe, Result
 
 SMALL: dict[str, Any] = {"passes": 1, "images": 200, "holdout": 0.3, "probe": Probe(pool=1)}
 
@@ -53,39 +53,36 @@ def test_the_only_block_of_a_network_answers_as_the_sweep_of_all_does(run: Run, 
         assert own.measure(f"block1_rate_{quantity}_at_5").values == swept.measure(f"{name}_at_5").values
 
 
-def test_a_curve_passes_through_the_recipe_at_1(answer: Result) -> None:
-    for number in (1, 2):
-        for setting in ("rate", "inverse_temperature"):
-            line = curve(answer, f"block{number}_{setting}_accuracy")
-            assert line.x == (0.1, 1.0, 20.0) and line.std is not None
-            assert line.y[1] == pytest.approx(answer.measure("accuracy").mean)
-            assert line.y[2] == pytest.approx(answer.measure(f"block{number}_{setting}_accuracy_at_20").mean)
+def hand_cell(change: Change | str) -> Cell:
+    """A cell that tells what was changed: accuracy 50, but 60 and 55 for two of the changes."""
+    accuracy = {"random": 30.0, "block1 rate 0.1": 60.0, "block2 rate 0.1": 55.0}.get(str(change), 50.0)
+    return {"accuracy": accuracy, "block1_radius": 2.0, "block2_radius": 4.0}
+
+
+def test_cells_become_curves_through_the_recipe_at_1_and_the_best_is_noted(run: Run) -> None:
+    asked = PerBlock(factors=(0.1, 20.0), settings=("rate",))
+    variants = asked.variants(run)
+    assert list(variants) == ["random", "recipe", *(f"block{n} rate {f}" for n in (1, 2) for f in ("0.1", "20"))]
+    found = list(asked.findings(run, {name: [hand_cell(change)] * 2 for name, change in variants.items()}))
+    curves = {f.name: f for f in found if isinstance(f, Curve)}
+    assert list(curves) == [f"block{n}_rate_{quantity}" for n in (1, 2) for quantity in ("accuracy", "radius")]
+    assert curves["block1_rate_accuracy"].x == (0.1, 1.0, 20.0)
+    assert curves["block1_rate_accuracy"].y == (60.0, 50.0, 50.0) and curves["block2_rate_radius"].y == (4.0,) * 3
+    measures = {f.name: f.values for f in found if isinstance(f, Measure)}
+    assert measures["accuracy"] == (50.0, 50.0) and measures["random_accuracy"] == (30.0, 30.0)
+    assert measures["block1_rate_accuracy_at_0.1"] == (60.0, 60.0) and "block1_rate_accuracy_at_1" not in measures
+    assert Note("best", {"block": 1, "setting": "rate", "factor": 0.1}) in found
+
+
+def test_nothing_is_best_where_no_change_is_above_the_recipe(run: Run) -> None:
+    asked = PerBlock(factors=(3.0,), settings=("rate",))
+    assert Note("best", None) in list(asked.findings(run, {v: [hand_cell(v)] for v in asked.variants(run)}))
+
+
+def test_a_higher_rate_brings_radii_down_sooner(answer: Result) -> None:
     slow, as_is, fast = curve(answer, "block1_rate_radius").y
-    assert slow > as_is > fast, "a higher rate brings radii down sooner"
-
-
-def test_the_best_change_is_noted(answer: Result) -> None:
-    accuracy = {
-        (number, setting, factor): answer.measure(f"block{number}_{setting}_accuracy_at_{factor:g}").mean
-        for number in (1, 2)
-        for setting in ("rate", "inverse_temperature")
-        for factor in (0.1, 20.0)
-    }
-    best = max(accuracy, key=lambda change: accuracy[change])
-    expected = dict(zip(("block", "setting", "factor"), best, strict=True))
-    assert answer.notes["best"] == (expected if accuracy[best] > answer.measure("accuracy").mean else None)
-
-
-def test_of_several_better_changes_the_best_is_noted(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    accuracy = {"block1 rate 0.1": 60.0, "block2 rate 0.1": 55.0}
-
-    def cell(_self: PerBlock, _run: Run, variant: Change | str, _seed: int) -> Cell:
-        return {"accuracy": accuracy.get(str(variant), 50.0), "block1_radius": 1.0, "block2_radius": 1.0}
-
-    monkeypatch.setattr(PerBlock, "cell", cell)
-    monkeypatch.setattr(PerBlock, "keeps_cells", False)
-    notes = [f for f in PerBlock(factors=(0.1,), **SMALL).run(run) if isinstance(f, Note) and f.name == "best"]
-    assert notes == [Note("best", {"block": 1, "setting": "rate", "factor": 0.1})]
+    assert slow > as_is > fast
+    assert curve(answer, "block1_rate_accuracy").y[1] == pytest.approx(answer.measure("accuracy").mean)
 
 
 def test_a_stopped_answer_goes_on_after_its_pieces(run: Run, answer: Result, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,14 +10,12 @@ import torch
 from tests.tiny import tiny_recipe
 from torchhebb.data import Images
 from torchhebb.errors import UserError
-from torchhebb.evaluate import BatchSize, InitialRadius, LearningRate, Run, evaluate
+from torchhebb.evaluate import BatchSize, Cell, InitialRadius, LearningRate, Note, Run, evaluate
 from torchhebb.evaluate.probe import Probe
-from torchhebb.evaluate.sweep import Sweep
+from torchhebb.evaluate.sweep import Sweep, mean_cosine
 from torchhebb.nn import Architecture, SPHeReConvBlock
 from torchhebb.train import Curve, Measure, Result
-from torchhebb.train.calibrate import calibrate
-from torchhebb.train.diagnostics import plastic_layers, radii
-from torchhebb.train.learn import learn_images
+from torchhebb.train.diagnostics import plastic_layers
 
 PROBE = Probe(pool=1)
 SMALL: dict[str, Any] = {"passes": 1, "images": 200, "holdout": 0.3, "probe": PROBE}
@@ -32,40 +30,59 @@ def curve(result: Result, name: str) -> Curve:
     return next(curve for curve in result.curves if curve.name == name)
 
 
-def test_a_point_is_the_recipe_at_that_value_judged_on_held_out_images(answer: Result, run: Run) -> None:
-    found: dict[str, list[float]] = {"accuracy": [], "block1_radius": [], "block1_cosine": [], "block2_r1": []}
-    for seed in (0, 1):
-        data = run.data.holdout(0.3, seed)
-        order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(0))[:200].sort().values
-        images = data.train.select(order)
-        blocks = tuple(replace(b, init_radius=0.5) for b in run.recipe.architecture.blocks)  # type: ignore[call-arg]
-        network = replace(run.recipe.architecture, blocks=blocks).build(seed)
-        first = network.block1.layer.weight.clone().flatten(1)  # type: ignore[union-attr, operator]
-        learn_images(network, images, replace(run.recipe.learning, epochs=1), seed=seed)
-        calibrate(network, images, seed=seed)
-        found["accuracy"].append(PROBE.score(network, data.train, data.test, run, seed))
-        layers = plastic_layers(network)
-        last = layers["block1.layer"].weight.flatten(1)
-        found["block1_radius"].append(last.norm(dim=1).mean().item())
-        found["block1_cosine"].append(((first * last).sum(1) / first.norm(dim=1) / last.norm(dim=1)).mean().item())
-        found["block2_r1"].append(100 * ((radii(layers["block2.layer"]) - 1).abs() <= 0.01).float().mean().item())
-    for quantity, values in found.items():
-        line = curve(answer, quantity)
-        assert line.x == (0.5, 3.0) and line.x_label == "initial radius" and line.std is not None
-        assert line.y[0] == pytest.approx(sum(values) / 2, rel=1e-5)
-        assert answer.measure(f"{quantity}_at_0.5").values == pytest.approx(tuple(values), rel=1e-5)
-    assert curve(answer, "block1_radius").y[0] != pytest.approx(curve(answer, "block1_radius").y[1], rel=0.1)
-    assert answer.notes["held_out_images"] == len(run.data.holdout(0.3).test)
+def hand_cell(accuracy: float, r1: float, radius: float) -> Cell:
+    return {"accuracy": accuracy, "block1_r1": r1, "block1_radius": radius}
 
 
-def test_random_features_stand_beside_the_sweep_and_the_best_is_noted(answer: Result, run: Run) -> None:
-    data = run.data.holdout(0.3, 1)
-    order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(0))[:200].sort().values
-    network = calibrate(run.recipe.architecture.build(1), data.train.select(order), seed=1)
-    expected = PROBE.score(network, data.train, data.test, run, 1)
-    assert answer.measure("random_accuracy").values[1] == pytest.approx(expected)
-    accuracy = curve(answer, "accuracy")
-    assert accuracy.y[accuracy.x.index(answer.notes["best"])] == max(accuracy.y)
+HAND: dict[str, list[Cell]] = {
+    "random": [{"accuracy": 40.0}, {"accuracy": 42.0}],
+    "0.5": [hand_cell(50.0, 0.0, 0.5), hand_cell(60.0, 10.0, 0.7)],
+    "3.0": [hand_cell(70.0, 20.0, 1.0), hand_cell(80.0, 40.0, 1.2)],
+}
+
+
+def test_cells_become_curves_measures_and_the_best_value(run: Run) -> None:
+    found = list(InitialRadius(values=(0.5, 3.0)).findings(run, HAND))
+    measures = {f.name: (f.unit, f.values) for f in found if isinstance(f, Measure)}
+    assert measures == {
+        "accuracy_at_0.5": ("%", (50.0, 60.0)),
+        "accuracy_at_3": ("%", (70.0, 80.0)),
+        "block1_r1_at_0.5": ("%", (0.0, 10.0)),
+        "block1_r1_at_3": ("%", (20.0, 40.0)),
+        "block1_radius_at_0.5": ("", (0.5, 0.7)),
+        "block1_radius_at_3": ("", (1.0, 1.2)),
+        "random_accuracy": ("%", (40.0, 42.0)),
+    }
+    accuracy, r1, _ = (f for f in found if isinstance(f, Curve))
+    assert (accuracy.name, accuracy.x_label, accuracy.x) == ("accuracy", "initial radius", (0.5, 3.0))
+    assert accuracy.y == (55.0, 75.0) and accuracy.std == pytest.approx((50**0.5, 50**0.5))
+    assert r1.y == (5.0, 30.0) and r1.y_label == "block 1: neurons at radius 1, %"
+    notes = {f.name: f.value for f in found if isinstance(f, Note)}
+    assert notes == {"best": 3.0, "held_out_images": len(run.data.holdout(0.1).test)}
+
+
+def test_at_a_rate_of_almost_nothing_the_weights_stay_as_drawn(run: Run) -> None:
+    asked = LearningRate(values=(1e-12,), **SMALL)
+    cell, random = asked.cell(run, 1e-12, 1), asked.cell(run, None, 1)
+    drawn = plastic_layers(run.recipe.architecture.build(1))
+    for block in ("block1", "block2"):
+        norms = drawn[f"{block}.layer"].weight.detach().flatten(1).norm(dim=1)
+        assert cell[f"{block}_radius"] == pytest.approx(norms.mean().item())
+        assert cell[f"{block}_r1"] == pytest.approx(100 * ((norms - 1).abs() <= 1e-2).float().mean().item())
+        assert cell[f"{block}_cosine"] == pytest.approx(1.0)
+    assert cell["accuracy"] == random["accuracy"]
+
+
+def test_learning_moves_the_radii_to_1_and_turns_the_neurons(answer: Result) -> None:
+    radius, cosine = curve(answer, "block1_radius"), curve(answer, "block1_cosine")
+    assert radius.y[0] == pytest.approx(0.5, rel=0.5) and 1.0 < radius.y[1] < 3.0
+    assert cosine.y[0] < cosine.y[1] < 1, "neurons of a smaller radius turn more"
+    assert 10 < answer.measure("random_accuracy").mean < 100 and min(curve(answer, "accuracy").y) > 10
+
+
+def test_cosines_are_means_over_neurons() -> None:
+    first, last = torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.tensor([[0.0, 5.0], [0.0, 1.0]])
+    assert mean_cosine(first, last) == pytest.approx(0.5)
 
 
 def test_each_sweep_changes_its_own_setting_alone() -> None:
