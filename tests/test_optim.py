@@ -1,12 +1,17 @@
 """The optimizer takes the reference's steps."""
 
+import copy
+import warnings
+
 import pytest
 import torch
 from torch import Tensor
 
 from tests.reference import TOLERANCE, agree, draw, numbers
 from tests.reference import optim as reference
+from torchhebb.errors import UserError
 from torchhebb.functional import norm_adaptive_step
+from torchhebb.nn import HebbLinear
 from torchhebb.optim import NormAdaptiveSGD
 
 
@@ -134,3 +139,83 @@ def test_it_is_a_torch_optimizer():
     assert restored.param_groups[0]["lr"] == 0.05
     optimizer.zero_grad()
     assert parameter.grad is None
+
+
+def test_a_closure_runs_with_gradients():
+    weight, other = plastic(draw(0, 3, 2)), torch.nn.Parameter(draw(1, 3, 2))
+
+    def closure() -> float:
+        loss = other.square().sum()
+        loss.backward()
+        weight.grad = draw(2, 3, 2)
+        return loss.item()
+
+    NormAdaptiveSGD([weight], lr=0.1).step(closure)
+    assert other.grad is not None
+
+
+@pytest.mark.parametrize("left", [None, torch.zeros(3, 2).double()], ids=["none", "zeros"])
+def test_gradients_that_were_zeroed_before_the_step_are_warned_of_once(left: Tensor | None):
+    layer = plastic(draw(0, 3, 2))
+    layer.grad = left
+    optimizer = NormAdaptiveSGD([layer], lr=0.1)
+    with pytest.warns(UserWarning, match="no update in any .grad: call learn"):
+        optimizer.step()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        optimizer.step()
+
+
+def test_nothing_is_warned_of_where_something_learned():
+    still, moving = plastic(draw(0, 3, 2)), plastic(draw(1, 3, 2))
+    moving.grad = draw(2, 3, 2)
+    optimizer = copy.deepcopy(NormAdaptiveSGD([still, moving], lr=0.1))
+    optimizer.param_groups[0]["params"][1].grad = moving.grad
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        optimizer.step()
+
+
+@pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["lr", "power"])
+def test_rates_are_finite(name: str, value: float):
+    with pytest.raises(UserError, match=f"{name} must be a finite number and not negative, got"):
+        NormAdaptiveSGD([plastic(draw(0, 3, 2))], **{"lr": 0.1} | {name: value})
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_low_precision_weights_reach_the_radius_that_float32_reaches(dtype: torch.dtype):
+    radii = []
+    for kept in (torch.float32, dtype):
+        layer = HebbLinear(16, 4, init_radius=20.0, dtype=kept)
+        layer.reset_parameters(torch.Generator().manual_seed(0))
+        optimizer = NormAdaptiveSGD([layer.weight], lr=0.05)
+        inputs = draw(1, 2000, 16, dtype=kept)
+        for x in inputs.split(2):
+            layer.weight.grad = None
+            layer.learn(x)
+            optimizer.step()
+        assert layer.weight.dtype == kept
+        radii.append(layer.weight.double().norm(dim=1))
+    assert (radii[0] - 1).abs().max() < 0.1
+    torch.testing.assert_close(radii[1], radii[0], rtol=0, atol=0.1)
+
+
+def test_what_rounding_left_off_is_saved_and_loaded():
+    start = draw(0, 3, 5, dtype=torch.bfloat16)
+    one, other = plastic(start.clone()), plastic(start.clone())
+    first, second = NormAdaptiveSGD([one], lr=1e-3), NormAdaptiveSGD([other], lr=1e-3)
+    for number in range(20):
+        one.grad = other.grad = draw(number, 3, 5, dtype=torch.bfloat16)
+        first.step()
+        second.step()
+        resumed = NormAdaptiveSGD([other], lr=1e-3)
+        resumed.load_state_dict(copy.deepcopy(second.state_dict()))
+        second = resumed
+    assert torch.equal(one, other)
+    whole = one.double() + first.state[one]["rest"].double()
+    exact = start.double()
+    for number in range(20):
+        exact = norm_adaptive_step(exact, -draw(number, 3, 5, dtype=torch.bfloat16).double(), 1e-3)
+    torch.testing.assert_close(whole, exact, rtol=0, atol=2e-4)
+    assert (one.double() - start.double()).abs().max() > 0

@@ -13,6 +13,8 @@ from tests.reference import LAW, agree, draw, numbers
 from tests.reference import rules as reference
 from tests.reference.competition import along
 from torchhebb.functional import linear_statistic, plasticity, soft_wta
+from torchhebb.nn import HebbLinear
+from torchhebb.optim import NormAdaptiveSGD
 from torchhebb.rules import HardHebb, Instar, Oja, RankedHebb, Rule, SoftHebb
 
 RULES = [
@@ -111,3 +113,40 @@ def test_permuting_units_permutes_the_rule(seed: int, units: int):
         assert (after[1] is None) == (before[1] is None)
         if isinstance(before[1], Tensor) and after[1] is not None:
             agree(after[1], before[1][order])
+
+
+@LAW
+@given(st.integers(0, 2**31), st.sampled_from([rule for rule, _ in RULES if not isinstance(rule, Instar)]))
+def test_the_radius_moves_towards_one_where_statistic_and_weight_agree(seed: int, rule: Rule):
+    """d ||w_k||^2 / 2 = <S_k, w_k> (1 - ||w_k||^2) under the decay <S_k, w_k>."""
+    x, weight = draw(seed, 6, 5), draw(seed + 1, 4, 5)
+    statistic = linear_statistic(x, rule(x @ weight.T)[0])
+    drive = (statistic * weight).sum(1)
+    agree((plasticity(statistic, weight) * weight).sum(1), drive * (1 - weight.square().sum(1)))
+    if isinstance(rule, Oja):
+        assert (drive >= 0).all()
+
+
+@pytest.mark.parametrize(
+    "rule", [SoftHebb(), SoftHebb(anti_hebbian=False), RankedHebb(), HardHebb(), Oja(), Instar()], ids=repr
+)
+def test_what_the_radius_does_under_one_input_and_under_many(rule: Rule):
+    """What the module says: bounded for all under inputs that vary, and for those with a positive drive under one."""
+    constant, varied = _largest_radius(rule, vary=False), _largest_radius(rule, vary=True)
+    assert varied < 5.5  # the radius of the start, or of the inputs
+    if rule in (SoftHebb(), SoftHebb(anti_hebbian=False)):
+        assert constant > 6
+    else:
+        assert constant < 6
+
+
+def _largest_radius(rule: Rule, *, vary: bool) -> float:
+    layer = HebbLinear(12, 6, rule=rule, init_radius=4.0, dtype=torch.float64)
+    layer.reset_parameters(torch.Generator().manual_seed(0))
+    optimizer = NormAdaptiveSGD([layer.weight], lr=0.05)
+    inputs = draw(1, 1500 if vary else 1, 12)
+    for number in range(1500):
+        layer.weight.grad = None
+        layer.learn(inputs[[number % len(inputs)]])
+        optimizer.step()
+    return layer.weight.norm(dim=1).max().item()

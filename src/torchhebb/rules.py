@@ -1,6 +1,18 @@
-"""Learning rules: a competition and the decay that keeps the weights bounded, as small frozen objects.
+"""Learning rules: a competition and a decay, as small frozen objects.
 
 A rule is one method: from pre-activations to the activity y that multiplies the input, and the decay.
+
+What the decay does to the radius.  With decay <S_k, w_k>, which `None` stands for, an update changes it by
+
+    d ||w_k||^2 / 2 = <S_k, w_k> (1 - ||w_k||^2),
+
+so the radius 1 attracts a neuron while <S_k, w_k> = sum of y_k u_k is positive, and repels it while it is negative.
+It is never negative in `Oja`, nor in `HardHebb` where winners have u > 0.  It is negative for a neuron whose activity
+is positive where its u is negative, and for an anti-Hebbian loser with positive u: such a neuron turns, away from its
+inputs or towards them, until the sign changes.  Inputs that vary turn it soon.  Where all inputs are one, nothing keeps
+its radius bounded under `SoftHebb`: it grows without limit under `NormAdaptiveSGD`, whose step does not
+become smaller as the update does.  `Instar` has decay sum of y_k >= 0 and moves a neuron towards its inputs, so it
+stays within their convex hull for lr sum of y_k <= 1.
 
 >>> import torch
 >>> SoftHebb(anti_hebbian=False)(torch.zeros(1, 4))
@@ -13,6 +25,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from torchhebb.functional import hard_wta, ranked_wta, soft_wta, triangle
+from torchhebb.functional.form import widened
 
 __all__ = ["HardHebb", "Instar", "Oja", "RankedHebb", "Rule", "SoftHebb"]
 
@@ -116,4 +129,5 @@ def _biased(u: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def _sum_but_neurons(values: Tensor) -> Tensor:
-    return values.flatten(2).sum((0, 2)) if values.dim() > 2 else values.sum(0)
+    wide = widened(values.dtype)
+    return values.flatten(2).sum((0, 2), dtype=wide) if values.dim() > 2 else values.sum(0, dtype=wide)

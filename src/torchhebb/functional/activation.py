@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from torchhebb.functional.form import widened
+
 
 def triangle(u: Tensor, power: float = 1.0, *, threshold: float = 0.0, split: bool = False, dim: int = 1) -> Tensor:
     """Triangle activation: relu(u - mean of u over the neurons - threshold * their standard deviation) ** power.
@@ -23,8 +25,8 @@ def triangle(u: Tensor, power: float = 1.0, *, threshold: float = 0.0, split: bo
     if threshold == 0.0:
         least = None
     else:  # a norm of what is centred: torch's variance is many times slower over channels that lie last
-        norm = torch.linalg.vector_norm(centred, dim=dim, keepdim=True)
-        least = norm * (threshold / u.shape[dim] ** 0.5)
+        norm = torch.linalg.vector_norm(centred, dim=dim, keepdim=True, dtype=widened(u.dtype))
+        least = (norm * (threshold / u.shape[dim] ** 0.5)).to(u.dtype)
     sides = [centred, -centred] if split else [centred]
     above = [side if least is None else side - least for side in sides]
     rectified = (torch.cat(above, dim) if split else above[0]).relu_()

@@ -6,6 +6,7 @@ The model is the mixture of `torchhebb.functional.mixture`, whose symbols these 
 import torch
 from torch import Tensor
 
+from torchhebb.functional.form import widened
 from torchhebb.functional.mixture import joint_log_density
 
 
@@ -62,10 +63,15 @@ def kl_divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
 def log_prior_update(y_mean: Tensor, bias: Tensor, inverse_temperature: float = 1.0) -> Tensor:
     """db_k = E[y_k] exp(-t b_k) - 1; its fixed point is the log prior, exp(t b_k) = E[y_k].
 
+    What is beyond the largest number of the dtype is that number, so that no infinity reaches an optimizer.
+
     Args: y_mean (K,), the activity averaged over samples; bias (K,).  Returns: db (K,).
     Source: SoftHebb-2022, the bias update exp(-b) (y - exp(b)), with exp(b ln B) for a base B.
 
     >>> log_prior_update(torch.tensor([0.5, 0.25]), torch.tensor([0.5, 0.5]).log())
     tensor([ 0.0000, -0.5000])
     """
-    return y_mean * torch.exp(-inverse_temperature * bias) - 1
+    dtype = torch.promote_types(y_mean.dtype, bias.dtype)
+    wide = widened(dtype)
+    inverse_prior = torch.exp(-inverse_temperature * bias.to(wide)).clamp_max(torch.finfo(wide).max)
+    return (y_mean.to(wide) * inverse_prior - 1).clamp_max(torch.finfo(dtype).max).to(dtype)

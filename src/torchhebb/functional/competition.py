@@ -10,7 +10,7 @@
 import torch
 from torch import Tensor
 
-from torchhebb.functional.form import falling_order, in_kernel
+from torchhebb.functional.form import falling_order, in_kernel, widened
 
 
 def soft_wta(
@@ -24,7 +24,8 @@ def soft_wta(
     """Soft winner-take-all: the posterior over hidden causes.
 
     y_k = exp(t (u_k + b_k)) / sum_l exp(t (u_l + b_l)), t the inverse temperature (ln B for a base B).
-    With `anti_hebbian`, y_k changes sign for every neuron but the one with the largest u + b.
+    With `anti_hebbian`, y_k changes sign for every neuron but the one with the largest u + b.  float16 and bfloat16 are
+    computed in float32.
 
     Args: u of any shape; bias of shape (size of `dim`,).  Returns: y, shaped as u.
     Raises ValueError if bias does not have one entry per neuron.
@@ -33,16 +34,20 @@ def soft_wta(
     >>> soft_wta(torch.tensor([[2.0, 0.0]]), 1.0, anti_hebbian=True)
     tensor([[ 0.8808, -0.1192]])
     """
+    dtype = u.dtype if bias is None else torch.promote_types(u.dtype, bias.dtype)
+    u = u.to(widened(dtype))
     if bias is not None:
         u = u + _along(bias, u, dim)
     u = u.movedim(dim, -1)  # channels-last u: neurons lie together in memory, and nothing below copies
     if in_kernel():
-        return _soft_wta_in_one_pass(u, inverse_temperature, anti_hebbian).movedim(-1, dim)
-    y = torch.softmax(u if inverse_temperature == 1.0 else u * inverse_temperature, -1)
-    if anti_hebbian:
-        winner = u.max(-1, keepdim=True).indices  # faster than argmax on a CPU
-        y = y.neg().scatter_(-1, winner, y.gather(-1, winner))
-    return y.movedim(-1, dim)
+        y = _soft_wta_in_one_pass(u, inverse_temperature, anti_hebbian)
+    else:
+        y = torch.softmax(u if inverse_temperature == 1.0 else u * inverse_temperature, -1)
+        if anti_hebbian:
+            winner = u.max(-1, keepdim=True).indices  # faster than argmax on a CPU
+            y = y.neg().scatter_(-1, winner, y.gather(-1, winner))
+    y = y.movedim(-1, dim)
+    return y if torch.is_autocast_enabled(y.device.type) else y.to(dtype)  # autocast leaves a softmax in float32
 
 
 def _soft_wta_in_one_pass(u: Tensor, inverse_temperature: float, anti_hebbian: bool) -> Tensor:

@@ -1,4 +1,4 @@
-"""The form of a function: inside a kernel that Inductor compiles, some terms are better written otherwise."""
+"""The form of a function: the dtype that it computes in, and what Inductor compiles better when written otherwise."""
 
 import torch
 from torch import Tensor
@@ -10,6 +10,15 @@ compiling = False
 def in_kernel() -> bool:
     """Whether this is being compiled as a part of a kernel, where a function may take the form that suits Inductor."""
     return compiling and torch.compiler.is_compiling()
+
+
+def widened(dtype: torch.dtype) -> torch.dtype:
+    """The dtype to compute in: float32 for float16 and bfloat16, whose sums, squares and powers overflow or round away.
+
+    >>> widened(torch.float16), widened(torch.float64)
+    (torch.float32, torch.float64)
+    """
+    return torch.promote_types(dtype, torch.float32)
 
 
 def falling_order(count: int, device: torch.device) -> Tensor:

@@ -12,11 +12,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from torchhebb.functional.form import widened
+
 
 def linear_statistic(x: Tensor, y: Tensor) -> Tensor:
     """S_ki = sum over samples of y_k x_i.
 
-    Args: x (B, in); y (B, out).  Returns: S (out, in).
+    Args: x (B, in); y (B, out).  Returns: S (out, in), in float16 at most 65,504 like all its numbers.
     Source: SoftHebb-2022, the Hebbian term of the update.
 
     >>> linear_statistic(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0]]))
@@ -65,6 +67,12 @@ def plasticity(statistic: Tensor, weight: Tensor, *, decay: Tensor | None = None
     >>> plasticity(torch.tensor([[1.0, 1.0]]), torch.tensor([[1.0, 0.0]]))
     tensor([[0., 1.]])
     """
+    dtype = torch.promote_types(statistic.dtype, weight.dtype)
+    wide = widened(dtype)
+    if wide != dtype:  # the decay of float16 is often above its largest number
+        decay = None if decay is None else decay.to(wide)
+        update = plasticity(statistic.to(wide), weight.to(wide), decay=decay).to(dtype)
+        return update if out is None else out.copy_(update)
     if decay is None:
         decay = torch.linalg.vecdot(*_rows(statistic, weight))
     return torch.addcmul(statistic, _per_neuron(decay, weight), weight, value=-1, out=out)
@@ -82,12 +90,17 @@ def norm_adaptive_step(weight: Tensor, update: Tensor, lr: float, power: float =
     >>> norm_adaptive_step(torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 5.0]]), lr=0.1)
     tensor([[2.0000, 0.1000]])
     """
-    rate = norm_adaptive_rate(weight, update, lr, power, groups=groups)
-    return torch.addcmul(weight, rate, update)
+    wide = widened(weight.dtype)
+    start, change = weight.to(wide), update.to(wide)
+    rate = norm_adaptive_rate(start, change, lr, power, groups=groups)
+    return torch.addcmul(start, rate, change).to(weight.dtype)
 
 
 def norm_adaptive_rate(weight: Tensor, update: Tensor, lr: float | Tensor, power: float, *, groups: int) -> Tensor:
-    """The factor of each neuron in `norm_adaptive_step`, shaped (out, 1, ...) to multiply the update."""
+    """The factor of each neuron in `norm_adaptive_step`, shaped (out, 1, ...) to multiply the update.
+
+    Args: weight and update in float32 or float64: the rate itself is beyond what float16 holds.
+    """
     if weight.shape[0] % groups:
         raise ValueError(f"groups must divide the {weight.shape[0]} neurons, got {groups}")
     weight_rows, update_rows = _rows(weight, update)

@@ -5,6 +5,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from torchhebb.functional.form import widened
+
 Rounding = Literal["nearest", "stochastic"]
 
 
@@ -32,14 +34,14 @@ def quantize(
     most = _levels(bits)
     if rounding not in ("nearest", "stochastic"):
         raise ValueError(f"rounding must be nearest or stochastic, got {rounding!r}")
-    position = weight / scale
+    position = weight.to(widened(weight.dtype)) / scale
     if rounding == "nearest":
         level = position.round()
     else:
         below = position.floor()  # the fraction is exact; position plus a draw would not be
-        draw = torch.rand(weight.shape, generator=generator, device=weight.device, dtype=weight.dtype)
-        level = below + (draw < position - below).to(weight.dtype)
-    return level.clamp(-most, most) * scale
+        draw = torch.rand(weight.shape, generator=generator, device=weight.device, dtype=position.dtype)
+        level = below + (draw < position - below).to(position.dtype)
+    return (level.clamp(-most, most) * scale).to(weight.dtype)
 
 
 def power_of_two_scale(weight: Tensor, bits: int, *, per: Literal["neuron", "layer"] = "neuron") -> Tensor:
@@ -48,7 +50,7 @@ def power_of_two_scale(weight: Tensor, bits: int, *, per: Literal["neuron", "lay
     One exponent a neuron, or one a layer.  As weights shrink the level halves now and then; what lay on the old grid
     lies on the new one, so that changing the level moves no weight.
 
-    Args: weight (out, ...) in float32 or float64; bits >= 2.
+    Args: weight (out, ...); bits >= 2.
     Returns: (out, 1, ...) or (1, 1, ...); 1 where all weights are zero.  Raises ValueError for bits below 2.
 
     >>> power_of_two_scale(torch.tensor([[7.0, 1.0], [0.0, -0.8]]), 4)
@@ -56,10 +58,10 @@ def power_of_two_scale(weight: Tensor, bits: int, *, per: Literal["neuron", "lay
             [0.1250]])
     """
     dims = list(range(0 if per == "layer" else 1, weight.dim()))
-    level = weight.abs().amax(dims, keepdim=True) / _levels(bits)
+    level = weight.to(widened(weight.dtype)).abs().amax(dims, keepdim=True) / _levels(bits)
     mantissa = torch.frexp(level).mantissa  # in [0.5, 1), or zero; unlike a power, the division by it is exact
     scale = level / torch.where(mantissa == 0.5, 1.0, mantissa)
-    return torch.where(level > 0, scale, 1.0)
+    return torch.where(level > 0, scale, 1.0).to(weight.dtype)
 
 
 def _levels(bits: int) -> int:

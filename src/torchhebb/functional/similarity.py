@@ -4,6 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from torchhebb.functional.form import widened
+
 
 def structure_loss(x: Tensor, z: Tensor) -> Tensor:
     """Mean over B x B of (K(x) - K(z))^2, K the Gram matrix of rows scaled to unit norm (norms at least 1e-12).
@@ -19,7 +21,8 @@ def structure_loss(x: Tensor, z: Tensor) -> Tensor:
     """
     if x.shape[0] != z.shape[0]:
         raise ValueError(f"x and z must hold the same samples, got {x.shape[0]} and {z.shape[0]}")
-    return (_cosine_gram(x.flatten(1)) - _cosine_gram(z.flatten(1))).square().mean()
+    difference = _cosine_gram(x.flatten(1)) - _cosine_gram(z.flatten(1))
+    return difference.square().mean().to(torch.promote_types(x.dtype, z.dtype))
 
 
 def orthogonality_loss(z: Tensor) -> Tensor:
@@ -32,9 +35,9 @@ def orthogonality_loss(z: Tensor) -> Tensor:
     tensor(0.)
     """
     gram = _cosine_gram(z.mT)
-    return (gram - torch.eye(len(gram), dtype=z.dtype, device=z.device)).square().mean()
+    return (gram - torch.eye(len(gram), dtype=gram.dtype, device=z.device)).square().mean().to(z.dtype)
 
 
 def _cosine_gram(rows: Tensor) -> Tensor:
-    rows = normalize(rows, dim=1, eps=max(1e-12, torch.finfo(rows.dtype).tiny))
+    rows = normalize(rows.to(widened(rows.dtype)), dim=1)
     return rows @ rows.mT

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from torchhebb.functional.form import widened
+
 
 def whitening_matrix(covariance: Tensor, *, shrinkage: float = 0.1, components: int | None = None) -> Tensor:
     """Z with Z C Z^T near the identity, for C = V diag(l) V^T and e = shrinkage * mean of l.
@@ -52,8 +54,9 @@ def decorrelation_step(matrix: Tensor, x: Tensor, lr: float) -> Tensor:
     tensor([[0.9000, 0.0000],
             [0.0000, 1.1000]])
     """
-    q = x @ matrix.T
-    return matrix + lr * (matrix - (q.T @ q / len(q)) @ matrix)
+    wide = matrix.to(widened(matrix.dtype))
+    q = x.to(wide.dtype) @ wide.T
+    return (wide + lr * (wide - (q.T @ q / len(q)) @ wide)).to(matrix.dtype)
 
 
 def _signs(rows: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from torchhebb.functional import triangle
+from torchhebb.functional.form import widened
 from torchhebb.ops.kernels import kernel
 from torchhebb.rules import Rule
 
@@ -60,7 +61,9 @@ def compete(rule: Rule, u: Tensor, bias: Tensor | None = None) -> tuple[Tensor, 
     Where a rule leaves the decay at <S_k, w_k>, it is the sum of y_k u_k over samples and positions: equal for u = w x.
     """
     y, decay = rule(u, bias)
-    return y, (y * u).sum([dim for dim in range(u.dim()) if dim != 1]) if decay is None else decay
+    if decay is None:
+        decay = (y * u).sum([dim for dim in range(u.dim()) if dim != 1], dtype=widened(u.dtype))
+    return y, decay
 
 
 def compete_in_groups(rule: Rule, u: Tensor, groups: int) -> tuple[Tensor, Tensor]:
