@@ -35,7 +35,8 @@ class NormAdaptiveSGD(Optimizer):
 
     Args: params; lr, the rate of what has none of its own, to be left out where every group has one; power, the
     exponent of the radius' distance to 1; groups.
-    Raises UserError for an lr or power that is negative or not finite, a group without a rate, or an lr that no group would use.
+    Raises UserError for an lr or power that is negative or not finite, a group without a rate, or an lr that no group
+    would use.
     Source: SoftHebb-2023, section 3.
 
     >>> w = torch.nn.Parameter(torch.tensor([[2.0, 0.0]]), requires_grad=False)

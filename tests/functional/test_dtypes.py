@@ -164,3 +164,11 @@ def agree(found: Tensor, expected: Tensor, dtype: torch.dtype, scale: float) -> 
     torch.testing.assert_close(
         found.double(), expected, rtol=0, atol=8 * torch.finfo(dtype).eps * scale + 1e-7 * (scale > 0)
     )
+
+
+def test_autocast_leaves_the_soft_wta_in_float32_and_meta_tensors_have_shapes():
+    u = torch.randn(2, 4, dtype=torch.bfloat16)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert F.soft_wta(u, 2.0).dtype == torch.float32
+    assert F.soft_wta(u, 2.0).dtype == torch.bfloat16
+    assert F.soft_wta(torch.empty(2, 4, device="meta")).shape == (2, 4)

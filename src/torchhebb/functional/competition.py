@@ -10,7 +10,7 @@
 import torch
 from torch import Tensor
 
-from torchhebb.functional.form import falling_order, in_kernel, widened
+from torchhebb.functional.form import falling_order, in_kernel, under_autocast, widened
 
 
 def soft_wta(
@@ -47,7 +47,7 @@ def soft_wta(
             winner = u.max(-1, keepdim=True).indices  # faster than argmax on a CPU
             y = y.neg().scatter_(-1, winner, y.gather(-1, winner))
     y = y.movedim(-1, dim)
-    return y if torch.is_autocast_enabled(y.device.type) else y.to(dtype)  # autocast leaves a softmax in float32
+    return y if under_autocast(y.device) else y.to(dtype)  # autocast leaves a softmax in float32
 
 
 def _soft_wta_in_one_pass(u: Tensor, inverse_temperature: float, anti_hebbian: bool) -> Tensor:

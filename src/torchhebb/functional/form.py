@@ -21,6 +21,11 @@ def widened(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
 
 
+def under_autocast(device: torch.device) -> bool:
+    """Whether autocast chooses the dtype of operations on a device; never on one without autocast, such as meta."""
+    return torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
+
+
 def falling_order(count: int, device: torch.device) -> Tensor:
     """0, -1, -2, ...: of several that share a maximum, the first has the largest of these.
 
