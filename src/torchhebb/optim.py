@@ -78,14 +78,14 @@ class NormAdaptiveSGD(Optimizer):
                 if widened(weight.dtype) == weight.dtype:
                     _step(weight, weight.grad, group)
                 else:
-                    self._step_in_float32(weight, group)
+                    self._step_in_float32(weight, weight.grad, group)
         return loss
 
-    def _step_in_float32(self, weight: Tensor, group: dict[str, Any]) -> None:
+    def _step_in_float32(self, weight: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
         """As `_step`, on weight + rest: both parts are of the weight's dtype, so a saved state holds them exactly."""
         rest = self.state[weight].setdefault("rest", torch.zeros_like(weight))
         whole = weight.float() + rest.float()
-        _step(whole, weight.grad.float(), group)
+        _step(whole, gradient.float(), group)
         weight.copy_(whole)
         rest.copy_(whole - weight.float())
 

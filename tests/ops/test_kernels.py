@@ -15,7 +15,7 @@ from tests.reference import rules as reference
 from tests.reference.competition import along
 from tests.reference.optim import step as reference_step
 from torchhebb.errors import UserError
-from torchhebb.functional.form import in_kernel
+from torchhebb.functional.form import in_kernel, widened
 from torchhebb.nn import BatchNorm, HebbConv2d, HebbLinear, SoftWTA, Triangle, learn
 from torchhebb.nn.ensemble import EnsembleLayer
 from torchhebb.nn.plastic import compete, compete_in_groups
@@ -92,7 +92,8 @@ def test_competition(rule: Rule, learner: reference.Learner, shape: tuple[int, .
     activity = along(learner.compete, output)
     forgotten = np.moveaxis(learner.forgets(activity, output), 1, 0).reshape(shape[1], -1).sum(1)
     agree(compiled, activity, dtype)
-    agree(decay, forgotten, dtype)
+    assert decay.dtype == widened(dtype)
+    agree(decay.to(dtype), forgotten, dtype)
 
 
 @compiles
