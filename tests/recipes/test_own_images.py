@@ -10,13 +10,14 @@ import torch
 from PIL import Image
 
 from torchhebb.cli import main
-from torchhebb.data import Store, Survey, find_source, survey
+from torchhebb.data import Store, Survey, find_source, from_arrays, survey
+from torchhebb.embedding import embed
 from torchhebb.errors import UserError
 from torchhebb.evaluate import evaluate, get_evaluator
 from torchhebb.nn import WhitenedBlock
 from torchhebb.recipes import get_recipe
 from torchhebb.recipes.own_images import own_images
-from torchhebb.runs import read_config
+from torchhebb.runs import TrainOptions, read_config, run_recipe
 from torchhebb.runs.run import open_run
 from torchhebb.train import Readout, read_result
 
@@ -151,6 +152,23 @@ def test_labels_add_a_readout_beside_random_weights(
     assert main(["predict", "run", "photos"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len([line for line in lines if "wide" in line or "narrow" in line]) >= 60
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+def test_arrays_are_trained_on_and_opened_again(tmp_path: Path, store: Store, labelled: bool):
+    images = np.random.default_rng(0).random((60, 1, 12, 12), dtype=np.float32)
+    images[::2] *= 0.2
+    source = from_arrays(images, [0, 1] * 30 if labelled else None)
+    chosen = own_images(source.name, survey(source)).recipe
+    run_recipe(chosen, TrainOptions(precision="float32"), folder=tmp_path / "run", source=source, store=store)
+    opened = open_run(tmp_path / "run", source=source, store=store)
+    assert len(opened.data.train) == (48 if labelled else 60) and opened.data.labelled == labelled
+    assert embed(tmp_path / "run", images).shape[0] == 60
+    with pytest.raises(UserError, match="was given in memory, by from_arrays: give the same arrays again"):
+        open_run(tmp_path / "run", store=store)
+    with pytest.raises(UserError, match="holds another experiment"):
+        other = from_arrays(images[::-1], [0, 1] * 30 if labelled else None)
+        run_recipe(chosen, TrainOptions(precision="float32"), folder=tmp_path / "run", source=other, store=store)
 
 
 def test_a_run_that_learned_nothing_says_so(

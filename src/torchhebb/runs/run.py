@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from torchhebb.data import Data, Store, load_data, load_test
+from torchhebb.data import Data, Source, Store, load_data, load_test
 from torchhebb.data.images import fingerprint as fingerprint_of_images
 from torchhebb.errors import UserError
 from torchhebb.nn import Network, load
@@ -142,12 +142,14 @@ def open_run(
     options: ComputeOptions | None = None,
     *,
     seeds: int | None = None,
+    source: Source | None = None,
     store: Store | None = None,
     progress: Progress = SILENT,
 ) -> Run:
     """A finished run; `options` (by default its own) say where to compute and where the data sets are.
 
-    Args: seeds, how many of its seeds, the first ones; by default all.
+    Args: seeds, how many of its seeds, the first ones, by default all; source, its images where they were given in
+    memory.
     Raises UserError for a folder without a finished run or with fewer seeds, or data that are no longer what it was
     trained on.
     """
@@ -163,7 +165,7 @@ def open_run(
         result = replace(result, seeds=result.seeds[:seeds], measures=measures)
     data_dir = options.data_dir or own.data_dir
     settings = data_settings(folder, recipe, replace(own, data_dir=data_dir))
-    data = load_data(recipe.data, **settings, store=store, progress=progress)
+    data = load_data(source or recipe.data, **settings, store=store, progress=progress)
     check_fit(recipe, data)
     if data.fingerprint != result.data.get("fingerprint"):
         raise UserError(f"{data.name} on this machine holds other images than those that {folder} was trained on")

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from torchhebb.data import Data, Store, Stream, absolute_name, is_own, load_data
+from torchhebb.data import Data, Source, Store, Stream, absolute_name, is_own, load_data
 from torchhebb.distributed import ProcessGroup, no_sync
 from torchhebb.errors import UserError
 from torchhebb.nn import Network, load, save
@@ -39,12 +39,13 @@ def run(
     options: TrainOptions | None = None,
     *,
     folder: Path | str | None = None,
+    source: Source | None = None,
     progress: Progress | None = None,
 ) -> Result:
     """Run a recipe, or the recipe of that name, and return its result; `Result.folder` is where it is kept.
 
-    Args: folder, a run folder, which is made or goes on, by default runs/<recipe>-<time>; progress, by default bars on
-    a terminal and lines elsewhere.
+    Args: folder, a run folder, which is made or goes on, by default runs/<recipe>-<time>; source, images in place of
+    those that the recipe names, such as `from_arrays` makes; progress, by default bars on a terminal, else lines.
     Raises UserError as `run_recipe` does.
     """
     from torchhebb.progress_display import make_progress
@@ -53,7 +54,7 @@ def run(
     shown = make_progress() if progress is None else None
     try:
         where = None if folder is None else Path(folder)
-        return run_recipe(recipe, options, folder=where, progress=progress or shown or SILENT)
+        return run_recipe(recipe, options, folder=where, source=source, progress=progress or shown or SILENT)
     finally:
         if shown is not None:
             shown.close()
@@ -64,6 +65,7 @@ def run_recipe(
     options: TrainOptions | None = None,
     *,
     folder: Path | None = None,
+    source: Source | None = None,
     store: Store | None = None,
     progress: Progress = SILENT,
     command: str = "torchhebb.run",
@@ -76,7 +78,8 @@ def run_recipe(
     Several workers share the unsupervised phase, each with a slice of every batch.  Rank 0 has the folder, reads out
     and tests, while the others wait for the next seed; all of them return its result.
 
-    Args: folder, by default runs/<recipe>-<time> under the current folder; workers, from `joined`.
+    Args: folder, by default runs/<recipe>-<time> under the current folder; source, images in place of those that the
+    recipe names; workers, from `joined`.
     Raises UserError for a device, data set or folder that does not fit, LostWorker where a worker died.
     """
     options = options or TrainOptions()
@@ -86,7 +89,9 @@ def run_recipe(
         check_compiler(device)
     store = store or Store()
     folder, recipe = folder or new_run_folder(recipe), replace(recipe, data=absolute_name(recipe.data))
-    data = load_data(recipe.data, **data_settings(folder, recipe, options), store=store, progress=progress)
+    if source is not None:
+        recipe = replace(recipe, data=source.name)
+    data = load_data(source or recipe.data, **data_settings(folder, recipe, options), store=store, progress=progress)
     check_fit(recipe, data)
     learning = recipe.learning
     if options.members > 1 and (learning.share < 1 or learning.augment.active or isinstance(data.train, Stream)):
