@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -58,6 +60,18 @@ def test_every_file_of_questions_answers_to_its_name_and_says_what_in_one_line()
         kind = get_evaluator(name)
         assert kind.question == name and kind.__name__ in torchhebb.evaluate.__all__
         assert 20 < len(line) <= 120, name
+
+
+def test_a_question_is_imported_when_it_is_used() -> None:
+    program = """
+import sys, torchhebb.evaluate
+loaded = lambda: sorted(name.split(".")[-1] for name in sys.modules if name.startswith("torchhebb.evaluate.questions."))
+assert "matplotlib" not in sys.modules
+before = loaded()
+torchhebb.evaluate.Accuracy
+assert (before, loaded()) == ([], ["accuracy"]), (before, loaded())
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 @pytest.mark.parametrize(("correct", "images"), [(0, 30), (1, 7), (431, 449), (9000, 10_000), (50, 50)])

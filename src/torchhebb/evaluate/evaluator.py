@@ -1,4 +1,4 @@
-"""What an evaluator is, and how its answer becomes a result."""
+"""The interface of a question, and how its findings become a result."""
 
 import time
 from abc import ABC, abstractmethod
@@ -26,7 +26,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Note:
-    """A fact beside the numbers that JSON can hold, such as what was chosen on held-out images."""
+    """A fact that is kept with the measures, as JSON can hold it, such as what was chosen on held-out images."""
 
     name: str
     value: Any
@@ -67,7 +67,7 @@ class Evaluator(Checked, ABC):
 
 
 def evaluate(evaluator: Evaluator, run: Run, *, command: str = "torchhebb.evaluate") -> Result:
-    """Ask a run, and keep the answer as RUN/<question>.json with its figures beside it.
+    """Answer a question about a run, and keep the result as RUN/<question>.json, its figures as SVG files.
 
     Raises UserError for an answer that cannot be had or written.
     """

@@ -1,4 +1,4 @@
-"""A readout that is cheap enough to be fitted at every point of a curve."""
+"""Readouts of a network's features that are fitted anew at every point of a curve."""
 
 from dataclasses import dataclass, field
 from typing import Literal

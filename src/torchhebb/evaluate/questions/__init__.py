@@ -1,1 +1,1 @@
-"""One file a question that a trained run can answer."""
+"""The questions that a trained run can answer, one file each; a question is found by the name of its file."""

@@ -1,4 +1,4 @@
-"""How well do the frozen features classify? Every readout on the same features."""
+"""Accuracy of every readout on the same frozen features."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,7 +22,7 @@ ReadoutName = Literal["trained", "ridge", "logistic", "neighbors", "labels"]
 
 @dataclass(frozen=True)
 class Accuracy(Study[ReadoutName]):
-    """Test accuracy of every readout on the same frozen features, beside the baselines of the run.
+    """Test accuracy of every readout on the same frozen features, with the baselines of the run.
 
     With `test_data` the same readouts also answer on the test images of another data set with the same classes, such as
     imagenetv2 for a run on imagenet: `<test_data>_test_accuracy` and `<test_data>_<readout>_test_accuracy`.

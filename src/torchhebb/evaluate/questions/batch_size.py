@@ -1,4 +1,4 @@
-"""What does the batch size of the unsupervised phase do?"""
+"""The batch size of the unsupervised phase, swept."""
 
 from dataclasses import dataclass, replace
 from typing import ClassVar

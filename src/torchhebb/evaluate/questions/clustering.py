@@ -1,4 +1,4 @@
-"""What do k-means and a Gaussian mixture of the same size give, read out in the same way?"""
+"""k-means and a Gaussian mixture of the size of the run's layer, read out in the same way."""
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence

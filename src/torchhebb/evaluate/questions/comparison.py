@@ -1,4 +1,4 @@
-"""Where does this run stand among other bio-plausible algorithms on CIFAR-10, and what does each of them need?"""
+"""A run among published results of other bio-plausible algorithms on CIFAR-10, and what each of them needs."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

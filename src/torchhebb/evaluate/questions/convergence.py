@@ -1,4 +1,4 @@
-"""How many images does a network need to see? Accuracy while it learns, in one pass and in several."""
+"""Accuracy against the images that a network has seen while it learns, in one pass and in several."""
 
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Does learning without labels lower the cross-entropy of a readout that was trained before?"""
+"""Cross-entropy of a readout that was trained before, while the layers below it learn again."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field

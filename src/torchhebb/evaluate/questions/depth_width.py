@@ -1,4 +1,4 @@
-"""What do depth and width bring? Finished runs of one data set beside each other."""
+"""Accuracy against depth and width, of finished runs of one data set."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What do the plastic layers look like while they learn, and who wins on test images?"""
+"""Radii of the plastic layers while they learn, and which neurons win on test images."""
 
 from collections import defaultdict
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""How do images lie to each other after every block? Maps of test images, beside pixels and random features."""
+"""Maps of test images after every block, compared with pixels and random features."""
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence

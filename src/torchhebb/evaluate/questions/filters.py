@@ -1,4 +1,4 @@
-"""What do first-layer neurons look like under different rules? Their weights side by side, with their radii."""
+"""First-layer weights under different rules, with their radii."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What does the initial radius of the neurons do?"""
+"""The initial radius of the neurons, swept."""
 
 from dataclasses import dataclass, replace
 from typing import ClassVar

@@ -1,4 +1,4 @@
-"""How many labels do features need? Accuracy against the labels given to the readout."""
+"""Accuracy against the number of labels that the readout is given."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence

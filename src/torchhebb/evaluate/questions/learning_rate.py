@@ -1,4 +1,4 @@
-"""What do the rates of the blocks do?"""
+"""The rates of all blocks, swept by a common factor."""
 
 from dataclasses import dataclass, replace
 from typing import ClassVar

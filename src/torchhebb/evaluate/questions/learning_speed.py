@@ -1,4 +1,4 @@
-"""How fast do features become good? Accuracy against the share of the unsupervised phase that was seen."""
+"""Accuracy against the share of the unsupervised phase that was seen."""
 
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
@@ -52,7 +52,7 @@ class LearningSpeed(Study[None]):
     }
 
     shares: tuple[float, ...] = field(default=(0.01, 0.03, 0.1, 0.3, 1.0), metadata=rising(above=0, up_to=1))
-    """Shares of the unsupervised phase after which to look, beside before the first image; in rising order up to 1."""
+    """Shares of the unsupervised phase after which to read out, as well as before it; in rising order up to 1."""
     passes: int | None = field(default=None, metadata=at_least(1))
     """Passes over the images, of which all shares are taken; None is as many as the recipe says."""
     images: int | None = field(default=None, metadata=at_least(1))

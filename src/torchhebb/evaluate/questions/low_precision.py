@@ -1,4 +1,4 @@
-"""How many bits must a weight remember? The run's learning again, with its weights on the grid of few bits."""
+"""Accuracy against the bits of a weight: the run's learning again, its weights rounded to a grid."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""Does it matter in which order blocks learn? The learning of a run again: all at once, in turn, in a pipeline."""
+"""Orders of learning: the blocks of a run learned again all at once, in turn, and in a pipeline."""
 
 import statistics
 import time
@@ -33,7 +33,7 @@ ORDERS: dict[OrderName, str] = {
     "pipeline": "pipeline",
 }
 TIMES = "times"
-"""The variant that measures times, beside the orders."""
+"""The variant that measures times."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What does each part of a whitened network give? Networks with one part changed, on held-out training images."""
+"""The parts of a whitened network: networks with one part changed, on held-out training images."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace

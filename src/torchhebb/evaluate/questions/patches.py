@@ -1,4 +1,4 @@
-"""Which parts of real images drive a neuron most? The strongest patches for neurons of every block."""
+"""The patches of real images that drive the neurons of every block most."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -62,7 +62,7 @@ class Patches(Study[None]):
     blocks: tuple[int, ...] = ()
     """Which blocks, from 1; by default all."""
     contender: ContenderName = "own"
-    """Whose neurons: the run's own, or those of what stands beside it."""
+    """Whose neurons: the run's own, or those of a baseline."""
     split: Literal["test", "train"] = "test"
     """The images that are looked through."""
     images: int = field(default=0, metadata=at_least(0))

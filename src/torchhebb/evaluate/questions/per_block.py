@@ -1,4 +1,4 @@
-"""What does a block's own rate or inverse temperature do? One of them changed at a time, all else as in the recipe."""
+"""One block's rate or inverse temperature changed at a time, all else as in the recipe."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field

@@ -1,4 +1,4 @@
-"""How do neurons get to radius 1? Norm-adaptive rates against rates that fall to zero."""
+"""Radii of neurons on their way to 1, by norm-adaptive rates and by rates that fall to zero."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace

@@ -1,4 +1,4 @@
-"""What does a neuron look for? The image that drives it most, by gradient ascent, for neurons of every block."""
+"""The images that drive the neurons of every block most, by gradient ascent."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -63,7 +63,7 @@ class ReceptiveFields(Study[None]):
     blocks: tuple[int, ...] = ()
     """Which blocks, from 1; by default all."""
     contender: ContenderName = "own"
-    """Whose neurons: the run's own, or those of what stands beside it."""
+    """Whose neurons: the run's own, or those of a baseline."""
     steps: int = field(default=500, metadata=at_least(1))
     """Steps of gradient ascent."""
     rate: float = field(default=0.1, metadata=above(0))

@@ -1,4 +1,4 @@
-"""Which images look alike to a network? Similarities within one batch, from the input to the last block."""
+"""Similarities of test images within one batch, from the input to the last block."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field

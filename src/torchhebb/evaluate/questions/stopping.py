@@ -1,4 +1,4 @@
-"""When may learning stop? The pass ended once the norms of the weights have converged, against the whole of it."""
+"""Learning ended once the norms of the weights have converged, compared with the whole pass."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -32,7 +32,7 @@ WHOLE = "whole"
 
 @dataclass(frozen=True)
 class Stopping(HeldOut[None]):
-    """What is lost, and what is saved, if learning ends once norms have converged.
+    """Accuracy lost and images saved if learning ends once the norms of the weights have converged.
 
     A neuron's radius r converges to 1.  The rule looks `looks` times at the mean of |r - 1| over the neurons of each
     layer, d, and stops at the first look at which no layer has come nearer by more than the tolerance t,

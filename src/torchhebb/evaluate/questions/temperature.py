@@ -1,4 +1,4 @@
-"""How soft should the competition be? The layers trained again at one inverse temperature after another."""
+"""The layers trained again at one inverse temperature of the competition after another."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -56,7 +56,7 @@ class Temperature(Study[Regime]):
 
     The rule becomes SoftHebb(t), all else stays as in the recipe; where the posterior is the block's output, its
     inverse temperature is scaled by the same factor as the rule's.  t is ln b for a base b; the limit of high t is
-    the hard WTA, which stands beside the sweep with the recipe's output.  Everything is measured, and the best t is
+    the hard WTA, which is trained too, with the recipe's output.  Everything is measured, and the best t is
     chosen, on held-out training images; the test images are not touched.
 
     Curves `<quantity> <losers>` against t, losers being hebbian or anti_hebbian:
@@ -88,7 +88,7 @@ class Temperature(Study[Regime]):
     anti_hebbian: tuple[bool, ...] = field(default=(), metadata=distinct(empty=True) | NOT_IN_CELLS)
     """Whether losers unlearn; both may be given.  An empty list is what the recipe's first block does."""
     hard: bool = field(default=True, metadata=NOT_IN_CELLS)
-    """Whether the hard WTA stands beside the sweep."""
+    """Whether the hard WTA is trained as well."""
     scale_output: bool = True
     """Whether the inverse temperature of a posterior that is a block's output follows the rule's."""
     passes: int = field(default=1, metadata=at_least(1))

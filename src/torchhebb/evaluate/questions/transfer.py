@@ -1,4 +1,4 @@
-"""How much of what was learned on one data set serves another?"""
+"""Features learned on one data set and read out on another."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -45,7 +45,7 @@ class Transfer(Evaluator):
 
     All networks have the run's architecture, with its input, and its plan of learning; the run's own network stands
     for its data set, the others are learned at the first call and kept in RUN/transfer/.  Images of other channels
-    and sizes are brought to the input by `bring`.  Measures:
+    and sizes are brought to the input by `resize_to`.  Measures:
 
         <source>_to_<target>_accuracy      test accuracy of the readout in %
         <source>_to_<target>_ratio         the same in % of the accuracy of the target's native network
@@ -54,7 +54,7 @@ class Transfer(Evaluator):
         <target>_random_accuracy           of the weights as drawn, batch norm calibrated on the target
 
     Raises UserError for a data set that cannot be had, two of one name, numbers of images below 1, or contenders, which
-    have learned from all images, beside networks that learn from some.
+    have learned from all images, together with networks that learn from some.
     Source: SPHeRe-2025, transfer between data sets.
     """
 
@@ -82,7 +82,7 @@ class Transfer(Evaluator):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.contenders and self.learning_images is not None:
-            raise UserError("contenders learn from all images of the run: leave learning_images out beside them")
+            raise UserError("contenders learn from all images of the run: leave learning_images out")
 
     def run(self, run: Run) -> Iterator[Finding]:
         targets, left_out = self._targets(run)
@@ -142,7 +142,7 @@ class Transfer(Evaluator):
         return len(data.test) if self.test_images is None else min(self.test_images, len(data.test))
 
     def _learned(self, run: Run, data: Data, seed: int, _target: Images) -> Network:
-        """The network that learned from a data set: the run's own, or another that is kept beside it."""
+        """The network that learned from a data set: the run's own, or another that is kept in its folder."""
         if data is run.data and self.learning_images is None:
             return run.network(seed)
         name = f"{label_of(data)}-{data.fingerprint}-{self.learning_images or 'all'}-{seed}"
@@ -256,7 +256,7 @@ def _matrix(found: Accuracies, rows: Sequence[str], targets: Sequence[str]) -> I
     yield Note("matrix", {"rows": rows, "targets": targets, "accuracy": accuracy, "ratio": ratio, "native": native})
     caption = (
         "Blocks learned without labels on the data set of a row, frozen, and read out on that of a column: accuracy, "
-        "and the same beside a network that learned on the column itself. The last row has random weights."
+        "and the same in % of a network that learned on the column itself. The last row has random weights."
     )
     words = [_words(name) for name in rows], [_words(name) for name in targets]
     panels = [
