@@ -19,7 +19,7 @@ def example(name: str) -> ModuleType:
 
 
 def test_every_example_has_a_test_here():
-    assert {path.stem for path in (ROOT / "examples").glob("*.py")} == {"new_rule", "by_hand"}
+    assert {path.stem for path in (ROOT / "examples").glob("*.py")} == {"new_rule", "by_hand", "pipeline"}
 
 
 def test_a_new_rule_learns(tmp_path, monkeypatch):
@@ -30,6 +30,10 @@ def test_a_new_rule_learns(tmp_path, monkeypatch):
 
 def test_learning_by_hand():
     assert example("by_hand").main() > 97.0
+
+
+def test_a_pipeline_of_scikit_learn():
+    assert example("pipeline").main() > 97.0
 
 
 def test_the_python_of_the_readme_runs():

@@ -28,11 +28,11 @@ ROWS = (
     ("recipes",),
     ("runs",),
     ("evaluate",),
-    ("embedding", "explore"),
+    ("embedding", "explore", "estimators"),
     ("search",),
     ("report",),
     ("terminal",),
-    ("cli", "__main__", "estimators", "torchhebb"),
+    ("cli", "__main__", "torchhebb"),
 )
 LEVEL = {name: level for level, row in enumerate(ROWS) for name in row}
 DOORS = ROWS[-1]

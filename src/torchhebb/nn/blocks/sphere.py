@@ -39,14 +39,15 @@ class SPHeReLoss:
 
 
 class SPHeReBlock(LocalLossBlock):
-    """Convolution 3x3 with bias, batch norm, leaky relu, pool; the loss on a projection to few dimensions.
+    """Convolution with bias, 3x3 by default, batch norm, leaky relu, pool; the loss on a projection to few dimensions.
 
     The auxiliary: convolution 1x1 to half of the channels, batch norm, relu, average over space, linear.
 
     Args: orthogonality and structure, the weights of the loss' terms; projection, its dimensions; residual, whether the
     input, zero-padded in channels and averaged over space, is added to the output after the loss was taken.
     Returns: from x (B, in_channels, H, W), (B, out_channels, H', W') as `pool` makes of H x W; None does not pool.
-    Raises ValueError for sizes that are not positive, a negative slope below 0, or a residual to fewer channels.
+    Raises ValueError for sizes that are not positive, an even kernel_size, a negative slope below 0, or a residual to
+    fewer channels.
     Source: SPHeRe-2025, its released code's block.
 
     >>> import torch
@@ -65,15 +66,18 @@ class SPHeReBlock(LocalLossBlock):
         residual: bool = False,
         structure: float = 1.0,
         negative_slope: float = 0.2,
+        kernel_size: int = 3,
         pool: Pool | None = MAX_POOL,
     ) -> None:
-        positive(in_channels=in_channels, out_channels=out_channels, projection=projection)
+        positive(in_channels=in_channels, out_channels=out_channels, projection=projection, kernel_size=kernel_size)
+        if kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size must be odd, so that maps keep their size, got {kernel_size}")
         if negative_slope < 0:
             raise ValueError(f"negative_slope must not be negative, got {negative_slope}")
         if residual and out_channels < in_channels:
             raise ValueError(f"a residual needs out_channels of at least {in_channels}, got {out_channels}")
         body = nn.Sequential()
-        body.add_module("conv", nn.Conv2d(in_channels, out_channels, 3, padding=1))
+        body.add_module("conv", nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2))
         body.add_module("norm", BatchNorm2d(out_channels))
         body.add_module("activation", nn.LeakyReLU(negative_slope, inplace=True))
         if pool is not None:
@@ -105,6 +109,7 @@ class SPHeReConvBlock(Block):
     orthogonality: float = 0.8  # weight of the orthogonality loss
     residual: bool = False
     negative_slope: float = 0.2  # of the leaky relu
+    kernel_size: int = 3
     pool: Pool | None = MAX_POOL
 
     def build(self, shape: Sequence[int]) -> nn.Module:
@@ -116,6 +121,7 @@ class SPHeReConvBlock(Block):
             residual=self.residual,
             structure=self.structure,
             negative_slope=self.negative_slope,
+            kernel_size=self.kernel_size,
             pool=self.pool,
         )
 
