@@ -11,7 +11,7 @@ from tests.tiny import digits, equal, few_digits, state
 from torchhebb.data import Store
 from torchhebb.errors import UserError
 from torchhebb.evaluate import Run, evaluate, open_run
-from torchhebb.evaluate.ablation_variants import (
+from torchhebb.evaluate.methods.ablation_variants import (
     Variant,
     changed,
     deepened,
@@ -123,7 +123,7 @@ def drawn(count: int, wanted: int) -> torch.Tensor:
 def test_with_the_recipes_plan_the_unchanged_network_is_the_runs_own(
     local: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("torchhebb.evaluate.questions.ablation.learn_images", None)
+    monkeypatch.setattr("torchhebb.evaluate.questions.ablation.learn_run", None)
     whole = open_run(local.folder, store=local.store)
     found = next(Ablation(variants=(), readout="trained").run(whole))
     assert isinstance(found, Measure) and found.name == "unchanged_test_accuracy"
@@ -161,7 +161,7 @@ def test_the_figure_shows_all(answer: Result, local: Run) -> None:
 
 
 def test_a_piece_is_not_learned_twice(local: Run, answer: Result, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torchhebb.evaluate.questions.ablation.learn_images", None)
+    monkeypatch.setattr("torchhebb.evaluate.questions.ablation.learn_run", None)
     assert evaluate(QUESTION, local).measures == answer.measures
 
 
@@ -243,7 +243,7 @@ def test_a_run_without_local_losses_is_refused(run: Run) -> None:
         ({"variants": ("sturcture",)}, "variants must be among structure, .*, got 'sturcture'"),
         ({"depths": (0, 1)}, r"depths must be at least 1 each, got \(0, 1\)"),
         ({"projections": (0,)}, r"projections must be at least 1 each, got \(0,\)"),
-        ({"channel_factors": (0.0,)}, r"channel_factors must be positive, got \(0.0,\)"),
+        ({"channel_factors": (0.0,)}, r"channel_factors must be above 0, each once, got \(0.0,\)"),
         ({"epochs": 0}, "epochs must be at least 1, got 0"),
         ({"learning_images": 0}, "learning_images must be at least 1, got 0"),
     ],
@@ -251,14 +251,14 @@ def test_a_run_without_local_losses_is_refused(run: Run) -> None:
 def test_mistakes_are_named_before_anything_is_learned(
     settings: dict[str, object], message: str, local: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("torchhebb.evaluate.questions.ablation.learn_images", None)
+    monkeypatch.setattr("torchhebb.evaluate.questions.ablation.learn_run", None)
     with pytest.raises(UserError, match=message):
         next(Ablation(**settings).run(local))  # type: ignore[arg-type]
 
 
 def test_a_variant_that_does_not_fit_the_images_is_named(local: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     small = replace(ARCHITECTURE, input_shape=(1, 2, 2), blocks=(replace(BLOCKS[0], pool=None),))  # 5x5 needs more
-    monkeypatch.setattr("torchhebb.evaluate.questions.ablation.learn_images", None)
+    monkeypatch.setattr("torchhebb.evaluate.questions.ablation.learn_run", None)
     odd = replace(local, recipe=replace(local.recipe, architecture=small))
     with pytest.raises(UserError, match="the variant softhebb_blocks cannot be built"):
         next(Ablation(variants=("softhebb_blocks",)).run(odd))

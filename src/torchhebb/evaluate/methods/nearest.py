@@ -1,4 +1,6 @@
-"""How near are the nearest of many images? Found by matrix products, measured exactly."""
+"""The nearest of many images, found by matrix products and measured exactly, and which objects are copies."""
+
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -6,6 +8,9 @@ from torch.nn.functional import normalize
 
 ROWS = 10_000  # images that are compared at a time
 QUERIES = 500
+NEIGHBOURS = 50
+LOWEST = 0.05
+"""The share of real images whose nearness to another image counts as close."""
 
 
 @torch.no_grad()
@@ -45,3 +50,59 @@ def _distances(x: Tensor, images: Tensor, count: int, unit: bool) -> Tensor:
 def _rows(images: Tensor, like: Tensor, unit: bool) -> Tensor:
     z = images.to(like.device).flatten(1).to(like.dtype) / 255.0
     return normalize(z, dim=1) if unit else z
+
+
+@torch.no_grad()
+def nearness(
+    objects: Mapping[str, Tensor], read_as: Mapping[str, Tensor], images: Tensor, *, reference: str
+) -> dict[str, float]:
+    """How near objects are to images, beside the real images among them that are named `reference`.
+
+    For each name, `<name>_nearest` and `_nearest_cosine`, the median distance and cosine to the nearest image;
+    `_nearest_ratio`, the median distance to the nearest over the mean of the nearest 50; `_close` and `_copies`, the
+    share in % whose distance, and whose ratio, is below the lowest 5 % of the reference that is read as the same class.
+
+    Args: objects (B, C, H, W) in [0, 1]; read_as, the class (B,) that each of them is read as; images (N, C, H, W),
+    uint8.
+    """
+    found: dict[str, float] = {}
+    measured: dict[str, tuple[Tensor, Tensor]] = {}
+    for name, x in objects.items():
+        distances = nearest_distances(x, images, min(NEIGHBOURS, len(images)))
+        measured[name] = distances[:, 0], distances[:, 0] / distances.mean(1).clamp_min(1e-12)
+    classes = 1 + max(int(read.max()) for read in read_as.values())
+    limits = [_lowest(values, read_as[reference], classes) for values in measured[reference]]
+    for name, x in objects.items():
+        (nearest, ratio), read = measured[name], read_as[name]
+        angles = nearest_distances(x, images, unit=True)[:, 0]
+        found[f"{name}_nearest"] = nearest.median().item()
+        found[f"{name}_nearest_cosine"] = (1 - angles.square() / 2).median().item()
+        found[f"{name}_nearest_ratio"] = ratio.median().item()
+        found[f"{name}_close"] = percent(nearest < limits[0][read])
+        found[f"{name}_copies"] = percent(ratio < limits[1][read])
+    return found
+
+
+def _lowest(values: Tensor, read: Tensor, classes: int) -> Tensor:
+    """Below which the lowest of values (B,) lie, for every class; 0, which nothing is below, for a class unread."""
+    limits = values.new_zeros(classes)
+    for name in read.unique():
+        limits[name] = values[read == name].quantile(LOWEST)
+    return limits
+
+
+def spread(x: Tensor, classes: Tensor) -> float:
+    """Mean L2 distance between two images of a class; x (B, ...), classes (B,)."""
+    means = [
+        torch.pdist(x[classes == name].flatten(1)).mean() for name in classes.unique() if (classes == name).sum() > 1
+    ]
+    return torch.stack(means).mean().item() if means else 0.0
+
+
+def percent(which: Tensor) -> float:
+    """The share in % that is True.
+
+    >>> percent(torch.tensor([True, False]))
+    50.0
+    """
+    return 100 * which.double().mean().item()

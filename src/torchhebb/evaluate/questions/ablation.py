@@ -3,14 +3,19 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
+from torchhebb.bounds import at_least, distinct, each_at_least
 from torchhebb.config import to_json
-from torchhebb.errors import UserError, unknown_name
-from torchhebb.evaluate.ablation_variants import (
+from torchhebb.errors import UserError
+from torchhebb.evaluate.answers import accuracy, from_letters, points, to_letters
+from torchhebb.evaluate.evaluator import Evaluator, Figure, Finding, Note
+from torchhebb.evaluate.figures.intervals import draw_intervals
+from torchhebb.evaluate.figures.panels import Panel
+from torchhebb.evaluate.methods.ablation_variants import (
     Variant,
     changed,
     deepened,
@@ -19,21 +24,18 @@ from torchhebb.evaluate.ablation_variants import (
     until,
     widened,
 )
-from torchhebb.evaluate.evaluator import Evaluator, Figure, Finding, Note
 from torchhebb.evaluate.methods.subsample import subsample
-from torchhebb.evaluate.statistics import mean_curve, mean_interval, wilson
+from torchhebb.evaluate.statistics import mean_curve
+from torchhebb.evaluate.study import NOT_IN_CELLS
 from torchhebb.nn import Network
 from torchhebb.readouts import Ridge
 from torchhebb.readouts.adam import fit_linear, predict_logits
+from torchhebb.runs.networks import learn_run, placed
 from torchhebb.runs.run import Run
 from torchhebb.train import Curve, Measure
 from torchhebb.train.calibrate import calibrate
 from torchhebb.train.device import autocast
 from torchhebb.train.features import extract_features
-from torchhebb.train.learn import learn_images
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Canvas
 
 Change = Literal[
     "structure",
@@ -81,21 +83,25 @@ class Ablation(Evaluator):
 
     question: ClassVar[str] = "ablation"
 
-    variants: tuple[Change, ...] = get_args(Change)
+    variants: tuple[Change, ...] = field(default=get_args(Change), metadata=NOT_IN_CELLS)
     """What to change."""
-    projections: tuple[int, ...] = (32, 64, 128, 512)
+    projections: tuple[int, ...] = field(
+        default=(32, 64, 128, 512), metadata=each_at_least(1, empty=True) | NOT_IN_CELLS
+    )
     """Dimensions of the projection."""
-    channel_factors: tuple[float, ...] = (0.5, 2.0)
+    channel_factors: tuple[float, ...] = field(
+        default=(0.5, 2.0), metadata=distinct(above=0, empty=True) | NOT_IN_CELLS
+    )
     """By what to multiply the channels of all blocks."""
-    slopes: tuple[float, ...] = (0.0, 0.5, 1.0)
+    slopes: tuple[float, ...] = field(default=(0.0, 0.5, 1.0), metadata=NOT_IN_CELLS)
     """Negative slopes of the activation."""
-    depths: tuple[int, ...] = (1, 2, 3, 4, 5, 6)
+    depths: tuple[int, ...] = field(default=(1, 2, 3, 4, 5, 6), metadata=each_at_least(1, empty=True) | NOT_IN_CELLS)
     """Numbers of blocks."""
-    epochs: int | None = None
+    epochs: int | None = field(default=None, metadata=at_least(1))
     """Passes over the learning images, also of the unchanged network; None is the recipe's."""
-    learning_images: int | None = None
+    learning_images: int | None = field(default=None, metadata=at_least(1))
     """How many training images the blocks learn from, drawn once; None is all of them."""
-    readout_images: int | None = None
+    readout_images: int | None = field(default=None, metadata=at_least(1))
     """How many training images the readout is fitted to, drawn once; None is all of them."""
     readout: Literal["ridge", "trained"] = "ridge"
     """Ridge regression, cheap, or the readout of the run's recipe."""
@@ -103,44 +109,33 @@ class Ablation(Evaluator):
     """Features that are not wider than `project` are not projected."""
 
     def run(self, run: Run) -> Iterator[Finding]:
-        self._check()
         variants = self._variants(run)
         right: dict[str, Tensor] = {}
         for name, variant in variants.items():
-            answers = [self._piece(run, seed, name, variant) for seed in run.seeds]
+            answers = [self._answers(run, seed, name, variant) for seed in run.seeds]
             for number, depth in enumerate(variant.depths or [0]):
-                of_seeds = [[letter == "1" for letter in answer[number]] for answer in answers]
-                right[f"{name}_{depth}" if depth else name] = torch.tensor(of_seeds)
+                right[f"{name}_{depth}" if depth else name] = from_letters([answer[number] for answer in answers])
+        dots: dict[str, Measure] = {}
         for name, found in right.items():
-            yield accuracy_measure(name, found)
+            measure = accuracy(f"{name}_test_accuracy", found)
+            yield measure
+            if name in variants:
+                dots[variants[name].label] = measure
             if name != UNCHANGED:
                 yield difference(f"{name}_difference", found, right[UNCHANGED])
-        curves = [_curve(name, variant, right) for name, variant in variants.items() if variant.depths]
-        yield from curves
+        curves = {variant.label: _curve(name, variant, right) for name, variant in variants.items() if variant.depths}
+        yield from curves.values()
         if "depth" in variants:
             yield from _gains(variants["depth"].depths, right)
         yield Note("test_images", len(run.data.test))
-        labels = {name: variant.label for name, variant in variants.items()}
-        depth = len(run.recipe.architecture.blocks)
         caption = (
             "Test accuracy with one thing changed at a time: a dot a seed, bars are 95 % intervals over test images; "
-            "against depth, bars are the spread over seeds.  Dotted: the unchanged network."
+            "against depth, bars are the spread over seeds.  Dotted and dashed: the unchanged network."
         )
-        yield Figure("variants", caption, _figure(right, labels, curves, depth))
-
-    def _check(self) -> None:
-        for name in self.variants:
-            if name not in get_args(Change):
-                raise unknown_name("variant", name, get_args(Change))
-        for setting in ("projections", "depths"):
-            if any(value < 1 for value in getattr(self, setting)):
-                raise UserError(f"{setting} must be at least 1 each, got {getattr(self, setting)}")
-        if any(factor <= 0 for factor in self.channel_factors):
-            raise UserError(f"channel_factors must be positive, got {self.channel_factors}")
-        for setting in ("epochs", "learning_images", "readout_images"):
-            value = getattr(self, setting)
-            if value is not None and value < 1:
-                raise UserError(f"{setting} must be at least 1, got {value}")
+        levels = {UNCHANGED: dots[UNCHANGED].mean}
+        ticks = {depth: f"{depth:g}" for curve in curves.values() for depth in curve.x}
+        panel = Panel("test accuracy, %", curves, levels, ticks=ticks) if curves else None
+        yield Figure("variants", caption, draw_intervals(dots, "test accuracy, %", panel, reference=UNCHANGED))
 
     def _variants(self, run: Run) -> dict[str, Variant]:
         """All variants by name, the unchanged one first."""
@@ -171,7 +166,7 @@ class Ablation(Evaluator):
             "depth": {"depth": Variant("local losses", deep, depths=depths)} if depths else {},
             "random_depth": {"random_depth": Variant("random weights", deep, "random", depths)} if depths else {},
         }
-        unchanged = Variant("unchanged", base)
+        unchanged = Variant(UNCHANGED, base)
         asked = {name: variant for change in self.variants for name, variant in found[change].items()}
         asked = {name: v for name, v in asked.items() if replace(v, label=unchanged.label) != unchanged}
         for name, variant in asked.items():
@@ -181,32 +176,24 @@ class Ablation(Evaluator):
                 raise UserError(f"the variant {name} cannot be built: {str(error).splitlines()[0]}") from error
         return {UNCHANGED: unchanged, **asked}
 
-    def _piece(self, run: Run, seed: int, name: str, variant: Variant) -> list[str]:
+    def _answers(self, run: Run, seed: int, name: str, variant: Variant) -> list[str]:
         """Right (1) or wrong (0) on every test image, a letter each, for every depth that is read out."""
-        plan = self.ridge if self.readout == "ridge" else run.recipe.readout
-        return run.once(
-            partial(self._answers, run, seed, f"seed {seed}: {name}", variant),
-            question=self.question,
-            seed=seed,
-            architecture=to_json(variant.architecture),
-            variant=[variant.kind, variant.depths],
-            images=[self.epochs, self.learning_images, self.readout_images],
-            readout=to_json(plan),
-            precision=run.precision,
-        )
+        work = partial(self._read_out, run, seed, f"seed {seed}: {name}", variant)
+        plan = None if self.readout == "ridge" else to_json(run.recipe.readout)
+        return self.keep(run, work, seed=seed, variant=to_json(replace(variant, label="")), plan=plan)
 
-    def _answers(self, run: Run, seed: int, task: str, variant: Variant) -> list[str]:
+    def _read_out(self, run: Run, seed: int, task: str, variant: Variant) -> list[str]:
         network = self._learned(run, seed, task, variant)
-        train, found = subsample(run.data.train, self.readout_images), []
+        train, test, found = subsample(run.data.train, self.readout_images), run.data.test, []
         for depth in variant.depths or [len(variant.architecture.blocks)]:
-            part, label = until(network, depth), f"{task}: readout"
+            part, label = until(network, depth), f"{task}: features"
             with autocast(run.precision, run.device):
                 seen, unseen = (
-                    extract_features(part, images, device=run.device, label=f"{task}: features", progress=run.progress)
-                    for images in (train, run.data.test)
+                    extract_features(part, images, device=run.device, label=label, progress=run.progress)
+                    for images in (train, test)
                 )
-            logits = predict_logits(self._fit(run, seed, label, seen, train.labels), unseen).cpu()
-            found.append("".join("01"[hit] for hit in (logits.argmax(1) == run.data.test.labels).tolist()))
+            readout = self._fit(run, seed, f"{task}: readout", seen, train.labels)
+            found.append(to_letters(predict_logits(readout, unseen).cpu().argmax(1) == test.labels))
         return found
 
     def _learned(self, run: Run, seed: int, task: str, variant: Variant) -> Network:
@@ -216,13 +203,13 @@ class Ablation(Evaluator):
         as_run = plan == run.recipe.learning and len(images) == len(run.data.train)
         if as_run and variant.kind == "sphere" and variant.architecture == run.recipe.architecture:
             return run.network(seed)
-        network = variant.build(seed).to(run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = placed(variant.build(seed), run.device)
         if variant.kind == "random":
             return calibrate(network, images, seed=seed)
-        learning: dict[str, Any] = {"seed": seed, "precision": run.precision, "progress": run.progress}
         if variant.kind == "softhebb_start":
-            start_from_softhebb(network, images, task=f"{task}: SoftHebb", **learning)
-        return learn_images(network, images, plan, task=f"{task}: learning", **learning)
+            how: dict[str, Any] = {"precision": run.precision, "progress": run.progress}
+            start_from_softhebb(network, images, seed=seed, task=f"{task}: SoftHebb", **how)
+        return learn_run(network, run, seed, images=images, plan=plan, task=f"{task}: learning")
 
     def _fit(self, run: Run, seed: int, task: str, features: Tensor, labels: Tensor) -> nn.Module:
         classes = len(run.data.classes)
@@ -235,20 +222,13 @@ class Ablation(Evaluator):
         return ridge.fit(features, labels, classes, seed=seed).readout
 
 
-def accuracy_measure(name: str, right: Tensor) -> Measure:
-    """From right or wrong (seeds, images)."""
-    values = tuple((100 * right.double().mean(1)).tolist())
-    return Measure(f"{name}_test_accuracy", "%", values, None, wilson(values, right.shape[1]))
-
-
 def difference(name: str, right: Tensor, other: Tensor) -> Measure:
     """Points of accuracy above another, both right or wrong (seeds, images), image by image.
 
     >>> difference("more", torch.tensor([[True, True]]), torch.tensor([[False, True]])).values
     (50.0,)
     """
-    points = 100 * (right.double() - other.double())
-    return Measure(name, "points", tuple(points.mean(1).tolist()), None, mean_interval(points.mean(0)))
+    return points(name, 100 * (right.double() - other.double()))
 
 
 def _gains(depths: tuple[int, ...], right: Mapping[str, Tensor]) -> Iterator[Finding]:
@@ -269,38 +249,3 @@ def _slope_words(slope: float) -> str:
 def _curve(name: str, variant: Variant, right: Mapping[str, Tensor]) -> Curve:
     accuracies = [100 * right[f"{name}_{depth}"].double().mean(1) for depth in variant.depths]
     return mean_curve(name, "blocks", "test accuracy, %", variant.depths, torch.stack(accuracies, 1).tolist())
-
-
-def _figure(right: Mapping[str, Tensor], labels: Mapping[str, str], curves: list[Curve], own_depth: int) -> "Canvas":
-    """A dot a seed and a bar a variant; beside them accuracy against depth."""
-    from matplotlib.figure import Figure as Canvas
-
-    dots = {name: accuracy_measure(name, found) for name, found in right.items() if name in labels}
-    canvas = Canvas(figsize=(9.6 if curves else 5.6, 1.0 + 0.26 * max(len(dots), 9)), layout="constrained")
-    axes = canvas.subplots(1, 2 if curves else 1, squeeze=False, width_ratios=(1.2, 1) if curves else None)[0]
-    for row, measure in enumerate(dots.values()):
-        axes[0].plot(measure.interval, (row, row), color="C0", linewidth=2, alpha=0.4)
-        axes[0].plot(measure.values, [row] * len(measure.values), "o", color="C0", markersize=4)
-    axes[0].axvline(dots[UNCHANGED].mean, color="grey", linestyle=":", linewidth=1)
-    axes[0].set_yticks(range(len(dots)), [labels[name] for name in dots])
-    axes[0].invert_yaxis()
-    axes[0].set_xlabel("test accuracy, %")
-    for number, curve in enumerate(curves):
-        axes[1].errorbar(
-            curve.x,
-            curve.y,
-            curve.std,
-            color=f"C{number}",
-            marker="o",
-            markersize=4,
-            capsize=2,
-            label=labels[curve.name],
-        )
-    if curves:
-        axes[1].axvline(own_depth, color="grey", linestyle=":", linewidth=1)
-        axes[1].set(xlabel="blocks", ylabel="test accuracy, %", xticks=curves[0].x)
-        axes[1].legend(frameon=False, fontsize=8)
-    for part in axes:
-        part.grid(alpha=0.25)
-        part.tick_params(labelsize=8)
-    return canvas

@@ -1,36 +1,31 @@
 """Can the layer's model make objects that lie between real classes, and are they new?"""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from torchhebb.config import to_json
+from torchhebb.bounds import above, at_least, bound
 from torchhebb.errors import UserError
-from torchhebb.evaluate.evaluator import Evaluator, Finding, Note
+from torchhebb.evaluate.evaluator import Finding, Note
 from torchhebb.evaluate.figures.morphs import Path, controls_figure, paths_figure, samples_figure
 from torchhebb.evaluate.methods.interpolation import Causes, as_pixels, ascent, bridge, mixtures
-from torchhebb.evaluate.methods.nearest import nearest_distances
-from torchhebb.evaluate.statistics import wilson
+from torchhebb.evaluate.methods.nearest import nearness, percent, spread
+from torchhebb.evaluate.statistics import mean_curve, wilson
+from torchhebb.evaluate.study import Cell, Quantity, Study, values
 from torchhebb.nn import HebbLinear, NeuronLabels, SoftWTA
 from torchhebb.readouts import Labels
 from torchhebb.runs.reference_classifier import judge
 from torchhebb.runs.run import Run
-from torchhebb.train import Curve, Measure
 
-NEIGHBOURS = 50
 PER_CLASS = 10
-LOWEST = 0.05
-"""The share of real test images whose nearness to a training image counts as close."""
-
-Pieces = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Generation(Evaluator):
+class Generation(Study[None]):
     """Test images moved to another class, and objects made from prototypes, under the eye of an independent judge.
 
     Paths: `bridge` through the densities of both classes (see `interpolate`), and two controls from the same image:
@@ -57,58 +52,70 @@ class Generation(Evaluator):
     """
 
     question: ClassVar[str] = "generation"
+    quantities: ClassVar[dict[str, Quantity]] = {
+        **{f"read_as_{word}": Quantity(f"read as {word}, %", "%") for word in ("source", "target", "third", "class")},
+        "nearest": Quantity("distance to the nearest training image"),
+        "nearest_cosine": Quantity("cosine to the nearest training image"),
+        "nearest_ratio": Quantity("distance to the nearest over the mean of the nearest 50"),
+        "close": Quantity("closer than most test images, %", "%"),
+        "copies": Quantity("of a lower ratio than most test images, %", "%"),
+        "length": Quantity("distance from the image to the end"),
+        "spread": Quantity("distance between images of a class"),
+    }
 
     pairs: tuple[tuple[int, int], ...] = ((3, 8), (4, 9), (1, 7), (5, 6), (0, 6), (2, 7))
     """Source and target, as numbers of classes."""
-    examples: int = 20
+    examples: int = field(default=20, metadata=at_least(1))
     """Test images a pair, drawn among those that the layer reads rightly."""
-    steps: int = 9
+    steps: int = field(default=9, metadata=bound("odd and at least 3", lambda steps: steps >= 3 and steps % 2 == 1))
     """Points of a path, ends included; odd, so that one is half way."""
-    annealing: float = 0.5
+    annealing: float = field(default=0.5, metadata=above(0))
     """Inverse temperature of bridges and samples over the layer's own; a lower one lets neighbouring neurons merge."""
-    references: int = 1000
+    references: int = field(default=1000, metadata=at_least(1))
     """Test images whose distances are told beside those of objects."""
 
-    def run(self, run: Run) -> Iterator[Finding]:
-        self._check(run)
-        works = [_Work(self, run, seed, self._causes(run, seed)) for seed in run.seeds]
-        pieces: list[Pieces] = []
-        run.progress.start("objects between classes", len(works), "seeds")
-        for work in works:
-            pieces.append(run.once(work.numbers, question=self.question, seed=work.seed, settings=to_json(self)))
-            run.progress.advance(1)
-        run.progress.finish()
-        yield from _measures(pieces)
-        yield from _curves(pieces, self.shares)
-        yield Note("images", pieces[0]["images"])
-        work = _Work(replace(self, examples=1), run, run.seeds[0], works[0].causes)
-        paths = work.paths()
-        yield paths_figure(paths["bridge"], run.data.classes, self.shares)
-        yield controls_figure(paths, run.data.classes, self.shares)
-        samples, classes = work.samples()
-        yield samples_figure(samples, classes, work.judge(samples), run.data.classes)
-
-    @property
-    def shares(self) -> tuple[float, ...]:
-        return tuple(step / (self.steps - 1) for step in range(self.steps))
-
-    def _check(self, run: Run) -> None:
+    def check(self, run: Run) -> None:
         classes = range(len(run.data.classes))
         if not self.pairs or any(a == b or a not in classes or b not in classes for a, b in self.pairs):
             raise UserError(f"pairs must be two different classes of 0 to {len(classes) - 1} each, got {self.pairs}")
-        if self.steps < 3 or self.steps % 2 == 0:
-            raise UserError(f"steps must be odd and at least 3, got {self.steps}")
-        if self.examples < 1 or self.references < 1:
-            raise UserError(f"examples and references must be at least 1, got {self.examples} and {self.references}")
-        if not self.annealing > 0:
-            raise UserError(f"annealing must be positive, got {self.annealing}")
+        for seed in run.seeds:
+            causes = causes_of(run, seed)
+            for name in sorted({number for pair in self.pairs for number in pair}):
+                if not (causes.labels == name).any():
+                    raise UserError(f"no neuron stands for class {run.data.classes[name]}: choose pairs without it")
 
-    def _causes(self, run: Run, seed: int) -> Causes:
-        causes = causes_of(run, seed)
-        for name in sorted({number for pair in self.pairs for number in pair}):
-            if not (causes.labels == name).any():
-                raise UserError(f"no neuron stands for class {run.data.classes[name]}: choose pairs without it")
-        return causes
+    def variants(self, run: Run) -> dict[str, None]:
+        return {"": None}
+
+    def cell(self, run: Run, variant: None, seed: int) -> Cell:
+        """All quantities, the `curves` by name and pair, and how many `images` and `samples` stand behind them."""
+        run.progress.start(f"seed {seed}: objects between classes", 1, "seeds")
+        found = _Work(self, run, seed).numbers()
+        run.progress.advance(1)
+        run.progress.finish()
+        return found
+
+    def findings(self, run: Run, cells: Mapping[str, Sequence[Cell]]) -> Iterator[Finding]:
+        of_seeds = cells[""]
+        for measure in self.measures(run, cells):
+            samples = min(values(of_seeds, "samples" if measure.name.startswith("samples") else "images"))
+            read = "_read_as_" in measure.name
+            yield replace(measure, interval=wilson(measure.values, samples)) if read else measure
+        for name in of_seeds[0]["curves"]:
+            of_pairs = torch.tensor([cell["curves"][name] for cell in of_seeds], dtype=torch.float64).mean(0)
+            yield mean_curve(name, "share of the path", "probability", self.shares, of_pairs.tolist())
+        yield Note("images", of_seeds[0]["images"])
+        work, classes = _Work(replace(self, examples=1), run, run.seeds[0]), run.data.classes
+        paths = work.paths()
+        yield paths_figure(paths["bridge"], classes, self.shares)
+        yield controls_figure(paths, classes, self.shares)
+        samples_made, of_class = work.samples()
+        yield samples_figure(samples_made, of_class, work.judge(samples_made), classes)
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """Where the points of a path lie, from 0 at the image to 1 at the end."""
+        return tuple(step / (self.steps - 1) for step in range(self.steps))
 
 
 def causes_of(run: Run, seed: int) -> Causes:
@@ -135,8 +142,9 @@ def causes_of(run: Run, seed: int) -> Causes:
 class _Work:
     """What is made and measured for one seed; all draws follow from it."""
 
-    def __init__(self, settings: Generation, run: Run, seed: int, causes: Causes) -> None:
-        self.settings, self.run, self.seed, self.causes = settings, run, seed, causes
+    def __init__(self, settings: Generation, run: Run, seed: int) -> None:
+        self.settings, self.run, self.seed, self.causes = settings, run, seed, causes_of(run, seed)
+        causes = self.causes
         self.annealed = replace(causes, inverse_temperature=settings.annealing * causes.inverse_temperature)
         self.eye = judge(run)
         self.classes = len(run.data.classes)
@@ -173,24 +181,23 @@ class _Work:
         return self.eye(x).softmax(1)
 
     @torch.no_grad()
-    def numbers(self) -> Pieces:
+    def numbers(self) -> Cell:
         """Everything that is told of a seed, as JSON can hold it."""
         paths = self.paths()
         middle = self.settings.steps // 2
-        measures: dict[str, tuple[str, float]] = {}
+        found: Cell = {}
         for name, path in paths.items():
             read = path.judged.argmax(2)
             as_source, as_target = read == path.source.unsqueeze(1), read == path.target.unsqueeze(1)
-            measures[f"{name}_end_read_as_target"] = _percent(as_target[:, -1])
+            found[f"{name}_end_read_as_target"] = percent(as_target[:, -1])
             for word, seen in {"source": as_source, "target": as_target, "third": ~as_source & ~as_target}.items():
-                measures[f"{name}_middle_read_as_{word}"] = _percent(seen[:, middle])
+                found[f"{name}_middle_read_as_{word}"] = percent(seen[:, middle])
         samples, classes = self.samples()
-        measures["samples_read_as_class"] = _percent(self.judge(samples).argmax(1) == classes)
+        found["samples_read_as_class"] = percent(self.judge(samples).argmax(1) == classes)
         bridged = paths["bridge"].images
-        measures["bridge_length"] = "", (bridged[:, -1] - bridged[:, 0]).flatten(1).norm(dim=1).mean().item()
+        found["bridge_length"] = (bridged[:, -1] - bridged[:, 0]).flatten(1).norm(dim=1).mean().item()
         test, labels = self._references()
-        measures["samples_spread"] = "", _spread(samples, classes)
-        measures["test_spread"] = "", _spread(test, labels)
+        found["samples_spread"], found["test_spread"] = spread(samples, classes), spread(test, labels)
         objects = {
             "test": test,
             "bridge_middle": bridged[:, middle],
@@ -199,34 +206,10 @@ class _Work:
             "ascent_end": paths["ascent"].images[:, -1],
             "samples": samples,
         }
-        measures |= self._distances(objects)
-        curves = {f"{name} {line}": values for name, path in paths.items() for line, values in path.lines().items()}
-        return {"measures": measures, "curves": curves, "images": len(bridged), "samples": len(samples)}
-
-    def _distances(self, objects: Mapping[str, Tensor]) -> dict[str, tuple[str, float]]:
-        images = self.run.data.train.images
-        count = min(NEIGHBOURS, len(images))
-        found: dict[str, tuple[str, float]] = {}
-        limits: list[Tensor] = []
-        for name, x in objects.items():
-            distances = nearest_distances(x, images, count)
-            nearest, read = distances[:, 0], self.judge(x).argmax(1)
-            ratio = nearest / distances.mean(1).clamp_min(1e-12)
-            angles = nearest_distances(x, images, unit=True)[:, 0]
-            limits = limits or [self._lowest(values, read) for values in (nearest, ratio)]  # test images come first
-            found[f"{name}_nearest"] = "", nearest.median().item()
-            found[f"{name}_nearest_cosine"] = "", (1 - angles.square() / 2).median().item()
-            found[f"{name}_nearest_ratio"] = "", ratio.median().item()
-            found[f"{name}_close"] = _percent(nearest < limits[0][read])
-            found[f"{name}_copies"] = _percent(ratio < limits[1][read])
-        return found
-
-    def _lowest(self, values: Tensor, read: Tensor) -> Tensor:
-        """Below which the lowest of values (B,) lie, for every class; 0, which nothing is below, for a class unread."""
-        limits = values.new_zeros(self.classes)
-        for name in read.unique():
-            limits[name] = values[read == name].quantile(LOWEST)
-        return limits
+        read_as = {name: self.judge(x).argmax(1) for name, x in objects.items()}
+        found |= nearness(objects, read_as, self.run.data.train.images, reference="test")
+        curves = {f"{name} {line}": points for name, path in paths.items() for line, points in path.lines().items()}
+        return found | {"curves": curves, "images": len(bridged), "samples": len(samples)}
 
     def _starts(self) -> tuple[Tensor, Tensor]:
         """The images (B, C, H, W) that paths start from, and the number of each one's pair."""
@@ -258,30 +241,3 @@ class _Work:
         judged = self.judge(rows)
         steps = images.shape[1]
         return Path(images, pair, source, target, posterior.unflatten(0, (-1, steps)), judged.unflatten(0, (-1, steps)))
-
-
-def _percent(which: Tensor) -> tuple[str, float]:
-    return "%", 100 * which.double().mean().item()
-
-
-def _spread(x: Tensor, classes: Tensor) -> float:
-    """Mean L2 distance between two images of a class."""
-    means = [
-        torch.pdist(x[classes == name].flatten(1)).mean() for name in classes.unique() if (classes == name).sum() > 1
-    ]
-    return torch.stack(means).mean().item() if means else 0.0
-
-
-def _measures(pieces: Sequence[Pieces]) -> Iterator[Measure]:
-    for name, (unit, _) in pieces[0]["measures"].items():
-        values = tuple(piece["measures"][name][1] for piece in pieces)
-        read, samples = "_read_as_" in name, name.startswith("samples")
-        count = min(piece["samples" if samples else "images"] for piece in pieces)
-        yield Measure(name, unit, values, None, wilson(values, count) if read else None)
-
-
-def _curves(pieces: Sequence[Pieces], shares: tuple[float, ...]) -> Iterator[Curve]:
-    for name in pieces[0]["curves"]:
-        of_pairs = torch.tensor([piece["curves"][name] for piece in pieces], dtype=torch.float64).mean(0)
-        std = tuple(of_pairs.std(0).tolist()) if len(of_pairs) > 1 else None
-        yield Curve(name, "share of the path", "probability", shares, tuple(of_pairs.mean(0).tolist()), std)
