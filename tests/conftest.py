@@ -18,3 +18,13 @@ def no_pause_after_streams() -> Iterator[None]:
     datasets.config.SLEEP_TIME_ON_THREADS_SHUTDOWN = 0
     yield
     datasets.config.SLEEP_TIME_ON_THREADS_SHUTDOWN = before
+
+
+@pytest.fixture(autouse=True)
+def denormals() -> Iterator[None]:
+    """The command line flushes denormal floats in its process; where a test called it, others must not see that."""
+    yield
+    if "torchhebb.cli" in sys.modules:
+        import torch
+
+        torch.set_flush_denormal(False)
