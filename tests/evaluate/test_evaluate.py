@@ -4,10 +4,11 @@ import json
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -33,6 +34,7 @@ from torchhebb.evaluate.evaluator import Finding, Note
 from torchhebb.evaluate.statistics import wilson
 from torchhebb.nn import Network
 from torchhebb.readouts import Logistic, Neighbors
+from torchhebb.runs import run as run_module
 from torchhebb.train import Measure, Result, read_result
 from torchhebb.train.diagnostics import radii
 
@@ -98,6 +100,23 @@ def test_the_trained_readout_is_the_classifier_on_pixels(accuracy: Result, run: 
         with torch.no_grad():
             predicted = run.network(seed).classifier(x).argmax(1)
         assert 100 * (predicted == run.data.test.labels).double().mean().item() == pytest.approx(value)
+
+
+def test_all_readouts_load_a_network_and_hash_its_weights_once_a_seed(
+    run: Run, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = Path(shutil.copytree(run.folder, tmp_path / "copy"))
+    counts: Counter[str] = Counter()
+    for name in ("load", "fingerprint"):
+        whole = getattr(run_module, name)
+
+        def counted(*arguments: Any, name: str = name, whole: Any = whole) -> Any:
+            counts[name] += 1
+            return whole(*arguments)
+
+        monkeypatch.setattr(run_module, name, counted)
+    evaluate(Accuracy(logistic=Logistic(iterations=2)), open_run(copy, store=store))
+    assert counts == {"load": 2, "fingerprint": 2}
 
 
 def test_neuron_labels_belong_to_channels(run: Run) -> None:

@@ -81,6 +81,11 @@ def test_kept_cells_depend_on_everything_but_the_settings_that_say_so(fresh: Run
     assert Sums.asked == [(7, 0), (7, 1)]
 
 
+def test_a_cell_is_the_same_whether_computed_or_read_again(fresh: Run) -> None:
+    first, again = (fresh.once(lambda: {"pair": (1, 2)}, question="sums") for _ in range(2))
+    assert first == again == {"pair": [1, 2]}
+
+
 def test_cells_that_are_not_kept_are_computed_again(fresh: Run) -> None:
     assert numbers(Anew((5,)), fresh) == numbers(Anew((5,)), fresh)
     assert Sums.asked == [(5, 0), (5, 1)] * 2 and not list(fresh.folder.iterdir())

@@ -104,12 +104,12 @@ class Run:
         path = self.folder / "pieces" / f"{name}.json"
         if path.exists():
             return json.loads(path.read_text(encoding="utf-8"))["value"]
-        value = work()
+        text = json.dumps({"key": key, "value": work()})
         path.parent.mkdir(exist_ok=True)
         beside = path.with_name(f".{path.name}.{os.getpid()}")
-        beside.write_text(json.dumps({"key": key, "value": value}) + "\n", encoding="utf-8")
+        beside.write_text(text + "\n", encoding="utf-8")
         os.replace(beside, path)
-        return value
+        return json.loads(text)["value"]  # as the next call will read it
 
     def log(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl."""

@@ -227,7 +227,7 @@ def test_a_folder_is_called_by_its_last_name() -> None:
         ({"sources": ("absent",), "targets": ("digits",)}, "no data set 'absent' here"),
         ({"targets": ("negatives", "folder:a/negatives")}, "data sets must have names of their own"),
         ({"sources": ("negatives",), "targets": ("folder:a/negatives",)}, "data sets must have names of their own"),
-        ({"contenders": ("backpropagation",), "learning_images": 10}, "leave learning_images out beside them"),
+        ({"contenders": ("backpropagation",), "learning_images": 10}, "leave learning_images out"),
         ({"train_images": 0}, "train_images must be at least 1, got 0"),
         ({"contenders": ("soft",)}, "contenders must be among own, .*, got 'soft'"),
     ],
