@@ -3,8 +3,6 @@
 `python -m tests.make_numbers` writes tests/numbers/ anew, where a change is meant to.
 """
 
-import json
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,15 +10,10 @@ from typing import Any
 import pytest
 import torch
 
+from tests.kept_numbers import FOLDER, compare, differing, model, numbers, weights
 from tests.small_runs import QUESTIONS, RECIPES, Asked, Runs
 from torchhebb.evaluate import list_evaluators
-from torchhebb.train import Result
-
-FOLDER = Path(__file__).parent / "numbers"
-EXACT = {"relative": 1e-9, "absolute": 1e-9}
-"""On the processor that made the files."""
-ROUNDED = {"relative": 0.25, "absolute": 10.0}
-"""On another one, whose sums round otherwise: small networks amplify that, as a few test images are a percent."""
+from torchhebb.train import Measure, Result
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +31,8 @@ def test_every_question_is_asked() -> None:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_trained(name: str, runs: Runs) -> None:
-    compare(numbers(runs.train(name)), FOLDER / f"train-{name}.json")
+    found = numbers(runs.train(name))
+    compare(found | {"weights": weights(runs.folder / name)}, FOLDER / f"train-{name}.json")
 
 
 @pytest.mark.parametrize("asked", QUESTIONS, ids=lambda asked: asked.name)
@@ -46,75 +40,69 @@ def test_asked(asked: Asked, runs: Runs) -> None:
     compare(numbers(runs.ask(asked), asked.timed), FOLDER / f"{asked.name}.json")
 
 
-def numbers(result: Result, timed: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Measures and curves as JSON holds them; of those that hold times, the names and units alone."""
-
-    def is_timed(name: str) -> bool:
-        return any(part in name for part in timed)
-
-    measures = [
-        {
-            "name": measure.name,
-            "unit": measure.unit,
-            "published": measure.published,
-            "values": None if is_timed(measure.name) else list(measure.values),
-            "interval": None if measure.interval is None else list(measure.interval),
-        }
-        for measure in result.measures
-    ]
-    curves = [
-        {
-            "name": curve.name,
-            "labels": [curve.x_label, curve.y_label],
-            "x": list(curve.x),
-            "y": None if is_timed(curve.name) else list(curve.y),
-            "std": None if curve.std is None or is_timed(curve.name) else list(curve.std),
-        }
-        for curve in result.curves
-    ]
-    return json.loads(json.dumps({"processor": processor(), "measures": measures, "curves": curves}))
+def kept(value: float, unit: str = "", *, name: str = "a", processor: str = "here") -> dict[str, Any]:
+    """A file of numbers with one measure."""
+    measure = {"name": name, "unit": unit, "published": 0.9, "values": [value], "interval": None}
+    return {"processor": processor, "measures": [measure], "curves": []}
 
 
-def processor() -> str:
-    """What decides how sums round: the instructions that torch uses, and its version."""
-    return f"{torch.backends.cpu.get_cpu_capability()}, {model()}, torch {torch.__version__.split('+')[0]}"
+@pytest.mark.parametrize(
+    ("other", "seen"),
+    [
+        (kept(0.9 + 1e-12), False),
+        (kept(0.9 + 1e-6), True),
+        (kept(0.9, name="b"), True),
+        (kept(0.9, "%"), True),
+        (kept(0.9, processor="there"), False),
+        (kept(0.8, processor="there"), False),
+        (kept(0.0, processor="there"), True),
+        (kept(0.9, "%", processor="there"), True),
+        ({**kept(0.9, processor="there"), "measures": []}, True),
+        ({**kept(0.9, processor="there"), "weights": []}, True),
+    ],
+)
+def test_a_changed_number_is_seen(other: dict[str, Any], seen: bool) -> None:
+    assert bool(list(differing(kept(0.9), other))) == seen
 
 
-def model() -> str:
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else "unknown"
+@pytest.mark.parametrize(("now", "seen"), [(95.0, False), (83.0, True)])
+def test_percentages_differ_by_points_on_another_processor(now: float, seen: bool) -> None:
+    assert bool(list(differing(kept(90.0, "%"), kept(now, "%", processor="there")))) == seen
+    labels, others = {"labels": ["x", "accuracy, %"], "x": [1.0]}, {"processor": "here", "measures": []}
+    curve = {**others, "curves": [{"name": "a", "y": [90.0], **labels}]}
+    moved = {**others, "processor": "there", "curves": [{"name": "a", "y": [now], **labels}]}
+    assert bool(list(differing(curve, moved))) == seen
 
 
-def compare(found: dict[str, Any], path: Path) -> None:
-    """Everything but numbers is equal; numbers are equal to rounding where the file was made on such a processor."""
-    kept = json.loads(path.read_text(encoding="utf-8"))
-    tolerance = EXACT if kept["processor"] == found["processor"] else ROUNDED
-    differences = list(differing(kept["measures"], found["measures"], "measures", tolerance))
-    differences += differing(kept["curves"], found["curves"], "curves", tolerance)
-    assert not differences, f"{path.name}: " + "; ".join(differences[:5])
+def test_a_changed_published_value_is_seen_on_any_processor() -> None:
+    other = kept(0.9, processor="there")
+    other["measures"][0]["published"] = 0.8
+    assert list(differing(kept(0.9), other))
 
 
-def differing(kept: Any, found: Any, where: str, tolerance: dict[str, float]) -> Iterator[str]:
-    if isinstance(kept, list) and isinstance(found, list) and len(kept) == len(found):
-        for index, (one, other) in enumerate(zip(kept, found, strict=True)):
-            name = one["name"] if isinstance(one, dict) else index
-            yield from differing(one, other, f"{where}.{name}", tolerance)
-    elif isinstance(kept, dict) and isinstance(found, dict) and kept.keys() == found.keys():
-        for key in kept:
-            yield from differing(kept[key], found[key], f"{where}.{key}", tolerance)
-    elif isinstance(kept, int | float) and isinstance(found, int | float):
-        close = math.isclose(kept, found, rel_tol=tolerance["relative"], abs_tol=tolerance["absolute"])
-        if not (close or (math.isnan(kept) and math.isnan(found))):
-            yield f"{where} was {kept}, is {found}"
-    elif kept != found:
-        yield f"{where} was {kept}, is {found}"
+@pytest.mark.parametrize(("norm", "seen"), [(2.2, False), (1.0, True)])
+def test_a_changed_tensor_is_seen_on_another_processor(norm: float, seen: bool) -> None:
+    tensors = {"processor": "here", "weights": [{"name": "w", "sum": 0.0, "norm": 2.0}]}
+    moved = {"processor": "there", "weights": [{"name": "w", "sum": 0.1, "norm": norm}]}
+    assert bool(list(differing(tensors, moved))) == seen
+    assert list(differing(tensors, {**moved, "processor": "here"}))
 
 
-def test_a_changed_number_is_seen() -> None:
-    one = [{"name": "a", "values": [1.0, 2.0]}]
-    assert not list(differing(one, [{"name": "a", "values": [1.0, 2.0 + 1e-12]}], "m", EXACT))
-    assert list(differing(one, [{"name": "a", "values": [1.0, 2.0 + 1e-6]}], "m", EXACT))
-    assert list(differing(one, [{"name": "b", "values": [1.0, 2.0]}], "m", ROUNDED))
-    assert list(differing(one, [{"name": "a", "values": [1.0]}], "m", ROUNDED))
+def test_a_time_leaves_nothing_behind() -> None:
+    measures = (Measure("seconds", "s", (1.0,), None, (0.5, 1.5)), Measure("accuracy", "%", (9.0,), None, (8.0, 10.0)))
+    result = Result("r", "q", measures, (0,), 1.0, "cpu", "command", {})
+    timed, kept_whole = numbers(result, ("seconds",))["measures"]
+    assert timed == {"name": "seconds", "unit": "s", "published": None, "values": None, "interval": None}
+    assert kept_whole["interval"] == [8.0, 10.0] and kept_whole["values"] == [9.0]
+
+
+def test_two_generations_of_one_name_are_two_processors(tmp_path: Path) -> None:
+    first = "processor\t: 0\ncpu family\t: 26\nmodel\t\t: {}\nmodel name\t: EPYC\nstepping\t: 1\n"
+    text = f"{first}\nprocessor\t: 1\nmodel\t\t: 9\n"
+    path = tmp_path / "cpuinfo"
+    names = []
+    for generation in (2, 17):
+        path.write_text(text.format(generation), encoding="utf-8")
+        names.append(model(path))
+    assert names == ["EPYC, family 26, model 2, stepping 1", "EPYC, family 26, model 17, stepping 1"]
+    assert model(tmp_path / "none").startswith("unknown")

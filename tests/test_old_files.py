@@ -9,14 +9,21 @@ import torch
 from PIL import Image
 
 import torchhebb
+from tests.tiny import learned
 from torchhebb.cli import main
 from torchhebb.data import load_data
+from torchhebb.runs import read_config
+from torchhebb.train import Readout
+from torchhebb.train.recipe import AdamW
 
 OLD = Path(__file__).parent / "numbers" / "old"
 OUTPUTS = json.loads((OLD / "outputs.json").read_text(encoding="utf-8"))
 
 
-@pytest.fixture(params=["run", "whitened_run"])
+RUNS = sorted(path.parent.name for path in OLD.glob("*/config.json"))
+
+
+@pytest.fixture(params=RUNS)
 def folder(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TORCHHEBB_STORE", str(tmp_path / "store"))
     return Path(shutil.copytree(OLD / request.param, tmp_path / request.param))
@@ -50,9 +57,22 @@ def test_a_run_is_evaluated_reported_and_predicts(folder: Path, capsys: pytest.C
 
 
 def test_a_finished_run_is_resumed_without_learning_again(folder: Path) -> None:
-    before = {path.name: path.read_bytes() for path in folder.glob("*.safetensors")}
+    def kept() -> dict[str, bytes]:
+        return {name: content for name, content in learned(folder).items() if name != "checkpoint.safetensors"}
+
+    before, lines = kept(), (folder / "metrics.jsonl").read_bytes()
+    measures = json.loads((folder / "result.json").read_text(encoding="utf-8"))["measures"]
     assert main(["train", "--resume", str(folder)]) == 0
-    after = {path.name: path.read_bytes() for path in folder.glob("*.safetensors")}
-    assert {name: after[name] for name in before if name != "checkpoint.safetensors"} == {
-        name: content for name, content in before.items() if name != "checkpoint.safetensors"
-    }
+    assert kept() == before and (folder / "metrics.jsonl").read_bytes() == lines
+    assert json.loads((folder / "result.json").read_text(encoding="utf-8"))["measures"] == measures
+
+
+def test_settings_keep_their_values_under_other_names() -> None:
+    learning = read_config(OLD / "local_run")[0].learning
+    assert (learning.share, learning.final_share, learning.schedule) == (0.75, 0.1, "cosine")
+    assert isinstance(learning.optimizer, AdamW) and learning.optimizer.lr == 1e-2
+    recipe, options = read_config(OLD / "ensemble_run")
+    assert (recipe.seeds, options.members, recipe.learning.final_share) == (2, 2, 0.25)
+    readout = read_config(OLD / "augmented_run")[0].readout
+    assert isinstance(readout, Readout) and readout.augment.crop_area == 0.8
+    assert read_config(OLD / "posterior_run")[0].architecture.blocks[0].bias
