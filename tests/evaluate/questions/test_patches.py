@@ -10,7 +10,7 @@ from tests.evaluate.methods.test_receptive_field import NETWORKS, built, own_map
 from torchhebb.errors import UserError
 from torchhebb.evaluate import Run, evaluate
 from torchhebb.evaluate.methods.receptive_field import Field, block_layers, receptive_field
-from torchhebb.evaluate.methods.top_activating import Strongest, clipped, cut, strongest
+from torchhebb.evaluate.methods.top_activating import TopActivating, clipped, cut, top_activating
 from torchhebb.evaluate.questions.patches import Patches, chance, same_class
 from torchhebb.nn import LinearBlock
 
@@ -33,7 +33,7 @@ def test_a_pass_in_batches_finds_what_a_loop_finds(kind: str) -> None:
     network = built(NETWORKS[kind]).float()
     images = torch.randint(256, (7, 3, 40, 40), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     neurons = {"block1": [3, 0], "block2": [1], "block3": [5, 2, 2]}
-    found = strongest(network, images, neurons, 3, batch_size=2, device=CPU)
+    found = top_activating(network, images, neurons, 3, batch_size=2, device=CPU)
     for block, asked in neurons.items():
         u = own_map(network, block, images / 255.0)
         for place, neuron in enumerate(asked):
@@ -47,14 +47,14 @@ def test_a_pass_in_batches_finds_what_a_loop_finds(kind: str) -> None:
 def test_of_equal_images_the_first_are_kept() -> None:
     network = built(NETWORKS["paper"]).float()
     images = torch.full((5, 3, 40, 40), 128, dtype=torch.uint8)
-    found = strongest(network, images, {"block1": [0, 1]}, 2, batch_size=2, device=CPU)["block1"]
+    found = top_activating(network, images, {"block1": [0, 1]}, 2, batch_size=2, device=CPU)["block1"]
     assert found.image.tolist() == [[0, 1], [0, 1]]
 
 
 def test_fully_connected_neurons_see_whole_images() -> None:
     network = built((LinearBlock(5), LinearBlock(4)), 8).float()
     images = torch.randint(256, (6, 3, 8, 8), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
-    found = strongest(network, images, {"block2": [2]}, 6, batch_size=4, device=CPU)["block2"]
+    found = top_activating(network, images, {"block2": [2]}, 6, batch_size=4, device=CPU)["block2"]
     assert found.image[0].tolist() == own_map(network, "block2", images / 255.0)[:, 2].argsort(descending=True).tolist()
     field = receptive_field(network, "block2", (8, 8))
     torch.testing.assert_close(cut(images, found, field)[0], images[found.image[0]] / 255.0)
@@ -67,7 +67,7 @@ def test_patches_are_cut_where_they_were_seen() -> None:
     field = receptive_field(network, "block2", (40, 40))
     assert field == Field((12, 12), (2, 2), (-5, -5))
     places = [torch.tensor([values]) for values in ([3, 0, 1], [5, 0, 19], [9, 18, 4])]
-    found = Strongest(torch.zeros(1, 3), *places)
+    found = TopActivating(torch.zeros(1, 3), *places)
     whole, corner, low = cut(images, found, field)[0]
     assert torch.equal(whole, images[3, :, 5:17, 13:25] / 255.0)
     assert torch.equal(corner[:, 5:, :9], images[0, :, :7, 31:40] / 255.0)
@@ -93,7 +93,7 @@ def test_every_block_has_its_rows(run: Run) -> None:
     text = (run.folder / "patches-strongest.svg").read_text()
     assert text.count("<image") == 2 and "<!-- block 1: 3 × 3 pixels;" in text
     network, images = run.network(1), run.data.test.images
-    seen = strongest(network, images, {"block2": list(range(8))}, 4, batch_size=50, device=CPU)["block2"]
+    seen = top_activating(network, images, {"block2": list(range(8))}, 4, batch_size=50, device=CPU)["block2"]
     assert result.measure("block2_same_class").values[1] == pytest.approx(same_class(run.data.test.labels[seen.image]))
     outside = clipped(seen, receptive_field(network, "block2", (8, 8)), (8, 8)).double().mean().item()
     assert result.measure("block2_clipped").values[1] == pytest.approx(100 * outside)
@@ -107,7 +107,7 @@ def test_receptive_fields_stand_beside(run: Run, monkeypatch: pytest.MonkeyPatch
     rows = tiles[1].images.unflatten(0, (3, 5))
     assert rows[:, 0].amax((1, 2, 3)).tolist() == [1.0] * 3 and [panel.lead for panel in tiles] == [1, 1]
     assert not rows.isnan().any()
-    monkeypatch.setattr("torchhebb.evaluate.questions.patches.strongest", None)
+    monkeypatch.setattr("torchhebb.evaluate.questions.patches.top_activating", None)
     again = evaluate(replace(QUESTION, steps=2, images=40, split="train"), run)
     assert again.notes["images"] == 40
     with pytest.raises(TypeError):

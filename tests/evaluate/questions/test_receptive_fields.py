@@ -10,7 +10,7 @@ from tests.evaluate.methods.test_receptive_field import NETWORKS, built
 from tests.reference.ascent import ascend_one
 from torchhebb.errors import UserError
 from torchhebb.evaluate import Run, evaluate
-from torchhebb.evaluate.methods.activation_maximization import NEAR_ZERO, ascend
+from torchhebb.evaluate.methods.activation_maximization import NEAR_ZERO, maximize_activation
 from torchhebb.evaluate.methods.receptive_field import OnField
 from torchhebb.evaluate.questions.receptive_fields import ReceptiveFields, plane_waves
 
@@ -25,7 +25,9 @@ def test_a_batch_of_neurons_climbs_as_each_alone(block: str, size: int, norm: fl
     torch.set_default_dtype(torch.float64)  # so that the ascent starts in it
     try:
         start = torch.randn(4, 3, size, size, generator=torch.Generator().manual_seed(5))
-        x, u = ascend(unit, neurons, (3, size, size), torch.Generator().manual_seed(5), steps=6, rate=0.2, norm=norm)
+        x, u = maximize_activation(
+            unit, neurons, (3, size, size), torch.Generator().manual_seed(5), steps=6, rate=0.2, norm=norm
+        )
     finally:
         torch.set_default_dtype(torch.float32)
     for number, neuron in enumerate(neurons.tolist()):
@@ -38,7 +40,9 @@ def test_a_batch_of_neurons_climbs_as_each_alone(block: str, size: int, norm: fl
 def test_a_linear_neuron_ends_at_its_weights() -> None:
     network = built(NETWORKS["paper"]).float()
     neurons = torch.arange(4)
-    x, _ = ascend(OnField(network, "block1"), neurons, (3, 5, 5), torch.Generator().manual_seed(0), steps=200, norm=3.0)
+    x, _ = maximize_activation(
+        OnField(network, "block1"), neurons, (3, 5, 5), torch.Generator().manual_seed(0), steps=200, norm=3.0
+    )
     weight = network.block1.layer.weight / (network.block1.norm.running_var.view(-1, 1, 1) + 1e-5).sqrt()
     expected = 3.0 * weight / weight.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
     torch.testing.assert_close(x, expected, rtol=1e-3, atol=1e-4)
@@ -49,7 +53,7 @@ def test_more_steps_climb_higher() -> None:
     reached = []
     for steps in (1, 5, 40):
         generator = torch.Generator().manual_seed(0)
-        x, u = ascend(unit, torch.arange(6), (3, 26, 26), generator, steps=steps, norm=5.0)
+        x, u = maximize_activation(unit, torch.arange(6), (3, 26, 26), generator, steps=steps, norm=5.0)
         torch.testing.assert_close(x.flatten(1).norm(dim=1), torch.full((6,), 5.0))
         reached.append(u)
     assert (reached[1] > reached[0]).all() and reached[2].mean() > reached[1].mean()
@@ -83,7 +87,7 @@ def test_every_block_is_shown_and_measured(run: Run) -> None:
 
 def test_a_stopped_answer_goes_on(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     first = evaluate(QUESTION, run)
-    monkeypatch.setattr("torchhebb.evaluate.questions.receptive_fields.ascend", None)
+    monkeypatch.setattr("torchhebb.evaluate.questions.receptive_fields.maximize_activation", None)
     assert evaluate(QUESTION, run).measures == first.measures
     with pytest.raises(TypeError):
         evaluate(replace(QUESTION, norm=2.0), run)

@@ -10,7 +10,7 @@ NEAR_ZERO = 1e-2
 """Norm of the image that an ascent starts from, over the norm that it is held at."""
 
 
-def ascend(
+def maximize_activation(
     unit: nn.Module,
     neurons: Tensor,
     shape: tuple[int, int, int],

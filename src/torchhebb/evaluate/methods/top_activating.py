@@ -17,7 +17,7 @@ NAMES = ("value", "image", "row", "column")
 
 
 @dataclass(frozen=True, eq=False)
-class Strongest:
+class TopActivating:
     """For each of n neurons its `count` strongest images: value, image, row and column of the map, each (n, count).
 
     The strongest comes first; of equal ones, that which comes first in the data.
@@ -32,16 +32,16 @@ class Strongest:
         return {name: getattr(self, name).tolist() for name in NAMES}
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> "Strongest":
+    def from_json(cls, data: Mapping[str, Any]) -> "TopActivating":
         return cls(*(torch.tensor(data[name]) for name in NAMES))
 
-    def of(self, places: Sequence[int]) -> "Strongest":
+    def of(self, places: Sequence[int]) -> "TopActivating":
         """Those of some of the neurons, by their places here."""
-        return Strongest(self.value[places], self.image[places], self.row[places], self.column[places])
+        return TopActivating(self.value[places], self.image[places], self.row[places], self.column[places])
 
 
 @torch.no_grad()
-def strongest(
+def top_activating(
     network: Network,
     images: Tensor,
     neurons: Mapping[str, Sequence[int]],
@@ -51,14 +51,14 @@ def strongest(
     device: torch.device,
     precision: Precision = "float32",
     advance: Callable[[int], None] = lambda _: None,
-) -> dict[str, Strongest]:
+) -> dict[str, TopActivating]:
     """For neurons of several blocks, the images where the largest pre-activation over all positions is highest.
 
     One pass over the images; what is kept is `count` images a neuron, each with its strongest position alone.
 
     Args: network, frozen, on the device; images (N, C, H, W) uint8, N >= count; neurons, by the block's name.
     """
-    best: dict[str, Strongest] = {}
+    best: dict[str, TopActivating] = {}
     begin = 0
 
     def look(name: str, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -68,7 +68,7 @@ def strongest(
         width = u.shape[3] if u.dim() == 4 else 1
         value, place = u.flatten(2).max(2) if u.dim() == 4 else (u, torch.zeros_like(u, dtype=torch.long))
         image = torch.arange(begin, begin + len(u), device=device).unsqueeze(1).expand_as(value)
-        parts = [Strongest(value.mT, image.mT, (place // width).mT, (place % width).mT)]
+        parts = [TopActivating(value.mT, image.mT, (place // width).mT, (place % width).mT)]
         best[name] = _merge(([best[name]] if name in best else []) + parts, count)
 
     layers = block_layers(network)
@@ -85,23 +85,23 @@ def strongest(
     return best
 
 
-def _merge(parts: Sequence[Strongest], count: int) -> Strongest:
+def _merge(parts: Sequence[TopActivating], count: int) -> TopActivating:
     """The strongest of several lists of the same neurons; a stable sort keeps the earlier of equals."""
-    every = Strongest(*(torch.cat([getattr(part, name) for part in parts], 1) for name in NAMES))
+    every = TopActivating(*(torch.cat([getattr(part, name) for part in parts], 1) for name in NAMES))
     value, order = every.value.sort(dim=1, descending=True, stable=True)
     order = order[:, :count]
     rest = {name: getattr(every, name).gather(1, order) for name in NAMES[1:]}
     return replace(every, value=value[:, :count], **rest)
 
 
-def clipped(found: Strongest, field: Field, image_size: tuple[int, int]) -> Tensor:
+def clipped(found: TopActivating, field: Field, image_size: tuple[int, int]) -> Tensor:
     """Whether the field reaches over the border of the image, (n, count)."""
     top, left = found.row * field.jump[0] + field.start[0], found.column * field.jump[1] + field.start[1]
     over = (top + field.size[0] > image_size[0]) | (left + field.size[1] > image_size[1])
     return (top < 0) | (left < 0) | over
 
 
-def cut(images: Tensor, found: Strongest, field: Field) -> Tensor:
+def cut(images: Tensor, found: TopActivating, field: Field) -> Tensor:
     """What each neuron saw there: (n, count, C, h, w) in [0, 1], NaN for pixels outside the image.
 
     Args: images (N, C, H, W) uint8, those that were looked through.

@@ -14,7 +14,7 @@ from torchhebb.evaluate.evaluator import Figure, Finding, Note
 from torchhebb.evaluate.figures.tiles import Panel, checkered, side_of, stack, stretched
 from torchhebb.evaluate.methods.receptive_field import block_layers, choose_neurons
 from torchhebb.evaluate.methods.subsample import evenly_spaced_images
-from torchhebb.evaluate.methods.top_activating import Strongest, clipped, cut, strongest
+from torchhebb.evaluate.methods.top_activating import TopActivating, clipped, cut, top_activating
 from torchhebb.evaluate.questions.receptive_fields import ReceptiveFields, field_title, fields_of
 from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study
 from torchhebb.nn import Network
@@ -93,7 +93,7 @@ class Patches(Study[None]):
         shown = {name: choose_neurons(layers[name], self.neurons, learned=self.learned) for name in fields}
         asked = {name: choose_neurons(layers[name], self.measured, learned=self.learned) for name in fields}
         every = {name: sorted({*shown[name], *asked[name]}) for name in fields}
-        found = self._strongest(run, network, every, images, seed)
+        found = self._top_activating(run, network, every, images, seed)
         measured = {name: found[name].of(list(map(every[name].index, asked[name]))) for name in fields}
         cell: Cell = {f"{name}_same_class": same_class(images.labels[best.image]) for name, best in measured.items()}
         for name, best in measured.items():
@@ -131,11 +131,11 @@ class Patches(Study[None]):
         """The question that the first column answers; what it keeps serves both."""
         return ReceptiveFields(self.neurons, self.learned, self.blocks, self.contender, self.steps)
 
-    def _strongest(
+    def _top_activating(
         self, run: Run, network: Network, neurons: dict[str, list[int]], images: Images, seed: int
-    ) -> dict[str, Strongest]:
+    ) -> dict[str, TopActivating]:
         run.progress.start(f"seed {seed}: strongest patches", len(images), "images")
-        found = strongest(
+        found = top_activating(
             network,
             images.images,
             neurons,
@@ -155,7 +155,7 @@ class Patches(Study[None]):
         ascended = self._ascent().kept_cell(run, None, run.seeds[0])["images"] if self.steps else {}
         largest, panels = max(max(seen.size) for seen in fields.values()), []
         for name, seen in fields.items():
-            best = Strongest.from_json(cell["strongest"][name])
+            best = TopActivating.from_json(cell["strongest"][name])
             tiles = checkered(cut(images.images, best, seen))
             if self.steps:
                 tiles = torch.cat([stretched(torch.tensor(ascended[name])).unsqueeze(1), tiles], 1)

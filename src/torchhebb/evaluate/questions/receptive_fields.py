@@ -10,7 +10,7 @@ from torch import Tensor
 from torchhebb.bounds import above, at_least
 from torchhebb.evaluate.evaluator import Figure, Finding, Note
 from torchhebb.evaluate.figures.tiles import Panel, side_of, stack, stretched
-from torchhebb.evaluate.methods.activation_maximization import ascend
+from torchhebb.evaluate.methods.activation_maximization import maximize_activation
 from torchhebb.evaluate.methods.receptive_field import (
     Field,
     Layer,
@@ -34,7 +34,8 @@ INCHES = 0.85  # of a tile of the largest field
 class ReceptiveFields(Study[None]):
     """Images of exactly the receptive field, each of which drives one neuron of a block as far as a given norm allows.
 
-    All neurons of a block climb as one batch, on the frozen network with its running statistics; see `ascend`.
+    All neurons of a block are maximised as one batch, on the frozen network with its running statistics; see
+    `maximize_activation`.
     Neurons are evenly spread over those of their block that have come to radius 1, or where those are too few the ones
     nearest to it; `patches` chooses them so too.  A title says how many have.  Measures, a value a seed:
 
@@ -121,7 +122,7 @@ class ReceptiveFields(Study[None]):
     ) -> Tensor:
         """Images (N, C, h, w) that drive these neurons, to five digits."""
         run.progress.start(f"seed {seed}: {block}, receptive fields", self.steps, "steps")
-        x, _ = ascend(
+        x, _ = maximize_activation(
             OnField(network, block),
             torch.tensor(neurons, device=run.device),
             (run.data.in_channels, *size),
