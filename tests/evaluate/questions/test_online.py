@@ -14,8 +14,9 @@ from tests.tiny import equal, state
 from torchhebb.data import Batches, Images, Store
 from torchhebb.errors import UserError
 from torchhebb.evaluate import Run, evaluate
+from torchhebb.evaluate.methods.online import Gradient, Learner, Plastic, Votes
 from torchhebb.evaluate.questions import online
-from torchhebb.evaluate.questions.online import WORDS, Gradient, Online, Plastic, Votes
+from torchhebb.evaluate.questions.online import WORDS, Online
 from torchhebb.nn import LinearBlock, Network
 from torchhebb.readouts import Labels
 from torchhebb.train import Curve, Result
@@ -34,6 +35,15 @@ def layer(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Run:
 @pytest.fixture(scope="module")
 def answer(layer: Run) -> Result:
     return evaluate(QUESTION, layer)
+
+
+def plastic(run: Run, seed: int, factor: float = 1.0) -> Plastic:
+    return Plastic(run.recipe.architecture.build(seed), run.recipe.learning, "float32", factor)
+
+
+def gradient(run: Run, seed: int, factor: float = 1.0, *, sgd: bool = False) -> Gradient:
+    model = backpropagation_model(run.recipe.architecture, 10, seed)
+    return Gradient(model, run.recipe.supervised, "float32", factor, sgd=sgd)
 
 
 def curve(result: Result, name: str) -> Curve:
@@ -62,12 +72,12 @@ def streamed(run: Run, seed: int) -> tuple[Network, Votes]:
 
 def test_the_updates_are_those_of_the_training_loops(layer: Run) -> None:
     images = layer.data.train.select(torch.arange(40))
-    one, plan = Plastic(layer, 1), replace(layer.recipe.learning, epochs=1)
+    one, plan = plastic(layer, 1), replace(layer.recipe.learning, epochs=1)
     for x, labels in Batches(images.images, 16, labels=images.labels, seed=5).epoch(0):
         one.step(x, labels)
     assert equal(state(one.model), state(learn_images(layer.recipe.architecture.build(1), images, plan, seed=5)))
 
-    other, taught = Gradient(layer, 1), replace(layer.recipe.supervised, epochs=1, cosine=False)
+    other, taught = gradient(layer, 1), replace(layer.recipe.supervised, epochs=1, cosine=False)
     for x, labels in Batches(images.images, 32, labels=images.labels, seed=5).epoch(0):
         other.step(x, labels)
     expected = fit_supervised(backpropagation_model(layer.recipe.architecture, 10, 1), images, taught, seed=5)
@@ -77,22 +87,22 @@ def test_the_updates_are_those_of_the_training_loops(layer: Run) -> None:
 def test_a_factor_scales_the_rate(layer: Run) -> None:
     x, labels = layer.data.train.images[:1] / 255.0, layer.data.train.labels[:1]
 
-    def moved(learner: online.Learner) -> torch.Tensor:
+    def moved(learner: Learner) -> torch.Tensor:
         layer_weight = learner.network.get_parameter("block1.layer.weight")
         before = layer_weight.detach().clone()
         learner.step(x, labels)
         return (layer_weight.detach() - before).norm()
 
-    assert moved(Plastic(layer, 0, 0.5)) == pytest.approx(0.5 * moved(Plastic(layer, 0)).item(), rel=1e-3)
-    whole = moved(Gradient(layer, 0, sgd=True)).item()
-    assert moved(Gradient(layer, 0, 0.5, sgd=True)) == pytest.approx(0.5 * whole, rel=1e-3)
+    assert moved(plastic(layer, 0, 0.5)) == pytest.approx(0.5 * moved(plastic(layer, 0)).item(), rel=1e-3)
+    whole = moved(gradient(layer, 0, sgd=True)).item()
+    assert moved(gradient(layer, 0, 0.5, sgd=True)) == pytest.approx(0.5 * whole, rel=1e-3)
 
 
 def test_sgd_steps_along_the_gradient(layer: Run) -> None:
     x, labels = layer.data.train.images[:1] / 255.0, layer.data.train.labels[:1]
     by_hand = backpropagation_model(layer.recipe.architecture, 10, 0)
     F.cross_entropy(by_hand(x), labels).backward()
-    learner = Gradient(layer, 0, sgd=True)
+    learner = gradient(layer, 0, sgd=True)
     learner.step(x, labels)
     for mine, theirs in zip(learner.model.parameters(), by_hand.parameters(), strict=True):
         assert theirs.grad is not None

@@ -1,4 +1,4 @@
-"""What do local losses need? The recipe of a run learned again, one thing changed at a time."""
+"""The recipe of a run of local losses learned again with one thing changed at a time: accuracies and differences."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace

@@ -1,4 +1,4 @@
-"""How far can an image be moved before a network errs, and would a person err as well?"""
+"""Robust accuracy under attacks, and what an independent network sees in the images that fool another."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field

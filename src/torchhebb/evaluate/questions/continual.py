@@ -1,4 +1,4 @@
-"""What is left of old tasks when new ones are learned, without labels below the readout and by backpropagation?"""
+"""Accuracy on old tasks while new ones are learned, without labels below the readout and by backpropagation."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Can the layer's model make objects that lie between real classes, and are they new?"""
+"""Objects between real classes, made by the model of a single layer, and how near they are to training images."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace

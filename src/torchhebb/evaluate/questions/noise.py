@@ -1,4 +1,4 @@
-"""How much accuracy is left on corrupted test images, beside networks of the same size?"""
+"""Accuracy on corrupted test images, beside networks of the same size."""
 
 import zlib
 from collections.abc import Iterator, Mapping, Sequence

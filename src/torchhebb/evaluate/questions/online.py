@@ -1,41 +1,37 @@
-"""What does learning from one sample at a time cost, and what is kept of classes that arrive one after another?"""
+"""Learning from one sample at a time: what an update costs, and what is kept of classes that arrive in turn."""
 
 import itertools
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, get_args
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
+from torchhebb.bounds import above, at_least
 from torchhebb.data import Batches, Images
 from torchhebb.data.tasks import join
 from torchhebb.errors import UserError
-from torchhebb.evaluate.evaluator import Evaluator, Figure, Finding
+from torchhebb.evaluate.evaluator import Figure, Finding
+from torchhebb.evaluate.figures.panels import Panel, draw_panels
 from torchhebb.evaluate.methods.continual import average_accuracy, forgetting
+from torchhebb.evaluate.methods.online import Gradient, Learner, Plastic, Votes
 from torchhebb.evaluate.methods.watch import at_rest
 from torchhebb.evaluate.probe import read_out
-from torchhebb.evaluate.statistics import mean_curve, wilson
-from torchhebb.nn import Network, NeuronLabels, learn
+from torchhebb.evaluate.statistics import mean_curve
+from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study, count_test_images, values
 from torchhebb.readouts.adam import fit_linear, predict_logits
 from torchhebb.runs.run import Run
 from torchhebb.train import Curve, Measure, Readout
 from torchhebb.train.device import autocast
 from torchhebb.train.features import extract_features
-from torchhebb.train.learn import make_optimizer
 from torchhebb.train.recipe import shortened
 from torchhebb.train.supervised import backpropagation_model, supervised_accuracy
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Canvas
-
 LearnerName = Literal["own", "backpropagation"]
-Way = Literal["batches", "one_by_one", "by_class"]
-LEARNERS: tuple[LearnerName, ...] = ("own", "backpropagation")
-ORDERS: tuple[Way, ...] = ("batches", "one_by_one")  # of samples in random order
+Order = Literal["batches", "one_by_one", "by_class"]
+LEARNERS: tuple[LearnerName, ...] = get_args(LearnerName)
 WORDS = {
     "own linear": "without feedback, readout fitted again",
     "own labels": "without feedback, neuron labels",
@@ -49,7 +45,16 @@ Rows = list[list[float | None]]
 
 
 @dataclass(frozen=True)
-class Online(Evaluator):
+class Showing:
+    """Who learns, how the samples come, and by what factor of its rates."""
+
+    learner: LearnerName
+    order: Order
+    factor: float
+
+
+@dataclass(frozen=True)
+class Online(Study[Showing]):
     """One sample at a time: how long an update takes, what it learns, what stays while classes arrive in turn.
 
     The network of the recipe and the same blocks by backpropagation begin anew and see a part of the training images
@@ -78,58 +83,32 @@ class Online(Evaluator):
     """
 
     question: ClassVar[str] = "online"
+    quantities: ClassVar[dict[str, Quantity]] = {
+        "accuracy": Quantity("test accuracy, %", "%", count_test_images),
+        "by_class_accuracy": Quantity("mean accuracy over classes, %", "%"),
+        "by_class_forgetting": Quantity("loss since the best stage", "points"),
+        "update": Quantity("time of an update, ms", "ms"),
+    }
 
     samples: int = 10_000
     """How many training images, drawn by the seed."""
-    rate: float = 1.0
+    rate: float = field(default=1.0, metadata=above(0) | NOT_IN_CELLS)
     """Factor of the plastic layers' rates where samples come one by one."""
-    backpropagation_rate: float = 1.0
+    backpropagation_rate: float = field(default=1.0, metadata=above(0) | NOT_IN_CELLS)
     """Factor of backpropagation's rate there."""
-    readout_epochs: int | None = 10
+    readout_epochs: int | None = field(default=10, metadata=at_least(1))
     """Epochs of the linear readouts, which are the recipe's in all else; None is the recipe's as well."""
-    first_classes: int = 2
+    first_classes: int = field(default=2, metadata=NOT_IN_CELLS)
     """How many of the first classes are followed to the end."""
-    updates: int = 500
+    updates: int = field(default=500, metadata=at_least(1) | NOT_IN_CELLS)
     """How many updates are timed."""
-    warmup: int = 50
+    warmup: int = field(default=50, metadata=at_least(0) | NOT_IN_CELLS)
     """How many updates precede them."""
 
-    def run(self, run: Run) -> Iterator[Finding]:
-        self._check(run)
-        yield from self._latency(run)
-        aims: dict[str, float] = {}
-        for way in ORDERS:
-            for name in LEARNERS:
-                found = [self._once(run, seed, name, way) for seed in run.seeds]
-                for readout in found[0]:
-                    values = tuple(accuracies[readout] for accuracies in found)
-                    interval = wilson(values, len(run.data.test))
-                    measure = Measure(f"{name}_{readout}_{way}_accuracy", "%", values, None, interval)
-                    aims[f"{name} {readout}"] = measure.mean
-                    yield measure
-        curves: dict[str, Curve] = {}
-        for name in LEARNERS:
-            streams = [self._once(run, seed, name, "by_class") for seed in run.seeds]
-            for readout in streams[0]:
-                matrices = [_matrix(rows[readout]) for rows in streams]
-                yield Measure(f"{name}_{readout}_by_class_accuracy", "%", tuple(map(average_accuracy, matrices)))
-                yield Measure(f"{name}_{readout}_by_class_forgetting", "points", tuple(map(forgetting, matrices)))
-                for quantity, start in (("classes_so_far", 1), ("first_classes", self.first_classes)):
-                    curve = _against_stages(f"{quantity} {name} {readout}", matrices, start)
-                    curves[curve.name] = curve
-                    yield curve
-        caption = "Test accuracy while classes arrive in turn; a star is the same samples in random order."
-        yield Figure("classes", caption, _figure(curves, aims))
-
-    def _check(self, run: Run) -> None:
+    def check(self, run: Run) -> None:
         classes = len(run.data.classes)
-        for setting, least in (("samples", classes), ("updates", 1), ("warmup", 0), ("readout_epochs", 1)):
-            value = getattr(self, setting)
-            if value is not None and value < least:
-                raise UserError(f"{setting} must be at least {least}, got {value}")
-        for setting in ("rate", "backpropagation_rate"):
-            if not getattr(self, setting) > 0:
-                raise UserError(f"{setting} must be above 0, got {getattr(self, setting)}")
+        if self.samples < classes:
+            raise UserError(f"samples must be at least {classes}, got {self.samples}")
         if not 1 <= self.first_classes <= classes:
             raise UserError(f"first_classes must be from 1 to {classes}, got {self.first_classes}")
         for block in run.recipe.architecture.blocks:
@@ -139,20 +118,75 @@ class Online(Evaluator):
                     "it has a local loss, or batch norm before a fully connected layer"
                 )
 
+    def variants(self, run: Run) -> dict[str, Showing]:
+        rates: dict[LearnerName, float] = {"own": self.rate, "backpropagation": self.backpropagation_rate}
+        orders: tuple[Order, ...] = get_args(Order)
+        return {
+            f"{order} {name}": Showing(name, order, 1.0 if order == "batches" else rates[name])
+            for order in orders
+            for name in LEARNERS
+        }
+
+    def cell(self, run: Run, variant: Showing, seed: int) -> Cell:
+        """By readout, the accuracy in % after one pass; where classes arrive in turn, `Rows`."""
+        learner, images = self._learner(run, seed, variant), self._images(run, seed)
+        if variant.order == "by_class":
+            return self._stream(run, seed, learner, images)
+        plan = run.recipe.learning if variant.learner == "own" else run.recipe.supervised
+        size = plan.batch_size if variant.order == "batches" else 1
+        batches = Batches(images.images, size, labels=images.labels, seed=seed, device=run.device)
+        task = f"seed {seed}: {variant.learner} {variant.order.replace('_', ' ')}"
+        run.progress.start(task, len(images), "images")
+        for x, labels in batches.epoch(0):
+            learner.step(x, labels)
+            run.progress.advance(len(x))
+        run.progress.finish()
+        with at_rest(learner.model):
+            test, classes = run.data.test, len(run.data.classes)
+            found = read_out(learner.network, images, test, classes, self._plan(run), run=run, seed=seed)
+            if learner.head is not None:
+                del found["labels"]
+                found["head"] = supervised_accuracy(learner.model, test)
+        return found
+
+    def findings(self, run: Run, cells: Mapping[str, Sequence[Cell]]) -> Iterator[Finding]:
+        yield from self._latency(run)
+        x, panels = float(len(run.data.classes)), dict[str, dict[str, Curve]]()
+        others: dict[str, Curve] = {}
+        for variant, of_seeds in zip(self.variants(run).values(), cells.values(), strict=True):
+            for readout in of_seeds[0]:
+                who, numbers = f"{variant.learner} {readout}", values(of_seeds, readout)
+                name = f"{variant.learner}_{readout}_{variant.order}"
+                if variant.order != "by_class":
+                    measure = self.measure(run, f"{name}_accuracy", numbers, "accuracy")
+                    others[who] = Curve(who, "", "", (x,), (measure.mean,))
+                    yield measure
+                    continue
+                matrices = [_matrix(rows) for rows in numbers]
+                kept, lost = (list(map(of, matrices)) for of in (average_accuracy, forgetting))
+                yield self.measure(run, f"{name}_accuracy", kept, "by_class_accuracy")
+                yield self.measure(run, f"{name}_forgetting", lost, "by_class_forgetting")
+                for quantity, start in (("classes_so_far", 1), ("first_classes", self.first_classes)):
+                    curve = _against_stages(f"{quantity} {who}", matrices, start)
+                    panels.setdefault(curve.y_label, {})[WORDS[who]] = curve
+                    yield curve
+        shuffled = {f"{WORDS[who]}, random order": curve for who, curve in others.items()}
+        whose = {words: words.removesuffix(", random order") for words in shuffled}
+        (so_far, followed), (first, at_first) = panels.items()
+        caption = "Test accuracy while classes arrive in turn; an open circle is the same samples in random order."
+        drawn = [Panel(so_far, followed | shuffled, published=whose), Panel(first, at_first)]
+        yield Figure("classes", caption, draw_panels(drawn))
+
     def _latency(self, run: Run) -> Iterator[Measure]:
-        medians: dict[LearnerName, list[tuple[float, float]]] = {name: [] for name in LEARNERS}
-        for seed in run.seeds:
-            times = self._times(run, seed)
-            for name in LEARNERS:
-                median, late = times[name].quantile(torch.tensor([0.5, 0.95], dtype=torch.float64)).tolist()
-                medians[name].append((median, late))
-        for name, values in medians.items():
-            yield Measure(f"{name}_update_median", "ms", tuple(median for median, _ in values))
-            yield Measure(f"{name}_update_95th_percentile", "ms", tuple(late for _, late in values))
+        times = [self._times(run, seed) for seed in run.seeds]
+        for name in LEARNERS:
+            for words, share in (("median", 0.5), ("95th_percentile", 0.95)):
+                found = [of_seed[name].quantile(share).item() for of_seed in times]
+                yield self.measure(run, f"{name}_update_{words}", found, "update")
 
     def _times(self, run: Run, seed: int) -> dict[str, Tensor]:
         """The time of every update in ms, after the warm-up; the learners take turns sample by sample."""
-        learners: dict[str, Learner] = {"own": Plastic(run, seed), "backpropagation": Gradient(run, seed, sgd=True)}
+        learners = {name: self._learner(run, seed, Showing(name, "one_by_one", 1.0), sgd=True) for name in LEARNERS}
         images, count = run.data.train, self.warmup + self.updates
         batches = Batches(images.images, 1, labels=images.labels, seed=seed, device=run.device)
         samples = (sample for epoch in itertools.count() for sample in batches.epoch(epoch))
@@ -169,48 +203,14 @@ class Online(Evaluator):
         run.progress.finish()
         return {name: torch.tensor(times[self.warmup :], dtype=torch.float64) for name, times in found.items()}
 
-    def _once(self, run: Run, seed: int, name: LearnerName, way: Way) -> Any:
-        work = self._stream if way == "by_class" else self._pass
-        return run.once(
-            lambda: work(run, seed, name, way),
-            question=self.question,
-            seed=seed,
-            learner=name,
-            way=way,
-            samples=self.samples,
-            rate=None if way == "batches" else self.rate if name == "own" else self.backpropagation_rate,
-            readout_epochs=self.readout_epochs,
-            precision=run.precision,
-        )
-
-    def _pass(self, run: Run, seed: int, name: LearnerName, way: Way) -> dict[str, float]:
-        """Accuracies in % after one pass over the samples in random order."""
-        learner, images = self._learner(run, seed, name, way), self._images(run, seed)
-        plan = run.recipe.learning if name == "own" else run.recipe.supervised
-        size = plan.batch_size if way == "batches" else 1
-        batches = Batches(images.images, size, labels=images.labels, seed=seed, device=run.device)
-        run.progress.start(f"seed {seed}: {name} {way.replace('_', ' ')}", len(images), "images")
-        for x, labels in batches.epoch(0):
-            learner.step(x, labels)
-            run.progress.advance(len(x))
-        run.progress.finish()
-        with at_rest(learner.model):
-            found = read_out(
-                learner.network, images, run.data.test, len(run.data.classes), self._plan(run), run=run, seed=seed
-            )
-            if learner.head is not None:
-                del found["labels"]
-                found["head"] = supervised_accuracy(learner.model, run.data.test)
-        return found
-
-    def _stream(self, run: Run, seed: int, name: LearnerName, way: Way) -> dict[str, Rows]:
+    def _stream(self, run: Run, seed: int, learner: Learner, images: Images) -> dict[str, Rows]:
         """Accuracies in % on the classes so far, after each of them has passed by once."""
-        learner, images, test = self._learner(run, seed, name, way), self._images(run, seed), run.data.test
+        test = run.data.test
         classes, device, seen = len(run.data.classes), run.device, Images(images.images[:0], images.labels[:0])
         with at_rest(learner.model):
             shape = learner.network(test.images[:1].to(device) / 255.0).shape[1:]
         votes, rows = Votes(shape[0], classes, device), dict[str, Rows]()
-        run.progress.start(f"seed {seed}: {name}, classes in turn", len(images), "images")
+        run.progress.start(f"seed {seed}: classes in turn", len(images), "images")
         for stage in range(classes):
             arriving = images.select((images.labels == stage).nonzero().flatten())
             for x, labels in Batches(arriving.images, 1, labels=arriving.labels, seed=seed, device=device).epoch(0):
@@ -232,9 +232,12 @@ class Online(Evaluator):
         run.progress.finish()
         return rows
 
-    def _learner(self, run: Run, seed: int, name: LearnerName, way: Way) -> "Learner":
-        factor = 1.0 if way == "batches" else self.rate if name == "own" else self.backpropagation_rate
-        return Plastic(run, seed, factor) if name == "own" else Gradient(run, seed, factor)
+    def _learner(self, run: Run, seed: int, showing: Showing, *, sgd: bool = False) -> Learner:
+        architecture, recipe = run.recipe.architecture, run.recipe
+        if showing.learner == "own":
+            return Plastic(architecture.build(seed).to(run.device), recipe.learning, run.precision, showing.factor)
+        model = backpropagation_model(architecture, len(run.data.classes), seed).to(run.device)
+        return Gradient(model, recipe.supervised, run.precision, showing.factor, sgd=sgd)
 
     def _images(self, run: Run, seed: int) -> Images:
         """The samples, of which every class has its share."""
@@ -250,86 +253,6 @@ class Online(Evaluator):
         if not isinstance(plan, Readout):
             raise UserError(f"{run.recipe.name} reads out in closed form, not sample by sample")
         return plan
-
-
-class Learner(ABC):
-    """Learns batch after batch as they come, at a constant rate; `model` is everything that learning changes."""
-
-    model: nn.Module
-    network: Network
-    head: nn.Module | None
-
-    @abstractmethod
-    def step(self, x: Tensor, labels: Tensor) -> Tensor:
-        """Learn from x (B, C, H, W) and labels (B,); returns what the model made of x before that."""
-
-
-class Plastic(Learner):
-    """The layers without feedback, which read no label."""
-
-    def __init__(self, run: Run, seed: int, factor: float = 1.0) -> None:
-        self.model = self.network = run.recipe.architecture.build(seed).to(run.device)
-        self.head, self.run = None, run
-        self.optimizer = make_optimizer(self.network, run.recipe.learning)
-        for group in self.optimizer.param_groups:
-            group["lr"] *= factor
-
-    def step(self, x: Tensor, labels: Tensor) -> Tensor:
-        with autocast(self.run.precision, self.run.device):
-            y = learn(self.network, x)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        return y
-
-
-class Gradient(Learner):
-    """The same blocks and a linear layer, end to end with labels: AdamW, or plain SGD where updates are timed."""
-
-    def __init__(self, run: Run, seed: int, factor: float = 1.0, *, sgd: bool = False) -> None:
-        plan, self.run = run.recipe.supervised, run
-        self.model = backpropagation_model(run.recipe.architecture, len(run.data.classes), seed).to(run.device)
-        network, self.head = self.model[0], self.model[-1]
-        assert isinstance(network, Network)
-        self.network = network
-        parameters, lr = [p for p in self.model.parameters() if p.requires_grad], plan.lr * factor
-        self.optimizer: torch.optim.Optimizer = (
-            torch.optim.SGD(parameters, lr)
-            if sgd
-            else torch.optim.AdamW(parameters, lr, weight_decay=plan.weight_decay)
-        )
-
-    def step(self, x: Tensor, labels: Tensor) -> Tensor:
-        with autocast(self.run.precision, self.run.device):
-            logits = self.model(x)
-        F.cross_entropy(logits.float(), labels).backward()
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        return logits.detach()
-
-
-class Votes:
-    """For which class each neuron wins, counted while samples pass by; none of them is looked at again.
-
-    A neuron stands for the class for which it has won most often; after a tie, and where it never won, for the class
-    with its largest summed activity.
-    """
-
-    def __init__(self, neurons: int, classes: int, device: torch.device) -> None:
-        self.wins = torch.zeros(classes, neurons, dtype=torch.float64, device=device)
-        self.activity = torch.zeros_like(self.wins)
-
-    def count(self, y: Tensor, labels: Tensor) -> None:
-        """Take y (B, neurons, positions...), averaged over positions, and labels (B,) into account."""
-        y = (y.flatten(2).mean(2) if y.dim() > 2 else y).double()
-        self.activity.index_add_(0, labels, y)
-        self.wins.index_put_((labels, y.argmax(1)), torch.ones_like(y[:, 0]), accumulate=True)
-
-    def readout(self) -> NeuronLabels:
-        """The labels as they stand."""
-        classes, neurons = self.wins.shape
-        readout = NeuronLabels(neurons, classes).to(self.wins.device)
-        readout.labels.copy_(self.activity.masked_fill(self.wins < self.wins.amax(0), -torch.inf).argmax(0))
-        return readout.eval()
 
 
 def _row(logits: Tensor, labels: Tensor, classes: int) -> list[float | None]:
@@ -351,24 +274,6 @@ def _against_stages(name: str, matrices: Sequence[Tensor], start: int) -> Curve:
     lines = [[matrix[s - 1, : start if first else s].mean().item() for s in stages] for matrix in matrices]
     label = f"accuracy on the first {start} classes, %" if first else "accuracy on the classes so far, %"
     return mean_curve(name, "classes that have arrived", label, list(stages), lines)
-
-
-def _figure(curves: Mapping[str, Curve], aims: Mapping[str, float]) -> "Canvas":
-    """A panel for the classes so far and one for the first; a dot for the same samples in random order."""
-    from matplotlib.figure import Figure as Canvas
-
-    canvas = Canvas(figsize=(9.2, 3.8), layout="constrained")
-    for axes, quantity in zip(canvas.subplots(1, 2), ("classes_so_far", "first_classes"), strict=True):
-        for number, (name, words) in enumerate(WORDS.items()):
-            curve = curves[f"{quantity} {name}"]
-            axes.errorbar(curve.x, curve.y, curve.std, color=f"C{number}", marker="o", markersize=3, label=words)
-            if quantity == "classes_so_far":
-                axes.plot(curve.x[-1], aims[name], marker="*", color=f"C{number}", markersize=10, linestyle="")
-        axes.set(xlabel=curve.x_label, ylabel=curve.y_label, ylim=(-2, 102))
-        axes.grid(alpha=0.25)
-    handles, labels = canvas.axes[0].get_legend_handles_labels()
-    canvas.legend(handles, labels, loc="outside upper left", ncols=2, frameon=False, fontsize=9)
-    return canvas
 
 
 def _synchronize(device: torch.device) -> None:

@@ -1,4 +1,4 @@
-"""How much of an image is left in frozen features, and is it still there when the image is noisy?"""
+"""Errors of images that are decoded from frozen features, with and without noise on the input."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
