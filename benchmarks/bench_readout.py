@@ -21,10 +21,10 @@ from workload import CLASSES, make_images, make_network, settle, torchhebb_step
 from torchhebb.nn import LinearReadout, Network
 from torchhebb.process import tune_process
 from torchhebb.readouts.adam import _step as readout_step
+from torchhebb.readouts.dropout import PackedDropout
+from torchhebb.readouts.sources import Rows
 from torchhebb.train import Readout
 from torchhebb.train.device import find_device
-from torchhebb.train.dropout import PackedDropout
-from torchhebb.train.sources import Rows
 
 PLAIN, CACHED, FEATURES = "plain readout", "torchhebb readout", "torchhebb features, once a run"
 BATCHES = 8
@@ -104,7 +104,7 @@ def plain(network: Network, images: Tensor, labels: Tensor, batch_size: int) -> 
 
 
 def cached(features: Tensor, labels: Tensor, batch_size: int) -> Callable[[], object]:
-    """A step as `fit_linear` takes it."""
+    """A step as `Readout.fit` takes it."""
     plan = Readout()
     readout = LinearReadout(features.shape[1], CLASSES).to(features.device)
     optimizer = torch.optim.Adam([readout.weight, readout.bias], lr=plan.lr, fused=True)

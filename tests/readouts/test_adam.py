@@ -9,10 +9,10 @@ from torch.nn import functional as F
 
 from tests.tiny import digits, equal, network, state
 from torchhebb.nn import LinearReadout
-from torchhebb.readouts.adam import fit_linear, predict_logits
+from torchhebb.readouts.base import predict_logits
+from torchhebb.readouts.dropout import PackedDropout
 from torchhebb.train import Readout
 from torchhebb.train.checkpoint import Checkpoint
-from torchhebb.train.dropout import PackedDropout
 from torchhebb.train.features import extract_features
 from torchhebb.train.log import Log, read_log
 
@@ -84,7 +84,7 @@ def test_a_step_is_autograd_and_adam_on_the_same_masks(
     features, labels = problem(samples)
     plan = replace(PLAN, dropout=dropout, epochs=6, halve_at=(0.3, 0.5))
     checkpoint = Checkpoint(tmp_path, log=Log(tmp_path / "metrics.jsonl"))
-    readout = fit_linear(features, labels, 5, plan, seed=2, checkpoint=checkpoint)
+    readout = plan.fit(features, labels, 5, seed=2, resume=checkpoint).readout
     rows = [rows_of(before, features) for before, _ in recorded]
     per_epoch = len(rows) // plan.epochs
     for epoch in range(plan.epochs):
@@ -92,7 +92,7 @@ def test_a_step_is_autograd_and_adam_on_the_same_masks(
         assert torch.equal(order.sort().values, torch.arange(samples)), "each sample once an epoch"
         assert not torch.equal(order, torch.arange(samples)), "in another order"
     batches = [(after, labels[index]) for (_, after), index in zip(recorded, rows, strict=True)]
-    start = fit_linear(features, labels, 5, replace(plan, epochs=0), seed=2)
+    start = (replace(plan, epochs=0)).fit(features, labels, 5, seed=2).readout
     weight, bias, losses = by_autograd(start, batches, plan)
     torch.testing.assert_close(readout.weight, weight, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(readout.bias, bias, rtol=1e-4, atol=1e-5)
@@ -103,7 +103,7 @@ def test_a_step_is_autograd_and_adam_on_the_same_masks(
 
 def test_every_epoch_draws_masks_and_orders_of_its_own(recorded: list[tuple[torch.Tensor, torch.Tensor]]):
     features, labels = problem()
-    fit_linear(features, labels, 5, replace(PLAN, batch_size=70, epochs=3))
+    replace(PLAN, batch_size=70, epochs=3).fit(features, labels, 5)
     masks = []
     for before, after in recorded:
         mask = torch.empty_like(after)
@@ -114,7 +114,7 @@ def test_every_epoch_draws_masks_and_orders_of_its_own(recorded: list[tuple[torc
 
 def test_weights_start_uniform_and_the_bias_at_zero():
     features, labels = problem(width=2000)
-    readout = fit_linear(features, labels, 5, replace(PLAN, epochs=0, init_scale=0.3))
+    readout = (replace(PLAN, epochs=0, init_scale=0.3)).fit(features, labels, 5).readout
     assert readout.weight.min() >= 0 and readout.weight.max() < 0.3
     assert abs(readout.weight.mean().item() - 0.15) < 0.005
     assert torch.equal(readout.bias, torch.zeros(5))
@@ -122,7 +122,7 @@ def test_weights_start_uniform_and_the_bias_at_zero():
 
 def test_the_seed_decides():
     features, labels = problem()
-    one, same, other = (state(fit_linear(features, labels, 5, PLAN, seed=seed)) for seed in (1, 1, 2))
+    one, same, other = (state(PLAN.fit(features, labels, 5, seed=seed).readout) for seed in (1, 1, 2))
     assert equal(one, same) and not equal(one, other)
 
 
@@ -135,8 +135,8 @@ def test_standardising_is_folded_into_the_readout(dropout: float):
     mean, std = features.double().mean(0), features.double().std(0, correction=0)
     std[4] = 1.0
     scaled = ((features.double() - mean) / std).float()
-    readout = fit_linear(features, labels, 5, plan)
-    plain = fit_linear(scaled, labels, 5, replace(plan, standardize=False))
+    readout = plan.fit(features, labels, 5).readout
+    plain = (replace(plan, standardize=False)).fit(scaled, labels, 5).readout
     torch.testing.assert_close(readout(features), plain(scaled), rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(readout.weight.double() * std, plain.weight.double(), rtol=1e-3, atol=1e-4)
 
@@ -147,7 +147,7 @@ def test_features_and_the_network_below_are_left_untouched(standardize: bool):
     before = state(model)
     features = extract_features(model, digits(80), device=torch.device("cpu"))
     kept = features.clone()
-    readout = fit_linear(features, digits(80).labels, 10, replace(PLAN, standardize=standardize))
+    readout = (replace(PLAN, standardize=standardize)).fit(features, digits(80).labels, 10).readout
     assert torch.equal(features, kept) and equal(before, state(model))
     assert all(parameter.grad is None for parameter in [*model.parameters(), *readout.parameters()])
     assert not readout.training
@@ -155,19 +155,19 @@ def test_features_and_the_network_below_are_left_untouched(standardize: bool):
 
 def test_it_learns_what_is_there_to_learn():
     features, labels = problem(400)
-    readout = fit_linear(features, labels, 5, replace(PLAN, epochs=20))
+    readout = (replace(PLAN, epochs=20)).fit(features, labels, 5).readout
     assert (predict_logits(readout, features).argmax(1) == labels).float().mean() > 0.95
 
 
 def test_bfloat16_features_are_computed_in_float32():
     features, labels = problem()
     half = features.to(torch.bfloat16)
-    assert equal(state(fit_linear(half, labels, 5, PLAN)), state(fit_linear(half.float(), labels, 5, PLAN)))
+    assert equal(state(PLAN.fit(half, labels, 5).readout), state(PLAN.fit(half.float(), labels, 5).readout))
 
 
 def test_logits_come_batch_by_batch():
     features, labels = problem()
-    readout = fit_linear(features, labels, 5, PLAN)
+    readout = PLAN.fit(features, labels, 5).readout
     torch.testing.assert_close(predict_logits(readout, features, batch_size=9), readout(features))
     assert predict_logits(readout, features.to(torch.bfloat16)).dtype == torch.float32
 
@@ -192,12 +192,10 @@ def test_a_fit_that_was_stopped_goes_on_exactly(tmp_path: Path, stop: int, stand
 
     features, labels = problem()
     plan = replace(PLAN, standardize=standardize)
-    whole = fit_linear(features, labels, 5, plan)
+    whole = plan.fit(features, labels, 5).readout
     log = Log(tmp_path / "metrics.jsonl")
     with pytest.raises(Stop):
-        fit_linear(
-            features, labels, 5, plan, checkpoint=Checkpoint(tmp_path, log=log, interval=0.0), progress=Stopping()
-        )
-    again = fit_linear(features, labels, 5, plan, checkpoint=Checkpoint(tmp_path, log=log, interval=0.0))
+        plan.fit(features, labels, 5, resume=Checkpoint(tmp_path, log=log, interval=0.0), progress=Stopping())
+    again = plan.fit(features, labels, 5, resume=Checkpoint(tmp_path, log=log, interval=0.0)).readout
     assert equal(state(whole), state(again))
     assert [line["epoch"] for line in read_log(tmp_path / "metrics.jsonl")] == [1, 2, 3, 4]

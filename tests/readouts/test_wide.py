@@ -8,9 +8,9 @@ from torchhebb.nn import LinearReadout
 from torchhebb.progress import SILENT
 from torchhebb.readouts import Ridge, WideRidge, base, factor
 from torchhebb.readouts import wide as module
-from torchhebb.readouts.adam import fit_linear
+from torchhebb.readouts.adam import Readout
 from torchhebb.train.checkpoint import Checkpoint
-from torchhebb.train.recipe import Readout, shortened
+from torchhebb.train.recipe import shortened
 
 
 def problem(samples: int, width: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -139,7 +139,7 @@ def test_as_the_readout_of_a_recipe_it_logs_what_it_chose(tmp_path):
 
     x, labels = problem(100, 6)
     log = Log(tmp_path / "metrics.jsonl")
-    readout = fit_linear(x, labels, 3, WideRidge(), checkpoint=Checkpoint(tmp_path, log=log), task="seed 0: readout")
+    readout = WideRidge().fit(x, labels, 3, resume=Checkpoint(tmp_path, log=log), task="seed 0: readout").readout
     assert (readout(x).argmax(1) == labels).float().mean() > 0.6
     (line,) = read_log(tmp_path / "metrics.jsonl")
     assert line["kind"] == "closed_form" and line["strength"] in WideRidge().strengths

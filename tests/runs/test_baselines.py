@@ -17,7 +17,7 @@ from torchhebb.runs import run_recipe
 from torchhebb.runs.baselines import CONTENDERS, contender, prototypes
 from torchhebb.runs.reference_classifier import judge
 from torchhebb.train import Learning, Readout, Supervised
-from torchhebb.train.supervised import supervised_accuracy
+from torchhebb.train.accuracy import model_accuracy
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def test_a_contender_has_the_size_of_the_run_and_answers(layer: Run, name: Any) 
     logits = network.classifier(x)
     logits.sum().backward()
     assert logits.shape == (50, 10) and x.grad.abs().sum() > 0
-    accuracy = supervised_accuracy(network.classifier, layer.data.test)
+    accuracy = model_accuracy(network.classifier, layer.data.test)
     assert accuracy > (40 if name == "random" else 75), name
 
 
@@ -56,7 +56,7 @@ def test_the_rules_are_those_that_they_are_named_for(layer: Run) -> None:
 
 
 def test_backpropagation_is_the_baseline_of_the_run(layer: Run) -> None:
-    accuracy = supervised_accuracy(contender(layer, 0, "backpropagation").classifier, layer.data.test)
+    accuracy = model_accuracy(contender(layer, 0, "backpropagation").classifier, layer.data.test)
     assert accuracy == pytest.approx(layer.result.measure("backpropagation_test_accuracy").mean)
 
 
@@ -94,6 +94,6 @@ def test_prototypes_are_weights_as_images(layer: Run) -> None:
 def test_the_judge_reads_clean_images_and_is_kept(layer: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torchhebb.runs.reference_classifier.PLAN", Supervised(epochs=8, batch_size=32, lr=2e-3))
     eye = judge(layer)
-    assert supervised_accuracy(eye, layer.data.test) > 90
+    assert model_accuracy(eye, layer.data.test) > 90
     monkeypatch.setattr("torchhebb.runs.reference_classifier.fit_supervised", None)
     assert equal(state(eye), state(judge(layer)))

@@ -15,8 +15,7 @@ from tests.tiny import equal, few_digits, learned, state, tiny_recipe, untimed
 from torchhebb import load
 from torchhebb.data import Data, Images, Store
 from torchhebb.errors import UserError
-from torchhebb.readouts.adam import fit_linear, predict_logits
-from torchhebb.readouts.base import percent_correct
+from torchhebb.readouts.base import percent_correct, predict_logits
 from torchhebb.runs import TrainOptions, new_run_folder, read_config, run_recipe
 from torchhebb.runs.folder import alone_in, read_classes
 from torchhebb.train import Learning, Readout, Recipe, Result, read_result
@@ -103,7 +102,7 @@ def test_what_is_complete_is_not_done_again(
     def never(*_: Any, **__: Any) -> None:
         raise AssertionError("it was complete")
 
-    for name in ("training.learn_images", "baselines.fit_linear", "networks.calibrate", "networks.stored_features"):
+    for name in ("training.learn_images", "baselines.fit_readout", "networks.calibrate", "networks.stored_features"):
         monkeypatch.setattr(f"torchhebb.runs.{name}", never)
     again = run_recipe(RECIPE, OPTIONS, folder=folder, store=store, command=result.command)
     assert learned(folder) == before and again.measures == result.measures and again.seconds == result.seconds
@@ -148,7 +147,7 @@ def test_the_uncalibrated_baseline_is_the_network_as_it_was_built(store: Store, 
     built = RECIPE.architecture.build(0).eval()
     with torch.no_grad():
         train, test = (built(images.images / 255.0).flatten(1) for images in (DATA.train, DATA.test))
-    readout = fit_linear(train, DATA.train.labels, 10, RECIPE.readout)
+    readout = RECIPE.readout.fit(train, DATA.train.labels, 10).readout
     uncalibrated = result.measure("uncalibrated_test_accuracy").mean
     assert uncalibrated == pytest.approx(percent_correct(predict_logits(readout, test), DATA.test.labels), abs=1.5)
     assert uncalibrated == result.measure("test_accuracy").mean, "a pass of no epochs learns nothing"
@@ -205,7 +204,7 @@ def test_a_run_of_other_baselines_keeps_what_is_there(tmp_path: Path, store: Sto
     assert [measure.name for measure in second.measures] == ["test_accuracy", "raw_test_accuracy"]
     assert read_config(tmp_path)[0].baselines == ("raw",)
     monkeypatch.setattr(
-        "torchhebb.runs.baselines.fit_linear", lambda *_, **__: pytest.fail("nothing is computed again")
+        "torchhebb.runs.baselines.fit_readout", lambda *_, **__: pytest.fail("nothing is computed again")
     )
     third = run_recipe(both, OPTIONS, folder=tmp_path, store=store)
     assert third.measures == (*first.measures, second.measures[1])

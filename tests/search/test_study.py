@@ -17,7 +17,6 @@ import torch
 from tests.tiny import few_digits, tiny_recipe
 from torchhebb.data import Data, Images
 from torchhebb.errors import UserError
-from torchhebb.readouts.adam import fit_linear
 from torchhebb.search import Objective, Search, read_best, search
 from torchhebb.train import Learning, Readout, Recipe
 from torchhebb.train.features import extract_features
@@ -185,7 +184,7 @@ def test_it_judges_on_held_out_training_images_and_never_reads_the_test_images(t
         learn_images(net, parted.train, RECIPE.learning, seed=seed)
         with torch.no_grad():
             features, held = (extract_features(net, images, device=CPU) for images in (parted.train, parted.test))
-        readout = fit_linear(features, parted.train.labels, 10, RECIPE.readout, seed=seed)
+        readout = RECIPE.readout.fit(features, parted.train.labels, 10, seed=seed).readout
         expected.append(100 * (readout(held).argmax(1) == parted.test.labels).double().mean().item())
     assert trial.accuracies == pytest.approx(tuple(expected))
 

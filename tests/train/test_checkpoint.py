@@ -10,8 +10,9 @@ from safetensors.torch import save_file
 from tests.tiny import equal, network, state
 from torchhebb.errors import UserError
 from torchhebb.nn import LinearReadout
+from torchhebb.nn.packing import pack, unpack
 from torchhebb.nn.tensors import write_tensors
-from torchhebb.train.checkpoint import Checkpoint, pack, unpack
+from torchhebb.train.checkpoint import Checkpoint
 from torchhebb.train.log import Log, read_log
 
 

@@ -11,13 +11,14 @@ from tests.data import made
 from tests.tiny import digits, network
 from torchhebb.data import Augment, Store, load_data
 from torchhebb.errors import UserError
-from torchhebb.readouts.adam import fit_linear, fit_source
+from torchhebb.readouts.adam import fit_source
+from torchhebb.readouts.sources import KeptFeatures
 from torchhebb.train import Learning, Readout
 from torchhebb.train.checkpoint import Checkpoint
 from torchhebb.train.chosen import choice_key, chosen_images
 from torchhebb.train.features import extract_features
 from torchhebb.train.learn import learn_images
-from torchhebb.train.sources import FreshFeatures, KeptFeatures
+from torchhebb.train.sources import FreshFeatures
 
 CPU = torch.device("cpu")
 PLAN = Readout(epochs=2, batch_size=16, lr=0.01)
@@ -30,7 +31,7 @@ def fresh(augment: Augment, seed: int = 0) -> FreshFeatures:
 
 @pytest.mark.parametrize("seed", [0, 3])
 def test_without_views_it_is_the_readout_on_kept_features(seed: int):
-    kept = fit_linear(extract_features(network(), IMAGES, device=CPU), IMAGES.labels, 10, PLAN, seed=seed)
+    kept = PLAN.fit(extract_features(network(), IMAGES, device=CPU), IMAGES.labels, 10, seed=seed).readout
     live = fit_source(fresh(Augment(), seed), 10, PLAN, seed=seed)
     assert torch.allclose(live.weight, kept.weight, atol=1e-5) and torch.allclose(live.bias, kept.bias, atol=1e-5)
 
@@ -48,7 +49,7 @@ def test_every_epoch_has_views_of_its_own():
 def test_views_that_are_not_honoured_are_refused():
     features = torch.zeros(4, 3)
     with pytest.raises(UserError, match="readout.augment must be left out"):
-        fit_linear(features, torch.zeros(4, dtype=torch.long), 2, replace(PLAN, augment=Augment(flip=True)))
+        replace(PLAN, augment=Augment(flip=True)).fit(features, torch.zeros(4, dtype=torch.long), 2)
     with pytest.raises(UserError, match="leave out readout.augment"):
         Readout(standardize=True, augment=Augment(flip=True))
 
@@ -76,10 +77,10 @@ def test_a_stop_within_an_epoch_goes_on_exactly(tmp_path: Path, at: int):
     views = Augment(1, True)
     whole = fit_source(fresh(views), 10, PLAN)
     with pytest.raises(Stop):
-        fit_source(fresh(views), 10, PLAN, checkpoint=Stopping(tmp_path, at))
+        fit_source(fresh(views), 10, PLAN, resume=Stopping(tmp_path, at))
     resumed = Checkpoint(tmp_path, interval=1e9)
     assert resumed.position == ({"epoch": 1} if at == 4 else {"epoch": at // 4, "batch": at % 4})
-    again = fit_source(fresh(views), 10, PLAN, checkpoint=resumed)
+    again = fit_source(fresh(views), 10, PLAN, resume=resumed)
     assert torch.equal(again.weight, whole.weight) and torch.equal(again.bias, whole.bias)
 
 

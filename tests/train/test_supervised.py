@@ -16,9 +16,10 @@ from torchhebb.progress import Silent
 from torchhebb.rules import SoftHebb
 from torchhebb.runs.training import run_recipe
 from torchhebb.train import Supervised
+from torchhebb.train.accuracy import model_accuracy
 from torchhebb.train.checkpoint import Checkpoint
 from torchhebb.train.log import Log
-from torchhebb.train.supervised import backpropagation_model, fit_supervised, supervised_accuracy
+from torchhebb.train.supervised import backpropagation_model, fit_supervised
 
 IMAGES = digits(100)
 PLAN = Supervised(epochs=3, batch_size=30, lr=0.01, weight_decay=0.1, cosine=False)
@@ -154,4 +155,4 @@ def test_accuracy_counts_right_answers():
         constant[1].weight.zero_()
         constant[1].bias.copy_(torch.arange(10.0).flip(0))
     expected = 100.0 * (data.labels == 0).double().mean().item()
-    assert supervised_accuracy(constant, data) == pytest.approx(expected)
+    assert model_accuracy(constant, data) == pytest.approx(expected)

@@ -8,9 +8,9 @@ from torchhebb.cli import embed, evaluate, explore, listing, predict, report, re
 from torchhebb.cli.flags import DEFAULT_RECIPE
 from torchhebb.cli.imports import import_named
 from torchhebb.errors import UserError, unknown_name
+from torchhebb.memory import out_of_memory
 from torchhebb.process import tune_process
 from torchhebb.recipes import list_papers
-from torchhebb.train.memory import out_of_memory
 
 USAGE = """usage: torchhebb COMMAND ...
 

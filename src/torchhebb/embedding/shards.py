@@ -22,8 +22,8 @@ from torchhebb.distributed import ProcessGroup
 from torchhebb.embedding.encoder import Encoder
 from torchhebb.embedding.formats import Part, format_of
 from torchhebb.errors import UserError
+from torchhebb.memory import in_pieces
 from torchhebb.progress import SILENT, Progress
-from torchhebb.train.memory import in_pieces
 
 SHARD_BYTES = 1 << 26
 SHARD_ROWS = 4096

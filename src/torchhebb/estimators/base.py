@@ -17,8 +17,8 @@ from torch import Tensor
 from torchhebb.data import Images
 from torchhebb.estimators.arrays import as_images
 from torchhebb.nn import Architecture, Network, learn
+from torchhebb.nn.packing import pack, unpack
 from torchhebb.train import Learning
-from torchhebb.train.checkpoint import pack, unpack
 from torchhebb.train.device import find_device
 from torchhebb.train.learn import init_from_images, learn_images, make_optimizer
 

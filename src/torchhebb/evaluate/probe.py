@@ -10,11 +10,9 @@ from torchhebb.bounds import Checked, at_least, between
 from torchhebb.data import Images
 from torchhebb.evaluate.methods.subsample import subsample
 from torchhebb.nn import Network
-from torchhebb.readouts import Labels, Logistic, Ridge, WideRidge
-from torchhebb.readouts.adam import fit_linear, predict_logits
-from torchhebb.readouts.base import percent_correct
+from torchhebb.readouts import Labels, Logistic, ReadoutPlan, Ridge
+from torchhebb.readouts.base import percent_correct, predict_logits
 from torchhebb.runs.run import Run
-from torchhebb.train import Readout
 from torchhebb.train.device import autocast
 from torchhebb.train.features import extract_features
 from torchhebb.train.recipe import shortened
@@ -60,7 +58,7 @@ class Probe(Checked):
         classes, plan = len(run.data.classes), run.recipe.readout
         if self.readout == "recipe":
             plan = plan if self.epochs is None else shortened(plan, self.epochs)
-            readout: nn.Module = fit_linear(features, labels, classes, plan, seed=seed)
+            readout: nn.Module = plan.fit(features, labels, classes, seed=seed).readout
         else:
             by = Ridge(holdout=self.holdout) if self.readout == "ridge" else Logistic(holdout=self.holdout)
             readout = by.fit(features, labels, classes, seed=seed).readout
@@ -68,13 +66,13 @@ class Probe(Checked):
 
 
 def read_out(
-    network: Network, train: Images, test: Images, classes: int, plan: Readout | WideRidge, *, run: Run, seed: int
+    network: Network, train: Images, test: Images, classes: int, plan: ReadoutPlan, *, run: Run, seed: int
 ) -> dict[str, float]:
     """Accuracies in % on `test` of what is fitted to the features of `train`: `linear` by the plan, and `labels`."""
     with torch.no_grad(), autocast(run.precision, run.device):
         shape = network.eval()(test.images[:1].to(run.device) / 255.0).shape[1:]
         features, tested = (extract_features(network, images, device=run.device) for images in (train, test))
-    linear = fit_linear(features, train.labels, classes, plan, seed=seed)
+    linear = plan.fit(features, train.labels, classes, seed=seed).readout
     labels = Labels().fit(features.unflatten(1, shape), train.labels, classes).readout
     return {
         "linear": percent_correct(predict_logits(linear, tested).cpu(), test.labels),

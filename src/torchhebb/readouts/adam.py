@@ -1,55 +1,79 @@
 """The linear readout by Adam on cached features: the paper's, as fused steps without autograd."""
 
+from dataclasses import dataclass, field
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from torchhebb.bounds import Checked, at_least, bound
+from torchhebb.data import Augment
 from torchhebb.errors import UserError
+from torchhebb.memory import memory_for
 from torchhebb.nn import LinearReadout
+from torchhebb.nn.packing import pack, unpack
 from torchhebb.progress import SILENT, Progress
-from torchhebb.readouts.wide import WideRidge
-from torchhebb.train.checkpoint import Checkpoint, pack, unpack
-from torchhebb.train.dropout import PackedDropout
-from torchhebb.train.memory import in_pieces, memory_for
-from torchhebb.train.recipe import Readout
-from torchhebb.train.sources import FeatureSource, KeptFeatures, epoch_seed
+from torchhebb.readouts.base import FRESH, Fitted, ReadoutPlan, Resume
+from torchhebb.readouts.dropout import PackedDropout
+from torchhebb.readouts.sources import FeatureSource, KeptFeatures, epoch_seed
 
 
-@memory_for("the readout", "readout.batch_size")
-def fit_linear(
-    features: Tensor,
-    labels: Tensor,
-    classes: int,
-    plan: Readout | WideRidge,
-    *,
-    seed: int = 0,
-    checkpoint: Checkpoint | None = None,
-    task: str = "readout",
-    progress: Progress = SILENT,
-) -> LinearReadout:
-    """Cross-entropy by Adam on dropped-out features, the rate halved along the epochs.
+@dataclass(frozen=True)
+class Readout(Checked, ReadoutPlan):
+    """The paper's linear readout: cross-entropy by Adam on dropped-out features, the rate halved along the epochs.
 
     The gradient of the loss is (softmax(W x + b) - onehot) x^T / B, so a step is two matrix products and one Adam.
+    With `standardize` the scaling is folded into the readout.
 
-    A plan in closed form is solved instead; what it chose is logged.
-
-    Args: features (N, F), any float dtype, computed in float32; labels (N,).
-    Returns the readout in eval mode; with `plan.standardize` the scaling is folded into it.
     Raises UserError for a plan with views: they need `fit_source` on fresh features.
     Source: SoftHebb-2023, appendix on the linear classifier.
     """
-    if isinstance(plan, WideRidge):
-        fitted = plan.fit(features, labels.to(features.device), classes, seed=seed, label=task, progress=progress)
-        (checkpoint or Checkpoint()).log.write(kind="closed_form", task=task, **fitted.notes)
-        assert isinstance(fitted.readout, LinearReadout)
-        return fitted.readout
-    if plan.augment.active:
-        raise UserError("readout.augment must be left out where a question keeps the features of its images")
-    source = KeptFeatures(features, labels, plan.batch_size, seed)
-    statistics = _statistics(features) if plan.standardize else None
-    return fit_source(source, classes, plan, statistics, seed=seed, checkpoint=checkpoint, task=task, progress=progress)
+
+    epochs: int = field(default=50, metadata=at_least(0))
+    batch_size: int = field(default=64, metadata=at_least(1))
+    lr: float = field(default=1e-3, metadata=at_least(0))
+    dropout: float = field(default=0.5, metadata=bound("in [0, 1)", lambda p: 0 <= p < 1))
+    halve_at: tuple[float, ...] = (0.2, 0.35, 0.5, 0.6, 0.7, 0.8, 0.9)
+    """Shares of the epochs after which the learning rate is halved."""
+    init_scale: float = 0.1105
+    """Weights start at init_scale * U[0, 1)."""
+    standardize: bool = False
+    """Scale every feature to zero mean and unit variance over the training images."""
+    online: bool = False
+    """Train another one beside the blocks while they learn, by their own optimizer, AdamW."""
+    augment: Augment = field(default_factory=Augment)
+    """Fresh views of the training images in every epoch; their features are computed again batch by batch."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.standardize and self.augment.active:
+            raise UserError("readout.standardize needs the same features in every epoch: leave out readout.augment")
+
+    def check(self, samples: int, width: int, device: torch.device) -> None:
+        """Any number of features goes: they are read batch by batch."""
+
+    @memory_for("the readout", "readout.batch_size")
+    def fit(
+        self,
+        features: Tensor,
+        labels: Tensor,
+        classes: int,
+        *,
+        seed: int = 0,
+        task: str = "readout",
+        resume: Resume = FRESH,
+        progress: Progress = SILENT,
+    ) -> Fitted:
+        if self.augment.active:
+            raise UserError("readout.augment must be left out where a question keeps the features of its images")
+        features = features.flatten(1)
+        source = KeptFeatures(features, labels, self.batch_size, seed)
+        statistics = _statistics(features) if self.standardize else None
+        kept = {"seed": seed, "task": task, "resume": resume, "progress": progress}
+        return Fitted(fit_source(source, classes, self, statistics, **kept))  # type: ignore[arg-type]
 
 
+@memory_for("the readout", "readout.batch_size")
 def fit_source(
     source: FeatureSource,
     classes: int,
@@ -57,16 +81,15 @@ def fit_source(
     statistics: tuple[Tensor, Tensor] | None = None,
     *,
     seed: int = 0,
-    checkpoint: Checkpoint | None = None,
+    resume: Resume = FRESH,
     task: str = "readout",
     progress: Progress = SILENT,
 ) -> LinearReadout:
-    """`fit_linear` on any source of batches; a checkpoint continues exactly, within an epoch too.
+    """`Readout.fit` on any source of batches; `resume` continues exactly, within an epoch too.
 
     Args: statistics, mean and inverse standard deviation (width,) that the features are standardised with.
     """
     device = source.device
-    checkpoint = checkpoint or Checkpoint()
     generator = torch.Generator(device).manual_seed(seed)
     order_generator = torch.Generator().manual_seed(seed)
     readout = LinearReadout(source.width, classes).to(device)
@@ -78,7 +101,7 @@ def fit_source(
     dropout = PackedDropout(plan.dropout, generator)
 
     first_epoch, batch, loss = 0, 0, torch.zeros((), device=device)
-    if restored := checkpoint.restore(task):
+    if restored := resume.restore(task):
         position, tensors = restored
         first_epoch, batch = position["epoch"], position.get("batch", 0)
         unpack(tensors, readout=readout, optimizer=optimizer)
@@ -98,31 +121,21 @@ def fit_source(
                 x = x.sub_(mean).mul_(scale)
             loss += _step(readout, optimizer, dropout(x), labels)
             batch += 1
-            if checkpoint.due and batch * plan.batch_size < source.samples:
+            if resume.due and batch * plan.batch_size < source.samples:
                 state = pack(readout=readout, optimizer=optimizer)
                 state |= {"loss": loss, "dropout": generator.get_state()}
-                checkpoint.save(task, {"epoch": epoch, "batch": batch}, state)
-        checkpoint.log.write(kind="readout", task=task, epoch=epoch + 1, loss=loss.item() / source.samples)
+                resume.save(task, {"epoch": epoch, "batch": batch}, state)
+        resume.write(kind="readout", task=task, epoch=epoch + 1, loss=loss.item() / source.samples)
         batch, loss = 0, torch.zeros((), device=device)
         progress.advance(1)
-        if checkpoint.due:
-            checkpoint.save(task, {"epoch": epoch + 1}, pack(readout=readout, optimizer=optimizer))
+        if resume.due:
+            resume.save(task, {"epoch": epoch + 1}, pack(readout=readout, optimizer=optimizer))
     progress.finish()
     if mean is not None and scale is not None:
         readout.weight.mul_(scale)
         readout.bias.sub_(readout.weight @ mean)
     readout.weight.grad = readout.bias.grad = None
     return readout.eval()
-
-
-@torch.no_grad()
-def predict_logits(readout: torch.nn.Module, features: Tensor, *, batch_size: int = 1000) -> Tensor:
-    """Logits (N, classes) in float32, batch by batch; smaller batches where memory is short."""
-    parts: list[Tensor] = []
-    in_pieces(
-        lambda begin, end: parts.append(readout(features[begin:end].float())), len(features), batch_size, what="logits"
-    )
-    return torch.cat(parts)
 
 
 def _step(readout: LinearReadout, optimizer: torch.optim.Adam, x: Tensor, labels: Tensor) -> Tensor:

@@ -3,12 +3,15 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from torchhebb.data.images import stratified_split
 from torchhebb.errors import UserError
+from torchhebb.memory import in_pieces
+from torchhebb.progress import SILENT, Progress
 
 ROWS = 1000  # features are converted this many samples at a time
 
@@ -21,6 +24,41 @@ class Fitted:
     notes: dict[str, float] = field(default_factory=dict)
 
 
+class Resume(Protocol):
+    """Where a fit of many steps keeps how far it is, and what it logs; a run's checkpoint is one."""
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time to save."""
+
+    def restore(self, task: str) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+        """Position and tensors of a task that was under way; None where it starts afresh."""
+
+    def save(self, task: str, position: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        """Keep where a task is."""
+
+    def write(self, **metrics: Any) -> None:
+        """Log numbers."""
+
+
+class Fresh:
+    """A `Resume` that keeps nothing."""
+
+    due = False
+
+    def restore(self, task: str) -> None:
+        return None
+
+    def save(self, task: str, position: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        pass
+
+    def write(self, **metrics: Any) -> None:
+        pass
+
+
+FRESH = Fresh()
+
+
 class ReadoutPlan(ABC):
     """How a readout is made; deriving classes are frozen dataclasses whose fields are its settings."""
 
@@ -29,10 +67,21 @@ class ReadoutPlan(ABC):
         """Raise UserError for settings out of range, or if (samples, width) features need more memory than is free."""
 
     @abstractmethod
-    def fit(self, features: Tensor, labels: Tensor, classes: int, *, seed: int = 0) -> Fitted:
+    def fit(
+        self,
+        features: Tensor,
+        labels: Tensor,
+        classes: int,
+        *,
+        seed: int = 0,
+        task: str = "readout",
+        resume: Resume = FRESH,
+        progress: Progress = SILENT,
+    ) -> Fitted:
         """Fit to features (N, ...) of any float dtype and labels (N,); only these choose what is left open.
 
         The outcome depends on the arguments and the seed alone.
+        Args: task, its name in the log and the progress; resume, where a plan of many steps keeps how far it is.
         """
 
 
@@ -54,6 +103,16 @@ def best(scores: Iterable[tuple[float, float]]) -> tuple[float, float]:
 def percent_correct(logits: Tensor, labels: Tensor) -> float:
     """Correct answers in percent."""
     return 100.0 * (logits.argmax(1) == labels).double().mean().item()
+
+
+@torch.no_grad()
+def predict_logits(readout: torch.nn.Module, features: Tensor, *, batch_size: int = 1000) -> Tensor:
+    """Logits (N, classes) in float32, batch by batch; smaller batches where memory is short."""
+    parts: list[Tensor] = []
+    in_pieces(
+        lambda begin, end: parts.append(readout(features[begin:end].float())), len(features), batch_size, what="logits"
+    )
+    return torch.cat(parts)
 
 
 def check_positive(name: str, values: Iterable[float]) -> None:

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from torchhebb.nn import NeuronLabels
-from torchhebb.readouts.base import ROWS, Fitted, ReadoutPlan
+from torchhebb.progress import SILENT, Progress
+from torchhebb.readouts.base import FRESH, ROWS, Fitted, ReadoutPlan, Resume
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,17 @@ class Labels(ReadoutPlan):
         return  # nothing to set, and one block of features at a time
 
     @torch.no_grad()
-    def fit(self, features: Tensor, labels: Tensor, classes: int, *, seed: int = 0) -> Fitted:
+    def fit(
+        self,
+        features: Tensor,
+        labels: Tensor,
+        classes: int,
+        *,
+        seed: int = 0,
+        task: str = "readout",
+        resume: Resume = FRESH,
+        progress: Progress = SILENT,
+    ) -> Fitted:
         labels = labels.to(features.device)
         neurons = features.shape[1]
         wins = torch.zeros(classes, neurons, dtype=torch.float64, device=features.device)

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from torchhebb.errors import UserError
+from torchhebb.memory import free_bytes
 from torchhebb.nn import LinearReadout
-from torchhebb.readouts.base import Fitted, ReadoutPlan, best, check_positive, kept_and_held
+from torchhebb.progress import SILENT, Progress
+from torchhebb.readouts.base import FRESH, Fitted, ReadoutPlan, Resume, best, check_positive, kept_and_held
 from torchhebb.readouts.projection import Projection
 from torchhebb.readouts.standardized import Standardized
-from torchhebb.train.memory import free_bytes
 
 _SMALLEST = 256
 
@@ -39,7 +40,17 @@ class LinearPlan(ReadoutPlan):
                 f"--{name}.project {self._fitting(samples, width, free)}"
             )
 
-    def fit(self, features: Tensor, labels: Tensor, classes: int, *, seed: int = 0) -> Fitted:
+    def fit(
+        self,
+        features: Tensor,
+        labels: Tensor,
+        classes: int,
+        *,
+        seed: int = 0,
+        task: str = "readout",
+        resume: Resume = FRESH,
+        progress: Progress = SILENT,
+    ) -> Fitted:
         features = features.flatten(1)
         self.check(len(features), features.shape[1], features.device)
         if self.project is not None:

@@ -7,7 +7,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from torchhebb.errors import UserError
-from torchhebb.readouts.base import Fitted, ReadoutPlan, best, check_positive, kept_and_held, percent_correct
+from torchhebb.progress import SILENT, Progress
+from torchhebb.readouts.base import (
+    FRESH,
+    Fitted,
+    ReadoutPlan,
+    Resume,
+    best,
+    check_positive,
+    kept_and_held,
+    percent_correct,
+)
 
 _QUERIES = 1000
 _REFERENCES = 2000
@@ -34,7 +44,17 @@ class Neighbors(ReadoutPlan):
         check_positive("k", self.k)
 
     @torch.no_grad()
-    def fit(self, features: Tensor, labels: Tensor, classes: int, *, seed: int = 0) -> Fitted:
+    def fit(
+        self,
+        features: Tensor,
+        labels: Tensor,
+        classes: int,
+        *,
+        seed: int = 0,
+        task: str = "readout",
+        resume: Resume = FRESH,
+        progress: Progress = SILENT,
+    ) -> Fitted:
         self.check(len(features), features[0].numel(), features.device)
         features, labels = features.flatten(1), labels.to(features.device)
         kept, held = kept_and_held(labels, self.holdout, seed, features.device)

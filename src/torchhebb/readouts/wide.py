@@ -8,19 +8,21 @@ import torch
 from torch import Tensor
 
 from torchhebb.errors import UserError
+from torchhebb.memory import free_bytes
 from torchhebb.nn import LinearReadout
 from torchhebb.progress import SILENT, Progress
 from torchhebb.readouts.base import (
+    FRESH,
     ROWS,
     Fitted,
     ReadoutPlan,
+    Resume,
     best,
     check_positive,
     kept_and_held,
     percent_correct,
 )
 from torchhebb.readouts.factor import BLOCK, Factor, blocks
-from torchhebb.train.memory import free_bytes
 
 _COLUMNS = 2048  # features that the products of samples are summed over at once
 
@@ -66,7 +68,8 @@ class WideRidge(ReadoutPlan):
         classes: int,
         *,
         seed: int = 0,
-        label: str = "ridge",
+        task: str = "readout",
+        resume: Resume = FRESH,
         progress: Progress = SILENT,
     ) -> Fitted:
         features, labels = features.flatten(1), labels.to(features.device)
@@ -75,11 +78,13 @@ class WideRidge(ReadoutPlan):
         kept, held = kept_and_held(labels, self.holdout, seed, features.device)
         targets = torch.nn.functional.one_hot(labels, classes).float()
         kind = _OfSamples if samples < width else _OfFeatures
-        system = kind(features, targets, kept, held, label, progress)
+        system = kind(features, targets, kept, held, task, progress)
         strengths = sorted(self.strengths, reverse=True)
         scores = [(s, percent_correct(system.held_logits(s), labels[held])) for s in strengths]
         strength, accuracy = best(scores)
-        return Fitted(system.solve(strength), {"strength": strength, "held_out_accuracy": accuracy})
+        notes = {"strength": strength, "held_out_accuracy": accuracy}
+        resume.write(kind="closed_form", task=task, **notes)
+        return Fitted(system.solve(strength), notes)
 
 
 class _System(ABC):

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 
 from torchhebb.data import Preprocessing, Survey
+from torchhebb.memory import free_bytes
 from torchhebb.nn import Architecture, Pool, Tap, WhitenedBlock
 from torchhebb.readouts import WideRidge
 from torchhebb.rules import SoftHebb
 from torchhebb.train import Learning, Readout, Recipe
-from torchhebb.train.memory import free_bytes
 
 NAME = "own-images"
 LARGEST = 64

@@ -11,7 +11,7 @@ from torchhebb.data import Store
 from torchhebb.errors import UserError
 from torchhebb.nn import HebbConv2d, HebbLinear, Network, PatchWhitening, load
 from torchhebb.progress import SILENT, Progress
-from torchhebb.readouts.adam import predict_logits
+from torchhebb.readouts.base import predict_logits
 from torchhebb.report.answers import Evaluation, read_evaluations
 from torchhebb.runs import Run, TrainOptions, compute_options, open_run, read_config
 from torchhebb.runs.folder import read_classes

@@ -15,17 +15,18 @@ from torchhebb.config import to_json
 from torchhebb.data import Stream
 from torchhebb.errors import UserError, unknown_name
 from torchhebb.nn import Architecture, LinearReadout, Network, load, save
-from torchhebb.readouts.adam import fit_linear, fit_source, predict_logits
-from torchhebb.readouts.base import percent_correct
+from torchhebb.readouts.adam import fit_source
+from torchhebb.readouts.base import percent_correct, predict_logits
 from torchhebb.rules import HardHebb, RankedHebb, Rule
 from torchhebb.runs.networks import Workspace, built, frozen_features, learn_run, placed, untrained
 from torchhebb.runs.run import Run
 from torchhebb.train import Readout
+from torchhebb.train.accuracy import model_accuracy
 from torchhebb.train.checkpoint import Checkpoint
 from torchhebb.train.log import Log
 from torchhebb.train.perturb import pgd
-from torchhebb.train.sources import FreshFeatures, tested_accuracy
-from torchhebb.train.supervised import Perturb, backpropagation_model, fit_supervised, supervised_accuracy
+from torchhebb.train.sources import FreshFeatures
+from torchhebb.train.supervised import Perturb, backpropagation_model, fit_supervised
 
 ContenderName = Literal["own", "hard", "ranked", "random", "backpropagation", "backpropagation_long", "adversarial"]
 
@@ -110,7 +111,7 @@ def prototypes(network: Network, shape: tuple[int, ...]) -> Tensor:
     return network.get_parameter("block1.layer.weight").detach().unflatten(1, shape)
 
 
-def fit_readout(network: nn.Module, run: Workspace, seed: int, checkpoint: Checkpoint, task: str) -> LinearReadout:
+def fit_readout(network: nn.Module, run: Workspace, seed: int, checkpoint: Checkpoint, task: str) -> nn.Module:
     """The recipe's readout on the frozen features of a network."""
     plan = run.recipe.readout
     if isinstance(plan, Readout) and takes_fresh_features(run):
@@ -118,8 +119,8 @@ def fit_readout(network: nn.Module, run: Workspace, seed: int, checkpoint: Check
     assert isinstance(network, Network)
     features = frozen_features(network, run, "train", f"{task.split(':')[0]}: train features")
     labels, classes = run.data.train.labels, len(run.data.classes)
-    kept = {"checkpoint": checkpoint, "task": task, "progress": run.progress}
-    return fit_linear(features, labels, classes, plan, seed=seed, **kept)  # type: ignore[arg-type]
+    kept = {"resume": checkpoint, "task": task, "progress": run.progress}
+    return plan.fit(features, labels, classes, seed=seed, **kept).readout  # type: ignore[arg-type]
 
 
 def takes_fresh_features(run: Workspace) -> bool:
@@ -133,7 +134,7 @@ def network_accuracy(run: Workspace, network: Network, task: str) -> float:
     readout = network.readout
     assert readout is not None
     if takes_fresh_features(run):
-        return tested_accuracy(network, readout, run.data.test, device=run.device, precision=run.precision)
+        return model_accuracy(network, run.data.test, readout=readout, device=run.device, precision=run.precision)
     features = frozen_features(network, run, "test", f"{task.split(':')[0]}: test features")
     return percent_correct(predict_logits(readout, features).cpu(), run.data.test.labels)
 
@@ -144,7 +145,7 @@ def _fit_fresh(
     where = {"device": run.device, "precision": run.precision}
     source = FreshFeatures(network, run.data.train, plan.augment, plan.batch_size, seed, **where)  # type: ignore[arg-type]
     classes = len(run.data.classes)
-    return fit_source(source, classes, plan, seed=seed, checkpoint=checkpoint, task=task, progress=run.progress)
+    return fit_source(source, classes, plan, seed=seed, resume=checkpoint, task=task, progress=run.progress)
 
 
 def _random(run: Workspace, seed: int, checkpoint: Checkpoint, task: str) -> Network:
@@ -165,9 +166,7 @@ def _raw(run: Workspace, seed: int, checkpoint: Checkpoint, task: str) -> Networ
         return network.attach(_fit_fresh(network, run, seed, checkpoint, task, plan))
     pixels = run.data.train.images.flatten(1).to(run.device) / 255.0
     labels, classes = run.data.train.labels, len(run.data.classes)
-    readout = fit_linear(
-        pixels, labels, classes, plan, seed=seed, checkpoint=checkpoint, task=task, progress=run.progress
-    )
+    readout = plan.fit(pixels, labels, classes, seed=seed, resume=checkpoint, task=task, progress=run.progress).readout
     return network.attach(readout)
 
 
@@ -211,7 +210,7 @@ def _supervised(
 
 
 def _supervised_accuracy(run: Workspace, network: Network, task: str) -> float:
-    return supervised_accuracy(network.classifier, run.data.test)
+    return model_accuracy(network.classifier, run.data.test)
 
 
 def as_network(model: nn.Sequential) -> Network:

@@ -9,8 +9,7 @@ from torchhebb.data import Data, Images
 from torchhebb.data.images import stratified_split
 from torchhebb.progress import SILENT, Progress
 from torchhebb.readouts import Ridge
-from torchhebb.readouts.adam import predict_logits
-from torchhebb.readouts.base import percent_correct
+from torchhebb.readouts.base import percent_correct, predict_logits
 from torchhebb.train import Recipe
 from torchhebb.train.device import Precision
 from torchhebb.train.fitting import check_fit

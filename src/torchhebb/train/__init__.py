@@ -1,6 +1,7 @@
 """The loop and what surrounds it."""
 
-from torchhebb.train.recipe import Learning, Readout, Recipe, Supervised
+from torchhebb.readouts.adam import Readout
+from torchhebb.train.recipe import Learning, Recipe, Supervised
 from torchhebb.train.result import Curve, Measure, Result, read_result
 
 __all__ = [

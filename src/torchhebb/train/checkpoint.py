@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from torchhebb.errors import UserError
@@ -55,6 +54,10 @@ class Checkpoint:
         """Whether it is time to save again."""
         return self.path is not None and time.monotonic() - self._saved >= self.interval
 
+    def write(self, **metrics: Any) -> None:
+        """Log numbers."""
+        self.log.write(**metrics)
+
     def save(self, task: str, position: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         """Keep where a task stands."""
         self._write(task, position, tensors)
@@ -75,42 +78,3 @@ class Checkpoint:
             header = {"done": self.done, "task": task, "position": position, "log_offset": self.log.offset}
             write_tensors(tensors, header, self.path)
         self._saved = time.monotonic()
-
-
-def pack(**objects: Any) -> dict[str, Tensor]:
-    """The tensors of modules and optimizers under prefixed names: {"network.block1.layer.weight": ...}."""
-    packed: dict[str, Tensor] = {}
-    for prefix, owner in objects.items():
-        for name, value in _state(owner).items():
-            packed[f"{prefix}.{name}"] = torch.as_tensor(value)
-    return packed
-
-
-def unpack(tensors: dict[str, Tensor], **objects: Any) -> None:
-    """Put back what `pack` took."""
-    for prefix, owner in objects.items():
-        mine = {name.removeprefix(f"{prefix}."): t for name, t in tensors.items() if name.startswith(f"{prefix}.")}
-        if not isinstance(owner, torch.optim.Optimizer):
-            owner.load_state_dict(mine)
-            continue
-        parameters = [parameter for group in owner.param_groups for parameter in group["params"]]
-        state: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in mine.items():
-            index, key = name.split(".", 1)
-            parameter = parameters[int(index)]
-            if tensor.shape == parameter.shape:
-                # Fused steps walk through both in the order of memory, so both must lie in the same one.
-                tensor = torch.empty_like(parameter, dtype=tensor.dtype, device=tensor.device).copy_(tensor)
-            state.setdefault(int(index), {})[key] = tensor
-        owner.load_state_dict({"state": state, "param_groups": owner.state_dict()["param_groups"]})
-
-
-def _state(owner: Any) -> dict[str, Any]:
-    if not isinstance(owner, torch.optim.Optimizer):
-        return owner.state_dict()
-    return {
-        f"{index}.{key}": value
-        for index, entry in owner.state_dict()["state"].items()
-        for key, value in entry.items()
-        if value is not None
-    }

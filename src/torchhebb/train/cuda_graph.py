@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from torchhebb.nn import learn
+from torchhebb.nn.packing import pack, unpack
 from torchhebb.optim import NormAdaptiveSGD
-from torchhebb.train.checkpoint import pack, unpack
 from torchhebb.train.device import Precision, autocast
 
 STEPS_PER_REPLAY = 8

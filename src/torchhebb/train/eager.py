@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from torchhebb.distributed import average_gradients
 from torchhebb.nn import learn
-from torchhebb.train.checkpoint import pack, unpack
+from torchhebb.nn.packing import pack, unpack
 from torchhebb.train.device import Precision, autocast
 from torchhebb.train.online import OnlineReadout
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from torchhebb.data import Batches, Images, Store
 from torchhebb.errors import UserError
+from torchhebb.memory import memory_for
 from torchhebb.nn import HebbConv2d, HebbLinear, Network
 from torchhebb.nn.ensemble import EnsembleLayer, Unstacked, stack_ensemble, unstack
 from torchhebb.optim import NormAdaptiveSGD
@@ -20,7 +21,6 @@ from torchhebb.train.eager import EagerStepper
 from torchhebb.train.features import frozen_inputs
 from torchhebb.train.learning_log import DIAGNOSTIC_IMAGES, Clock, log_diagnostics
 from torchhebb.train.loop import EpochBatches, Stepper
-from torchhebb.train.memory import memory_for
 from torchhebb.train.recipe import Learning, NormAdaptive
 from torchhebb.train.stages import enter_stage, learn_stages, stages_of
 

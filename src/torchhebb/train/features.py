@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from torchhebb.config import to_json
 from torchhebb.data import Data, Images, Store, as_pixels
+from torchhebb.memory import free_bytes, in_pieces, memory_for
 from torchhebb.nn import Network
 from torchhebb.progress import SILENT, Progress
 from torchhebb.train.device import Precision, autocast
-from torchhebb.train.memory import free_bytes, in_pieces, memory_for
 
 BATCH_BYTES = 1 << 24  # of the widest map of a batch: small enough to stay in cache on a CPU, large enough for a GPU
 MAPS = 16  # a batch may hold so many maps of the widest size at once, with patches and temporaries

@@ -2,8 +2,9 @@
 
 from torchhebb.data import Data, Stream
 from torchhebb.errors import UserError
+from torchhebb.readouts.adam import Readout
 from torchhebb.train.chosen import check_choice
-from torchhebb.train.recipe import Readout, Recipe
+from torchhebb.train.recipe import Recipe
 
 
 def check_fit(recipe: Recipe, data: Data) -> None:

@@ -8,6 +8,7 @@ from torch import nn
 from torchhebb.data import Images, Store, Stream, first_images
 from torchhebb.distributed import world_size
 from torchhebb.errors import UserError
+from torchhebb.memory import memory_for
 from torchhebb.nn import Network
 from torchhebb.nn.norm import check_synchronised
 from torchhebb.optim import NormAdaptiveSGD
@@ -20,7 +21,6 @@ from torchhebb.train.eager import EagerStepper
 from torchhebb.train.features import frozen_inputs
 from torchhebb.train.learning_log import DIAGNOSTIC_IMAGES, Clock, log_diagnostics
 from torchhebb.train.loop import EpochBatches, OnStep, Stepper
-from torchhebb.train.memory import memory_for
 from torchhebb.train.online import OnlineReadout
 from torchhebb.train.own_batches import OwnBatches
 from torchhebb.train.pipeline import Pipeline

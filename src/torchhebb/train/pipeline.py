@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from torchhebb.nn import Network, learn
-from torchhebb.train.checkpoint import pack, unpack
+from torchhebb.nn.packing import pack, unpack
 from torchhebb.train.device import Precision, autocast
 from torchhebb.train.eager import online_state, restore_online
 from torchhebb.train.online import OnlineReadout

@@ -7,7 +7,8 @@ from typing import Literal
 from torchhebb.data import Augment
 from torchhebb.errors import UserError
 from torchhebb.nn import Architecture
-from torchhebb.readouts.wide import WideRidge
+from torchhebb.readouts.adam import Readout
+from torchhebb.readouts.base import ReadoutPlan
 
 
 @dataclass(frozen=True)
@@ -65,34 +66,6 @@ class Learning:
 
 
 @dataclass(frozen=True)
-class Readout:
-    """The paper's linear readout: dropout, cross-entropy, Adam."""
-
-    epochs: int = 50
-    batch_size: int = 64
-    lr: float = 1e-3
-    dropout: float = 0.5
-    halve_at: tuple[float, ...] = (0.2, 0.35, 0.5, 0.6, 0.7, 0.8, 0.9)
-    """Shares of the epochs after which the learning rate is halved."""
-    init_scale: float = 0.1105
-    """Weights start at init_scale * U[0, 1)."""
-    standardize: bool = False
-    """Scale every feature to zero mean and unit variance over the training images."""
-    online: bool = False
-    """Train another one beside the blocks while they learn, by their own optimizer, AdamW."""
-    augment: Augment = field(default_factory=Augment)
-    """Fresh views of the training images in every epoch; their features are computed again batch by batch."""
-
-    def __post_init__(self) -> None:
-        at_least(1, batch_size=self.batch_size)
-        at_least(0, epochs=self.epochs, lr=self.lr)
-        if self.standardize and self.augment.active:
-            raise UserError("readout.standardize needs the same features in every epoch: leave out readout.augment")
-        if not 0 <= self.dropout < 1:
-            raise UserError(f"dropout must lie in [0, 1), got {self.dropout}")
-
-
-@dataclass(frozen=True)
 class Supervised:
     """How a baseline learns from labels by gradients: AdamW on the cross-entropy."""
 
@@ -126,7 +99,7 @@ class Recipe:
     data: str
     architecture: Architecture
     learning: Learning = field(default_factory=Learning)
-    readout: Readout | WideRidge = field(default_factory=Readout)
+    readout: ReadoutPlan = field(default_factory=Readout)
     baselines: tuple[Literal["random", "uncalibrated", "raw", "backpropagation"], ...] = ("random",)
     """What stands beside it: with the same readout random weights, with calibrated batch norm or with the running
     statistics that batch norm starts from, or raw pixels; end to end with labels, backpropagation through the same
@@ -176,7 +149,7 @@ class Recipe:
         }.get(measure)
 
 
-def shortened(plan: Readout | WideRidge, epochs: int) -> Readout:
+def shortened(plan: ReadoutPlan, epochs: int) -> Readout:
     """The readout with so many epochs; raises UserError for one in closed form, which has none."""
     if not isinstance(plan, Readout):
         raise UserError(f"a readout in closed form has no epochs to set, got readout_epochs {epochs}")

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from torchhebb.distributed import broadcast, world_size
 from torchhebb.errors import UserError
 from torchhebb.nn import Network
+from torchhebb.nn.packing import pack, unpack
 from torchhebb.progress import Progress
 from torchhebb.train import learning_log
-from torchhebb.train.checkpoint import Checkpoint, pack, unpack
+from torchhebb.train.checkpoint import Checkpoint
 from torchhebb.train.loop import At, EpochBatches, OnStep, Save, Stepper, run_loop
 from torchhebb.train.recipe import Learning
 

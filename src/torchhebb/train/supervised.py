@@ -7,13 +7,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from torchhebb.data import Images, as_pixels, batches_of
+from torchhebb.data import Images, batches_of
+from torchhebb.memory import memory_for
 from torchhebb.nn import Architecture
+from torchhebb.nn.packing import pack, unpack
 from torchhebb.progress import SILENT, Progress
-from torchhebb.train.checkpoint import Checkpoint, pack, unpack
+from torchhebb.train.checkpoint import Checkpoint
 from torchhebb.train.device import Precision, autocast
 from torchhebb.train.loop import At, OnStep, Save, run_loop
-from torchhebb.train.memory import in_pieces, memory_for
 from torchhebb.train.recipe import Supervised
 
 Perturb = Callable[[nn.Module, Tensor, Tensor], Tensor]
@@ -111,21 +112,6 @@ class _SupervisedStepper:
     def unpack(self, tensors: dict[str, Tensor]) -> None:
         self.loss_sum = tensors["loss_sum"].to(self.device)
         unpack(tensors, model=self.model, optimizer=self.optimizer)
-
-
-@torch.no_grad()
-def supervised_accuracy(model: nn.Module, images: Images, *, batch_size: int = 250) -> float:
-    """Correct answers of pixels -> logits in percent, in eval mode."""
-    device = next(model.parameters()).device
-    right = torch.zeros((), dtype=torch.long, device=device)
-
-    def some(begin: int, end: int) -> None:
-        predicted = model(as_pixels(images.images[begin:end].to(device))).argmax(1)
-        right.add_((predicted == images.labels[begin:end].to(device)).sum())
-
-    model.eval()
-    in_pieces(some, len(images), batch_size, what="the test")
-    return 100.0 * int(right) / len(images)
 
 
 def backpropagation_model(architecture: Architecture, classes: int, seed: int = 0) -> nn.Sequential:

@@ -6,14 +6,15 @@ from torch import nn
 from torchhebb.data import Data, Images
 from torchhebb.nn import Network
 from torchhebb.progress import SILENT, Progress
-from torchhebb.readouts.adam import fit_linear, fit_source, predict_logits
-from torchhebb.readouts.base import percent_correct
+from torchhebb.readouts.adam import Readout, fit_source
+from torchhebb.readouts.base import percent_correct, predict_logits
+from torchhebb.train.accuracy import model_accuracy
 from torchhebb.train.chosen import chosen_images
 from torchhebb.train.device import Precision, autocast
 from torchhebb.train.features import extract_features
 from torchhebb.train.learn import learn_images
-from torchhebb.train.recipe import Learning, Readout, Recipe
-from torchhebb.train.sources import FreshFeatures, tested_accuracy
+from torchhebb.train.recipe import Learning, Recipe
+from torchhebb.train.sources import FreshFeatures
 
 
 def fresh_network(recipe: Recipe, seed: int, device: torch.device) -> Network:
@@ -54,9 +55,9 @@ def judge(
             network, data.train, plan.augment, plan.batch_size, seed, device=device, precision=precision
         )
         readout: nn.Module = fit_source(source, classes, plan, seed=seed, task=task, progress=progress)
-        return tested_accuracy(network, readout, data.test, device=device, precision=precision)
+        return model_accuracy(network, data.test, readout=readout, device=device, precision=precision)
     train, test = (features(network, images, device, precision) for images in (data.train, data.test))
-    readout = fit_linear(train, data.train.labels, classes, plan, seed=seed, task=task, progress=progress)
+    readout = plan.fit(train, data.train.labels, classes, seed=seed, task=task, progress=progress).readout
     return percent_correct(predict_logits(readout, test).cpu(), data.test.labels)
 
 

@@ -11,8 +11,7 @@ from torchhebb.errors import UserError
 from torchhebb.evaluate import Run
 from torchhebb.evaluate.probe import Probe
 from torchhebb.readouts import Logistic, Ridge
-from torchhebb.readouts.adam import fit_linear, predict_logits
-from torchhebb.readouts.base import percent_correct
+from torchhebb.readouts.base import percent_correct, predict_logits
 
 
 def part(images: Images, count: int) -> Images:
@@ -56,7 +55,7 @@ def test_the_readout_is_the_one_that_was_asked_for(readout: str, run: Run) -> No
         fitted, tested = (network(images.images / 255.0).mean((2, 3)) for images in (train, run.data.test))
     if readout == "recipe":
         plan = replace(run.recipe.readout, epochs=2)
-        expected = fit_linear(fitted, train.labels, 10, plan, seed=1)
+        expected = plan.fit(fitted, train.labels, 10, seed=1).readout
     else:
         plan = {"ridge": Ridge(holdout=0.3), "logistic": Logistic(holdout=0.3)}[readout]  # type: ignore[assignment]
         expected = plan.fit(fitted, train.labels, 10, seed=1).readout  # type: ignore[attr-defined]

@@ -25,8 +25,7 @@ from torchhebb.evaluate.questions.ablation import Ablation, difference
 from torchhebb.evaluate.statistics import wilson
 from torchhebb.nn import Architecture, ConvBlock, Pool, SPHeReConvBlock
 from torchhebb.readouts import Ridge
-from torchhebb.readouts.adam import predict_logits
-from torchhebb.readouts.base import percent_correct
+from torchhebb.readouts.base import percent_correct, predict_logits
 from torchhebb.rules import SoftHebb
 from torchhebb.runs import TrainOptions, run_recipe
 from torchhebb.train import Learning, Measure, Readout, Recipe, Result

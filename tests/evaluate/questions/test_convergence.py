@@ -13,12 +13,12 @@ from torchhebb.evaluate import Run, evaluate
 from torchhebb.evaluate.questions.convergence import Convergence, first_reached, read_out
 from torchhebb.nn import learn
 from torchhebb.readouts import Labels
-from torchhebb.readouts.adam import fit_linear, predict_logits
-from torchhebb.readouts.base import percent_correct
+from torchhebb.readouts.base import percent_correct, predict_logits
 from torchhebb.runs.baselines import contender
 from torchhebb.train import Curve, Learning, Result
+from torchhebb.train.accuracy import model_accuracy
 from torchhebb.train.learn import learn_images, make_optimizer
-from torchhebb.train.supervised import backpropagation_model, fit_supervised, supervised_accuracy
+from torchhebb.train.supervised import backpropagation_model, fit_supervised
 
 QUESTION = Convergence(passes=(1, 2), samples=(100, 300, 1348, 5000), levels=(50.0, 99.9), readout_epochs=3)
 IMAGES = 1348
@@ -48,7 +48,7 @@ def read(run: Run, network: torch.nn.Module) -> dict[str, float]:
     data, plan = run.data, replace(run.recipe.readout, epochs=QUESTION.readout_epochs)
     with torch.no_grad():
         features, tested = (network.eval()(part.images / 255.0) for part in (data.train, data.test))
-    linear = fit_linear(features, data.train.labels, 10, plan, seed=0)
+    linear = plan.fit(features, data.train.labels, 10, seed=0).readout
     labels = Labels().fit(features, data.train.labels, 10).readout
     pairs = {"linear": linear, "labels": labels}
     return {name: percent_correct(predict_logits(by, tested), data.test.labels) for name, by in pairs.items()}
@@ -87,7 +87,7 @@ def test_every_number_of_passes_is_a_training_of_its_own(answer: Result, layer: 
 def test_backpropagation_answers_by_its_own_head(answer: Result, layer: Run) -> None:
     plan = replace(layer.recipe.supervised, epochs=2)
     model = fit_supervised(backpropagation_model(layer.recipe.architecture, 10, 1), layer.data.train, plan, seed=1)
-    expected = supervised_accuracy(model, layer.data.test)
+    expected = model_accuracy(model, layer.data.test)
     found = answer.measure("backpropagation_head_2_pass_accuracy")
     assert found.values[1] == pytest.approx(expected) and found.interval is not None
     assert curve(answer, "2_pass backpropagation head").y[-1] == pytest.approx(found.mean)

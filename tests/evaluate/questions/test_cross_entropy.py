@@ -17,7 +17,6 @@ from torchhebb.evaluate.methods.watch import at_rest, fit, samples_seen
 from torchhebb.evaluate.questions.cross_entropy import CrossEntropy
 from torchhebb.evaluate.statistics import mean_curve
 from torchhebb.nn import Architecture, ConvBlock, LinearBlock, LinearReadout
-from torchhebb.readouts.adam import fit_linear
 from torchhebb.recipes import get_recipe
 from torchhebb.rules import SoftHebb
 from torchhebb.runs import TrainOptions, run_recipe
@@ -72,7 +71,7 @@ def finished_readout(run: Run, name: str, seed: int) -> LinearReadout:
     with torch.no_grad():
         features = contender(run, seed, name)(run.data.train.images / 255.0)  # type: ignore[arg-type]
     plan = replace(run.recipe.readout, epochs=QUESTION.readout_epochs)
-    return fit_linear(features, run.data.train.labels, 10, plan, seed=seed)
+    return plan.fit(features, run.data.train.labels, 10, seed=seed).readout
 
 
 @pytest.mark.parametrize("name", ["own", "hard"])

@@ -14,8 +14,9 @@ from torchhebb.evaluate.methods.subsample import subsample
 from torchhebb.evaluate.probe import Probe
 from torchhebb.evaluate.questions.label_efficiency import labelled
 from torchhebb.train import Result, Supervised
+from torchhebb.train.accuracy import model_accuracy
 from torchhebb.train.calibrate import calibrate
-from torchhebb.train.supervised import backpropagation_model, fit_supervised, supervised_accuracy
+from torchhebb.train.supervised import backpropagation_model, fit_supervised
 
 LABELS = torch.arange(10).repeat_interleave(15)[torch.randperm(150, generator=torch.Generator().manual_seed(9))]
 PROBE = Probe(pool=1, holdout=0.3, images=400)
@@ -78,7 +79,7 @@ def test_backpropagation_learns_from_the_same_images_for_enough_steps(run: Run) 
     images = train.select(labelled(train.labels, 5, 1, 0))
     plan = replace(recipe.supervised, epochs=3)  # 50 images in batches of 16: 4 steps an epoch
     model = fit_supervised(backpropagation_model(recipe.architecture, 10, 1), images, plan, seed=1)
-    expected = supervised_accuracy(model, run.data.test)
+    expected = model_accuracy(model, run.data.test)
     assert found["backpropagation_5_per_class_accuracy"].values == (pytest.approx(expected),)  # type: ignore[union-attr]
 
 

@@ -13,7 +13,6 @@ from torchhebb.evaluate.questions.low_precision import LowPrecision, kept_quanti
 from torchhebb.functional.quantize import power_of_two_scale, quantize
 from torchhebb.nn import Network, learn
 from torchhebb.optim import NormAdaptiveSGD
-from torchhebb.readouts.adam import fit_linear
 from torchhebb.train import Curve, Learning, Result
 from torchhebb.train.features import extract_features
 from torchhebb.train.learn import learn_images
@@ -128,7 +127,7 @@ def test_the_accuracy_is_that_of_the_recipe_s_readout(
 ) -> None:
     net = networks["stochastic", 3]
     train, test = (extract_features(net, images, device=run.device) for images in (run.data.train, run.data.test))
-    readout = fit_linear(train, run.data.train.labels, 10, run.recipe.readout, seed=0)
+    readout = run.recipe.readout.fit(train, run.data.train.labels, 10, seed=0).readout
     right = (readout(test).argmax(1) == run.data.test.labels).double().mean().item()
     assert answer.measure("stochastic_3_bits_test_accuracy").values[0] == pytest.approx(100 * right)
 

@@ -9,7 +9,6 @@ import torch
 from torchhebb.errors import UserError
 from torchhebb.evaluate import Run, evaluate
 from torchhebb.evaluate.questions.orders import Orders, chains
-from torchhebb.readouts.adam import fit_linear
 from torchhebb.train import Result
 from torchhebb.train.features import extract_features
 from torchhebb.train.learn import learn_images
@@ -44,7 +43,7 @@ def test_greedy_is_learned_and_read_out_by_the_recipe(run: Run, answer: Result):
     learn_images(network, train, replace(run.recipe.learning, order="greedy"), seed=1)
     with torch.no_grad():
         features, tested = (extract_features(network, part, device=run.device) for part in (train, run.data.test))
-    readout = fit_linear(features, train.labels, 10, run.recipe.readout, seed=1)
+    readout = run.recipe.readout.fit(features, train.labels, 10, seed=1).readout
     right = (readout(tested).argmax(1) == run.data.test.labels).double().mean().item()
     assert answer.measure("greedy_test_accuracy").values[1] == pytest.approx(100 * right)
 

@@ -18,8 +18,7 @@ from torchhebb.evaluate.methods.subsample import subsample
 from torchhebb.evaluate.questions.transfer import Transfer, label_of
 from torchhebb.nn import Network, load
 from torchhebb.readouts import Ridge
-from torchhebb.readouts.adam import fit_linear, predict_logits
-from torchhebb.readouts.base import percent_correct
+from torchhebb.readouts.base import percent_correct, predict_logits
 from torchhebb.runs.baselines import contender
 from torchhebb.train import Result
 from torchhebb.train.features import extract_features
@@ -168,7 +167,7 @@ def test_contenders_and_the_trained_readout(run: Run) -> None:
     )
     network = contender(run, 1, "backpropagation")
     seen, unseen = (extract_features(network, images, device=run.device) for images in (train, test))
-    logits = predict_logits(fit_linear(seen, train.labels, 10, run.recipe.readout, seed=1), unseen)
+    logits = predict_logits(run.recipe.readout.fit(seen, train.labels, 10, seed=1).readout, unseen)
     value = found.measure("backpropagation_digits_to_negatives_accuracy").values[1]
     assert value == pytest.approx(percent_correct(logits, test.labels))
     assert found.notes["matrix"]["rows"] == ["digits", "backpropagation_digits", "random"]

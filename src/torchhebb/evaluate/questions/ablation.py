@@ -29,7 +29,7 @@ from torchhebb.evaluate.statistics import mean_curve
 from torchhebb.evaluate.study import NOT_IN_CELLS
 from torchhebb.nn import Network
 from torchhebb.readouts import Ridge
-from torchhebb.readouts.adam import fit_linear, predict_logits
+from torchhebb.readouts.base import predict_logits
 from torchhebb.runs.networks import learn_run, placed
 from torchhebb.runs.run import Run
 from torchhebb.train import Curve, Measure
@@ -215,7 +215,7 @@ class Ablation(Evaluator):
         classes = len(run.data.classes)
         if self.readout == "trained":
             plan = run.recipe.readout
-            return fit_linear(features, labels, classes, plan, seed=seed, task=task, progress=run.progress)
+            return plan.fit(features, labels, classes, seed=seed, task=task, progress=run.progress).readout
         project = self.ridge.project
         fits = project is None or project < features.shape[1]
         ridge = self.ridge if fits else replace(self.ridge, project=None)

@@ -12,10 +12,9 @@ from torchhebb.data import Stream
 from torchhebb.evaluate.evaluator import Finding, Note
 from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study, count_test_images, values
 from torchhebb.readouts import Labels, Logistic, Neighbors, ReadoutPlan, Ridge
-from torchhebb.readouts.adam import predict_logits
-from torchhebb.readouts.base import percent_correct
+from torchhebb.readouts.base import percent_correct, predict_logits
 from torchhebb.runs.run import Run
-from torchhebb.train.sources import tested_accuracy
+from torchhebb.train.accuracy import model_accuracy
 
 ReadoutName = Literal["trained", "ridge", "logistic", "neighbors", "labels"]
 
@@ -112,6 +111,6 @@ def _tested(readout: nn.Module, run: Run, seed: int, shape: tuple[int, ...] | No
     """Accuracy in % on the test images of a run."""
     if isinstance(run.data.train, Stream):  # such data give too many features to keep, of the test images too
         network = run.network(seed)
-        return tested_accuracy(network, readout, run.data.test, device=run.device, precision=run.precision)
+        return model_accuracy(network, run.data.test, readout=readout, device=run.device, precision=run.precision)
     test = _shaped(run.features(seed, "test"), shape)
     return percent_correct(predict_logits(readout, test).cpu(), run.data.test.labels)

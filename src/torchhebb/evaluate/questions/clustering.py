@@ -15,8 +15,7 @@ from torchhebb.evaluate.evaluator import Finding, Note
 from torchhebb.evaluate.study import Cell, Quantity, Study, count_test_images, values
 from torchhebb.nn import BatchNorm, HebbLinear, Standardize
 from torchhebb.readouts import Labels
-from torchhebb.readouts.adam import fit_linear, predict_logits
-from torchhebb.readouts.base import percent_correct
+from torchhebb.readouts.base import percent_correct, predict_logits
 from torchhebb.runs.run import Run
 
 Method = Literal["k_means", "mixture"]
@@ -53,7 +52,7 @@ class Clustering(Study[Method]):
         run.progress.start(f"seed {seed}: {variant.replace('_', '-')}", 1, "methods")
         train, test, iterations = method(self, run, seed)
         labels, classes = run.data.train.labels, len(run.data.classes)
-        linear = fit_linear(train, labels, classes, run.recipe.readout, seed=seed)
+        linear = run.recipe.readout.fit(train, labels, classes, seed=seed).readout
         named = Labels().fit(train, labels, classes).readout
         right, named_right = (
             percent_correct(predict_logits(readout, test), run.data.test.labels) for readout in (linear, named)

@@ -20,8 +20,9 @@ from torchhebb.nn import Network
 from torchhebb.runs.baselines import contender, contender_label
 from torchhebb.runs.run import Run
 from torchhebb.train import Curve, Measure
+from torchhebb.train.accuracy import model_accuracy
 from torchhebb.train.recipe import shortened
-from torchhebb.train.supervised import backpropagation_model, supervised_accuracy
+from torchhebb.train.supervised import backpropagation_model
 
 Followed = Literal["own", "hard", "random", "backpropagation"]
 FOLLOWED: tuple[Followed, ...] = ("own", "hard", "random", "backpropagation")
@@ -174,7 +175,7 @@ class Convergence(Study[tuple[Followed, int | None]]):
                 found = self._read_out(run, seed, network)
                 if gradient:
                     del found["labels"]
-                    found["head"] = supervised_accuracy(model, run.data.test)
+                    found["head"] = model_accuracy(model, run.data.test)
             for readout, value in {"samples": seen[step], **found}.items():
                 trace.setdefault(readout, []).append(value)
             run.progress.advance(1)

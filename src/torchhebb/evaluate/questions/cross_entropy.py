@@ -16,8 +16,7 @@ from torchhebb.evaluate.figures.panels import Panel, draw_panels
 from torchhebb.evaluate.methods.watch import at_rest, fit, samples_seen
 from torchhebb.evaluate.statistics import mean_curve
 from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study, values
-from torchhebb.nn import LinearReadout, Network
-from torchhebb.readouts.adam import fit_linear
+from torchhebb.nn import Network
 from torchhebb.runs.baselines import contender, contender_label
 from torchhebb.runs.run import Run
 from torchhebb.train import Curve
@@ -138,7 +137,7 @@ class CrossEntropy(Study[Learner]):
             "batch_cross_entropy": [of_batch[start:end].mean().item() for start, end in windows],
         }
 
-    def _readout(self, run: Run, trained: Network, seed: int, name: str) -> LinearReadout:
+    def _readout(self, run: Run, trained: Network, seed: int, name: str) -> nn.Module:
         """What is trained on the finished layers, with labels."""
         with autocast(run.precision, run.device):
             features = extract_features(
@@ -148,15 +147,9 @@ class CrossEntropy(Study[Learner]):
                 label=f"seed {seed}: {name}: features",
                 progress=run.progress,
             )
-        return fit_linear(
-            features,
-            run.data.train.labels,
-            len(run.data.classes),
-            shortened(run.recipe.readout, self.readout_epochs),
-            seed=seed,
-            task=f"seed {seed}: {name}: readout",
-            progress=run.progress,
-        )
+        plan, task = shortened(run.recipe.readout, self.readout_epochs), f"seed {seed}: {name}: readout"
+        labels, classes = run.data.train.labels, len(run.data.classes)
+        return plan.fit(features, labels, classes, seed=seed, task=task, progress=run.progress).readout
 
 
 def _test(model: nn.Module, batches: Batches) -> tuple[float, float]:

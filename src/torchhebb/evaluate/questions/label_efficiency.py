@@ -22,7 +22,8 @@ from torchhebb.runs.baselines import contender, contender_label
 from torchhebb.runs.networks import untrained
 from torchhebb.runs.run import Run
 from torchhebb.train import Curve
-from torchhebb.train.supervised import backpropagation_model, fit_supervised, supervised_accuracy
+from torchhebb.train.accuracy import model_accuracy
+from torchhebb.train.supervised import backpropagation_model, fit_supervised
 
 Compared = Literal["own", "hard", "ranked", "random", "backpropagation"]
 
@@ -146,7 +147,7 @@ class LabelEfficiency(Study[Compared]):
             task=f"seed {seed}: backpropagation, {len(images)} labels",
             progress=run.progress,
         )
-        return supervised_accuracy(model, run.data.test)
+        return model_accuracy(model, run.data.test)
 
 
 def _fewest_labels(train: Images, run: Run) -> int:

@@ -15,8 +15,7 @@ from torchhebb.evaluate.statistics import mean_curve
 from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study, count_test_images, values
 from torchhebb.functional.quantize import Rounding, power_of_two_scale, quantize
 from torchhebb.nn import Network
-from torchhebb.readouts.adam import fit_linear, predict_logits
-from torchhebb.readouts.base import percent_correct
+from torchhebb.readouts.base import percent_correct, predict_logits
 from torchhebb.runs.networks import built, frozen_features, learn_run
 from torchhebb.runs.run import Run
 from torchhebb.train.calibrate import calibrate
@@ -154,7 +153,7 @@ def _accuracy(run: Run, network: Network, seed: int, task: str) -> float:
     """Test accuracy in % of the recipe's readout on a network's features."""
     train, test = (frozen_features(network, run, split, f"{task}: {split} features") for split in SPLITS)
     labels, classes, plan = run.data.train.labels, len(run.data.classes), run.recipe.readout
-    readout = fit_linear(train, labels, classes, plan, seed=seed, task=f"{task}: readout", progress=run.progress)
+    readout = plan.fit(train, labels, classes, seed=seed, task=f"{task}: readout", progress=run.progress).readout
     return percent_correct(predict_logits(readout, test).cpu(), run.data.test.labels)
 
 

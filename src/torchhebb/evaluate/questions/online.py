@@ -21,13 +21,14 @@ from torchhebb.evaluate.methods.watch import at_rest
 from torchhebb.evaluate.probe import read_out
 from torchhebb.evaluate.statistics import mean_curve
 from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study, count_test_images, values
-from torchhebb.readouts.adam import fit_linear, predict_logits
+from torchhebb.readouts.base import predict_logits
 from torchhebb.runs.run import Run
 from torchhebb.train import Curve, Measure, Readout
+from torchhebb.train.accuracy import model_accuracy
 from torchhebb.train.device import autocast
 from torchhebb.train.features import extract_features
 from torchhebb.train.recipe import shortened
-from torchhebb.train.supervised import backpropagation_model, supervised_accuracy
+from torchhebb.train.supervised import backpropagation_model
 
 LearnerName = Literal["own", "backpropagation"]
 Order = Literal["batches", "one_by_one", "by_class"]
@@ -146,7 +147,7 @@ class Online(Study[Showing]):
             found = read_out(learner.network, images, test, classes, self._plan(run), run=run, seed=seed)
             if learner.head is not None:
                 del found["labels"]
-                found["head"] = supervised_accuracy(learner.model, test)
+                found["head"] = model_accuracy(learner.model, test)
         return found
 
     def findings(self, run: Run, cells: Mapping[str, Sequence[Cell]]) -> Iterator[Finding]:
@@ -221,7 +222,7 @@ class Online(Study[Showing]):
             seen = join([seen, arriving])
             with at_rest(learner.model), autocast(run.precision, device):
                 features, tested = (extract_features(learner.network, part, device=device) for part in (seen, test))
-            linear = fit_linear(features, seen.labels, classes, self._plan(run), seed=seed)
+            linear = self._plan(run).fit(features, seen.labels, classes, seed=seed).readout
             logits = {"linear": predict_logits(linear, tested)}
             if learner.head is None:
                 logits["labels"] = predict_logits(votes.readout(), tested.unflatten(1, shape))

@@ -76,9 +76,7 @@ class Parts(Study[str]):
                 extract_features(network, images, device=run.device, label=f"{task}: features", progress=run.progress)
                 for images in (train, data.test)
             )
-        readout = self.ridge.fit(
-            features, train.labels, len(data.classes), seed=seed, label=task, progress=run.progress
-        )
+        readout = self.ridge.fit(features, train.labels, len(data.classes), seed=seed, task=task, progress=run.progress)
         return {"held_out_accuracy": percent_correct(readout.readout(tested.float()).cpu(), data.test.labels)}
 
     def findings(self, run: Run, cells: Mapping[str, Sequence[Cell]]) -> Iterator[Finding]:

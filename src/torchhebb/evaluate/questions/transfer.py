@@ -21,8 +21,7 @@ from torchhebb.evaluate.methods.subsample import subsample
 from torchhebb.evaluate.statistics import wilson
 from torchhebb.nn import Network, load, save
 from torchhebb.readouts import Ridge
-from torchhebb.readouts.adam import fit_linear, predict_logits
-from torchhebb.readouts.base import percent_correct
+from torchhebb.readouts.base import percent_correct, predict_logits
 from torchhebb.runs.baselines import ContenderName, contender
 from torchhebb.runs.run import Run
 from torchhebb.train import Measure
@@ -182,9 +181,9 @@ class Transfer(Evaluator):
             )
         if self.readout == "trained":
             plan, label = run.recipe.readout, f"{task}: readout"
-            readout: nn.Module = fit_linear(
-                seen, train.labels, classes, plan, seed=seed, task=label, progress=run.progress
-            )
+            readout: nn.Module = plan.fit(
+                seen, train.labels, classes, seed=seed, task=label, progress=run.progress
+            ).readout
         else:
             project = self.ridge.project
             fits = project is None or project < seen.shape[1]

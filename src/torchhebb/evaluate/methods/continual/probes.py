@@ -14,8 +14,7 @@ from torchhebb.data import Images
 from torchhebb.data.tasks import Task, join
 from torchhebb.nn import LinearReadout, Network
 from torchhebb.readouts import Ridge
-from torchhebb.readouts.adam import predict_logits
-from torchhebb.readouts.base import percent_correct
+from torchhebb.readouts.base import percent_correct, predict_logits
 from torchhebb.runs.run import Run
 from torchhebb.train.device import autocast
 from torchhebb.train.features import extract_features, fingerprint

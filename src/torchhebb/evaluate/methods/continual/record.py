@@ -14,8 +14,9 @@ from torchhebb.errors import UserError
 from torchhebb.evaluate.methods.continual.learners import Learner
 from torchhebb.evaluate.methods.continual.probes import Probes, stack
 from torchhebb.nn import LinearReadout
+from torchhebb.nn.packing import pack, unpack
 from torchhebb.nn.tensors import read_tensors, write_tensors
-from torchhebb.train.checkpoint import Checkpoint, pack, unpack
+from torchhebb.train.checkpoint import Checkpoint
 from torchhebb.train.log import Log
 
 READOUTS = ("task_aware", "task_free")

@@ -9,16 +9,17 @@ import pytest
 import torch
 
 from tests.tiny import digits, network
+from torchhebb import memory
 from torchhebb.cli import main
 from torchhebb.errors import UserError
+from torchhebb.memory import free_bytes, in_pieces, memory_for, out_of_memory
 from torchhebb.nn import LinearReadout, Network
-from torchhebb.readouts.adam import fit_linear, predict_logits
-from torchhebb.train import Learning, Readout, memory
+from torchhebb.readouts.base import predict_logits
+from torchhebb.train import Learning, Readout
+from torchhebb.train.accuracy import model_accuracy
 from torchhebb.train.ensemble import learn_ensemble
 from torchhebb.train.features import BATCH_BYTES, batch_size_for, extract_features
 from torchhebb.train.learn import learn_images
-from torchhebb.train.memory import free_bytes, in_pieces, memory_for, out_of_memory
-from torchhebb.train.supervised import supervised_accuracy
 
 CPU = torch.device("cpu")
 IMAGES = digits(50)
@@ -79,7 +80,7 @@ def test_tests_and_logits_go_on_in_smaller_batches():
     model, _ = scarce(4)
     right = (expected.argmax(1) == IMAGES.labels).sum().item()
     assert 0 < right < len(IMAGES)
-    assert supervised_accuracy(torch.nn.Sequential(model, readout), IMAGES) == 100 * right / len(IMAGES)
+    assert model_accuracy(torch.nn.Sequential(model, readout), IMAGES) == 100 * right / len(IMAGES)
 
 
 def test_memory_too_short_for_one_image_is_one_line():
@@ -116,7 +117,7 @@ def test_learning_says_what_to_lower(monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(UserError, match="memory ran out in learning: lower members or learning.batch_size"):
         learn_ensemble([network(0), network(1)], IMAGES, Learning())
     with pytest.raises(UserError, match="memory ran out in the readout: lower readout.batch_size"):
-        fit_linear(torch.rand(50, 8), IMAGES.labels, 10, Readout(epochs=1))
+        Readout(epochs=1).fit(torch.rand(50, 8), IMAGES.labels, 10)
 
 
 def test_the_command_line_ends_in_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
@@ -176,7 +177,7 @@ from torchhebb.errors import UserError
 from torchhebb.nn import Architecture, ConvBlock
 from torchhebb.train import Learning, features
 from torchhebb.train.learn import learn_images
-from torchhebb.train.memory import free_bytes
+from torchhebb.memory import free_bytes
 
 torch.set_num_threads(1)
 generator = torch.Generator().manual_seed(0)

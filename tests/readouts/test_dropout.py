@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from torchhebb.train.dropout import PackedDropout
+from torchhebb.readouts.dropout import PackedDropout
 
 SIGMAS = 4.5  # two-sided chance of 7e-6 for each comparison; the seeds are fixed
 
