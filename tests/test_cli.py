@@ -128,7 +128,7 @@ MISTAKES = [
     (["train", "--learning.order", "both"], ["'both'", "joint", "greedy", "pipeline"]),
     (["train", "--learning.batch-size", "0"], ["batch_size must be at least 1, got 0"]),
     (["train", "--learning.epochs", "-1"], ["epochs must be at least 0, got -1"]),
-    (["train", "--readout.dropout", "1.5"], ["dropout must lie in [0, 1), got 1.5"]),
+    (["train", "--readout.dropout", "1.5"], ["dropout must be in [0, 1), got 1.5"]),
     (["train", "--readout.lr", "-1"], ["lr must be at least 0, got -1"]),
     (["train", "--baselines", "best"], ["'best'", "random", "raw"]),
     (["train", "--precision", "int8"], ["'int8'", "auto", "float32", "bfloat16"]),

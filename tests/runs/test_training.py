@@ -281,7 +281,7 @@ def test_a_config_with_a_value_out_of_range_is_said(finished: tuple[Path, Result
     config = json.loads((finished[0] / "config.json").read_text())
     config["recipe"]["readout"]["dropout"] = 2.0
     (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(UserError, match="dropout must lie"):
+    with pytest.raises(UserError, match="dropout must be in"):
         read_config(tmp_path)
 
 
@@ -295,7 +295,7 @@ def test_a_config_with_a_value_out_of_range_is_said(finished: tuple[Path, Result
         (lambda: Readout(epochs=-1), "epochs must be at least 0, got -1"),
         (lambda: Readout(lr=-1.0), "lr must be at least 0, got -1"),
         (lambda: Readout(lr=float("nan")), "lr must be at least 0, got nan"),
-        (lambda: Readout(dropout=1.0), r"dropout must lie in \[0, 1\), got 1"),
+        (lambda: Readout(dropout=1.0), r"dropout must be in \[0, 1\), got 1"),
     ],
 )
 def test_numbers_of_a_recipe_out_of_range_are_named(make: Any, words: str):
