@@ -71,26 +71,29 @@ class Reported:
 
 
 def read_run(
-    folder: Path,
+    run: Path | Run,
     *,
     device: str = "auto",
     data_dir: Path | str | None = None,
     store: Store | None = None,
     progress: Progress = SILENT,
 ) -> Reported:
-    """Read a run folder and ask its first network about the test images; known features come from the store.
+    """Read a run folder and evaluate its first network on the test images; known features come from the store.
 
-    Args: data_dir, where the data sets are; by default what the run was given.
+    Args: run, a folder, or a run that is open, whose networks, features and data are used as they are; device, data_dir
+    (by default what the run was given) and store, with which a folder is opened.
     Raises UserError for a folder that is none, unfinished or damaged.
     """
+    opened = run if isinstance(run, Run) else None
+    folder = run.folder if isinstance(run, Run) else run
     recipe, options = read_config(folder)
     if not (folder / "result.json").exists():
         raise UserError(f"{folder} is not finished: go on with torchhebb train --resume {folder}")
     where = replace(compute_options(options), device=device)
     where = replace(where, data_dir=str(data_dir or options.data_dir or "") or None)
-    run, answers, left_out = None, None, ""
+    answers, left_out = None, ""
     try:
-        result = read_result(folder / "result.json")
+        result = read_result(folder / "result.json") if opened is None else opened.result
         log, classes = read_log(folder / "metrics.jsonl"), tuple(read_classes(folder))
         if not log or not all(LOGGED.get(line["kind"], set()) <= line.keys() for line in log):
             raise ValueError("metrics.jsonl is missing or incomplete")
@@ -100,12 +103,12 @@ def read_run(
             raise ValueError(f"{missing[0]} is missing")
         where = replace(where, precision=result.notes["precision"])
         try:
-            run = open_run(folder, where, store=store, progress=progress)
-            if len(run.data.classes) != len(classes):
-                raise UserError(f"{run.data.name} on this machine has other classes than the run")
+            opened = opened or open_run(folder, where, store=store, progress=progress)
+            if len(opened.data.classes) != len(classes):
+                raise UserError(f"{opened.data.name} on this machine has other classes than the run")
         except UserError as error:
-            run, left_out = None, str(error)
-        network = load(folder) if run is None else run.network(0)
+            opened, left_out = None, str(error)
+        network = load(folder) if opened is None else opened.network(0)
         if not isinstance(network, Network):
             raise ValueError("model.safetensors holds no network")
         if not all(isinstance(name, str) for name in classes) or len(classes) != getattr(network.readout, "classes", 0):
@@ -114,9 +117,9 @@ def read_run(
         raise
     except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
         raise UserError(f"{folder} is damaged ({error}): run it again") from error
-    if run is not None and labelled:
-        answers = answer(run)
-    elif run is not None:
+    if opened is not None and labelled:
+        answers = answer(opened)
+    elif opened is not None:
         left_out = "it learned without labels, so it answers nothing; torchhebb embed gives its features"
     evaluations = read_evaluations(folder)
     return Reported(folder, recipe, options, result, classes, log, network.cpu(), answers, left_out, evaluations)

@@ -20,13 +20,14 @@ from torchhebb.report.findings import evaluation_section
 from torchhebb.report.parts import Figure, Section, curves, drawn, image
 from torchhebb.report.series import block_name, learning_series, readout_series
 from torchhebb.report.words import duration, flatten
+from torchhebb.runs import Run
 from torchhebb.runs.baselines import BASELINES
 
 EXAMPLES, PAIRS = 9, 3
 
 
 def write_report(
-    folders: Sequence[Path],
+    runs: Sequence[Path | Run],
     out: Path | None = None,
     *,
     device: str = "auto",
@@ -37,14 +38,15 @@ def write_report(
     """Write the page about finished runs and return its path: by default report.html in the folder of a single run,
     for several in the current one.
 
+    Args: runs, folders, or runs that are open, of which nothing is read again; the others are as in `read_run`.
     Raises UserError for a folder that is none, unfinished or damaged, or a page that cannot be written.
     """
-    runs = [read_run(f, device=device, data_dir=data_dir, store=store, progress=progress) for f in folders]
-    out = out or (folders[0] if len(folders) == 1 else Path()) / "report.html"
+    read = [read_run(run, device=device, data_dir=data_dir, store=store, progress=progress) for run in runs]
+    out = out or (read[0].folder if len(read) == 1 else Path()) / "report.html"
     temporary = out.with_name(f".{out.name}.{os.getpid()}")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(render(runs), encoding="utf-8")
+        temporary.write_text(render(read), encoding="utf-8")
         os.replace(temporary, out)
     except OSError as error:
         with contextlib.suppress(OSError):
