@@ -29,7 +29,7 @@ ROWS = (
     ("recipes",),
     ("runs",),
     ("evaluate",),
-    ("embedding", "explore", "estimators"),
+    ("embedding", "explore", "estimators", "export"),
     ("search",),
     ("report",),
     ("terminal",),

@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from torchhebb.cli import embed, evaluate, explore, listing, predict, report, reproduce, search, train
+from torchhebb.cli import embed, evaluate, explore, export, listing, predict, report, reproduce, search, train
 from torchhebb.cli.flags import DEFAULT_RECIPE
 from torchhebb.cli.imports import import_named
 from torchhebb.errors import UserError, unknown_name
@@ -23,6 +23,7 @@ USAGE = """usage: torchhebb COMMAND ...
   predict RUN IMAGE...  classes of image files by a trained run
   embed RUN SOURCE      features of images, written to one file
   explore RUN SOURCE    a page with a map of images, neighbours, near-duplicates and outliers
+  export RUN            the network as ONNX or torch.export's file, which needs no torchhebb
   list                  recipes, with the flags --data and --store for data sets and kept files
 
 torchhebb COMMAND --help tells more.  --import MODULE, with every command, imports a module of your own first: rules,
@@ -39,6 +40,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "predict": predict.run,
     "embed": embed.run,
     "explore": explore.run,
+    "export": export.run,
     "list": listing.run,
 }
 

@@ -89,5 +89,6 @@ class NeuronLabels(ReadoutModule):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.flatten(2).mean(2) if x.dim() > 2 else x
-        logits = x.new_full((len(x), self.classes), -torch.inf)
-        return logits.scatter_reduce(1, self.labels.expand(len(x), -1), x, "amax")
+        batch = x.shape[0]  # len() would fix the batch size of an exported network
+        logits = x.new_full((batch, self.classes), -torch.inf)
+        return logits.scatter_reduce(1, self.labels.expand(batch, -1), x, "amax")

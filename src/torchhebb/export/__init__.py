@@ -1,0 +1,216 @@
+"""A trained network as a file that needs no torchhebb: ONNX, or torch.export's format."""
+
+import copy
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from torchhebb.config import to_json
+from torchhebb.data import Images, Preprocessing, Store
+from torchhebb.errors import UserError
+from torchhebb.export.formats import Format, format_of
+from torchhebb.export.frozen import Frozen
+from torchhebb.nn import Network, load
+from torchhebb.progress import SILENT, Progress
+from torchhebb.runs.folder import read_classes, read_config, read_preprocessing
+from torchhebb.runs.run import Run, open_run
+
+__all__ = ["Exported", "export"]
+
+TOLERANCE = 1e-4
+"""The largest difference to the original that is kept, in units of the largest output, or of 1 where that is less."""
+CHECKED = 1000
+_BATCH = 100
+
+Output = Literal["features", "logits"]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written: accuracies, in percent, are of the images that it was checked on."""
+
+    path: Path
+    output: Output
+    size: int
+    """Bytes of the file."""
+    checked: int
+    """The number of images that the file and the original were compared on."""
+    difference: float
+    """The largest difference between the two, in units of the largest output, or of 1 where that is smaller."""
+    accuracy: float | None = None
+    original_accuracy: float | None = None
+
+
+def export(
+    target: Run | Network | Path | str,
+    out: Path | str,
+    *,
+    output: Output | None = None,
+    int8: bool = False,
+    images: int = CHECKED,
+    data_dir: Path | str | None = None,
+    store: Store | None = None,
+    progress: Progress = SILENT,
+) -> Exported:
+    """Write the first seed of a run, a weights file or a network to a .onnx or .pt2 file.
+
+    The file takes `pixels` (B, C, H, W) in [0, 1], for any B, and gives `logits`, or `features` (B, F).  Its metadata
+    says how images become pixels.  It is written beside, opened as its user would, compared with the original on test
+    images of the run (on random pixels where there is no run), and kept only if they agree.
+
+    Args: output, by default logits where there is a readout; int8, keep the weights as 8-bit integers, where what the
+    file is compared with is the network with these weights; images, how many to compare on; data_dir, where the data
+    sets of the catalogue lie.
+    Raises UserError for a file name of another kind, logits of a network without a readout, or a file that differs.
+
+    >>> import tempfile
+    >>> from torchhebb.recipes import create_model
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     export(create_model("softhebb2023-digits"), Path(folder) / "model.pt2").output
+    'features'
+    """
+    out = Path(out)
+    kind = format_of(out)
+    if images < 1:
+        raise UserError(f"images must be at least 1, got {images}")
+    network, folder = _opened(target)
+    assert network.architecture is not None
+    if output is None:
+        output = "features" if network.readout is None else "logits"
+    if output == "logits" and network.readout is None:
+        raise UserError("output must be features: the network has no readout")
+    original = copy.deepcopy(network.classifier if output == "logits" else network).cpu().float().eval()
+    shown = _test_images(target, folder, network, images, data_dir, store, progress)
+    exact, written = Frozen(original), Frozen(original, int8=int8)
+    metadata = _metadata(network, folder, output, int8)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    beside = out.with_name(f".{os.getpid()}.{out.name}")
+    try:
+        kind.write(written, torch.zeros(2, *network.architecture.input_shape), output, metadata, beside)
+        found = _compared(kind, beside, exact, written, shown, out, output, progress)
+        os.replace(beside, out)
+    finally:
+        beside.unlink(missing_ok=True)
+    return found
+
+
+def _opened(target: Run | Network | Path | str) -> tuple[Network, Path | None]:
+    """The network with its readout, and the folder where it is the first seed of a run."""
+    if isinstance(target, nn.Module):
+        network, folder = target, None
+    else:
+        path = target.folder if isinstance(target, Run) else Path(target)
+        folder = path if (path / "config.json").exists() else None
+        if folder is not None and not (folder / "result.json").exists():
+            raise UserError(f"{folder} is not finished: go on with torchhebb train --resume {folder}")
+        if not path.exists():
+            raise UserError(f"no such run folder or weights file: {path}")
+        network = load(path)  # type: ignore[assignment]
+    if not isinstance(network, Network) or network.architecture is None:
+        raise UserError(f"export needs a network that knows its architecture, got {type(network).__name__}")
+    return network, folder
+
+
+def _test_images(
+    target: Any,
+    folder: Path | None,
+    network: Network,
+    count: int,
+    data_dir: Path | str | None,
+    store: Store | None,
+    progress: Progress,
+) -> Images:
+    """Test images of the run, spread evenly over them, or random ones without labels."""
+    assert network.architecture is not None
+    if folder is None:
+        shape, generator = (min(count, _BATCH), *network.architecture.input_shape), torch.Generator().manual_seed(0)
+        return Images(torch.rand(shape, generator=generator), torch.full(shape[:1], -1))
+    if isinstance(target, Run):
+        test = target.data.test
+    else:
+        own = read_config(folder)[1]
+        if data_dir is not None:
+            own = replace(own, data_dir=str(data_dir))
+        test = open_run(folder, own, store=store, progress=progress).data.test
+    return test.select(torch.linspace(0, len(test) - 1, min(count, len(test))).round().long())
+
+
+@torch.no_grad()
+def _compared(
+    kind: Format,
+    path: Path,
+    exact: nn.Module,
+    written: nn.Module,
+    images: Images,
+    out: Path,
+    output: Output,
+    progress: Progress,
+) -> Exported:
+    """What the file gives for images, beside what it was made from.  Raises UserError where they differ."""
+    run = kind.open(path)
+    pixels = images.images / 255.0 if images.images.dtype == torch.uint8 else images.images
+    progress.start("checking the file", len(pixels), "images")
+    parts = []
+    for part in (pixels[:1], *pixels[1:].split(_BATCH)):  # one image first: the number of images is free
+        if len(part):
+            parts.append((exact(part), written(part), run(part)))
+            progress.advance(len(part))
+    progress.finish()
+    original, expected, found = (torch.cat(columns) for columns in zip(*parts, strict=True))
+    difference = _difference(expected, found)
+    if not difference <= TOLERANCE:
+        raise UserError(f"{out} was not kept: it differs from the original by {difference:.1e}, above {TOLERANCE}")
+    labelled = output == "logits" and bool((images.labels >= 0).all())
+    accuracies = [_accuracy(logits, images.labels) if labelled else None for logits in (found, original)]
+    return Exported(out, output, path.stat().st_size, len(pixels), difference, *accuracies)
+
+
+def _difference(expected: Tensor, found: Tensor) -> float:
+    """Infinite where the shapes, or the entries that are not finite, are not the same."""
+    finite = expected.isfinite()
+    if expected.shape != found.shape or not torch.equal(expected[~finite], found[~finite]):
+        return float("inf")
+    apart = (expected - found)[finite].abs().max().item()
+    return apart / max(1.0, expected[finite].abs().max().item())
+
+
+def _accuracy(logits: Tensor, labels: Tensor) -> float:
+    return 100.0 * (logits.argmax(1) == labels).double().mean().item()
+
+
+def _metadata(network: Network, folder: Path | None, output: Output, int8: bool) -> dict[str, Any]:
+    """What a user of the file has to know."""
+    assert network.architecture is not None
+    preprocessing = read_preprocessing(folder) if folder else Preprocessing(*network.architecture.input_shape)
+    classes = read_classes(folder) if folder else None
+    return {
+        "recipe": read_config(folder)[0].name if folder else None,
+        "input": {"name": "pixels", "shape": ["batch", *network.architecture.input_shape], "range": [0, 1]},
+        "output": {"name": output, "classes": classes if output == "logits" else None},
+        "preprocessing": described(preprocessing),
+        "preprocessing_settings": to_json(preprocessing),
+        "weights": "int8, one factor a row" if int8 else "float32",
+    }
+
+
+def described(preprocessing: Preprocessing) -> str:
+    """How images become pixels, in a sentence for who has no torchhebb.
+
+    >>> described(Preprocessing(1, 28, 28))
+    'Grey images of 28 x 28 pixels, the largest centred box of that shape scaled to it; values divided by 255. Nothing \
+else: means and deviations are taken off inside.'
+    """
+    fits = {
+        "crop": "the largest centred box of that shape scaled to it",
+        "squash": "the whole image scaled to it, its shape not kept",
+        "pad": "the whole image scaled by one factor, the rest black",
+    }
+    kind = "RGB" if preprocessing.channels == 3 else "Grey"
+    return (
+        f"{kind} images of {preprocessing.width} x {preprocessing.height} pixels, {fits[preprocessing.fit]}; values "
+        "divided by 255. Nothing else: means and deviations are taken off inside."
+    )
