@@ -25,6 +25,8 @@ class Panel:
     """Where x is labelled, and with what; by default as matplotlib sees fit."""
     published: Mapping[str, str] = field(default_factory=dict)
     """Curves that are dotted, and the name of the curve whose colour each has."""
+    stars: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """Single points (x, y) beside curves, by the name of the curve whose colour each has."""
 
 
 def draw_panels(panels: Sequence[Panel], *, columns: int = COLUMNS) -> "Canvas":
@@ -54,6 +56,8 @@ def draw_on(canvas: "Canvas", places: Iterable[Any], panels: Sequence[Panel]) ->
             handles[name] = axes.errorbar(
                 curve.x, curve.y, curve.std, color=colour, marker="o", ms=3.5, capsize=2, linewidth=1.4, **style
             )
+        for name, point in panel.stars.items():
+            axes.plot(*point, "*", color=f"C{names.index(name)}", markersize=10)
         for name, level in panel.levels.items():
             dashes = ("--", ":", "-.")[levels.index(name) % 3]
             handles[name] = axes.axhline(level, color="grey", linestyle=dashes, linewidth=1)
@@ -65,6 +69,9 @@ def draw_on(canvas: "Canvas", places: Iterable[Any], panels: Sequence[Panel]) ->
     if len(handles) > 1:
         letters = 11 * canvas.get_figwidth()  # that fit beside each other
         wide = max(1, min(len(handles), int(letters // (max(map(len, handles)) + 6))))
+        canvas.set_figheight(
+            canvas.get_figheight() + 0.17 * (-(-len(handles) // wide) - 1)
+        )  # a line for each row of it
         canvas.legend(
             list(handles.values()), list(handles), loc="outside lower left", ncols=wide, frameon=False, fontsize=9
         )

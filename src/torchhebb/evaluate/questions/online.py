@@ -152,15 +152,14 @@ class Online(Study[Showing]):
 
     def findings(self, run: Run, cells: Mapping[str, Sequence[Cell]]) -> Iterator[Finding]:
         yield from self._latency(run)
-        x, panels = float(len(run.data.classes)), dict[str, dict[str, Curve]]()
-        others: dict[str, Curve] = {}
+        panels, shuffled = dict[str, dict[str, Curve]](), dict[str, tuple[float, float]]()
         for variant, of_seeds in zip(self.variants(run).values(), cells.values(), strict=True):
             for readout in of_seeds[0]:
                 who, numbers = f"{variant.learner} {readout}", values(of_seeds, readout)
                 name = f"{variant.learner}_{readout}_{variant.order}"
                 if variant.order != "by_class":
                     measure = self.measure(run, f"{name}_accuracy", numbers, "accuracy")
-                    others[who] = Curve(who, "", "", (x,), (measure.mean,))
+                    shuffled[WORDS[who]] = len(run.data.classes), measure.mean  # at last those one by one
                     yield measure
                     continue
                 matrices = [_matrix(rows) for rows in numbers]
@@ -171,11 +170,9 @@ class Online(Study[Showing]):
                     curve = _against_stages(f"{quantity} {who}", matrices, start)
                     panels.setdefault(curve.y_label, {})[WORDS[who]] = curve
                     yield curve
-        shuffled = {f"{WORDS[who]}, random order": curve for who, curve in others.items()}
-        whose = {words: words.removesuffix(", random order") for words in shuffled}
         (so_far, followed), (first, at_first) = panels.items()
-        caption = "Test accuracy while classes arrive in turn; an open circle is the same samples in random order."
-        drawn = [Panel(so_far, followed | shuffled, published=whose), Panel(first, at_first)]
+        caption = "Test accuracy while classes arrive in turn; a star is the same samples in random order."
+        drawn = [Panel(so_far, followed, stars=shuffled), Panel(first, at_first)]
         yield Figure("classes", caption, draw_panels(drawn))
 
     def _latency(self, run: Run) -> Iterator[Measure]:
