@@ -14,6 +14,7 @@ from tests.tiny import digits, tiny_recipe
 from torchhebb.data import Store
 from torchhebb.errors import UserError
 from torchhebb.evaluate import Run, evaluate, open_run
+from torchhebb.evaluate.decoded_networks import PUBLISHED, methods_of, published
 from torchhebb.evaluate.methods.decoder import (
     Decoder,
     add_noise,
@@ -24,7 +25,6 @@ from torchhebb.evaluate.methods.decoder import (
     fit_one_image,
     image_errors,
 )
-from torchhebb.evaluate.methods.reconstruction import PUBLISHED, methods_of, published
 from torchhebb.evaluate.questions.reconstruction import Reconstruction
 from torchhebb.nn import Architecture, SPHeReConvBlock
 from torchhebb.recipes import sphere2025
@@ -286,7 +286,7 @@ def test_published_errors_belong_to_their_recipe_alone(run: Run, monkeypatch: py
     assert {name for name, _, _ in PUBLISHED} == {"sphere2025-cifar10", "sphere2025-cifar10-softhebb"}
     sphere, softhebb = sphere2025.cifar10(), sphere2025.cifar10_softhebb()
     known = {recipe.name: recipe for recipe in (sphere, softhebb)}
-    monkeypatch.setattr("torchhebb.evaluate.methods.reconstruction.get_recipe", known.__getitem__)
+    monkeypatch.setattr("torchhebb.evaluate.decoded_networks.get_recipe", known.__getitem__)
     assert published(sphere, "own") == (3.37, 3.59) and published(sphere, "backpropagation") == (4.75, 5.11)
     assert published(replace(sphere, seeds=4), "own") == (3.37, 3.59) and published(sphere, "random") is None
     longer = replace(softhebb, learning=replace(softhebb.learning, epochs=100))
@@ -300,7 +300,7 @@ def test_published_errors_belong_to_their_recipe_alone(run: Run, monkeypatch: py
 
 def test_published_errors_stand_beside_the_published_protocol(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(PUBLISHED, (run.recipe.name, "own", 1), (3.0, 4.0))
-    monkeypatch.setattr("torchhebb.evaluate.methods.reconstruction.get_recipe", lambda name: run.recipe)
+    monkeypatch.setattr("torchhebb.evaluate.decoded_networks.get_recipe", lambda name: run.recipe)
     monkeypatch.setattr("torchhebb.evaluate.questions.reconstruction.PROTOCOL", {"widths": (8,), "steps": 20})
     asked = Reconstruction(contenders=("own",), depths=(1,), examples=0, lr=5e-3, **SMALL)  # type: ignore[arg-type]
     known = {m.name: m.published for m in evaluate(asked, run).measures}
@@ -317,7 +317,8 @@ def test_published_errors_stand_beside_the_published_protocol(run: Run, monkeypa
         ({"test_images": 0}, "test_images must be at least 1, got 0"),
         ({"image": 449}, "image must be from 0 to 448, got 449"),
         ({"depths": (1, 3)}, r"depths must be from 1 to 2, got \(1, 3\)"),
-        ({"noise": (0.1, 0.1)}, "lr and noise must be above 0, each std once"),
+        ({"noise": (0.1, 0.1)}, "noise must be above 0, each once"),
+        ({"lr": 0.0}, "lr must be above 0, got 0.0"),
         ({"contenders": ("soft",)}, "contenders must be among own, .*, got 'soft'"),
         ({"contenders": ()}, "contenders and others must name at least one network"),
         ({"others": ("nowhere",)}, "nowhere is not a run folder"),

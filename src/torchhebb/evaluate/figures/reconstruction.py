@@ -1,6 +1,6 @@
-"""Pictures of what was decoded: images in rows, and errors against depth."""
+"""Figures of decoded images, in labelled rows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -9,12 +9,6 @@ from torch.nn import functional as F
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
-
-Panel = tuple[str, Mapping[str, Sequence[float]], Mapping[str, float]]
-"""Title; words of a method -> error after each block; words of a baseline -> its error."""
-
-# Told apart by people who see colours differently (Okabe and Ito).
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 
 def as_bytes(x: Tensor) -> Tensor:
@@ -44,30 +38,6 @@ def picture_rows(rows: Mapping[str, Tensor]) -> "Canvas":
     axes.set_xlim(-0.5, tiles.shape[1] * width - 1.5)
     axes.tick_params(length=0, labelsize=8)
     axes.set_frame_on(False)
-    return canvas
-
-
-def error_panels(panels: Sequence[Panel], depths: Sequence[int]) -> "Canvas":
-    """Error against depth: a panel a noise, a line a method, dashed lines for what needs no features."""
-    from matplotlib.figure import Figure as Canvas
-
-    canvas = Canvas(figsize=(2.6 * len(panels) + 0.6, 3.2), layout="constrained")
-    grid = canvas.subplots(1, len(panels), squeeze=False, sharey=True)[0]
-    for axes, (title, methods, baselines) in zip(grid, panels, strict=True):
-        for number, (label, errors) in enumerate(methods.items()):
-            colour = _COLOURS[number % len(_COLOURS)]
-            axes.plot(depths, errors, marker="o", markersize=4, color=colour, label=_plain(label))
-        for label, level in baselines.items():
-            axes.axhline(level, color="grey", linestyle="--" if label == "mean image" else ":", label=label)
-        axes.set_title(title, fontsize=9)
-        axes.set_xticks(list(depths))
-        axes.set_xlabel("features after block", fontsize=8)
-        axes.tick_params(labelsize=8)
-        axes.grid(alpha=0.25)
-    grid[0].set_ylim(bottom=0)
-    grid[0].set_ylabel("mean squared error x 1000", fontsize=8)
-    handles, labels = grid[-1].get_legend_handles_labels()
-    canvas.legend(handles, labels, loc="outside upper left", ncols=3, frameon=False, fontsize=8)
     return canvas
 
 
