@@ -1,6 +1,7 @@
 """Evaluators on a finished run: what they find, what they keep, what they refuse."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -62,6 +63,12 @@ def test_every_file_of_questions_answers_to_its_name_and_says_what_in_one_line()
         kind = get_evaluator(name)
         assert kind.question == name and kind.__name__ in torchhebb.evaluate.__all__
         assert 20 < len(line) <= 120, name
+
+
+def test_questions_leave_drawing_to_figures() -> None:
+    for path in Path(questions.__path__[0]).glob("*.py"):
+        for line in re.sub(r"if TYPE_CHECKING:(\n    .*)*", "", path.read_text(encoding="utf-8")).splitlines():
+            assert not re.match(r"\s*(from|import) matplotlib", line), path
 
 
 def test_a_question_is_imported_when_it_is_used() -> None:

@@ -9,15 +9,8 @@ from torch import Tensor
 
 from torchhebb.errors import UserError
 from torchhebb.evaluate import Run, evaluate
-from torchhebb.evaluate.questions.filters import (
-    Filters,
-    appearance,
-    colour_shares,
-    first_filters,
-    frequencies,
-    full_colour,
-    nearest_cosine,
-)
+from torchhebb.evaluate.methods.filters import appearance, colour_shares, frequencies, full_colour, nearest_cosine
+from torchhebb.evaluate.questions.filters import Filters, first_filters
 from torchhebb.nn import Architecture, LinearBlock, WhitenedBlock
 
 QUESTION = Filters(contenders=("own", "random"), columns=3)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
+from torchhebb.evaluate.figures.text import plain
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
@@ -38,7 +40,7 @@ def maps_figure(
             axes.set_aspect("equal", adjustable="datalim")
         line[0].set_ylabel(name, fontsize=9)
     if len(classes) <= FEW:
-        names = [name.replace("$", r"\$") for name in classes]
+        names = list(map(plain, classes))
         marks = [Line2D([], [], marker="o", linestyle="", color=colour, markersize=4) for colour in colours]
         spacing = {"handletextpad": 0.1, "columnspacing": 0.8}
         canvas.legend(

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from torchhebb.evaluate.evaluator import Figure
+from torchhebb.evaluate.figures.text import plain
 from torchhebb.nn import HebbLinear, Network, SoftWTA
 from torchhebb.runs.baselines import prototypes
 from torchhebb.train.perturb import Norm, fooled
@@ -64,7 +65,7 @@ def gallery(
             reach = max(float((moved[image] - x[image]).abs().amax()) for moved, _ in found.values())
             _show(block[0, 0], x[image])
             block[0, 0].set_title("clean image", fontsize=9)
-            block[0, 0].set_xlabel(f"true class {_word(classes, labels[image])}", fontsize=8)
+            block[0, 0].set_xlabel(f"true class {plain(classes[int(labels[image])])}", fontsize=8)
             _say(block[1, 0], f"the change\nred brighter\nblue darker\n(full colour: {reach:.2f})")
             if competing:
                 _say(block[2, 0], "prototype of\nthe winner\non the clean image")
@@ -75,9 +76,9 @@ def gallery(
                 _show(block[0, column], moved[0])
                 block[0, column].set_title(name, fontsize=9)
                 block[0, column].set_xlabel(
-                    f"eps {radii[image]:g}: says {_word(classes, answer)}\njudge: {_word(classes, read)}"
+                    f"eps {radii[image]:g}: says {plain(classes[int(answer)])}\njudge: {plain(classes[int(read)])}"
                     if radii[image] is not None
-                    else f"not fooled up to eps {GRID[norm][-1]:g}\njudge: {_word(classes, read)}",
+                    else f"not fooled up to eps {GRID[norm][-1]:g}\njudge: {plain(classes[int(read)])}",
                     fontsize=8,
                 )
                 change = (moved - x[image : image + 1])[0].mean(0)
@@ -139,8 +140,3 @@ def _show_weights(axes: "Axes", weight: Tensor) -> None:
 
 def _say(axes: "Axes", text: str) -> None:
     axes.text(0.5, 0.5, text, ha="center", va="center", fontsize=8, transform=axes.transAxes)
-
-
-def _word(classes: Sequence[str], index: Tensor) -> str:
-    """A class name without the dollar that matplotlib would read mathematics into."""
-    return classes[int(index)].replace("$", r"\$")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from torchhebb.evaluate.evaluator import Figure
+from torchhebb.evaluate.figures.text import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,7 +46,7 @@ class Path:
 
 def paths_figure(path: Path, classes: Sequence[str], shares: Sequence[float]) -> Figure:
     """Every path as a row, every step as a column."""
-    labels = [f"{_word(classes[a])} \u2192 {_word(classes[b])}" for a, b in _ends(path)]
+    labels = [f"{plain(classes[a])} \u2192 {plain(classes[b])}" for a, b in _ends(path)]
     titles = [{0.0: "test image", 1.0: "target class"}.get(share, f"{share:.3g}") for share in shares]
     canvas = _canvas([(label, path, number) for number, label in enumerate(labels)], classes, titles)
     caption = (
@@ -76,12 +77,12 @@ def samples_figure(images: Tensor, classes: Tensor, judged: Tensor, names: Seque
     canvas = Canvas(figsize=(0.8 * columns + 0.5, 0.85 * len(rows)), layout="constrained")
     grid = canvas.subplots(len(rows), columns, squeeze=False)
     for line, name in zip(grid, rows, strict=True):
-        line[0].set_ylabel(_word(names[name]), fontsize=11)
+        line[0].set_ylabel(plain(names[name]), fontsize=11)
         for axes, image, read in zip(line, images[classes == name], judged[classes == name].argmax(1), strict=True):
             _show(axes, image)
             axes.set_frame_on(False)
             if read != name:
-                axes.set_xlabel(f"judge: {_word(names[read])}", fontsize=7, color=TARGET)
+                axes.set_xlabel(f"judge: {plain(names[read])}", fontsize=7, color=TARGET)
     caption = (
         "Objects that the layer makes of a class: a point between two prototypes that both stand for it, and one step "
         "to the mean that the layer expects there. Where the judge reads another class, it says so."
@@ -106,7 +107,7 @@ def _canvas(rows: Sequence[tuple[str, Path, int]], classes: Sequence[str], title
             _show(axes, image)
             _bar(axes, image.shape[-2:], float(posterior[source]), float(posterior[target]))
             read = int(judged.argmax())
-            says = f"{_word(classes[read])}  {100 * float(judged[read]):.0f} %"
+            says = f"{plain(classes[read])}  {100 * float(judged[read]):.0f} %"
             axes.set_xlabel(says, fontsize=7.5, color={source: SOURCE, target: TARGET}.get(read, "black"), labelpad=1)
         line[0].set_ylabel(label, fontsize=9)
     for axes, title in zip(grid[0], titles, strict=True):
@@ -138,8 +139,3 @@ def _show(axes: "Axes", image: Tensor) -> None:
 def _ends(path: Path) -> list[tuple[int, int]]:
     """Source and target of every image."""
     return list(zip(path.source.tolist(), path.target.tolist(), strict=True))
-
-
-def _word(name: str) -> str:
-    """A class name without the dollar that matplotlib would read mathematics into."""
-    return name.replace("$", r"\$")

@@ -1,21 +1,18 @@
 """A run among published results of other bio-plausible algorithms on CIFAR-10, and what each of them needs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from torchhebb.errors import UserError
 from torchhebb.evaluate.evaluator import Evaluator, Figure, Finding, Note
+from torchhebb.evaluate.figures.literature import draw_literature
 from torchhebb.evaluate.methods.literature import PEERS, QUALITIES, Peer
 from torchhebb.runs.baselines import CONTENDERS, contender_label
 from torchhebb.runs.run import Run
 from torchhebb.train import Measure
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Canvas
-
 DATA = "cifar10"
-OURS, KNOWN, GREY = "#D55E00", "#0072B2", "#505050"
 # What a baseline of a run has: random weights and raw pixels do not learn below the readout.
 _BASELINES: dict[str, tuple[bool | None, ...]] = {
     "random": (None, None, None, None),
@@ -50,7 +47,7 @@ class Comparison(Evaluator):
             "Test accuracy on CIFAR-10 and four qualities (dot: has it; ring: has not; dash: does not arise; small: "
             "our judgement). Orange: this run. Full: published. Open: quoted from memory, not looked up."
         )
-        yield Figure("table", caption, _figure(rows))
+        yield Figure("table", caption, draw_literature(rows, QUALITIES))
 
 
 def _peer(peer: Peer) -> dict[str, Any]:
@@ -80,34 +77,3 @@ def _own(run: Run, measure: Measure) -> dict[str, Any]:
         # A local loss, or a whitening, takes all neurons or inputs of a block: local to the layer, not to one synapse.
         "judged": [1] if layerwise and head not in _BASELINES else [],
     }
-
-
-def _figure(rows: Sequence[dict[str, Any]]) -> "Canvas":
-    from matplotlib.figure import Figure as Canvas
-
-    canvas = Canvas(figsize=(8.2, 0.27 * len(rows) + 1.3), layout="constrained")
-    left, right = canvas.subplots(1, 2, sharey=True, width_ratios=(2.2, 1))
-    for place, row in enumerate(rows):
-        colour = OURS if row["measured"] else KNOWN
-        face = colour if row["verified"] else "white"
-        left.plot([row["accuracy"]], [place], "o", color=colour, markerfacecolor=face, markersize=6)
-        text = f"{row['accuracy']:g}" + ("" if row["verified"] else " ?")
-        left.annotate(
-            text, (row["accuracy"], place), xytext=(7, 0), textcoords="offset points", va="center", fontsize=8
-        )
-        for column, has in enumerate(row["qualities"]):
-            size = 4 if column in row["judged"] else 8
-            mark, inside = ("_", GREY) if has is None else ("o", GREY if has else "white")
-            right.plot([column], [place], mark, color=GREY, markerfacecolor=inside, markersize=size)
-    left.set_yticks(range(len(rows)), [row["name"] for row in rows], fontsize=8.5)
-    left.set_ylim(len(rows) - 0.4, -0.6)
-    left.margins(x=0.1)
-    left.set_xlabel("test accuracy on CIFAR-10, %", fontsize=8.5)
-    left.grid(alpha=0.25)
-    right.set_xlim(-0.6, len(QUALITIES) - 0.4)
-    right.set_xticks(range(len(QUALITIES)), QUALITIES, fontsize=8, rotation=35, ha="left", rotation_mode="anchor")
-    right.xaxis.tick_top()
-    for axes in (left, right):
-        axes.spines[:].set_visible(False)
-        axes.tick_params(length=0)
-    return canvas

@@ -16,6 +16,7 @@ from torchhebb.data.images import fingerprint
 from torchhebb.errors import UserError
 from torchhebb.evaluate.evaluator import NOT_IN_CELLS, Evaluator, Figure, Finding, Note
 from torchhebb.evaluate.figures.matrices import Matrix, draw_matrices
+from torchhebb.evaluate.figures.text import plain
 from torchhebb.evaluate.methods.resize import resize_to
 from torchhebb.evaluate.methods.subsample import subsample
 from torchhebb.evaluate.statistics import wilson
@@ -257,14 +258,9 @@ def _matrix(found: Accuracies, rows: Sequence[str], targets: Sequence[str]) -> I
         "Blocks learned without labels on the data set of a row, frozen, and read out on that of a column: accuracy, "
         "and the same in % of a network that learned on the column itself. The last row has random weights."
     )
-    words = [_words(name) for name in rows], [_words(name) for name in targets]
+    words = [plain(name.replace("_", " ")) for name in rows], [plain(name.replace("_", " ")) for name in targets]
     panels = [
         Matrix("test accuracy, %", torch.tensor(accuracy), *words, "read out on", "learned on"),
         Matrix("in % of the native network", torch.tensor(ratio), *words, "read out on"),
     ]
     yield Figure("matrix", caption, draw_matrices(panels, digits=1))
-
-
-def _words(name: str) -> str:
-    """A name without the dollar that matplotlib would read mathematics into."""
-    return name.replace("_", " ").replace("$", r"\$")
