@@ -111,8 +111,8 @@ def answer(case: Case, given: dict[str, Tensor]) -> tuple[dict[str, Tensor], flo
         samples,
         weight.reshape(len(weight), -1),
         bias,
-        inverse_temperature=rule.inverse_temperature if soft else None,
-        anti_hebbian=soft and rule.anti_hebbian,
+        inverse_temperature=rule.inverse_temperature if soft else None,  # type: ignore[attr-defined]
+        anti_hebbian=soft and rule.anti_hebbian,  # type: ignore[attr-defined]
         lr=case.lr,
         power=case.power,
     )

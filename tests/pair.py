@@ -89,7 +89,7 @@ def agent() -> distributed.TCPStore:
 
 def start_pair(store: distributed.TCPStore, target: Callable[..., None], *arguments: Any) -> list[BaseProcess]:
     """Both ranks of a group of two, each doing target(*arguments)."""
-    processes = []
+    processes: list[BaseProcess] = []
     for number in range(2):
         processes.append(CONTEXT.Process(target=_enter, args=(number, store.port, target, arguments)))
         processes[-1].start()
@@ -147,7 +147,7 @@ def steps(architecture: Architecture, dtype: torch.dtype, count: int) -> Tensors
         average_gradients(network.parameters(), len(local_shard(batch)))
         optimizer.step()
     found = state(network)
-    found |= {f"{name}.grad": parameter.grad for name, parameter in network.named_parameters()}
+    found |= {f"{name}.grad": parameter.grad for name, parameter in network.named_parameters()}  # type: ignore[misc]
     losses = {n: block.last_loss for n, block in network.named_modules() if isinstance(block, LocalLossBlock)}
     return found | {f"{name}.loss": loss for name, loss in losses.items() if loss is not None}
 
@@ -168,7 +168,7 @@ def norm(kind: Callable[..., nn.Module], shape: tuple[int, ...], **options: Any)
     for name, parameter in layer.named_parameters():  # each rank holds its part of the sum
         parameter.grad = parameter.grad * world_size() if parameter.grad is not None else None
         average_gradients([parameter], 1)
-        found[f"d{name}"] = parameter.grad
+        found[f"d{name}"] = parameter.grad  # type: ignore[assignment]
     return found | state(layer)
 
 

@@ -49,7 +49,7 @@ def test_train_keeps_and_prints_what_it_measured(run: Path, capsys: pytest.Captu
     result = read_result(run / "result.json")
     assert [measure.name for measure in result.measures] == ["test_accuracy", "raw_test_accuracy"]
     recipe, options = read_config(run)
-    assert (recipe.seeds, recipe.readout.epochs, recipe.architecture.blocks[0].channels) == (1, 2, 4)
+    assert (recipe.seeds, recipe.readout.epochs, recipe.architecture.blocks[0].channels) == (1, 2, 4)  # type: ignore[attr-defined]
     assert options.checkpoint_seconds == 0.0
     assert result.command.startswith("torchhebb train --architecture.blocks.0.channels 4")
     assert main(["train", "--resume", str(run)]) == 0

@@ -22,7 +22,7 @@ def test_a_field_is_read_and_replaced_and_nothing_else():
     assert read_field(changed, path) == 3.5 and differences(RECIPE, changed) == {path: 3.5}
     assert replace_field(changed, path, 0.65) == RECIPE
     assert replace_field(RECIPE, "learning", replace(RECIPE.learning, epochs=2)).learning.epochs == 2
-    assert replace_field(RECIPE, "readout.halve_at", (0.5,)).readout.halve_at == (0.5,)
+    assert replace_field(RECIPE, "readout.halve_at", (0.5,)).readout.halve_at == (0.5,)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("name", list_recipes())

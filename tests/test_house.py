@@ -73,8 +73,8 @@ def imported(source: str, module: str, *, package: bool) -> Iterator[tuple[int, 
         elif isinstance(node, ast.ImportFrom):
             parents = module.split(".")
             base = parents[: len(parents) - node.level + package] if node.level else []
-            base = ".".join([*base, *([node.module] if node.module else [])])
-            names = [f"{base}.{alias.name}" for alias in node.names]
+            whole = ".".join([*base, *([node.module] if node.module else [])])
+            names = [f"{whole}.{alias.name}" for alias in node.names]
         else:
             continue
         yield from ((node.lineno, name) for name in names if name.split(".")[0] == "torchhebb")
@@ -194,7 +194,7 @@ def class_questions(source: str, classes: set[str]) -> list[int]:
             and isinstance(node.func, ast.Name)
             and node.func.id in ("isinstance", "issubclass")
         ):
-            asked: list[ast.AST] = node.args[1:]
+            asked: list[ast.AST] = [*node.args[1:]]
         elif isinstance(node, ast.MatchClass):
             asked = [node.cls]
         elif isinstance(node, ast.Compare) and "type(" in ast.unparse(node):

@@ -12,6 +12,7 @@ import torchhebb
 from tests.tiny import learned
 from torchhebb.cli import main
 from torchhebb.data import load_data
+from torchhebb.nn import LinearBlock
 from torchhebb.runs import read_config
 from torchhebb.train import Readout
 from torchhebb.train.recipe import AdamW
@@ -75,4 +76,5 @@ def test_settings_keep_their_values_under_other_names() -> None:
     assert (recipe.seeds, options.members, recipe.learning.final_share) == (2, 2, 0.25)
     readout = read_config(OLD / "augmented_run")[0].readout
     assert isinstance(readout, Readout) and readout.augment.crop_area == 0.8
-    assert read_config(OLD / "posterior_run")[0].architecture.blocks[0].bias
+    block = read_config(OLD / "posterior_run")[0].architecture.blocks[0]
+    assert isinstance(block, LinearBlock) and block.bias

@@ -26,7 +26,7 @@ def test_triangle(shape: tuple[int, ...], dim: int, power: float, dtype: torch.d
 def test_threshold(shape: tuple[int, ...], dim: int, dtype: torch.dtype):
     u = draw(0, *shape, dtype=dtype)
     for threshold in (0.5, -0.3):
-        expected = along(lambda line, t=threshold: reference.triangle(line, 1.4, threshold=t), numbers(u), dim)
+        expected = along(lambda line, t=threshold: reference.triangle(line, 1.4, threshold=t), numbers(u), dim)  # type: ignore[misc]
         agree(triangle(u, 1.4, threshold=threshold, dim=dim), expected, dtype)
 
 
@@ -35,7 +35,7 @@ def test_threshold(shape: tuple[int, ...], dim: int, dtype: torch.dtype):
 def test_split(shape: tuple[int, ...], dim: int, threshold: float):
     u = draw(0, *shape)
     sides = [
-        along(lambda line, sign=sign: reference.triangle(sign * line, 1.4, threshold=threshold), numbers(u), dim)
+        along(lambda line, sign=sign: reference.triangle(sign * line, 1.4, threshold=threshold), numbers(u), dim)  # type: ignore[misc]
         for sign in (1, -1)
     ]
     agree(triangle(u, 1.4, threshold=threshold, split=True, dim=dim), np.concatenate(sides, dim))

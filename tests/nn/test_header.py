@@ -69,10 +69,10 @@ except torchhebb.errors.UserError as error:
     assert done.returncode == 0 and len(done.stdout.splitlines()) == 1, done.stderr[-500:]
 
 
-MALFORMED: list[dict[str, Any]] = [
+MALFORMED: list[dict[str, Any]] = [  # type: ignore[var-annotated]
     {"model": value} for value in (None, 3, [], {}, "Portable", "ReadoutModule", "nobody", "os:system", "a b:c")
 ]
-MALFORMED += [{"architecture": value} for value in (3, "x", [], {}, {"type": 5}, {"type": ["Architecture"]})]
+MALFORMED += [{"architecture": value} for value in (3, "x", [], {}, {"type": 5}, {"type": ["Architecture"]})]  # type: ignore[var-annotated]
 MALFORMED += [
     {"architecture": described(**{name: value})}
     for name, values in {
@@ -84,9 +84,9 @@ MALFORMED += [
         "feature_pool": [-1, "x"],
         "nobody": [1],
     }.items()
-    for value in values
+    for value in values  # type: ignore[attr-defined]
 ]
-MALFORMED += [{"readout": value} for value in (3, [], {}, {"type": "LinearReadout"}, {"type": []}, {"type": "Linear"})]
+MALFORMED += [{"readout": value} for value in (3, [], {}, {"type": "LinearReadout"}, {"type": []}, {"type": "Linear"})]  # type: ignore[var-annotated]
 MALFORMED += [
     {"readout": {"type": "LinearReadout", "in_features": inputs, "classes": classes}}
     for inputs, classes in ((0, 2), (-5, 2), ("5", 2), (5.0, 2), (True, 2), (5, None), (2**40, 2))

@@ -34,7 +34,7 @@ def grads(model: nn.Module) -> dict[str, Tensor | None]:
 def test_each_layer_learns_from_its_own_input():
     model, parts, x = network(), network(), images()
     output = learn(model, x)
-    for part in parts[:2]:
+    for part in parts[:2]:  # type: ignore[attr-defined]
         norm, conv, triangle, pool = part
         x = pool(triangle(conv.learn(norm(x))))
     agree(output, parts[3].learn(x.flatten(1)))

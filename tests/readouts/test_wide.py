@@ -127,8 +127,8 @@ def test_all_is_made_where_the_features_are(monkeypatch):
             return LinearReadout(*shape)
 
     monkeypatch.setattr(module, "LinearReadout", on_cpu)  # it is moved to the features' device by .to
-    monkeypatch.setattr(module, "kept_and_held", lambda *_: kept_and_held)
     kept_and_held = base.kept_and_held(labels, 0.1, 0, x.device)
+    monkeypatch.setattr(module, "kept_and_held", lambda *_: kept_and_held)
     with torch.device("meta"):  # where a tensor of no given device now is: another one than the features'
         found = WideRidge().fit(x, labels, 3).readout
     assert torch.equal(found.weight, expected.weight)

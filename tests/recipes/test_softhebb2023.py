@@ -163,7 +163,7 @@ def test_features_have_the_papers_shape(name: str, shape: tuple[int, ...]):
     network = replace(architecture, blocks=few).build().eval()
     found = network(torch.rand(1, *architecture.input_shape)).shape[1:]
     last = architecture.blocks[-1]
-    width = last.features if isinstance(last, LinearBlock) else last.channels
+    width = last.features if isinstance(last, LinearBlock) else last.channels  # type: ignore[attr-defined]
     assert (width, *found[1:]) == shape
     if name.startswith("cifar10") and len(shape) == 3 and not re.search("width|neurons|hard-network", name):
         assert prod(shape) == 24_576
@@ -172,7 +172,7 @@ def test_features_have_the_papers_shape(name: str, shape: tuple[int, ...]):
 def settings(name: str) -> list[tuple[object, ...]]:
     blocks = RECIPES[f"softhebb2023-{name}"].architecture.blocks
     return [
-        (b.channels, b.kernel_size, b.rule.inverse_temperature, b.lr, b.lr_power, b.power, b.pool)  # type: ignore[union-attr]
+        (b.channels, b.kernel_size, b.rule.inverse_temperature, b.lr, b.lr_power, b.power, b.pool)  # type: ignore[attr-defined]
         for b in blocks
     ]
 
@@ -207,14 +207,14 @@ def test_plans_of_larger_images():
     for depth, dropout in dropouts.items():
         recipe = RECIPES["softhebb2023-stl10" + ("" if depth == 4 else f"-depth{depth}")]
         readout = recipe.readout
-        assert (recipe.learning.batch_size, readout.epochs, readout.batch_size) == (32, 100, 64)
-        assert readout.dropout == dropout and readout.augment == Augment(crop_padding=4, flip=True)
+        assert (recipe.learning.batch_size, readout.epochs, readout.batch_size) == (32, 100, 64)  # type: ignore[attr-defined]
+        assert readout.dropout == dropout and readout.augment == Augment(crop_padding=4, flip=True)  # type: ignore[attr-defined]
         assert recipe.learning.images == "unlabelled" and recipe.learning.share == 1.0
     for data in ("imagenette", "imagenet"):
         recipe = RECIPES[f"softhebb2023-{data}"]
-        assert (recipe.learning.batch_size, recipe.readout.epochs, recipe.readout.batch_size) == (10, 200, 32)
+        assert (recipe.learning.batch_size, recipe.readout.epochs, recipe.readout.batch_size) == (10, 200, 32)  # type: ignore[attr-defined]
         assert recipe.learning.share == (0.1 if data == "imagenet" else 1.0) and recipe.learning.images == "train"
-        assert recipe.readout.augment.flip and 0 < recipe.readout.augment.crop_area < 1
+        assert recipe.readout.augment.flip and 0 < recipe.readout.augment.crop_area < 1  # type: ignore[attr-defined]
         assert recipe.architecture.mean == (0.485, 0.456, 0.406) and recipe.architecture.std == (0.229, 0.224, 0.225)
 
 
@@ -231,7 +231,7 @@ def test_the_grouped_layer_is_that_of_the_papers_backpropagation():
 def test_the_hard_network_is_the_papers():
     recipe = RECIPES["softhebb2023-cifar10-hard-network"]
     found = [
-        (b.channels, b.kernel_size, b.padding, b.rule, b.lr, b.lr_power, b.power, b.pool)  # type: ignore[union-attr]
+        (b.channels, b.kernel_size, b.padding, b.rule, b.lr, b.lr_power, b.power, b.pool)  # type: ignore[attr-defined]
         for b in recipe.architecture.blocks
     ]
     plan = (HardHebb(), 0.05, 0.75, 1.0)
@@ -304,7 +304,7 @@ def test_backpropagation_has_the_readouts_epochs_batches_and_views():
     for name in ("cifar10-depth2", "stl10", "imagenette-depth4"):
         recipe = RECIPES[f"softhebb2023-{name}-backpropagation"]
         plan, readout = recipe.supervised, recipe.readout
-        assert (plan.epochs, plan.batch_size, plan.augment) == (readout.epochs, readout.batch_size, readout.augment)
+        assert (plan.epochs, plan.batch_size, plan.augment) == (readout.epochs, readout.batch_size, readout.augment)  # type: ignore[attr-defined]
 
 
 def test_every_recipe_is_an_item():

@@ -70,7 +70,7 @@ def step(
             new_bias = b + Decimal(lr) * bias_update / max(Decimal(1), *abs(bias_update))
         best = np.sort(u + b, axis=1)
         margin = min(best[:, -1] - best[:, -2]) / max(abs(u).ravel())
-        return Step(
+        return Step(  # type: ignore[misc]
             *map(_round, (u, y, statistic, decay, update, _stepped(w, update, lr, power))),
             bias_update=None if bias_update is None else _round(bias_update),
             new_bias=None if new_bias is None else _round(new_bias),

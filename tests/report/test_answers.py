@@ -80,7 +80,10 @@ def test_answers_stand_on_the_page_with_their_numbers(folder: Path, store: Store
     for said in (
         *("this network test accuracy", "97.50 ± 0.71 %", "95.50 to 98.75", "98.52", "0.0123 nats"),
         *("Contrast: test accuracy, %", "this network 98 → 61; hard WTA 97 → 42", "share of contrast lost"),
-        *("What do the plastic layers look like", "a CPU · 1 min 01 s · 2 seeds · bands: one standard deviation"),
+        *(
+            "Radii of the plastic layers while they learn",
+            "a CPU · 1 min 01 s · 2 seeds · bands: one standard deviation",
+        ),
     ):
         assert said in document.text, said
     cards = [attributes for tag, attributes in document.tags if tag == "img" and attributes.get("class") == "card"]

@@ -13,10 +13,11 @@ import torchhebb.runs.run as runs
 import torchhebb.train.features as features
 from torchhebb.cli import main
 from torchhebb.data import Store
-from torchhebb.evaluate import Run, evaluate, get_evaluator, open_run
+from torchhebb.evaluate import Run, evaluate, open_run
+from torchhebb.evaluate.questions.accuracy import Accuracy, ReadoutName
 from torchhebb.report import write_report
 
-READOUTS = ("trained", "ridge", "neighbors", "labels")
+READOUTS: tuple[ReadoutName, ...] = ("trained", "ridge", "neighbors", "labels")
 
 
 @pytest.fixture
@@ -51,10 +52,10 @@ def test_a_run_is_evaluated_and_reported_from_one_reading(
 ) -> None:
     opened = open_run(run.folder, store=store)
     assert not calls
-    evaluate(get_evaluator("accuracy")(readouts=READOUTS, test_data="digits"), opened)
+    evaluate(Accuracy(readouts=READOUTS, test_data="digits"), opened)
     # of each of two seeds the training images, the test images and those of the other data set
     assert by_kind(calls) == {"load": [1, 1], "hash": [2], "features": [1] * 6}
-    evaluate(get_evaluator("accuracy")(readouts=READOUTS), opened)
+    evaluate(Accuracy(readouts=READOUTS), opened)
     page = write_report([opened], tmp_path / "report.html")
     assert by_kind(calls) == {"load": [1, 1], "hash": [2], "features": [1] * 6}
     assert page.read_text(encoding="utf-8") == write_report([run.folder], page, store=store).read_text(encoding="utf-8")

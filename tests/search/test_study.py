@@ -42,7 +42,7 @@ class Hill:
             raise KeyboardInterrupt
         if recipe.learning.batch_size > 85:
             raise UserError("batches are too large")
-        height = 99 - abs(math.log10(recipe.readout.lr) + 1) - abs(recipe.learning.batch_size - 60) / 10
+        height = 99 - abs(math.log10(recipe.readout.lr) + 1) - abs(recipe.learning.batch_size - 60) / 10  # type: ignore[attr-defined]
         return [height - 0.5, height + 0.5]
 
 
@@ -62,7 +62,7 @@ def tried(folder: Path) -> list[Any]:
 def test_it_begins_with_the_recipe_finds_better_and_keeps_every_trial(tmp_path: Path):
     found = hill(tmp_path, 25)
     kept = lines(tmp_path)
-    assert kept[0]["fields"] == {"readout.lr": RECIPE.readout.lr, "learning.batch_size": 50}
+    assert kept[0]["fields"] == {"readout.lr": RECIPE.readout.lr, "learning.batch_size": 50}  # type: ignore[attr-defined]
     assert len(found.trials) == 25 and found.held_images == 50
     means = [trial.mean for trial in found.trials]
     assert means == sorted(means, reverse=True) and means[0] > 98 > sum(kept[0]["accuracies"]) / 2

@@ -56,7 +56,7 @@ def test_tf32_is_for_gpus():
 
 def test_on_a_gpu_float32_is_not_rounded_unless_asked_and_the_setting_is_put_back():
     def found() -> tuple[str, str]:
-        return torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision
+        return torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision  # type: ignore[attr-defined]
 
     before, cuda = found(), torch.device("cuda")
     assert before[1] == "tf32", "torch's own setting for convolutions, which float32 has to change"

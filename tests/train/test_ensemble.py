@@ -74,7 +74,11 @@ def agree(ones: list[Network], others: list[Network], tolerance: float = 1e-9) -
         assert mine.keys() == its.keys()
         for name, tensor in mine.items():
             torch.testing.assert_close(
-                tensor, its[name], rtol=tolerance, atol=tolerance, msg=lambda m, n=name: f"{n}: {m}"
+                tensor,
+                its[name],
+                rtol=tolerance,
+                atol=tolerance,
+                msg=lambda m, n=name: f"{n}: {m}",  # type: ignore[misc]
             )
 
 

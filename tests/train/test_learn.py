@@ -229,11 +229,11 @@ def test_calibration_averages_over_batches_and_leaves_weights_untouched():
     sums = {name: torch.zeros_like(tensor) for name, tensor in state(model).items() if "running" in name}
     for x in Batches(images.images, 100, seed=5, drop_last=True).epoch(0):
         for name in ("block1", "block2"):
-            norm, *rest = by_hand.get_submodule(name)
+            norm, *rest = by_hand.get_submodule(name)  # type: ignore[misc]
             sums[f"{name}.norm.running_mean"] += x.mean((0, 2, 3)) / 3
             sums[f"{name}.norm.running_var"] += x.var((0, 2, 3), unbiased=True) / 3
-            x = F.batch_norm(x, None, None, training=True, eps=norm.eps)
-            for part in rest:
+            x = F.batch_norm(x, None, None, training=True, eps=norm.eps)  # type: ignore[has-type]
+            for part in rest:  # type: ignore[has-type]
                 x = part(x)
     for name, tensor in state(model).items():
         if name in sums:

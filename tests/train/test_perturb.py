@@ -152,7 +152,7 @@ def test_a_surrogate_gives_the_gradients_and_the_model_judges() -> None:
 def test_the_margin_climbs_where_the_cross_entropy_is_flat() -> None:
     model, (x, _) = linear(), made_images()
     with torch.no_grad():
-        model[1].weight *= 1e4  # the softmax of the logits is a one and zeros: no gradient is left in float32
+        model[1].weight *= 1e4  # type: ignore[assignment]  # the softmax of the logits is a one and zeros: no gradient is left in float32
     labels = model(x).argmax(1)
     assert not fooled(model, pgd(model, x, labels, eps=0.3), labels).any()
     assert fooled(model, pgd(model, x, labels, eps=0.3, loss="margin"), labels).all()

@@ -177,13 +177,13 @@ def test_a_difference_is_paired_image_by_image() -> None:
 def test_deeper_blocks_keep_the_size_of_the_maps_and_the_first_weights() -> None:
     base, deep = ARCHITECTURE, deepened(ARCHITECTURE, 4)
     assert deepened(base, 2) == base and deepened(base, 1).blocks == BLOCKS[:1]
-    assert [block.pool for block in local_blocks(deep)[2:]] == [None, None]
+    assert [block.pool for block in local_blocks(deep)[2:]] == [None, None]  # type: ignore[attr-defined]
     assert local_blocks(deep)[3] == replace(BLOCKS[1], pool=None)
     one, other = base.build(3).eval(), deep.build(3).eval()
     x = torch.rand(2, 1, 8, 8)
     assert torch.equal(until(other, 2)(x), one(x)) and not torch.equal(other(x), one(x))
     assert deep.build(0).eval()[:4](x).shape == base.build(0).eval()[:2](x).shape == (2, 8, 2, 2)
-    assert [block.channels for block in local_blocks(widened(base, 0.1))] == [1, 1]
+    assert [block.channels for block in local_blocks(widened(base, 0.1))] == [1, 1]  # type: ignore[attr-defined]
 
 
 def test_softhebbs_blocks_learn_by_the_same_loss() -> None:

@@ -71,7 +71,9 @@ def finished_readout(run: Run, name: str, seed: int) -> LinearReadout:
     with torch.no_grad():
         features = contender(run, seed, name)(run.data.train.images / 255.0)  # type: ignore[arg-type]
     plan = replace(run.recipe.readout, epochs=QUESTION.readout_epochs)
-    return plan.fit(features, run.data.train.labels, 10, seed=seed).readout
+    readout = plan.fit(features, run.data.train.labels, 10, seed=seed).readout
+    assert isinstance(readout, LinearReadout)
+    return readout
 
 
 @pytest.mark.parametrize("name", ["own", "hard"])

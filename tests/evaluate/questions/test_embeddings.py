@@ -21,7 +21,7 @@ def test_most_of_the_nearest_others_decide() -> None:
     for row in range(60):
         distances = [float(np.linalg.norm(z[row] - z[other])) if other != row else np.inf for other in range(60)]
         near = labels[np.argsort(distances)[:5]].tolist()
-        right += max(range(3), key=lambda label, near=near: (near.count(label), -label)) == labels[row]
+        right += max(range(3), key=lambda label, near=near: (near.count(label), -label)) == labels[row]  # type: ignore[misc]
     assert neighbours_accuracy(z, labels, 5) == pytest.approx(100 * right / 60)
 
 

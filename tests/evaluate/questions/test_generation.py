@@ -325,6 +325,6 @@ def test_a_class_without_a_neuron_and_another_network_are_named(
 
 
 def test_an_interval_rests_on_the_fewest_images_of_any_seed(single: Run) -> None:
-    cells = [{"bridge_end_read_as_target": 50.0, "images": n, "samples": 9, "curves": {}} for n in (100, 40)]
+    cells = [{"bridge_end_read_as_target": 50.0, "images": n, "samples": 9, "curves": {}} for n in (100, 40)]  # type: ignore[var-annotated]
     measure = next(GENERATION.findings(single, {"": cells}))
     assert isinstance(measure, Measure) and measure.interval == wilson((50.0, 50.0), 40)

@@ -72,11 +72,11 @@ def test_each_part_changes_one_thing():
     assert all(block.rule == HardHebb() for block in changed["hard"].blocks)
     for before, after in zip(whole.blocks, changed["anti_hebbian"].blocks, strict=True):
         assert after == replace(before, rule=SoftHebb(before.rule.inverse_temperature))
-    assert [block.lateral for block in changed["lateral"].blocks] == [True, False]
+    assert [block.lateral for block in changed["lateral"].blocks] == [True, False]  # type: ignore[attr-defined]
     none = changed["none"]
     assert not none.flip_average and none.tap_power == 1 and none.taps == changed["coarse"].taps
-    assert not any(block.split or block.threshold or block.components for block in none.blocks)
-    assert {block.shrinkage for block in none.blocks} == {1e4}
+    assert not any(block.split or block.threshold or block.components for block in none.blocks)  # type: ignore[attr-defined]
+    assert {block.shrinkage for block in none.blocks} == {1e4}  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(

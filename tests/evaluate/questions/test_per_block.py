@@ -38,7 +38,7 @@ def test_one_field_of_one_block_is_changed(number: int) -> None:
     assert differences(recipe, rate) == {f"architecture.blocks.{number - 1}.lr": pytest.approx(3 * block.lr)}
     hot = Change(number, "inverse_temperature", 0.5).of(recipe)
     field = f"architecture.blocks.{number - 1}.rule.inverse_temperature"
-    assert differences(recipe, hot) == {field: 0.5 * block.rule.inverse_temperature}  # type: ignore[union-attr]
+    assert differences(recipe, hot) == {field: 0.5 * block.rule.inverse_temperature}  # type: ignore[attr-defined]
 
 
 def test_the_only_block_of_a_network_answers_as_the_sweep_of_all_does(run: Run, tmp_path: Path) -> None:
