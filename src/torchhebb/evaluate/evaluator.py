@@ -55,15 +55,18 @@ class Evaluator(Checked, ABC):
     def keep(self, run: Run, work: Callable[[], Any], **key: Any) -> Any:
         """What `work()` returns, as JSON can hold it; kept in the run folder and read again by the next call.
 
-        It is kept under the question, the precision, all settings that are not `NOT_IN_CELLS`, and `key`: what else it
-        depends on, such as a seed.
+        Args: key, what it depends on besides the settings, such as a seed.
         """
+        return run.once(work, **self.key(run, **key))
+
+    def key(self, run: Run, **key: Any) -> dict[str, Any]:
+        """The question, the precision, all settings that are not `NOT_IN_CELLS`, and `key`."""
         settings = {
             field.name: to_json(getattr(self, field.name))
             for field in fields(self)  # type: ignore[arg-type]  # a question is a dataclass
             if metadata_of(type(self), field.name).get("in_cells", True)
         }
-        return run.once(work, question=self.question, settings=settings, precision=run.precision, **key)
+        return {"question": self.question, "settings": settings, "precision": run.precision, **key}
 
 
 def evaluate(evaluator: Evaluator, run: Run, *, command: str = "torchhebb.evaluate") -> Result:

@@ -1,23 +1,24 @@
 """Accuracy on old tasks while new ones are learned, without labels below the readout and by backpropagation."""
 
-import hashlib
 import json
 import math
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from hashlib import blake2b
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
-from torch import Tensor
 
+from torchhebb.bounds import at_least, distinct
 from torchhebb.config import to_json
 from torchhebb.data import Images
 from torchhebb.data.tasks import Task, first_of_each_class, split_classes
 from torchhebb.errors import UserError
-from torchhebb.evaluate.evaluator import Evaluator, Figure, Finding, Note
+from torchhebb.evaluate.evaluator import Figure, Finding, Note
 from torchhebb.evaluate.figures.continual import CAPTIONS, METHODS, heat_maps
-from torchhebb.evaluate.methods.continual.learners import Backpropagation, Frozen, Learner, Plastic, untrained
+from torchhebb.evaluate.methods.continual.learners import Backpropagation, Frozen, Learner, Plastic
 from torchhebb.evaluate.methods.continual.memories import Buffer, ElasticWeights, Memory, NoMemory
 from torchhebb.evaluate.methods.continual.metrics import (
     average_accuracy,
@@ -26,13 +27,16 @@ from torchhebb.evaluate.methods.continual.metrics import (
     forward_transfer,
 )
 from torchhebb.evaluate.methods.continual.probes import Probes, by_position
-from torchhebb.evaluate.methods.continual.record import READOUTS, Record, Rows, as_matrix, learn_in_turn, make_folder
+from torchhebb.evaluate.methods.continual.record import Rows, as_matrix, learn_in_turn, make_folder
+from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study
+from torchhebb.nn import Network
 from torchhebb.readouts import Ridge
 from torchhebb.recipes.softhebb2023 import depth3
 from torchhebb.runs.folder import alone_in
+from torchhebb.runs.networks import built
 from torchhebb.runs.run import Run
 from torchhebb.train import Learning, Measure, Supervised
-from torchhebb.train.recipe import at_least
+from torchhebb.train.supervised import backpropagation_model
 
 MethodName = Literal["own", "random", "joint_own", "backpropagation", "ewc", "replay", "joint"]
 ReadoutName = Literal["task_aware", "task_free"]
@@ -51,15 +55,24 @@ _START = "backpropagation_start"  # the blocks of backpropagation before they le
 
 @dataclass(frozen=True)
 class Training:
-    """One network of a method: what it is called and what is read from it."""
+    """One network that learns all tasks: what it is called, what is read from it, and what its learning depends on."""
 
     name: str
     method: str
     readouts: tuple[str, ...]
+    plan: Learning | Supervised | None = None
+    """None for a network that does not learn."""
+    memory: Mapping[str, Any] = field(default_factory=dict)
+    """What EWC or replay are made with, besides the seed."""
+
+    @property
+    def is_joint(self) -> bool:
+        """Whether all tasks are learned at once."""
+        return _is_joint(self.method)
 
 
 @dataclass(frozen=True)
-class Continual(Evaluator):
+class Continual(Study[Training]):
     """Accuracy on every task after each task: one network learns the classes of a data set a few at a time.
 
     Measures `<method>_<readout>_average_accuracy`, `_forgetting`, `_backward_transfer`, `_forward_transfer` in %, a
@@ -72,14 +85,23 @@ class Continual(Evaluator):
     """
 
     question: ClassVar[str] = "continual"
+    quantities: ClassVar[dict[str, Quantity]] = {
+        "average_accuracy": Quantity("accuracy over all tasks in the end, %", "%"),
+        "forgetting": Quantity("loss since the best stage, %", "%"),
+        "backward_transfer": Quantity("change since a task was learned, %", "%"),
+        "forward_transfer": Quantity("gain before a task is learned, %", "%"),
+    }
 
-    tasks: int = 5
+    tasks: int = field(default=5, metadata=at_least(2))
     """How many tasks the classes are divided into."""
     class_order: int = 0
     """0 keeps the natural order of the classes; any other seed permutes them."""
-    methods: tuple[MethodName, ...] = ("own", "random", "joint_own", "backpropagation", "ewc", "replay", "joint")
+    methods: tuple[MethodName, ...] = field(
+        default=("own", "random", "joint_own", "backpropagation", "ewc", "replay", "joint"),
+        metadata=distinct() | NOT_IN_CELLS,
+    )
     """Who learns: the network of the run, random weights, backpropagation alone, with EWC or replay; all at once."""
-    readouts: tuple[ReadoutName, ...] = ("task_aware", "task_free")
+    readouts: tuple[ReadoutName, ...] = field(default=("task_aware", "task_free"), metadata=distinct() | NOT_IN_CELLS)
     """Whether the task of a test image is told; backpropagation is trained once for each."""
     images_per_class: int | None = None
     """Training images of a class that are learned from; None takes all."""
@@ -87,43 +109,77 @@ class Continual(Evaluator):
     """How many of these the readouts are fitted to."""
     test_images_per_class: int | None = None
     """Test images of a class; None takes all."""
-    learning_epochs: int | None = None
+    learning_epochs: int | None = field(default=None, metadata=at_least(0) | NOT_IN_CELLS)
     """Passes over a task without labels; None takes the recipe's."""
-    supervised_epochs: int | None = None
+    supervised_epochs: int | None = field(default=None, metadata=at_least(0) | NOT_IN_CELLS)
     """Passes over a task by backpropagation; None takes the recipe's."""
-    ewc_strength: float = 1000.0
+    ewc_strength: float = field(default=1000.0, metadata=at_least(0) | NOT_IN_CELLS)
     """How strongly EWC holds the weights that old tasks need."""
-    ewc_images: int = 200
+    ewc_images: int = field(default=200, metadata=at_least(1) | NOT_IN_CELLS)
     """Images of a task that EWC measures the importance of weights on."""
-    replay_images: int = 2000
+    replay_images: int = field(default=2000, metadata=NOT_IN_CELLS)
     """Images that replay may store in all."""
     ridge: Ridge = field(default_factory=Ridge)
     """How readouts are fitted; `project` makes wide features cheap."""
 
-    def run(self, run: Run) -> Iterator[Finding]:
-        tasks, probed = self._tasks(run)
-        self._check(run, probed)
+    def check(self, run: Run) -> None:
+        _, probed = self._tasks(run)
+        counts = [len(task.train) for task in probed]
+        samples = sum(counts) if "task_free" in self.readouts else max(counts)
+        width = math.prod(run.feature_shape(run.seeds[0]))
+        if self.ridge.project is not None and not 1 <= self.ridge.project < width:
+            raise UserError(f"ridge.project must lie from 1 to {width - 1}, got {self.ridge.project}")
+        self.ridge.check(samples, width, run.device)
+        if "replay" in self.methods and self.replay_images < len(run.data.classes):
+            raise UserError(
+                f"replay_images must be at least one a class, {len(run.data.classes)}, got {self.replay_images}"
+            )
+
+    def variants(self, run: Run) -> dict[str, Training]:
+        """The trainings of all methods, and those that transfer is counted from."""
+        origins = [self._origin(method) for method in self.methods] if "task_aware" in self.readouts else []
+        methods = dict.fromkeys([*self.methods, *(origin for origin in origins if origin is not None)])
+        return {training.name: training for method in methods for training in self._trainings(run, method)}
+
+    def cells(self, run: Run) -> dict[str, list[Cell]]:
         folder = run.folder / "continual"
         make_folder(folder)
-        found: dict[str, dict[str, list[Rows]]] = {method: {} for method in self.methods}
-        starts: dict[str, list[Tensor]] = {method: [] for method in self.methods}
-        changes: dict[str, list[list[float]]] = {}
         with alone_in(folder):
-            for seed in run.seeds:
-                probes = Probes(probed, self.ridge, run, seed)
-                for method in self.methods:
-                    for training in self._trainings(method):
-                        record = self._record(run, seed, tasks, probes, training)
-                        changes.setdefault(training.name, []).append(record.change)
-                        for readout, rows in record.matrices.items():
-                            found[method].setdefault(readout, []).append(rows)
-                    if "task_aware" in self.readouts and not _is_joint(method):
-                        origin = self._trainings("random" if method in _WITHOUT_LABELS else _START)[0]
-                        start = self._record(run, seed, tasks, probes, origin)
-                        starts[method].append(as_matrix(start.matrices["task_aware"])[0])
-        for name, by_readout in found.items():
-            yield from self._measures(run, name, by_readout, starts[name])
-        yield Note("classes", [list(task.classes) for task in tasks])
+            return super().cells(run)
+
+    def kept_cell(self, run: Run, variant: Training, seed: int) -> Cell:
+        """The cell, after which the stages that led to it are no longer needed."""
+        cell = super().kept_cell(run, variant, seed)
+        shutil.rmtree(self._stages(run, variant, seed), ignore_errors=True)
+        return cell
+
+    def cell(self, run: Run, variant: Training, seed: int) -> Cell:
+        """A `Record`: accuracies after every task.  Each of its stages is kept until it is complete."""
+        tasks, probed = self._tasks(run)
+        return asdict(
+            learn_in_turn(
+                self._learner(run, seed, variant),
+                tasks,
+                Probes(probed, self.ridge, seed=seed, precision=run.precision, progress=run.progress),
+                self._stages(run, variant, seed),
+                readouts=variant.readouts,
+                joint=variant.is_joint,
+                label=f"seed {seed}: {variant.name.replace('_', ' ')}",
+            )
+        )
+
+    def findings(self, run: Run, cells: Mapping[str, Sequence[Cell]]) -> Iterator[Finding]:
+        found: dict[str, dict[str, list[Rows]]] = {method: {} for method in self.methods}
+        changes: dict[str, list[list[float]]] = {}
+        for method, by_readout in found.items():
+            for training in self._trainings(run, method):
+                of_seeds = cells[training.name]
+                changes[training.name] = [cell["change"] for cell in of_seeds]
+                for readout in of_seeds[0]["matrices"]:
+                    by_readout[readout] = [cell["matrices"][readout] for cell in of_seeds]
+            origin = self._origin(method)
+            yield from self._measures(run, method, by_readout, cells.get(origin, ()) if origin else ())
+        yield Note("classes", [list(task.classes) for task in self._tasks(run)[0]])
         yield Note("matrices", found)
         yield Note("change", changes)
         if is_ported(run, self):
@@ -133,20 +189,22 @@ class Continual(Evaluator):
             yield Figure(readout, CAPTIONS[readout], heat_maps(mean))
 
     def _measures(
-        self, run: Run, method: str, by_readout: dict[str, list[Rows]], starts: list[Tensor]
+        self, run: Run, method: str, by_readout: Mapping[str, Sequence[Rows]], origin: Sequence[Cell]
     ) -> Iterator[Measure]:
-        for readout, seeds in by_readout.items():
-            matrices = [as_matrix(rows) for rows in seeds]
-            values = {"average_accuracy": [average_accuracy(matrix) for matrix in matrices]}
+        """Every quantity of a method by readout; transfer forward is counted from the cells of an untrained network."""
+        for readout, of_seeds in by_readout.items():
+            matrices = [as_matrix(rows) for rows in of_seeds]
+            numbers = {"average_accuracy": [average_accuracy(matrix) for matrix in matrices]}
             if not _is_joint(method):
-                values["forgetting"] = [forgetting(matrix) for matrix in matrices]
-                values["backward_transfer"] = [backward_transfer(matrix) for matrix in matrices]
+                numbers["forgetting"] = [forgetting(matrix) for matrix in matrices]
+                numbers["backward_transfer"] = [backward_transfer(matrix) for matrix in matrices]
                 if readout == "task_aware":
+                    starts = [as_matrix(cell["matrices"]["task_aware"])[0] for cell in origin]
                     pairs = zip(matrices, starts, strict=True)
-                    values["forward_transfer"] = [forward_transfer(matrix, start) for matrix, start in pairs]
-            for quantity, numbers in values.items():
-                name = f"{method}_{readout}_{quantity}"
-                yield Measure(name, "%", tuple(numbers), PORT.get(name) if is_ported(run, self) else None)
+                    numbers["forward_transfer"] = [forward_transfer(matrix, start) for matrix, start in pairs]
+            for quantity, of_quantity in numbers.items():
+                measure = self.measure(run, f"{method}_{readout}_{quantity}", of_quantity, quantity)
+                yield replace(measure, published=PORT.get(measure.name)) if is_ported(run, self) else measure
 
     def _tasks(self, run: Run) -> tuple[tuple[Task, ...], tuple[Task, ...]]:
         """The tasks to learn and those to probe; their labels are positions in the order of the tasks."""
@@ -156,92 +214,55 @@ class Continual(Evaluator):
         tasks = by_position(split_classes(whole, self.tasks, seed=self.class_order))
         return tasks, tuple(replace(task, train=_limited(task.train, self.probe_images_per_class)) for task in tasks)
 
-    def _check(self, run: Run, probed: Sequence[Task]) -> None:
-        if self.tasks < 2:
-            raise UserError(f"tasks must be at least 2, got {self.tasks}")
-        for kind, chosen, known in (("methods", self.methods, METHODS), ("readouts", self.readouts, READOUTS)):
-            if not chosen or len(set(chosen)) < len(chosen) or not set(chosen) <= set(known):
-                raise UserError(f"{kind} must be different names among {', '.join(known)}, got {', '.join(chosen)}")
-        counts = [len(task.train) for task in probed]
-        samples = sum(counts) if "task_free" in self.readouts else max(counts)
-        width = math.prod(run.feature_shape(run.seeds[0]))
-        if self.ridge.project is not None and not 1 <= self.ridge.project < width:
-            raise UserError(f"ridge.project must lie from 1 to {width - 1}, got {self.ridge.project}")
-        self.ridge.check(samples, width, run.device)
-        at_least(0, ewc_strength=self.ewc_strength)
-        at_least(1, ewc_images=self.ewc_images)
-        at_least(0, learning_epochs=self.learning_epochs or 0, supervised_epochs=self.supervised_epochs or 0)
-        if "replay" in self.methods and self.replay_images < len(run.data.classes):
-            raise UserError(
-                f"replay_images must be at least one a class, {len(run.data.classes)}, got {self.replay_images}"
-            )
+    def _origin(self, method: str) -> str | None:
+        """The training of an untrained network from which the transfer of a method is counted."""
+        if _is_joint(method):
+            return None
+        return "random" if method in _WITHOUT_LABELS else _START
 
-    def _trainings(self, method: str) -> list[Training]:
+    def _trainings(self, run: Run, method: str) -> list[Training]:
         """Without labels one training serves all readouts; with labels each readout has a loss of its own."""
         if method == _START:
             return [Training(method, method, ("task_aware",))]
-        if method in _WITHOUT_LABELS:
+        if method == "random":
             return [Training(method, method, self.readouts)]
-        return [Training(f"{method}_{readout}", method, (readout,)) for readout in self.readouts]
-
-    def _record(self, run: Run, seed: int, tasks: Sequence[Task], probes: Probes, training: Training) -> Record:
-        """The record of a training, made where it is not kept yet under these settings."""
-        key = {
-            "question": self.question,
-            "training": training.name,
-            "seed": seed,
-            "readouts": list(training.readouts),
-            "precision": run.precision,
-            **self._settings(run, training.method),
+        if method in _WITHOUT_LABELS:
+            plan, epochs = run.recipe.learning, self.learning_epochs
+            return [Training(method, method, self.readouts, plan if epochs is None else replace(plan, epochs=epochs))]
+        taught, passes = run.recipe.supervised, self.supervised_epochs
+        taught = taught if passes is None else replace(taught, epochs=passes)
+        memories: dict[str, dict[str, Any]] = {
+            "ewc": {"strength": self.ewc_strength, "images": self.ewc_images},
+            "replay": {"size": self.replay_images},
         }
-        digest = hashlib.blake2b(json.dumps(key, sort_keys=True).encode(), digest_size=4).hexdigest()
-        folder = run.folder / "continual" / f"{training.name}-{seed}-{digest}"
+        memory = memories.get(method, {})
+        return [Training(f"{method}_{readout}", method, (readout,), taught, memory) for readout in self.readouts]
 
-        def make() -> dict[str, Any]:
-            learner = self._learner(run, seed, training)
-            label = f"seed {seed}: {training.name.replace('_', ' ')}"
-            joint = _is_joint(training.method)
-            return asdict(
-                learn_in_turn(learner, tasks, probes, folder, readouts=training.readouts, joint=joint, label=label)
-            )
-
-        record = Record(**run.once(make, **key))
-        shutil.rmtree(folder, ignore_errors=True)
-        return record
-
-    def _settings(self, run: Run, method: str) -> dict[str, Any]:
-        """The settings that a method depends on."""
-        names = ["tasks", "class_order", "images_per_class", "probe_images_per_class", "test_images_per_class", "ridge"]
-        names += {"ewc": ["ewc_strength", "ewc_images"], "replay": ["replay_images"]}.get(method, [])
-        settings = {name: to_json(getattr(self, name)) for name in names}
-        if method in ("own", "joint_own"):
-            settings["learning"] = to_json(self._learning(run))
-        elif method not in ("random", _START):
-            settings["supervised"] = to_json(self._supervised(run))
-        return settings
+    def _stages(self, run: Run, training: Training, seed: int) -> Path:
+        """Where the stages of a training are kept until it is complete."""
+        key = json.dumps(self.key(run, variant=to_json(training), seed=seed), sort_keys=True)
+        digest = blake2b(key.encode(), digest_size=4).hexdigest()
+        return run.folder / "continual" / f"{training.name}-{seed}-{digest}"
 
     def _learner(self, run: Run, seed: int, training: Training) -> Learner:
-        method = training.method
-        if method == "random":
-            return Frozen(run, seed, run.recipe.architecture.build(seed))
-        if method == _START:
-            return Frozen(run, seed, untrained(run, seed)[0])  # type: ignore[arg-type]
-        if method in _WITHOUT_LABELS:
-            return Plastic(run, seed, self._learning(run))
-        memories: dict[str, Memory] = {
-            "ewc": ElasticWeights(self.ewc_strength, self.ewc_images, seed),
-            "replay": Buffer(self.replay_images, seed),
-        }
+        how: dict[str, Any] = {"seed": seed, "precision": run.precision, "progress": run.progress}
+        if training.method == "random":
+            return Frozen(built(run, seed), seed)
+        if isinstance(training.plan, Learning):
+            return Plastic(built(run, seed), training.plan, **how)
+        layers = backpropagation_model(run.recipe.architecture, len(run.data.classes), seed)
+        layers.to(run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if training.plan is None:
+            network = layers[0]
+            assert isinstance(network, Network)
+            return Frozen(network, seed)
+        memory: Memory = NoMemory()
+        if training.method == "ewc":
+            memory = ElasticWeights(**training.memory, seed=seed)
+        elif training.method == "replay":
+            memory = Buffer(**training.memory, seed=seed)
         heads = self.tasks if training.readouts == ("task_aware",) else 1
-        return Backpropagation(run, seed, self._supervised(run), memories.get(method, NoMemory()), tasks=heads)
-
-    def _learning(self, run: Run) -> Learning:
-        plan = run.recipe.learning
-        return plan if self.learning_epochs is None else replace(plan, epochs=self.learning_epochs)
-
-    def _supervised(self, run: Run) -> Supervised:
-        plan = run.recipe.supervised
-        return plan if self.supervised_epochs is None else replace(plan, epochs=self.supervised_epochs)
+        return Backpropagation(layers, training.plan, memory, heads=heads, **how)
 
 
 def _is_joint(method: str) -> bool:

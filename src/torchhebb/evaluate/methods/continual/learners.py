@@ -9,12 +9,11 @@ from torch import Tensor, nn
 from torchhebb.data import Images
 from torchhebb.evaluate.methods.continual.memories import Memory
 from torchhebb.nn import Network
-from torchhebb.runs.run import Run
 from torchhebb.train import Learning, Supervised
 from torchhebb.train.calibrate import calibrate
 from torchhebb.train.checkpoint import Checkpoint
 from torchhebb.train.learn import learn_images
-from torchhebb.train.supervised import backpropagation_model, fit_supervised
+from torchhebb.train.supervised import fit_supervised
 
 
 class Learner(ABC):
@@ -42,16 +41,16 @@ class Learner(ABC):
 
 
 class Plastic(Learner):
-    """The network of the run, which never reads a label: the same weights go on learning, task after task.
+    """A network that never reads a label: the same weights go on learning, task after task.
 
-    Optimizer and rate start anew with every task, as they did with the data set of the run.
+    Optimizer and rate start anew with every task.
+    Args: how, the seed, precision and progress of `learn_images`.
     """
 
     model: Network
 
-    def __init__(self, run: Run, seed: int, plan: Learning) -> None:
-        self.run, self.seed, self.plan = run, seed, plan
-        self.model = _place(run.recipe.architecture.build(seed), run)
+    def __init__(self, network: Network, plan: Learning, **how: Any) -> None:
+        self.model, self.plan, self.how = network, plan, how
 
     @property
     def network(self) -> Network:
@@ -62,16 +61,7 @@ class Plastic(Learner):
         return None
 
     def learn(self, images: Images, first: bool, checkpoint: Checkpoint, task: str) -> None:
-        learn_images(
-            self.model,
-            images,
-            self.plan,
-            seed=self.seed,
-            precision=self.run.precision,
-            checkpoint=checkpoint,
-            task=task,
-            progress=self.run.progress,
-        )
+        learn_images(self.model, images, self.plan, checkpoint=checkpoint, task=task, **self.how)
 
     def remember(self, images: Images) -> None:
         pass
@@ -82,8 +72,8 @@ class Frozen(Learner):
 
     model: Network
 
-    def __init__(self, run: Run, seed: int, network: Network) -> None:
-        self.seed, self.model = seed, _place(network, run)
+    def __init__(self, network: Network, seed: int) -> None:
+        self.model, self.seed = network, seed
 
     @property
     def network(self) -> Network:
@@ -104,14 +94,14 @@ class Frozen(Learner):
 class Backpropagation(Learner):
     """The same blocks, end to end with labels by AdamW; optimizer and rate start anew with every task.
 
-    Args: tasks, the number of heads, each with its own softmax, or 1 for one softmax over the classes of all tasks.
+    Args: layers, as `backpropagation_model` makes them; heads, the number of heads, each with its own softmax, or 1 for
+    one softmax over the classes of all tasks; how, the seed, precision and progress of `fit_supervised`.
     """
 
     model: "Heads"
 
-    def __init__(self, run: Run, seed: int, plan: Supervised, memory: Memory, *, tasks: int) -> None:
-        self.run, self.seed, self.plan, self.memory = run, seed, plan, memory
-        self.model = _place(Heads(untrained(run, seed), tasks), run)
+    def __init__(self, layers: nn.Sequential, plan: Supervised, memory: Memory, *, heads: int, **how: Any) -> None:
+        self.model, self.plan, self.memory, self.how = Heads(layers, heads), plan, memory, how
 
     @property
     def network(self) -> Network:
@@ -128,13 +118,11 @@ class Backpropagation(Learner):
             self.model,
             self.memory.rehearse(images),
             self.plan,
-            seed=self.seed,
-            precision=self.run.precision,
             perturb=self.model.tell,
             penalty=self.memory.penalty,
             checkpoint=checkpoint,
             task=task,
-            progress=self.run.progress,
+            **self.how,
         )
 
     def remember(self, images: Images) -> None:
@@ -168,12 +156,3 @@ class Heads(nn.Module):
         each = logits.shape[1] // self.tasks
         task = torch.arange(logits.shape[1], device=logits.device) // each
         return logits.masked_fill(task != (labels // each).unsqueeze(1), -torch.inf)
-
-
-def untrained(run: Run, seed: int) -> nn.Sequential:
-    """The blocks of the run made for gradients, before they learn: network, flatten, linear."""
-    return backpropagation_model(run.recipe.architecture, len(run.data.classes), seed)
-
-
-def _place(model: Any, run: Run) -> Any:
-    return model.to(run.device, memory_format=torch.channels_last)

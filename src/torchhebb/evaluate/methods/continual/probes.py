@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torchhebb.data import Images
 from torchhebb.data.tasks import Task, join
 from torchhebb.nn import LinearReadout, Network
+from torchhebb.progress import SILENT, Progress
 from torchhebb.readouts import Ridge
 from torchhebb.readouts.base import percent_correct, predict_logits
-from torchhebb.runs.run import Run
-from torchhebb.train.device import autocast
+from torchhebb.train.device import Precision, autocast
 from torchhebb.train.features import extract_features, fingerprint
 
 
@@ -36,8 +36,16 @@ class Probes:
     Args: tasks, whose labels are positions; plan, how a readout is fitted.
     """
 
-    def __init__(self, tasks: Sequence[Task], plan: Ridge, run: Run, seed: int) -> None:
-        self.tasks, self.plan, self.run, self.seed = tasks, plan, run, seed
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        plan: Ridge,
+        *,
+        seed: int,
+        precision: Precision = "float32",
+        progress: Progress = SILENT,
+    ) -> None:
+        self.tasks, self.plan, self.seed, self.precision, self.progress = tasks, plan, seed, precision, progress
         self.each = len(tasks[0].classes)
         self._shown = ""
         self._train: list[Tensor] = []
@@ -51,15 +59,16 @@ class Probes:
             return
         self._shown, self._fitted = shown, {}
         self._train, self._test = [], []  # let go before there are new ones
-        with autocast(self.run.precision, self.run.device):
+        device = next(network.parameters()).device
+        with autocast(self.precision, device):
             for split, parts in (("train", self._train), ("test", self._test)):
                 images = [getattr(task, split) for task in self.tasks]
                 features = extract_features(
                     network,
                     join(images),
-                    device=self.run.device,
+                    device=device,
                     label=f"{label}: {split} features",
-                    progress=self.run.progress,
+                    progress=self.progress,
                 )
                 parts.extend(features.split([len(part) for part in images]))
 
