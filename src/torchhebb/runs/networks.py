@@ -1,10 +1,10 @@
 """Networks as a run makes them: built on its device, with random weights, or learned by its plan."""
 
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from torchhebb.data import Data, Images, Store
 from torchhebb.nn import Architecture, Network
@@ -16,6 +16,8 @@ from torchhebb.train.chosen import choice_key, chosen_images
 from torchhebb.train.device import Precision
 from torchhebb.train.features import stored_features
 from torchhebb.train.learn import learn_images
+
+Module = TypeVar("Module", bound=nn.Module)
 
 
 class Workspace(Protocol):
@@ -37,8 +39,8 @@ class Workspace(Protocol):
     def progress(self) -> Progress: ...
 
 
-def placed(network: Network, device: torch.device) -> Network:
-    """A network on a device, in the memory format in which convolutions are fast."""
+def placed(network: Module, device: torch.device) -> Module:
+    """A network, or a model with one, on a device, in the memory format in which convolutions are fast."""
     return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 

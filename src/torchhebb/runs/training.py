@@ -216,7 +216,9 @@ class Session:
     def trained(self, seed: int) -> Network:
         """The network of a seed after its unsupervised phase."""
         self._learn(seed)
-        return placed(load(self.seed_folder(seed) / "model.safetensors"), self.device).eval()  # type: ignore[arg-type]
+        network = load(self.seed_folder(seed) / "model.safetensors")
+        assert isinstance(network, Network)
+        return placed(network, self.device).eval()
 
     def _learn(self, seed: int) -> None:
         """The unsupervised phase of a seed, by all workers; rank 0 writes what they learned."""

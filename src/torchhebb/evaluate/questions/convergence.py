@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
-import torch
 from torch import nn
 
 from torchhebb.bounds import at_least, bound, distinct, each_at_least
@@ -18,6 +17,7 @@ from torchhebb.evaluate.statistics import mean_curve
 from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study, count_test_images, values
 from torchhebb.nn import Network
 from torchhebb.runs.baselines import contender, contender_label
+from torchhebb.runs.networks import placed
 from torchhebb.runs.run import Run
 from torchhebb.train import Curve, Measure
 from torchhebb.train.accuracy import model_accuracy
@@ -160,8 +160,7 @@ class Convergence(Study[tuple[Followed, int | None]]):
             architecture = contender(run, seed, name).architecture
             assert architecture is not None
             model = nn.Sequential(architecture.build(seed))
-        model.to(run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        network = model[0]
+        network = placed(model, run.device)[0]
         assert isinstance(network, Network)
         seen = samples_seen(len(images), plan, len(run.recipe.architecture.blocks))
         last = len(seen) - 1

@@ -18,6 +18,7 @@ from torchhebb.evaluate.statistics import mean_curve
 from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study, values
 from torchhebb.nn import Network
 from torchhebb.runs.baselines import contender, contender_label
+from torchhebb.runs.networks import built
 from torchhebb.runs.run import Run
 from torchhebb.train import Curve
 from torchhebb.train.device import autocast
@@ -99,13 +100,12 @@ class CrossEntropy(Study[Learner]):
     def cell(self, run: Run, variant: Learner, seed: int) -> Cell:
         """Losses and accuracies while the layers learn again, against `samples` and `batch_samples` seen."""
         trained, train, test = contender(run, seed, variant), run.data.train, run.data.test
-        assert trained.architecture is not None
         readout = self._readout(run, trained, seed, variant)
-        network = trained.architecture.build(seed).to(run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = built(run, seed, trained.architecture)
         model = nn.Sequential(network, readout)
         order = seed + OTHER_ORDER * self.reorder
         plan = run.recipe.supervised if variant == "backpropagation" else run.recipe.learning
-        seen = samples_seen(len(train), plan, len(trained.architecture.blocks))
+        seen = samples_seen(len(train), plan, len(run.recipe.architecture.blocks))
         steps = sorted({round(point * (len(seen) - 1) / self.points) for point in range(self.points + 1)})
         batches = Batches(train.images, plan.batch_size, labels=train.labels, seed=order, device=run.device)
         upcoming = (batch for epoch in range(seen[-1] // len(train)) for batch in batches.epoch(epoch % plan.epochs))

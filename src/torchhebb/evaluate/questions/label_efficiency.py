@@ -19,7 +19,7 @@ from torchhebb.evaluate.methods.subsample import subsample
 from torchhebb.evaluate.probe import Probe
 from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study, count_test_images, values
 from torchhebb.runs.baselines import contender, contender_label
-from torchhebb.runs.networks import untrained
+from torchhebb.runs.networks import placed, untrained
 from torchhebb.runs.run import Run
 from torchhebb.train import Curve
 from torchhebb.train.accuracy import model_accuracy
@@ -136,8 +136,7 @@ class LabelEfficiency(Study[Compared]):
         """Test accuracy in % of the same blocks, trained end to end on the labelled images alone."""
         plan = run.recipe.supervised
         enough = math.ceil(self.least_steps / math.ceil(len(images) / plan.batch_size))
-        model = backpropagation_model(run.recipe.architecture, len(run.data.classes), seed)
-        model.to(run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model = placed(backpropagation_model(run.recipe.architecture, len(run.data.classes), seed), run.device)
         fit_supervised(
             model,
             images,

@@ -16,6 +16,7 @@ from torchhebb.nn import Network
 from torchhebb.readouts import WideRidge
 from torchhebb.readouts.base import percent_correct
 from torchhebb.recipes.best import PARTS
+from torchhebb.runs.networks import built
 from torchhebb.runs.run import Run
 from torchhebb.train.calibrate import calibrate
 from torchhebb.train.device import autocast
@@ -90,10 +91,8 @@ class Parts(Study[str]):
 
     def _network(self, name: str, run: Run, seed: int, images: Images) -> Network:
         part, plan = PARTS[name], run.recipe.learning
-        network = part.change(run.recipe.architecture.with_blocks(lambda block: block.narrowed(self.neurons))).build(
-            seed
-        )
-        network.to(run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        narrowed = run.recipe.architecture.with_blocks(lambda block: block.narrowed(self.neurons))
+        network = built(run, seed, part.change(narrowed))
         if not part.learned:
             return calibrate(network, images, seed=seed, samples=plan.samples)
         task = f"seed {seed}: {part.words}"

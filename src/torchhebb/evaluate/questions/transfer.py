@@ -24,6 +24,7 @@ from torchhebb.nn import Network, load, save
 from torchhebb.readouts import Ridge
 from torchhebb.readouts.base import percent_correct, predict_logits
 from torchhebb.runs.baselines import ContenderName, contender
+from torchhebb.runs.networks import built, placed, untrained
 from torchhebb.runs.run import Run
 from torchhebb.train import Measure
 from torchhebb.train.calibrate import calibrate
@@ -90,7 +91,7 @@ class Transfer(Evaluator):
         learned = _named([*sources.values(), *targets.values()])
         makers: dict[str, Maker] = {name: partial(self._learned, run, data) for name, data in learned.items()}
         others = {f"{name}_{label_of(run.data)}": partial(_contender, run, name) for name in self.contenders}
-        makers |= others | {RANDOM: partial(_random, run)}
+        makers |= others | {RANDOM: partial(untrained, run)}
         rows = [*sources, *others]
         found: Accuracies = {}
         for seed in run.seeds:
@@ -152,7 +153,7 @@ class Transfer(Evaluator):
             folder.mkdir(parents=True, exist_ok=True)
             images = resize_to(subsample(data.train, self.learning_images), run.recipe.architecture.input_shape)
             network = learn_images(
-                _place(run.recipe.architecture.build(seed), run),
+                built(run, seed),
                 images,
                 run.recipe.learning,
                 seed=seed,
@@ -165,7 +166,7 @@ class Transfer(Evaluator):
             )
             save(network, path)
         network = load(path)  # type: ignore[assignment]
-        return _place(network, run).eval()
+        return placed(network, run.device).eval()
 
     def _read_out(self, run: Run, make: "Maker", data: Data, seed: int, task: str, *, recalibrated: bool) -> float:
         """Test accuracy in % of a readout on a network's frozen features of a target."""
@@ -214,16 +215,8 @@ def _named(sets: Sequence[Data]) -> dict[str, Data]:
     return named
 
 
-def _random(run: Run, seed: int, target: Images) -> Network:
-    return calibrate(_place(run.recipe.architecture.build(seed), run), target, seed=seed)
-
-
 def _contender(run: Run, name: ContenderName, seed: int, _target: Images) -> Network:
     return contender(run, seed, name)
-
-
-def _place(network: Network, run: Run) -> Network:
-    return network.to(run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def _measures(found: Accuracies, rows: Sequence[str], targets: Mapping[str, int]) -> Iterator[Measure]:
