@@ -29,7 +29,7 @@ ROWS = (
     ("recipes",),
     ("runs",),
     ("evaluate",),
-    ("embedding", "explore", "estimators", "export"),
+    ("embedding", "explore", "estimators", "export", "hub"),
     ("search",),
     ("report",),
     ("terminal",),

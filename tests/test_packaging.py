@@ -56,6 +56,7 @@ def test_archives_hold_the_package(archives: tuple[Path, Path]) -> None:
         sdist = {name.partition("/")[2] for name in tar.getnames()}
     package = {str(path.relative_to(ROOT / "src")) for path in (ROOT / "src" / "torchhebb").rglob("*.py")}
     package |= {"torchhebb/py.typed", "torchhebb/report/page.html.j2"}
+    package |= {f"torchhebb/weights/{path.name}" for path in (ROOT / "src" / "torchhebb" / "weights").iterdir()}
     assert package <= wheel
     assert {f"src/{name}" for name in package} <= sdist
     assert {"LICENSE", "README.md", "pyproject.toml", "requirements.txt", "tests/test_packaging.py"} <= sdist
@@ -71,6 +72,19 @@ print(torchhebb.__file__, torchhebb.__version__, importlib.metadata.version("tor
     file, version, installed = call(environment / "bin" / "python", "-c", program, cwd=environment).splitlines()
     assert Path(file).is_relative_to(environment)
     assert version == installed == PROJECT["version"]
+
+
+def test_trained_networks_are_installed(environment: Path) -> None:
+    program = """
+import torch, torchhebb
+from torchhebb.recipes import list_pretrained
+for name in list_pretrained():
+    network = torchhebb.create_model(name, pretrained=True)
+    x = torch.rand(2, *network.architecture.input_shape)
+    assert network.classifier(x).shape == (2, len(network.classes)), name
+print(*list_pretrained())
+"""
+    assert "softhebb2023-digits" in call(environment / "bin" / "python", "-c", program, cwd=environment).split()
 
 
 def test_the_command_line_starts(environment: Path) -> None:

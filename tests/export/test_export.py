@@ -112,7 +112,7 @@ def test_every_family_gives_the_same_numbers_outside(
     labels = TEST.labels.numpy()
     assert done.original_accuracy == pytest.approx(100 * (expected.argmax(1) == labels).mean())
     metadata = json.loads(said["metadata"]["torchhebb"])
-    assert metadata["preprocessing"].startswith("Grey images of 8 x 8 pixels")
+    assert metadata["preprocessing"].startswith("Grey, 8 x 8 pixels")
     assert metadata["output"] == {"name": "logits", "classes": [str(digit) for digit in range(10)]}
 
 

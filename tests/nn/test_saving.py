@@ -231,3 +231,30 @@ def test_tensors_of_every_kind_come_back(tmp_path: Path, dtype: torch.dtype, sha
     write_tensors({"a": tensor}, {"note": "x"}, tmp_path / "t")
     tensors, header = read_tensors(tmp_path / "t")
     assert header == {"note": "x"} and tensors["a"].dtype == dtype and torch.equal(tensors["a"], tensor)
+
+
+def test_class_names_come_back_with_the_readout(tmp_path: Path):
+    names = [f"class {i}" for i in range(10)]
+    model = learned().attach(linear(), names)
+    save(model, tmp_path / "m.safetensors")
+    back = load(tmp_path / "m.safetensors")
+    assert isinstance(back, Network) and back.classes == tuple(names)
+    save(learned().attach(linear()), tmp_path / "m.safetensors")
+    assert load(tmp_path / "m.safetensors").classes == ()
+    with pytest.raises(UserError, match="must name the 10 classes of the readout, got 2 names"):
+        learned().attach(linear(), ["a", "b"])
+
+
+@pytest.mark.parametrize("classes", [3, ["a", 1], {"a": 1}])
+def test_class_names_that_are_none_are_refused(tmp_path: Path, classes: Any):
+    save(learned().attach(linear(), [str(i) for i in range(10)]), tmp_path / "m.safetensors")
+    tensors, header = read_tensors(tmp_path / "m.safetensors")
+    write_tensors(tensors, header | {"classes": classes}, tmp_path / "m.safetensors")
+    with pytest.raises(UserError, match="classes must be a list of names"):
+        load(tmp_path / "m.safetensors")
+    folder = tmp_path / "run"
+    save(learned(), folder / "model.safetensors")
+    save(linear(), folder / "readout.safetensors")
+    (folder / "classes.json").write_text(json.dumps(classes))
+    with pytest.raises(UserError, match="classes must be a list of names"):
+        load(folder)

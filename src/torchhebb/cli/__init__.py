@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from torchhebb.cli import embed, evaluate, explore, export, listing, predict, report, reproduce, search, train
+from torchhebb.cli import card, embed, evaluate, explore, export, listing, predict, report, reproduce, search, train
 from torchhebb.cli.flags import DEFAULT_RECIPE
 from torchhebb.cli.imports import import_named
 from torchhebb.errors import UserError, unknown_name
@@ -24,6 +24,7 @@ USAGE = """usage: torchhebb COMMAND ...
   embed RUN SOURCE      features of images, written to one file
   explore RUN SOURCE    a page with a map of images, neighbours, near-duplicates and outliers
   export RUN            the network as ONNX or torch.export's file, which needs no torchhebb
+  card RUN              the model card of a run, for the Hugging Face hub
   list                  recipes, with the flags --data and --store for data sets and kept files
 
 torchhebb COMMAND --help tells more.  --import MODULE, with every command, imports a module of your own first: rules,
@@ -41,6 +42,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "embed": embed.run,
     "explore": explore.run,
     "export": export.run,
+    "card": card.run,
     "list": listing.run,
 }
 

@@ -44,6 +44,21 @@ class Preprocessing:
         """(width, height), in Pillow's order"""
         return self.width, self.height
 
+    @property
+    def described(self) -> str:
+        """What is done to an image, in a sentence for who has no torchhebb.
+
+        >>> Preprocessing(1, 28, 28).described
+        'Grey, 28 x 28 pixels: the largest centred box of that shape is scaled to it; values are divided by 255.'
+        """
+        ways = {
+            "crop": "the largest centred box of that shape is scaled to it",
+            "squash": "the whole image is scaled to it",
+            "pad": "the whole image is scaled by one factor to fit, and the rest is black",
+        }
+        kind = "RGB" if self.channels == 3 else "Grey"
+        return f"{kind}, {self.width} x {self.height} pixels: {ways[self.fit]}; values are divided by 255."
+
     def box(self, width: int, height: int) -> Box:
         """The part (left, top, right, bottom) of an image that is scaled."""
         wide, high = float(width), float(height)

@@ -16,7 +16,7 @@ from torchhebb.export.formats import Format, format_of
 from torchhebb.export.frozen import Frozen
 from torchhebb.nn import Network, load
 from torchhebb.progress import SILENT, Progress
-from torchhebb.runs.folder import read_classes, read_config, read_preprocessing
+from torchhebb.runs.folder import read_config, read_preprocessing
 from torchhebb.runs.run import Run, open_run
 
 __all__ = ["Exported", "export"]
@@ -186,31 +186,14 @@ def _metadata(network: Network, folder: Path | None, output: Output, int8: bool)
     """What a user of the file has to know."""
     assert network.architecture is not None
     preprocessing = read_preprocessing(folder) if folder else Preprocessing(*network.architecture.input_shape)
-    classes = read_classes(folder) if folder else None
     return {
         "recipe": read_config(folder)[0].name if folder else None,
         "input": {"name": "pixels", "shape": ["batch", *network.architecture.input_shape], "range": [0, 1]},
-        "output": {"name": output, "classes": classes if output == "logits" else None},
-        "preprocessing": described(preprocessing),
+        "output": {
+            "name": output,
+            "classes": list(network.classes) if output == "logits" and network.classes else None,
+        },
+        "preprocessing": f"{preprocessing.described} Means and deviations are taken off inside.",
         "preprocessing_settings": to_json(preprocessing),
         "weights": "int8, one factor a row" if int8 else "float32",
     }
-
-
-def described(preprocessing: Preprocessing) -> str:
-    """How images become pixels, in a sentence for who has no torchhebb.
-
-    >>> described(Preprocessing(1, 28, 28))
-    'Grey images of 28 x 28 pixels, the largest centred box of that shape scaled to it; values divided by 255. Nothing \
-else: means and deviations are taken off inside.'
-    """
-    fits = {
-        "crop": "the largest centred box of that shape scaled to it",
-        "squash": "the whole image scaled to it, its shape not kept",
-        "pad": "the whole image scaled by one factor, the rest black",
-    }
-    kind = "RGB" if preprocessing.channels == 3 else "Grey"
-    return (
-        f"{kind} images of {preprocessing.width} x {preprocessing.height} pixels, {fits[preprocessing.fit]}; values "
-        "divided by 255. Nothing else: means and deviations are taken off inside."
-    )

@@ -1,6 +1,6 @@
 """The network that users hold, blocks in a row with a readout attached, and its description as a value."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -14,7 +14,7 @@ from torchhebb.nn.blocks import Block
 from torchhebb.nn.hub import OnHub
 from torchhebb.nn.norm import Standardize, UnitNorm
 from torchhebb.nn.readout import ReadoutModule
-from torchhebb.nn.saving import Portable, positive_int
+from torchhebb.nn.saving import Portable, class_names, positive_int
 from torchhebb.nn.wrappers import state_without_wrappers
 
 
@@ -122,6 +122,8 @@ class Network(Portable, OnHub, nn.Sequential):
 
     architecture: Architecture | None
     readout: nn.Module | None
+    classes: tuple[str, ...]
+    """The names of the classes, in the order of the logits; empty where they are not known."""
 
     def __init__(
         self,
@@ -137,7 +139,7 @@ class Network(Portable, OnHub, nn.Sequential):
         named = blocks.items() if isinstance(blocks, Mapping) else ((str(i), b) for i, b in enumerate(blocks))
         for name, block in named:
             self.add_module(name, block)
-        self.architecture = architecture
+        self.architecture, self.classes = architecture, ()
         object.__setattr__(self, "readout", None)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -177,16 +179,20 @@ class Network(Portable, OnHub, nn.Sequential):
                 raise UserError(f"block{number}: {error}") from None
         return groups
 
-    def attach(self, readout: nn.Module) -> Self:
-        """Take over a trained readout (features -> logits).
+    def attach(self, readout: nn.Module, classes: Sequence[str] = ()) -> Self:
+        """Take over a trained readout (features -> logits) and, where they are known, the names of its classes.
 
-        Raises UserError for one that takes another number of features than a network of known architecture has.
+        Raises UserError for one that takes another number of features than a network of known architecture has, or
+        has another number of classes than names.
         """
         if isinstance(readout, ReadoutModule) and self.architecture is not None:
             needed = readout.features_in(self.architecture.output_shape())
             if readout.in_features != needed:
                 raise UserError(f"readout must take the {needed} features of the network, got {readout.in_features}")
+        if isinstance(readout, ReadoutModule) and len(classes) not in (0, readout.classes):
+            raise UserError(f"classes must name the {readout.classes} classes of the readout, got {len(classes)} names")
         object.__setattr__(self, "readout", readout)
+        self.classes = tuple(classes)
         return self
 
     @property
@@ -212,12 +218,15 @@ class Network(Portable, OnHub, nn.Sequential):
                 "readout must be LinearReadout, NeuronLabels or another ReadoutModule to be saved, "
                 f"got {type(self.readout).__name__}"
             )
-        return header | self.readout.header()
+        named = {"classes": list(self.classes)} if self.classes else {}
+        return header | self.readout.header() | named
 
     @classmethod
     def from_header(cls, header: dict[str, Any]) -> "Network":
         network = from_json(Architecture, header.get("architecture")).build()
-        return network.attach(ReadoutModule.from_header(header)) if "readout" in header else network
+        if "readout" not in header:
+            return network
+        return network.attach(ReadoutModule.from_header(header), class_names(header.get("classes", [])))
 
     def tensors(self) -> dict[str, Tensor]:
         readout = {} if self.readout is None else self.readout.state_dict(prefix="readout.")

@@ -1,5 +1,6 @@
 """Models on disk: the header of a safetensors file says in JSON how the model is built, the tensors fill it."""
 
+import json
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ def load(path: str | Path, *, into: nn.Module | None = None) -> nn.Module:
 
     A rebuilt model has the dtype that was saved; a module given keeps its own.  The shapes that a description asks for
     are compared with the tensors before memory is taken for them.  A folder stands for its model.safetensors, with the
-    readout.safetensors beside it attached.
+    readout.safetensors beside it attached, and the class names of its classes.json.
     Raises UserError if the file is missing, damaged, holds numbers that are not finite, or does not fit.
     """
     path = Path(path)
@@ -65,7 +66,7 @@ def load(path: str | Path, *, into: nn.Module | None = None) -> nn.Module:
         model = load(path / "model.safetensors", into=into)
         attach, beside = getattr(model, "attach", None), path / "readout.safetensors"
         if attach is not None and beside.exists():
-            attach(load(beside))
+            attach(load(beside), _class_names(path / "classes.json"))
         return model
     tensors, header = read_tensors(path)
     _check_values(tensors, path)
@@ -80,6 +81,23 @@ def load(path: str | Path, *, into: nn.Module | None = None) -> nn.Module:
     # Of their own: what safetensors gives are views of the bytes that were read.
     model.fill({name: tensor.clone() for name, tensor in tensors.items()})
     return model
+
+
+def _class_names(path: Path) -> list[str]:
+    """The names that a run keeps beside its readout; none where there is no such file."""
+    try:
+        return class_names(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is damaged ({error})") from None
+
+
+def class_names(value: Any) -> list[str]:
+    """The value, checked to be a list of names; raises UserError."""
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise UserError(f"classes must be a list of names, got {value!r}")
+    return value
 
 
 def positive_int(value: Any, name: str) -> int:

@@ -11,9 +11,19 @@ from torchhebb.nn import Network
 from torchhebb.recipes import softhebb2022, softhebb2023, sphere2025
 from torchhebb.recipes.claim import Claim
 from torchhebb.recipes.item import Item
+from torchhebb.recipes.pretrained import list_pretrained, load_pretrained
 from torchhebb.train import Recipe
 
-__all__ = ["create_model", "get_claims", "get_items", "get_recipe", "list_models", "list_papers", "list_recipes"]
+__all__ = [
+    "create_model",
+    "get_claims",
+    "get_items",
+    "get_recipe",
+    "list_models",
+    "list_papers",
+    "list_pretrained",
+    "list_recipes",
+]
 
 MODULES = (softhebb2022, softhebb2023, sphere2025)
 
@@ -74,15 +84,21 @@ def list_models(pattern: str = "*") -> list[str]:
     return list_recipes(pattern)
 
 
-def create_model(name: str, *, seed: int = 0, **overrides: Any) -> Network:
+def create_model(name: str, *, pretrained: bool = False, seed: int = 0, **overrides: Any) -> Network:
     """The untrained network of a recipe, its weights drawn from `seed`; overrides replace fields of its Architecture.
 
-    Raises UserError for an unknown name or field.
+    With `pretrained`, the trained network of that name that ships with the package, with its readout and class names,
+    in eval mode; see `list_pretrained`.
+    Raises UserError for an unknown name or field, or a seed or fields of a network that is trained already.
 
     >>> create_model("softhebb2023-digits", input_shape=(1, 16, 16)).architecture.input_shape
     (1, 16, 16)
     """
     architecture = get_recipe(name).architecture
+    if pretrained:
+        if seed or overrides:
+            raise UserError(f"pretrained weights are what they are: leave out {', '.join([*overrides] or ['seed'])}")
+        return load_pretrained(name)
     try:
         return replace(architecture, **overrides).build(seed)
     except TypeError:

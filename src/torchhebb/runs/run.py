@@ -54,7 +54,7 @@ class Run:
         """The frozen network of a seed on the device, its readout attached; a copy that the caller may change."""
         network = self._network(seed)
         twin = copy.deepcopy(network)
-        return twin if network.readout is None else twin.attach(copy.deepcopy(network.readout))
+        return twin if network.readout is None else twin.attach(copy.deepcopy(network.readout), self.data.classes)
 
     def readout(self, seed: int) -> nn.Module:
         """The readout that was trained with the run."""
