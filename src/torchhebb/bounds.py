@@ -14,9 +14,10 @@ from collections.abc import Callable
 from dataclasses import fields
 from math import inf
 from types import NoneType
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, get_args
 
 from torchhebb.errors import UserError
+from torchhebb.kinds import check_kind, declared_types, shown
 
 __all__ = [
     "Checked",
@@ -44,12 +45,14 @@ class Checked:
 
 
 def check_bounds(settings: Any) -> None:
-    """Raise UserError for the first field of a dataclass that is out of its bounds."""
+    """Raise UserError for the first field of a dataclass that is of another type or out of its bounds."""
+    cls: Any = type(settings)
+    kinds = declared_types(cls)
     for field in fields(settings):
-        check: Check | None = metadata_of(type(settings), field.name).get("check")
-        value = getattr(settings, field.name)
-        _check_choice(field.name, field.type, value)
-        if check is not None and not (value is None and NoneType in get_args(field.type)):
+        check: Check | None = metadata_of(cls, field.name).get("check")
+        value, kind = getattr(settings, field.name), kinds.get(field.name, Any)
+        check_kind(field.name, kind, value)
+        if check is not None and not (value is None and NoneType in get_args(kind)):
             check(field.name, value)
 
 
@@ -71,14 +74,15 @@ def bound(words: str, holds: Callable[[Any], bool]) -> dict[str, Check]:
         except TypeError:  # of another type
             fits = False
         if not fits:
-            raise UserError(f"{name} must be {words}, got {value!r}")
+            raise UserError(f"{name} must be {words}, got {shown(value)}")
 
     return {"check": check}
 
 
-def at_least(least: float) -> dict[str, Check]:
-    """Not below `least`."""
-    return bound(f"at least {least:g}", lambda value: value >= least)
+def at_least(least: float, *, up_to: float = inf, below: float = inf) -> dict[str, Check]:
+    """Not below `least`, not above `up_to`, and smaller than `below`."""
+    words = f"at least {least:g}{_end(up_to, below)}"
+    return bound(words, lambda value: least <= value <= up_to and (value < below or below == inf))
 
 
 def each_at_least(least: float, *, empty: bool = False) -> dict[str, Check]:
@@ -90,9 +94,9 @@ def each_at_least(least: float, *, empty: bool = False) -> dict[str, Check]:
     return bound(f"at least {least:g} each", holds)
 
 
-def above(low: float) -> dict[str, Check]:
-    """Larger than `low`."""
-    return bound(f"above {low:g}", lambda value: value > low)
+def above(low: float, *, up_to: float = inf) -> dict[str, Check]:
+    """Larger than `low` and not above `up_to`."""
+    return bound(f"above {low:g}{_end(up_to, inf)}", lambda value: low < value <= up_to)
 
 
 def between(low: float, high: float) -> dict[str, Check]:
@@ -153,11 +157,46 @@ def distinct(*, above: float = -inf, empty: bool = False) -> dict[str, Check]:
     return bound(words + ("" if empty else ", one at least"), holds)
 
 
-def _check_choice(name: str, kind: Any, value: Any, words: str = "one of") -> None:
-    """Raise UserError for a value that a Literal, or a tuple of them, does not name."""
-    inner = get_args(kind)
-    if get_origin(kind) is tuple and inner[1:] == (Ellipsis,):
-        for item in value:
-            _check_choice(name, inner[0], item, "among")
-    elif get_origin(kind) is Literal and value not in inner:
-        raise UserError(f"{name} must be {words} {', '.join(map(str, inner))}, got {value!r}")
+def each(metadata: dict[str, Check], *, empty: bool = False) -> dict[str, Check]:
+    """Values that each keep a bound; one at least unless `empty`.
+
+    >>> each(above(0))["check"]("strengths", (1.0, 0.0))
+    Traceback (most recent call last):
+    torchhebb.errors.UserError: strengths must be above 0, got 0.0
+    """
+
+    def check(name: str, values: Any) -> None:
+        if not values and not empty:
+            raise UserError(f"{name} must hold one value at least, got {shown(values)}")
+        for value in values:
+            metadata["check"](name, value)
+
+    return {"check": check}
+
+
+def _end(up_to: float, below: float) -> str:
+    return f" and at most {up_to:g}" * (up_to < inf) + f" and below {below:g}" * (below < inf)
+
+
+def both(first: dict[str, Check], second: dict[str, Check]) -> dict[str, Check]:
+    """Two bounds, of which an error names the one that was missed."""
+
+    def check(name: str, value: Any) -> None:
+        first["check"](name, value)
+        second["check"](name, value)
+
+    return {"check": check}
+
+
+SIZE = both(at_least(1), bound("below 2^31", lambda value: value < 2**31))
+"""Of what torch counts in 32 bits: neurons, channels, sides, batches."""
+RATE = at_least(0, up_to=1e6)
+"""A learning rate or another factor of a step; 0 is none."""
+EXPONENT = at_least(0, up_to=16)
+"""Of a distance or a rate; beyond 16 float32 has no room for its powers."""
+POWER = above(0, up_to=16)
+"""Of an activation, as `EXPONENT`."""
+RADIUS = above(0, up_to=1e6)
+"""Of the weights of a neuron."""
+INVERSE_TEMPERATURE = above(0, up_to=1e6)
+"""Of a softmax; the hard competition stands for infinity."""

@@ -20,17 +20,19 @@ stays within their convex hull for lr sum of y_k <= 1.
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from torchhebb.bounds import INVERSE_TEMPERATURE, RATE, Checked, at_least
+from torchhebb.errors import UserError
 from torchhebb.functional import hard_wta, ranked_wta, soft_wta, triangle
 from torchhebb.functional.form import widened
 
 __all__ = ["HardHebb", "Instar", "Oja", "RankedHebb", "Rule", "SoftHebb"]
 
 
-class Rule(ABC):
+class Rule(Checked, ABC):
     """What a plastic layer learns by: dw_k = S_k - decay_k w_k with S = sum of y x^T."""
 
     rectify: bool = False
@@ -39,6 +41,9 @@ class Rule(ABC):
     def label(self) -> str:
         """The rule in the words of figures and tables."""
         return type(self).__name__
+
+    def check_neurons(self, count: int) -> None:
+        """Raise UserError where so many neurons, those of one group, cannot learn by the rule."""
 
     @abstractmethod
     def __call__(self, u: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
@@ -57,7 +62,7 @@ class SoftHebb(Rule):
     Source: SoftHebb-2022 (anti_hebbian=False); SoftHebb-2023, section 3 (True; rectify at CIFAR depth 2).
     """
 
-    inverse_temperature: float = 1.0
+    inverse_temperature: float = field(default=1.0, metadata=INVERSE_TEMPERATURE)
     anti_hebbian: bool = True
     rectify: bool = False
 
@@ -90,12 +95,16 @@ class RankedHebb(Rule):
     Source: Krotov and Hopfield 2019, eq. 3 and 9 (with the L2 norm).
     """
 
-    rank: int = 2
-    delta: float = 0.4
+    rank: int = field(default=2, metadata=at_least(2))
+    delta: float = field(default=0.4, metadata=RATE)
 
     @property
     def label(self) -> str:
         return "ranked WTA"
+
+    def check_neurons(self, count: int) -> None:
+        if self.rank > count:
+            raise UserError(f"rank must be at most the number of neurons ({count}), got {self.rank}")
 
     def __call__(self, u: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         return ranked_wta(_biased(u, bias), rank=self.rank, delta=self.delta), None

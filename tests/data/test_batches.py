@@ -141,7 +141,7 @@ def test_an_epoch_checks_its_arguments_at_once():
         batches.epoch(-1)
     with pytest.raises(UserError, match="start must be from 0 to 2, the batches of an epoch, got 3"):
         batches.epoch(0, start=3)
-    with pytest.raises(UserError, match="crop_padding must be 0 or more, got -1"):
+    with pytest.raises(UserError, match="crop_padding must be at least 0, got -1"):
         Augment(crop_padding=-1)
 
 

@@ -183,5 +183,5 @@ def test_rotations_add_up_where_the_image_is_smooth():
 @pytest.mark.parametrize(("kind", "largest"), [(kind, kind.largest) for kind in CORRUPTIONS.values()])
 def test_a_severity_out_of_range_is_refused(kind: type[Corruption], largest: float):
     for severity in (-0.1, math.nan, math.inf, largest + 0.1):
-        with pytest.raises(UserError, match=f"severity of {kind.__name__} must be .* got {severity}"):
+        with pytest.raises(UserError, match=f"severity.* must be .* got {severity}"):
             kind(severity)

@@ -126,11 +126,11 @@ def test_weights_start_near_the_initial_radius():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"kernel_size": -3}, "kernel_size must be positive, got -3"),
-        ({"channels": 0}, "out_channels must be positive, got 0"),
+        ({"kernel_size": -3}, "kernel_size must be at least 1, got -3"),
+        ({"channels": 0}, "channels must be at least 1, got 0"),
         ({"groups": 3}, "groups must divide"),
         ({"kernel_size": 99}, "must fit"),
-        ({"activation": "softwta"}, "activation must be triangle, relu or soft_wta, got 'softwta'"),
+        ({"activation": "softwta"}, "activation must be one of triangle, relu, soft_wta, got 'softwta'"),
     ],
 )
 def test_what_cannot_be_built_is_said(change: dict[str, Any], words: str):

@@ -168,5 +168,5 @@ class TestRates:
         weight = HebbLinear(3, 2).weight
         with pytest.raises(UserError, match="lr must be given"):
             NormAdaptiveSGD([weight])
-        with pytest.raises(UserError, match="lr must not be negative, got nan"):
+        with pytest.raises(UserError, match="lr must be a finite number and not negative, got nan"):
             NormAdaptiveSGD([{"params": [weight], "lr": float("nan")}])

@@ -299,8 +299,8 @@ def test_shortcut_by_hand():
         ((2, 4), {"projection": 0}, "projection must be positive, got 0"),
         ((4, 2), {"residual": True}, "out_channels of at least 4, got 2"),
         ((2, 4), {"negative_slope": -0.1}, "negative_slope must not be negative, got -0.1"),
-        ((2, 4), {"orthogonality": -1.0}, "must not be negative"),
-        ((2, 4), {"structure": 0.0, "orthogonality": 0.0}, "one of them positive"),
+        ((2, 4), {"orthogonality": -1.0}, "orthogonality must be at least 0 and at most 1e\\+06, got -1.0"),
+        ((2, 4), {"structure": 0.0, "orthogonality": 0.0}, "must be above 0, got 0 for both"),
     ],
 )
 def test_what_cannot_be_built_is_said(arguments: tuple[int, int], options: dict[str, float], words: str):

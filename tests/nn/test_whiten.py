@@ -186,7 +186,7 @@ def test_mirrored_features_are_the_mean_of_both_views():
             lambda: Architecture((1, 8, 8), (ConvBlock(4, 3), LinearBlock(5)), taps=(Tap(1, 1), Tap(2, 1))),
             r"taps must name blocks that put out maps, got \[2\], which are linear",
         ),
-        (lambda: two_blocks(tap_power=0.5), "tap_power must be positive, and 1 where taps is empty, got 0.5"),
+        (lambda: two_blocks(tap_power=0.5), "tap_power must be 1 where taps is empty, got 0.5"),
         (lambda: Tap(1, 0), "pool must be at least 1, got 0"),
         (lambda: PatchWhitening(3, 0), "kernel_size must be positive, got 0"),
         (lambda: PatchWhitening(3, 2, components=13), "components must lie from 1 to 12"),

@@ -172,11 +172,12 @@ def test_too_wide_features_are_refused_with_the_flag_that_helps(
         plan.check(50_000, 24_576, torch.device("cpu"))
 
 
-@pytest.mark.parametrize("plan", [Ridge(strengths=(0.0,)), Ridge(strengths=()), Logistic(iterations=0)])
-def test_settings_out_of_range(plan: ReadoutPlan) -> None:
-    x, labels = clusters()
-    with pytest.raises(UserError, match="must be positive"):
-        plan.fit(x, labels, CLASSES)
+@pytest.mark.parametrize(
+    ("plan", "settings"), [(Ridge, {"strengths": (0.0,)}), (Ridge, {"strengths": ()}), (Logistic, {"iterations": 0})]
+)
+def test_settings_out_of_range(plan: type[ReadoutPlan], settings: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=f"{[*settings][0]} must"):
+        plan(**settings)
 
 
 def test_projection_out_of_range_and_features_that_diverged() -> None:

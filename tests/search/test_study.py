@@ -208,7 +208,7 @@ def test_fewer_images_and_a_cheaper_judge():
         ({"trials": 0}, "trials must be at least 1, got 0"),
         ({"search_seeds": 0}, "search_seeds must be at least 1, got 0"),
         ({"images": 0}, "images must be at least 1, got 0"),
-        ({"held_out": 1.0}, r"held_out must lie in \(0, 1\), got 1.0"),
+        ({"held_out": 1.0}, r"held_out must be between 0 and 1, got 1.0"),
     ],
 )
 def test_settings_out_of_range(changes: dict[str, Any], message: str):

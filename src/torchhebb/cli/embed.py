@@ -1,11 +1,12 @@
 """torchhebb embed: features of images, in a file."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
+from torchhebb.bounds import SIZE, Checked
 from torchhebb.cli.flags import parse
 from torchhebb.distributed import ProcessGroup, joined, planned
 from torchhebb.errors import UserError
@@ -14,7 +15,7 @@ from torchhebb.train.device import own_device
 
 
 @dataclass(frozen=True)
-class EmbedFlags:
+class EmbedFlags(Checked):
     """Features of images by a trained run or a weights file, written to one file; a stopped call goes on."""
 
     model: tyro.conf.Positional[str]
@@ -23,7 +24,7 @@ class EmbedFlags:
     """What to embed: folder:PATH, parquet:PATH, hub:OWNER/NAME, a name of the catalogue, image files or folders."""
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     """The file to write: .parquet (file, label where known, embedding), .npz or .csv.  Must be given."""
-    dim: int | None = None
+    dim: int | None = field(default=None, metadata=SIZE)
     """Project the features on so many principal components of unit variance, fitted on the run's training features and
     kept with it: smaller, and better for finding neighbours."""
     skip_unreadable: bool = False

@@ -1,12 +1,13 @@
 """torchhebb evaluate: ask a run, or a recipe that is trained first."""
 
-from dataclasses import dataclass, make_dataclass
+from dataclasses import dataclass, field, make_dataclass
 from itertools import takewhile
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
+from torchhebb.bounds import SIZE, Checked
 from torchhebb.cli.flags import parse
 from torchhebb.cli.imports import command_line
 from torchhebb.errors import UserError, unknown_name
@@ -15,24 +16,24 @@ from torchhebb.runs import ComputeOptions, TrainOptions, compute_options, new_ru
 
 
 @dataclass(frozen=True)
-class RunFlags:
+class RunFlags(Checked):
     """Evaluate a finished run; the answer is kept in its folder."""
 
     options: Annotated[ComputeOptions, tyro.conf.arg(name="")]
-    first_seeds: int | None = None
+    first_seeds: int | None = field(default=None, metadata=SIZE)
     """Evaluate only so many seeds of the run, the first ones."""
     results: Path | None = None
     """Also keep the result as RESULTS/<recipe>/<question>-<cpu or gpu>.json."""
 
 
 @dataclass(frozen=True)
-class RecipeFlags:
+class RecipeFlags(Checked):
     """Train a recipe and evaluate it; the answer is kept in the run folder."""
 
     options: Annotated[TrainOptions, tyro.conf.arg(name="")]
     out: Path | None = None
     """The run folder of a recipe; by default runs/<recipe>-<time>."""
-    first_seeds: int | None = None
+    first_seeds: int | None = field(default=None, metadata=SIZE)
     """Evaluate only so many seeds of the run, the first ones."""
     results: Path | None = None
     """Also keep the result as RESULTS/<recipe>/<question>-<cpu or gpu>.json."""

@@ -1,17 +1,18 @@
 """torchhebb explore: one page to look at images by their features."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 import tyro
 
+from torchhebb.bounds import SIZE, Checked
 from torchhebb.cli.flags import parse
 from torchhebb.errors import UserError
 
 
 @dataclass(frozen=True)
-class ExploreFlags:
+class ExploreFlags(Checked):
     """A page with a map of images, their nearest neighbours, near-duplicates and outliers; it works offline."""
 
     model: tyro.conf.Positional[str]
@@ -20,7 +21,7 @@ class ExploreFlags:
     """What to look at: folder:PATH, parquet:PATH, hub:OWNER/NAME, a name of the catalogue, or a folder."""
     out: Path | None = None
     """The page; by default explore.html in the run folder."""
-    most: int = 5000
+    most: int = field(default=5000, metadata=SIZE)
     """Of more images so many are shown, evenly over all."""
     map: Literal["tsne", "pca"] = "tsne"
     """How features become places: t-SNE of 50 principal components, or the first two of them, which is faster."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import tyro
 
+from torchhebb.bounds import Checked
 from torchhebb.cli.flags import parse
 from torchhebb.errors import UserError
 from torchhebb.recipes import list_recipes, recipe_functions
@@ -17,7 +18,7 @@ OWN = ("folder:PATH", "parquet:PATH", "hub:OWNER/NAME")
 
 
 @dataclass(frozen=True)
-class ListFlags:
+class ListFlags(Checked):
     """What there is: recipes that match a pattern, data sets, or files kept in the store."""
 
     pattern: tyro.conf.Positional[str] = "*"

@@ -1,23 +1,24 @@
 """torchhebb predict: classes of image files."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import tyro
 
+from torchhebb.bounds import SIZE, Checked
 from torchhebb.cli.flags import parse
 from torchhebb.errors import UserError
 
 
 @dataclass(frozen=True)
-class PredictFlags:
+class PredictFlags(Checked):
     """The class of each image file by a trained run."""
 
     run: tyro.conf.Positional[Path]
     """A run folder."""
     images: tyro.conf.Positional[tuple[str, ...]]
     """Image files, folders of them, or sources such as parquet:PATH; they are read as training read its images."""
-    top: int = 1
+    top: int = field(default=1, metadata=SIZE)
     """How many classes to show for each image, the likeliest first."""
 
 

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import tyro
 
+from torchhebb.bounds import Checked
 from torchhebb.cli.flags import parse
 from torchhebb.errors import UserError
 
 
 @dataclass(frozen=True)
-class ReportFlags:
+class ReportFlags(Checked):
     """One self-contained HTML page about finished runs; several are compared."""
 
     runs: tyro.conf.Positional[tuple[Path, ...]]

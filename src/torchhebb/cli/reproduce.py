@@ -7,13 +7,14 @@ from typing import Annotated
 
 import tyro
 
+from torchhebb.bounds import Checked
 from torchhebb.cli.flags import parse
 from torchhebb.recipes import get_items
 from torchhebb.runs import ComputeOptions, TrainOptions
 
 
 @dataclass(frozen=True)
-class ReproduceFlags:
+class ReproduceFlags(Checked):
     """What a paper reports, beside what it published: the cheapest first, until the budget is spent; resumable."""
 
     paper: tyro.conf.Positional[str]

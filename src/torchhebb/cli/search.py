@@ -8,6 +8,7 @@ from typing import Annotated
 
 import tyro
 
+from torchhebb.bounds import Checked
 from torchhebb.cli.flags import DEFAULT_RECIPE, parse
 from torchhebb.fields import differences
 from torchhebb.recipes import get_recipe
@@ -17,7 +18,7 @@ from torchhebb.train import Recipe
 
 
 @dataclass(frozen=True)
-class SearchFlags:
+class SearchFlags(Checked):
     """Better settings of a recipe, chosen on held-out training images alone; resumable, and shared by processes."""
 
     recipe: Annotated[Recipe, tyro.conf.arg(name="")]

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import tyro
 
+from torchhebb.bounds import Checked
 from torchhebb.cli.flags import DEFAULT_RECIPE, parse, value_after
 from torchhebb.cli.imports import command_line
 from torchhebb.cli.own_images import plan_own_images
@@ -24,7 +25,7 @@ from torchhebb.train.device import own_device
 
 
 @dataclass(frozen=True)
-class TrainFlags:
+class TrainFlags(Checked):
     """Learn without labels, read out, test; everything is kept in the run folder."""
 
     recipe: Annotated[Recipe, tyro.conf.arg(name="")]

@@ -5,7 +5,7 @@ Shapes: N images, B of one batch, C channels, H x W pixels.
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
 
@@ -13,11 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from torchhebb.bounds import Checked, above, at_least
 from torchhebb.errors import UserError
 
 
 @dataclass(frozen=True)
-class Augment:
+class Augment(Checked):
     """Random resized crop, random crop from a border of zero pixels, and a mirror image with probability one half.
 
     The resized crop covers a share of the image's area drawn from [crop_area, 1] at an aspect ratio whose logarithm is
@@ -29,15 +30,9 @@ class Augment:
     torch.Size([1, 1, 3, 3])
     """
 
-    crop_padding: int = 0
+    crop_padding: int = field(default=0, metadata=at_least(0))
     flip: bool = False
-    crop_area: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.crop_padding < 0:
-            raise UserError(f"crop_padding must be 0 or more, got {self.crop_padding}")
-        if not 0 < self.crop_area <= 1:
-            raise UserError(f"crop_area must lie in (0, 1], got {self.crop_area}")
+    crop_area: float = field(default=1.0, metadata=above(0, up_to=1))
 
     @property
     def active(self) -> bool:

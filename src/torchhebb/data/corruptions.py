@@ -23,11 +23,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from torchhebb.bounds import Checked
 from torchhebb.errors import UserError
 
 
 @dataclass(frozen=True)
-class Corruption(ABC):
+class Corruption(Checked, ABC):
     """One corruption at one severity; at severity 0 nothing happens.
 
     Raises UserError for a severity outside [0, largest].
@@ -43,8 +44,9 @@ class Corruption(ABC):
     severity: float
 
     def __post_init__(self) -> None:
-        if not 0 <= self.severity <= self.largest or math.isinf(self.severity):
-            allowed = "a finite number of at least 0" if math.isinf(self.largest) else f"from 0 to {self.largest:g}"
+        super().__post_init__()
+        if not 0 <= self.severity <= self.largest:
+            allowed = "at least 0" if math.isinf(self.largest) else f"from 0 to {self.largest:g}"
             raise UserError(f"severity of {type(self).__name__} must be {allowed}, got {self.severity}")
 
     def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:

@@ -1,8 +1,9 @@
 """How an image becomes the pixels that a network takes: channels, size and fit, decided once and kept with a run."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+from torchhebb.bounds import SIZE, Checked
 from torchhebb.errors import UserError
 
 Fit = Literal["crop", "squash", "pad"]
@@ -10,7 +11,7 @@ Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
-class Preprocessing:
+class Preprocessing(Checked):
     """Grey (1) or RGB (3) images of height x width, and what happens to an image of another size.
 
     crop: the largest box in the middle that has the wanted aspect is scaled (the shorter side, then a centre crop);
@@ -23,16 +24,14 @@ class Preprocessing:
     """
 
     channels: int
-    height: int
-    width: int
+    height: int = field(metadata=SIZE)
+    width: int = field(metadata=SIZE)
     fit: Fit = "crop"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.channels not in (1, 3):
             raise UserError(f"channels must be 1 (grey) or 3 (RGB), got {self.channels}")
-        if self.height < 1 or self.width < 1:
-            raise UserError(f"size must be at least 1, got {self.width}x{self.height}")
-        check_fit_name(self.fit)
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 
-from torchhebb.bounds import at_least
+from torchhebb.bounds import at_least, between
 from torchhebb.data import Images
 from torchhebb.evaluate.evaluator import Note
 from torchhebb.evaluate.methods.subsample import subsample
@@ -26,7 +26,7 @@ class HeldOut(Study[Variant]):
     """Passes over the images; None is as many as the recipe says."""
     images: int | None = field(default=None, metadata=at_least(1))
     """How many images are learned from, drawn once from those not held out; None is all of them."""
-    holdout: float = 0.1
+    holdout: float = field(default=0.1, metadata=between(0, 1))
     """Share of the training images that is held out."""
     probe: Probe = field(default_factory=Probe)
     """The readout, fitted to training images that are not held out."""

@@ -1,20 +1,21 @@
 """The network that users hold, blocks in a row with a readout attached, and its description as a value."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from torchhebb.bounds import POWER, SIZE, Checked, above, each
 from torchhebb.config import from_json, to_json
 from torchhebb.errors import UserError
 from torchhebb.nn.blocks import Block
 from torchhebb.nn.hub import OnHub
 from torchhebb.nn.norm import Standardize, UnitNorm
 from torchhebb.nn.readout import ReadoutModule
-from torchhebb.nn.saving import Portable, class_names, positive_int
+from torchhebb.nn.saving import Portable, class_names
 from torchhebb.nn.wrappers import state_without_wrappers
 
 
@@ -23,43 +24,52 @@ class NoReadoutError(UserError, AttributeError):
 
 
 @dataclass(frozen=True)
-class Tap:
+class Tap(Checked):
     """The maps of one block, averaged to `pool` x `pool`, as a part of the features."""
 
-    block: int
-    pool: int
-
-    def __post_init__(self) -> None:
-        if self.pool < 1:
-            raise UserError(f"pool must be at least 1, got {self.pool}")
+    block: int = field(metadata=SIZE)
+    pool: int = field(metadata=SIZE)
 
 
 @dataclass(frozen=True)
-class Architecture:
+class Architecture(Checked):
     """Pixels in [0, 1] of `input_shape` (C, H, W), what is done to them, and the blocks they pass."""
 
-    input_shape: tuple[int, int, int]
+    input_shape: tuple[int, int, int] = field(metadata=each(SIZE))
     blocks: tuple[Block, ...]
     mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = field(default=None, metadata=each(above(0)))
     unit_norm: bool = False
-    feature_pool: int | None = None  # the last maps, averaged to this height and width, are the features
+    feature_pool: int | None = field(
+        default=None, metadata=SIZE
+    )  # the last maps, averaged to this height and width, are the features
     taps: tuple[Tap, ...] = ()  # the features are the maps of these blocks, not the last block's output
-    tap_power: float = 1.0  # of the maps of taps; 0.5 is the root, as is usual for counts
+    tap_power: float = field(
+        default=1.0, metadata=POWER
+    )  # of the maps of taps; 0.5 is the root, as is usual for counts
     flip_average: bool = False  # features are the mean of those of an image and of its mirror image
 
     def __post_init__(self) -> None:
-        for side in self.input_shape:
-            positive_int(side, "input_shape")
+        super().__post_init__()
+        self._check_standardization()
         depths = [tap.block for tap in self.taps]
         if len({*depths}) < len(depths) or not all(1 <= depth <= len(self.blocks) for depth in depths):
             raise UserError(f"taps must name blocks from 1 to {len(self.blocks)}, each once, got {depths}")
         if flat := [depth for depth in depths if not self.blocks[depth - 1].puts_out_maps]:
             raise UserError(f"taps must name blocks that put out maps, got {flat}, which are linear")
-        if self.tap_power <= 0 or (self.tap_power != 1 and not self.taps):
-            raise UserError(f"tap_power must be positive, and 1 where taps is empty, got {self.tap_power}")
+        if self.tap_power != 1 and not self.taps:
+            raise UserError(f"tap_power must be 1 where taps is empty, got {self.tap_power}")
         if self.taps and self.feature_pool is not None:
             raise UserError("feature_pool is for the last block alone: give its pool to taps instead")
+
+    def _check_standardization(self) -> None:
+        channels = self.input_shape[0]
+        for name, other in (("mean", "std"), ("std", "mean")):
+            values = getattr(self, name)
+            if (values is None) != (getattr(self, other) is None):
+                raise UserError(f"mean and std must be given together, got no {name if values is None else other}")
+            if values is not None and len(values) not in (1, channels):
+                raise UserError(f"{name} must have 1 number or {channels}, one a channel, got {len(values)}")
 
     def with_blocks(self, change: Callable[[Block], Block]) -> "Architecture":
         """The architecture with every block changed; a UserError of a block is raised with its number.

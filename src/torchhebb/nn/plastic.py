@@ -7,6 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from torchhebb.errors import UserError
 from torchhebb.functional import triangle
 from torchhebb.functional.form import widened
 from torchhebb.ops.kernels import kernel
@@ -96,11 +97,11 @@ def draw_weights(weight: nn.Parameter, init: Init, radius: float, generator: tor
 def sampled_weights(inputs: Tensor, count: int, radius: float, generator: torch.Generator) -> Tensor:
     """`count` rows of inputs (n, fan_in), drawn without putting back, all brought to `radius`.
 
-    Raises ValueError for fewer inputs than rows wanted.
+    Raises UserError for fewer inputs than rows wanted.
     Source: the first means of k-means; Coates, Ng and Lee 2011, random patches.
     """
     if len(inputs) < count:
-        raise ValueError(f"init 'patches' needs at least {count} inputs, one a neuron, got {len(inputs)}")
+        raise UserError(f"init 'patches' needs at least {count} inputs, one a neuron, got {len(inputs)}")
     chosen = torch.randperm(len(inputs), generator=generator)[:count]
     rows = inputs[chosen.to(inputs.device)]
     wide = rows.to(torch.promote_types(rows.dtype, torch.float32))  # 1e-12, which `normalize` adds, is zero in float16

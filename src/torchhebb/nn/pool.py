@@ -1,19 +1,27 @@
 """Pooling as a value."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from torch import nn
 
+from torchhebb.bounds import SIZE, Checked, at_least
+from torchhebb.errors import UserError
+
 
 @dataclass(frozen=True)
-class Pool:
+class Pool(Checked):
     """Spatial pooling after the activation."""
 
     kind: Literal["max", "avg"] = "max"
-    kernel_size: int = 2
-    stride: int = 2
-    padding: int = 0
+    kernel_size: int = field(default=2, metadata=SIZE)
+    stride: int = field(default=2, metadata=SIZE)
+    padding: int = field(default=0, metadata=at_least(0))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if 2 * self.padding > self.kernel_size:
+            raise UserError(f"padding of a pool must be at most half its kernel_size, got {self.padding}")
 
     def build(self) -> nn.Module:
         return (nn.MaxPool2d if self.kind == "max" else nn.AvgPool2d)(self.kernel_size, self.stride, self.padding)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from torchhebb.bounds import Checked, at_least, bound
+from torchhebb.bounds import RATE, SIZE, at_least, each
 from torchhebb.data import Augment
 from torchhebb.errors import UserError
 from torchhebb.memory import memory_for
@@ -19,7 +19,7 @@ from torchhebb.readouts.sources import FeatureSource, KeptFeatures, epoch_seed
 
 
 @dataclass(frozen=True)
-class Readout(Checked, ReadoutPlan):
+class Readout(ReadoutPlan):
     """The paper's linear readout: cross-entropy by Adam on dropped-out features, the rate halved along the epochs.
 
     The gradient of the loss is (softmax(W x + b) - onehot) x^T / B, so a step is two matrix products and one Adam.
@@ -30,12 +30,14 @@ class Readout(Checked, ReadoutPlan):
     """
 
     epochs: int = field(default=50, metadata=at_least(0))
-    batch_size: int = field(default=64, metadata=at_least(1))
-    lr: float = field(default=1e-3, metadata=at_least(0))
-    dropout: float = field(default=0.5, metadata=bound("in [0, 1)", lambda p: 0 <= p < 1))
-    halve_at: tuple[float, ...] = (0.2, 0.35, 0.5, 0.6, 0.7, 0.8, 0.9)
+    batch_size: int = field(default=64, metadata=SIZE)
+    lr: float = field(default=1e-3, metadata=RATE)
+    dropout: float = field(default=0.5, metadata=at_least(0, below=1))
+    halve_at: tuple[float, ...] = field(
+        default=(0.2, 0.35, 0.5, 0.6, 0.7, 0.8, 0.9), metadata=each(at_least(0, up_to=1), empty=True)
+    )
     """Shares of the epochs after which the learning rate is halved."""
-    init_scale: float = 0.1105
+    init_scale: float = field(default=0.1105, metadata=RATE)
     """Weights start at init_scale * U[0, 1)."""
     standardize: bool = False
     """Scale every feature to zero mean and unit variance over the training images."""

@@ -8,8 +8,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from torchhebb.bounds import Checked
 from torchhebb.data.images import stratified_split
-from torchhebb.errors import UserError
 from torchhebb.memory import in_pieces
 from torchhebb.progress import SILENT, Progress
 
@@ -59,7 +59,7 @@ class Fresh:
 FRESH = Fresh()
 
 
-class ReadoutPlan(ABC):
+class ReadoutPlan(Checked, ABC):
     """How a readout is made; deriving classes are frozen dataclasses whose fields are its settings."""
 
     @abstractmethod
@@ -113,10 +113,3 @@ def predict_logits(readout: torch.nn.Module, features: Tensor, *, batch_size: in
         lambda begin, end: parts.append(readout(features[begin:end].float())), len(features), batch_size, what="logits"
     )
     return torch.cat(parts)
-
-
-def check_positive(name: str, values: Iterable[float]) -> None:
-    """Raise UserError unless there are values and all are above 0."""
-    values = tuple(values)
-    if not values or min(values) <= 0:
-        raise UserError(f"{name} must be positive numbers, got {values}")

@@ -2,16 +2,17 @@
 
 from abc import abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
+from torchhebb.bounds import SIZE, above, between, each
 from torchhebb.errors import UserError
 from torchhebb.memory import free_bytes
 from torchhebb.nn import LinearReadout
 from torchhebb.progress import SILENT, Progress
-from torchhebb.readouts.base import FRESH, Fitted, ReadoutPlan, Resume, best, check_positive, kept_and_held
+from torchhebb.readouts.base import FRESH, Fitted, ReadoutPlan, Resume, best, kept_and_held
 from torchhebb.readouts.projection import Projection
 from torchhebb.readouts.standardized import Standardized
 
@@ -22,15 +23,14 @@ _SMALLEST = 256
 class LinearPlan(ReadoutPlan):
     """The strength that classifies the held-out training images best is solved for again on all training images."""
 
-    strengths: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2, 1e3)
+    strengths: tuple[float, ...] = field(default=(1e-4, 1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2, 1e3), metadata=each(above(0)))
     """Strengths of the regularisation to choose from."""
-    holdout: float = 0.1
+    holdout: float = field(default=0.1, metadata=between(0, 1))
     """Share of the training images that chooses the strength."""
-    project: int | None = None
+    project: int | None = field(default=None, metadata=SIZE)
     """Project the features to this many dimensions by a seeded random matrix first; None keeps them all."""
 
     def check(self, samples: int, width: int, device: torch.device) -> None:
-        check_positive("strengths", self.strengths)
         needed, free = self._needed(samples, width, self.project), free_bytes(device)
         if needed > free:
             name = type(self).__name__.lower()

@@ -1,13 +1,14 @@
 """Multinomial logistic regression by full-batch L-BFGS."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from torchhebb.readouts.base import ROWS, Fitted, check_positive, percent_correct
+from torchhebb.bounds import SIZE
+from torchhebb.readouts.base import ROWS, Fitted, percent_correct
 from torchhebb.readouts.linear import LinearPlan
 from torchhebb.readouts.standardized import Standardized
 
@@ -28,11 +29,10 @@ class Logistic(LinearPlan):
 
     strengths: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
     """Strengths to choose from."""
-    iterations: int = 200
+    iterations: int = field(default=200, metadata=SIZE)
     """The most L-BFGS steps for one strength."""
 
     def _scores(self, z: Standardized, held: Tensor, labels: Tensor, classes: int) -> Iterator[tuple[float, float]]:
-        check_positive("iterations", [self.iterations])
         x = _matrix(z)
         solution = _Solution(x.shape[1], classes, x.device)
         for strength in sorted(self.strengths, reverse=True):

@@ -2,11 +2,12 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from torchhebb.bounds import above, between, each
 from torchhebb.errors import UserError
 from torchhebb.memory import free_bytes
 from torchhebb.nn import LinearReadout
@@ -18,7 +19,6 @@ from torchhebb.readouts.base import (
     ReadoutPlan,
     Resume,
     best,
-    check_positive,
     kept_and_held,
     percent_correct,
 )
@@ -45,13 +45,12 @@ class WideRidge(ReadoutPlan):
     [0, 1]
     """
 
-    strengths: tuple[float, ...] = (1e-3, 3e-3, 1e-2, 3e-2)
+    strengths: tuple[float, ...] = field(default=(1e-3, 3e-3, 1e-2, 3e-2), metadata=each(above(0)))
     """Strengths of the regularisation to choose from."""
-    holdout: float = 0.1
+    holdout: float = field(default=0.1, metadata=between(0, 1))
     """Share of the training images that chooses the strength."""
 
     def check(self, samples: int, width: int, device: torch.device) -> None:
-        check_positive("strengths", self.strengths)
         size, free = min(samples, width), free_bytes(device)
         needed = 4 * (size * size + 4 * BLOCK * size + 3 * max(ROWS * width, _COLUMNS * samples))
         if needed > free:

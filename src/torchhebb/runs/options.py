@@ -1,14 +1,14 @@
 """How to compute, where images come from, how to train: settings that do not change what a recipe means."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
+from torchhebb.bounds import SIZE, Checked, above, at_least
 from torchhebb.data import Fit
 from torchhebb.train.device import PrecisionChoice
-from torchhebb.train.recipe import at_least
 
 
 @dataclass(frozen=True)
-class ComputeOptions:
+class ComputeOptions(Checked):
     """What every command that computes with a network takes."""
 
     device: str = "auto"
@@ -28,10 +28,10 @@ def compute_options(options: ComputeOptions) -> ComputeOptions:
 
 
 @dataclass(frozen=True)
-class SourceOptions:
+class SourceOptions(Checked):
     """How a user's own images become pixels of one size; decided once, and kept with the run."""
 
-    size: int | None = None
+    size: int | None = field(default=None, metadata=SIZE)
     """Bring images to size x size."""
     fit: Fit = "crop"
     """How: crop the largest square in the middle, squash the whole image, or pad it with black."""
@@ -43,12 +43,9 @@ class SourceOptions:
 class TrainOptions(SourceOptions, ComputeOptions):
     """What training takes besides."""
 
-    checkpoint_seconds: float = 60.0
+    checkpoint_seconds: float = field(default=60.0, metadata=at_least(0))
     """Save at most this often what a killed run needs to go on."""
-    members: int = 1
+    members: int = field(default=1, metadata=SIZE)
     """So many seeds learn side by side in one process, each as it would alone up to rounding."""
-    worker_timeout: float = 1800.0
+    worker_timeout: float = field(default=1800.0, metadata=above(0))
     """Of several workers: seconds after which one that does not answer is lost; one that died is found at once."""
-
-    def __post_init__(self) -> None:
-        at_least(1, members=self.members)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from torchhebb.bounds import Checked
 from torchhebb.errors import UserError
 from torchhebb.fields import read_field, replace_field
 from torchhebb.train import Recipe
@@ -15,7 +16,7 @@ NOT_SEARCHED = ("name", "data", "seeds", "published")
 
 
 @dataclass(frozen=True)
-class Range:
+class Range(Checked):
     """Numbers from low to high, both included; whole ones where both ends are; log: equal ratios are equally likely."""
 
     field: str
@@ -24,6 +25,7 @@ class Range:
     log: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.low < self.high or (self.log and self.low <= 0):
             rule = "0 < LOW < HIGH" if self.log else "LOW < HIGH"
             raise UserError(f"the range of {self.field} must have {rule}, got {self.low:g}:{self.high:g}")
@@ -42,7 +44,7 @@ class Range:
 
 
 @dataclass(frozen=True)
-class Choice:
+class Choice(Checked):
     """One of several values."""
 
     field: str

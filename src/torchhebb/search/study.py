@@ -6,12 +6,13 @@ import statistics
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
+from torchhebb.bounds import SIZE, Checked, at_least, between
 from torchhebb.config import from_json, to_json
 from torchhebb.errors import NotImportedError, UserError
 from torchhebb.fields import read_field
@@ -20,13 +21,12 @@ from torchhebb.runs.reproduce import parse_duration
 from torchhebb.search.objective import Objective
 from torchhebb.search.space import Dimension, apply, default_space, parse_space
 from torchhebb.train import Recipe
-from torchhebb.train.recipe import at_least
 
 SAMPLER_SEEDS = 1_000_003
 
 
 @dataclass(frozen=True)
-class Search:
+class Search(Checked):
     """Better settings of a recipe, judged on held-out training images; the test images are not looked at.
 
     The first trial is the recipe as it is, so that the best one can be compared with it.
@@ -34,27 +34,20 @@ class Search:
 
     space: tuple[str, ...] = ()
     """FIELD=LOW:HIGH, FIELD=LOW:HIGH:log or FIELD=a,b,c; by default rates, temperatures and powers of the blocks."""
-    trials: int | None = None
+    trials: int | None = field(default=None, metadata=SIZE)
     """How many trials the folder is to hold in the end, those of other processes and earlier calls included."""
     budget: str | None = None
     """How long this call may take, as in 90s, 30m or 2h; 30m where neither this nor --trials is given."""
-    search_seeds: int = 1
+    search_seeds: int = field(default=1, metadata=SIZE)
     """Seeds a trial; their mean is what counts."""
     judge: Literal["recipe", "ridge"] = "recipe"
     """The readout: the recipe's own, or ridge regression in closed form, which is cheaper."""
-    images: int | None = None
+    images: int | None = field(default=None, metadata=SIZE)
     """Learn from so many of the training images that are not held out; by default from all."""
-    held_out: float = 0.1
+    held_out: float = field(default=0.1, metadata=between(0, 1))
     """The share of the training images that judges."""
-    sampler_seed: int = 0
+    sampler_seed: int = field(default=0, metadata=at_least(0))
     """What the search draws from: one process with the same seed tries the same settings."""
-
-    def __post_init__(self) -> None:
-        at_least(1, search_seeds=self.search_seeds, trials=1 if self.trials is None else self.trials)
-        if self.images is not None:
-            at_least(1, images=self.images)
-        if not 0 < self.held_out < 1:
-            raise UserError(f"held_out must lie in (0, 1), got {self.held_out}")
 
     @property
     def seconds(self) -> float:

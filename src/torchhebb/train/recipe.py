@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from torchhebb.bounds import RATE, SIZE, Checked, above, at_least
 from torchhebb.data import Augment
 from torchhebb.errors import UserError
 from torchhebb.nn import Architecture
@@ -12,48 +13,39 @@ from torchhebb.readouts.base import ReadoutPlan
 
 
 @dataclass(frozen=True)
-class NormAdaptive:
+class NormAdaptive(Checked):
     """Steps of plastic layers: each block's own rate, scaled by how far a neuron's radius is from 1."""
 
 
 @dataclass(frozen=True)
-class AdamW:
+class AdamW(Checked):
     """Steps of blocks that learn by a local loss: one rate for all."""
 
-    lr: float = 1e-3
-    weight_decay: float = 0.05
-
-    def __post_init__(self) -> None:
-        at_least(0, lr=self.lr, weight_decay=self.weight_decay)
+    lr: float = field(default=1e-3, metadata=RATE)
+    weight_decay: float = field(default=0.05, metadata=RATE)
 
 
 @dataclass(frozen=True)
-class Learning:
+class Learning(Checked):
     """The unsupervised phase: how the training images pass through the plastic blocks."""
 
-    batch_size: int = 10
-    epochs: int = 1
+    batch_size: int = field(default=10, metadata=SIZE)
+    epochs: int = field(default=1, metadata=at_least(0))
     order: Literal["joint", "greedy", "pipeline"] = "joint"
     """joint: all blocks in the same pass; greedy: block after block, those below in eval mode; pipeline: the joint pass
     with every block one batch behind the one below, so that all can work at once."""
     optimizer: NormAdaptive | AdamW = field(default_factory=NormAdaptive)
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     """How the rates fall, step by step, from their own value to final_share of it."""
-    final_share: float = 0.0
+    final_share: float = field(default=0.0, metadata=RATE)
     images: Literal["train", "unlabelled"] = "train"
     """Which images to learn from: the training images, or the unlabelled ones that some data sets have."""
-    share: float = 1.0
+    share: float = field(default=1.0, metadata=above(0, up_to=1))
     """How much of them, drawn by the seed."""
     augment: Augment = field(default_factory=Augment)
     """Views of the images while the blocks learn."""
-    samples: int = 1000
+    samples: int = field(default=1000, metadata=SIZE)
     """How many images, the first of the pass, whitening and weights of init "patches" are prepared from."""
-
-    def __post_init__(self) -> None:
-        at_least(1, batch_size=self.batch_size, samples=self.samples)
-        at_least(0, epochs=self.epochs, final_share=self.final_share)
-        if not 0 < self.share <= 1:
-            raise UserError(f"share must lie in (0, 1], got {self.share}")
 
     def rate_at(self, share: float) -> float:
         """The factor of the rates after a share, from 0 to 1, of the steps.
@@ -66,24 +58,20 @@ class Learning:
 
 
 @dataclass(frozen=True)
-class Supervised:
+class Supervised(Checked):
     """How a baseline learns from labels by gradients: AdamW on the cross-entropy."""
 
-    epochs: int = 20
-    batch_size: int = 64
-    lr: float = 1e-3
-    weight_decay: float = 0.0
+    epochs: int = field(default=20, metadata=at_least(0))
+    batch_size: int = field(default=64, metadata=SIZE)
+    lr: float = field(default=1e-3, metadata=RATE)
+    weight_decay: float = field(default=0.0, metadata=RATE)
     cosine: bool = True
     """The rate falls to zero by a half cosine; otherwise it stays."""
     augment: Augment = field(default_factory=Augment)
 
-    def __post_init__(self) -> None:
-        at_least(1, batch_size=self.batch_size)
-        at_least(0, epochs=self.epochs, lr=self.lr, weight_decay=self.weight_decay)
-
 
 @dataclass(frozen=True)
-class PublishedBeside:
+class PublishedBeside(Checked):
     """The paper's test accuracies, in percent, of what stands beside its network."""
 
     random: float | None = None
@@ -92,7 +80,7 @@ class PublishedBeside:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(Checked):
     """One named, complete experiment: data, network, learning plan, readout, expected result."""
 
     name: str
@@ -106,7 +94,7 @@ class Recipe:
     blocks."""
     supervised: Supervised = field(default_factory=Supervised)
     """How the backpropagation baseline learns."""
-    seeds: int = 1
+    seeds: int = field(default=1, metadata=SIZE)
     published: float | None = None
     """The paper's test accuracy in percent, where it gives one; see `published_for`."""
     published_on: str = field(default="", compare=False)
@@ -115,7 +103,7 @@ class Recipe:
     """What the paper gives of the baselines; it is no part of the experiment, so runs go on when it becomes known."""
 
     def __post_init__(self) -> None:
-        at_least(1, seeds=self.seeds)
+        super().__post_init__()
         if self.published_on not in ("", self.data):
             object.__setattr__(self, "published", None)
             object.__setattr__(self, "published_beside", PublishedBeside())
@@ -131,6 +119,17 @@ class Recipe:
             raise UserError("readout.online needs labels: learning.images must be train")
         if learning.order == "greedy" and learning.augment.active:
             raise UserError("learning.augment needs learning.order joint or pipeline: greedy blocks keep their inputs")
+        self._check_sizes()
+
+    def _check_sizes(self) -> None:
+        side = min(self.architecture.input_shape[1:])
+        for phase in ("learning", "readout", "supervised"):
+            augment = getattr(getattr(self, phase), "augment", None)
+            if augment is not None and augment.crop_padding >= side:
+                raise UserError(
+                    f"{phase}.augment.crop_padding must be below the {side} pixels of the images' shorter side, "
+                    f"got {augment.crop_padding}"
+                )
 
     @property
     def online(self) -> bool:
@@ -154,10 +153,3 @@ def shortened(plan: ReadoutPlan, epochs: int) -> Readout:
     if not isinstance(plan, Readout):
         raise UserError(f"a readout in closed form has no epochs to set, got readout_epochs {epochs}")
     return replace(plan, epochs=epochs)
-
-
-def at_least(least: int, **values: float) -> None:
-    """Raise UserError naming the first value below `least`."""
-    for name, value in values.items():
-        if not value >= least:
-            raise UserError(f"{name} must be at least {least}, got {value}")

@@ -93,7 +93,7 @@ class Ablation(Evaluator):
         default=(0.5, 2.0), metadata=distinct(above=0, empty=True) | NOT_IN_CELLS
     )
     """By what to multiply the channels of all blocks."""
-    slopes: tuple[float, ...] = field(default=(0.0, 0.5, 1.0), metadata=NOT_IN_CELLS)
+    slopes: tuple[float, ...] = field(default=(0.0, 0.5, 1.0), metadata=each_at_least(0, empty=True) | NOT_IN_CELLS)
     """Negative slopes of the activation."""
     depths: tuple[int, ...] = field(default=(1, 2, 3, 4, 5, 6), metadata=each_at_least(1, empty=True) | NOT_IN_CELLS)
     """Numbers of blocks."""

@@ -94,7 +94,7 @@ class Continual(Study[Training]):
 
     tasks: int = field(default=5, metadata=at_least(2))
     """How many tasks the classes are divided into."""
-    class_order: int = 0
+    class_order: int = field(default=0, metadata=at_least(0))
     """0 keeps the natural order of the classes; any other seed permutes them."""
     methods: tuple[MethodName, ...] = field(
         default=("own", "random", "joint_own", "backpropagation", "ewc", "replay", "joint"),
@@ -103,11 +103,11 @@ class Continual(Study[Training]):
     """Who learns: the network of the run, random weights, backpropagation alone, with EWC or replay; all at once."""
     readouts: tuple[ReadoutName, ...] = field(default=("task_aware", "task_free"), metadata=distinct() | NOT_IN_CELLS)
     """Whether the task of a test image is told; backpropagation is trained once for each."""
-    images_per_class: int | None = None
+    images_per_class: int | None = field(default=None, metadata=at_least(1))
     """Training images of a class that are learned from; None takes all."""
-    probe_images_per_class: int | None = 100
+    probe_images_per_class: int | None = field(default=100, metadata=at_least(1))
     """How many of these the readouts are fitted to."""
-    test_images_per_class: int | None = None
+    test_images_per_class: int | None = field(default=None, metadata=at_least(1))
     """Test images of a class; None takes all."""
     learning_epochs: int | None = field(default=None, metadata=at_least(0) | NOT_IN_CELLS)
     """Passes over a task without labels; None takes the recipe's."""
@@ -117,7 +117,7 @@ class Continual(Study[Training]):
     """How strongly EWC holds the weights that old tasks need."""
     ewc_images: int = field(default=200, metadata=at_least(1) | NOT_IN_CELLS)
     """Images of a task that EWC measures the importance of weights on."""
-    replay_images: int = field(default=2000, metadata=NOT_IN_CELLS)
+    replay_images: int = field(default=2000, metadata=at_least(1) | NOT_IN_CELLS)
     """Images that replay may store in all."""
     ridge: Ridge = field(default_factory=Ridge)
     """How readouts are fitted; `project` makes wide features cheap."""

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from torchhebb.bounds import at_least, distinct, rising
+from torchhebb.bounds import above, at_least, distinct, each, rising
 from torchhebb.data import Batches, Images
 from torchhebb.data.corruptions import CORRUPTIONS, Corruption
 from torchhebb.errors import UserError
@@ -61,7 +61,7 @@ class Noise(Study[ContenderName]):
     """Which networks to ask."""
     images: int | None = field(default=None, metadata=at_least(1))
     """How many test images, drawn once; None is all of them."""
-    measured: Severities = field(default=(0.1, 0.3, 0.5), metadata=NOT_IN_CELLS)
+    measured: Severities = field(default=(0.1, 0.3, 0.5), metadata=each(above(0), empty=True) | NOT_IN_CELLS)
     """At which std of the Gaussian noise accuracies are measures as well."""
     gaussian_noise: Severities = field(
         default=(0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0), metadata=SEVERITIES

@@ -91,7 +91,7 @@ class Online(Study[Showing]):
         "update": Quantity("time of an update, ms", "ms"),
     }
 
-    samples: int = 10_000
+    samples: int = field(default=10_000, metadata=at_least(1))
     """How many training images, drawn by the seed."""
     rate: float = field(default=1.0, metadata=above(0) | NOT_IN_CELLS)
     """Factor of the plastic layers' rates where samples come one by one."""
@@ -99,7 +99,7 @@ class Online(Study[Showing]):
     """Factor of backpropagation's rate there."""
     readout_epochs: int | None = field(default=10, metadata=at_least(1))
     """Epochs of the linear readouts, which are the recipe's in all else; None is the recipe's as well."""
-    first_classes: int = field(default=2, metadata=NOT_IN_CELLS)
+    first_classes: int = field(default=2, metadata=at_least(1) | NOT_IN_CELLS)
     """How many of the first classes are followed to the end."""
     updates: int = field(default=500, metadata=at_least(1) | NOT_IN_CELLS)
     """How many updates are timed."""

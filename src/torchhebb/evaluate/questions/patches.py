@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from torchhebb.bounds import at_least
+from torchhebb.bounds import SIZE, at_least, each
 from torchhebb.data import Images
 from torchhebb.errors import UserError
 from torchhebb.evaluate.evaluator import Figure, Finding, Note
@@ -59,7 +59,7 @@ class Patches(Study[None]):
     """How many patches of each neuron, the strongest first."""
     learned: bool = True
     """Those that have come to radius 1, or nearest to it; otherwise evenly spread over all."""
-    blocks: tuple[int, ...] = ()
+    blocks: tuple[int, ...] = field(default=(), metadata=each(SIZE, empty=True))
     """Which blocks, from 1; by default all."""
     contender: ContenderName = "own"
     """Whose neurons: the run's own, or those of a baseline."""

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from torchhebb.bounds import above, at_least
+from torchhebb.bounds import SIZE, above, at_least, each
 from torchhebb.evaluate.evaluator import Figure, Finding, Note
 from torchhebb.evaluate.figures.tiles import Panel, side_of, stack, stretched
 from torchhebb.evaluate.methods.activation_maximization import maximize_activation
@@ -61,7 +61,7 @@ class ReceptiveFields(Study[None]):
     """At most how many neurons of each block."""
     learned: bool = True
     """Those that have come to radius 1, or nearest to it; otherwise evenly spread over all."""
-    blocks: tuple[int, ...] = ()
+    blocks: tuple[int, ...] = field(default=(), metadata=each(SIZE, empty=True))
     """Which blocks, from 1; by default all."""
     contender: ContenderName = "own"
     """Whose neurons: the run's own, or those of a baseline."""

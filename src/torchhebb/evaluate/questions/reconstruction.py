@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from torchhebb.bounds import above, at_least, distinct
+from torchhebb.bounds import above, at_least, distinct, each_at_least
 from torchhebb.data import Images
 from torchhebb.errors import UserError
 from torchhebb.evaluate.decoded_networks import Method, methods_of
@@ -69,15 +69,15 @@ class Reconstruction(Study[Method]):
     """Networks of the run's size."""
     others: tuple[str, ...] = field(default=(), metadata=NOT_IN_CELLS)
     """Folders of other runs on the same data, such as SoftHebb's at the same widths."""
-    depths: tuple[int, ...] = field(default=(), metadata=NOT_IN_CELLS)
+    depths: tuple[int, ...] = field(default=(), metadata=each_at_least(1, empty=True) | NOT_IN_CELLS)
     """After which blocks; by default after each."""
-    widths: tuple[int, ...] = (512, 256)
+    widths: tuple[int, ...] = field(default=(512, 256), metadata=each_at_least(1, empty=True))
     """Channels between the decoder's convolutions; a decoder of fewer convolutions uses the last ones."""
     lr: float = field(default=1e-3, metadata=above(0))
     """Rate of Adam."""
     steps: int = field(default=100, metadata=at_least(1) | NOT_IN_CELLS)
     """Steps on the one image."""
-    image: int = field(default=0, metadata=NOT_IN_CELLS)
+    image: int = field(default=0, metadata=at_least(0) | NOT_IN_CELLS)
     """Which test image that is."""
     epochs: int = field(default=5, metadata=at_least(1))
     """Passes of a decoder over the training images."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor, nn
 
-from torchhebb.bounds import at_least, distinct, rising
+from torchhebb.bounds import at_least, between, distinct, rising
 from torchhebb.data import Batches, Images
 from torchhebb.evaluate.evaluator import Figure, Finding, Note
 from torchhebb.evaluate.figures.panels import Panel, draw_panels
@@ -93,7 +93,7 @@ class Temperature(Study[Regime]):
     """Whether the inverse temperature of a posterior that is a block's output follows the rule's."""
     passes: int = field(default=1, metadata=at_least(1))
     """Passes over the training images."""
-    holdout: float = 0.1
+    holdout: float = field(default=0.1, metadata=between(0, 1))
     """Share of the training images that is held out."""
     readout_epochs: int | None = field(default=None, metadata=at_least(1))
     """Epochs of the linear readout, which is the recipe's in all else; None is the recipe's as well."""

@@ -8,11 +8,12 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import nn
 
+from torchhebb.bounds import Checked
 from torchhebb.errors import UserError
 from torchhebb.rules import Rule
 
 
-class Block(ABC):
+class Block(Checked, ABC):
     """A block as a value: a frozen dataclass that builds a module and says how that module learns.
 
     A kind of block is one file with its config and, where it needs one, its module.  The config implements `build`;
@@ -35,6 +36,13 @@ class Block(ABC):
     """Whether its output is (B, C, H, W), and not (B, features)."""
     has_local_loss: ClassVar[bool] = False
     """Whether it learns by gradients of a loss of its own, which compares the samples of a batch."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.rule is not None and self.has_setting(self.width_field):
+            if self.width % self.groups:
+                raise UserError(f"groups must divide the {self.width} neurons, got {self.groups}")
+            self.rule.check_neurons(self.width // self.groups)
 
     @abstractmethod
     def build(self, shape: Sequence[int]) -> nn.Module:

@@ -1,10 +1,11 @@
 """SoftHebb-2023's convolutional block."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from torch import nn
 
+from torchhebb.bounds import EXPONENT, INVERSE_TEMPERATURE, POWER, RADIUS, RATE, SIZE, at_least
 from torchhebb.errors import UserError
 from torchhebb.nn.activation import Power
 from torchhebb.nn.blocks.activation import HE_RADIUS, Activation, build_activation, unrectified
@@ -20,23 +21,25 @@ from torchhebb.rules import Rule, SoftHebb
 class ConvBlock(Block):
     """Batch norm, convolution, triangle, pool: SoftHebb-2023's block."""
 
-    channels: int
-    kernel_size: int
+    channels: int = field(metadata=SIZE)
+    kernel_size: int = field(metadata=SIZE)
     rule: Rule = SoftHebb()
-    power: float = 1.0  # of the triangle
+    power: float = field(default=1.0, metadata=POWER)  # of the triangle
     pool: Pool | None = None
-    padding: int | None = None  # None keeps the size of the image
+    padding: int | None = field(default=None, metadata=at_least(0))  # None keeps the size of the image
     padding_mode: PaddingMode = "reflect"
-    stride: int = 1
-    dilation: int = 1
-    groups: int = 1
+    stride: int = field(default=1, metadata=SIZE)
+    dilation: int = field(default=1, metadata=SIZE)
+    groups: int = field(default=1, metadata=SIZE)
     normalize: bool = True
     init: Init = "normal"
-    init_radius: float = 25.0
-    lr: float = 0.01
-    lr_power: float = 0.5
+    init_radius: float = field(default=25.0, metadata=RADIUS)
+    lr: float = field(default=0.01, metadata=RATE)
+    lr_power: float = field(default=0.5, metadata=EXPONENT)
     activation: Activation = "triangle"  # relu is for baselines that learn by gradients
-    output_inverse_temperature: float = 1.0  # of soft_wta, the posterior, as activation
+    output_inverse_temperature: float = field(
+        default=1.0, metadata=INVERSE_TEMPERATURE
+    )  # of soft_wta, the posterior, as activation
 
     def build(self, shape: Sequence[int]) -> nn.Sequential:
         block = nn.Sequential()

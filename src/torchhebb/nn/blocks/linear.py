@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from torch import nn
 
+from torchhebb.bounds import EXPONENT, INVERSE_TEMPERATURE, POWER, RADIUS, RATE, SIZE
 from torchhebb.nn.blocks.activation import HE_RADIUS, Activation, build_activation, unrectified
 from torchhebb.nn.blocks.base import Block
 from torchhebb.nn.linear import HebbLinear
@@ -22,18 +23,20 @@ class LinearBlock(Block):
     width_field: ClassVar[str] = "features"
     puts_out_maps: ClassVar[bool] = False
 
-    features: int
+    features: int = field(metadata=SIZE)
     rule: Rule = SoftHebb()
-    power: float = 1.0
+    power: float = field(default=1.0, metadata=POWER)
     bias: bool = False  # log priors, learned at their own rate
-    bias_lr: float = 1e-5
+    bias_lr: float = field(default=1e-5, metadata=RATE)
     normalize: bool = True
     init: Init = "normal"
-    init_radius: float = 25.0
-    lr: float = 0.01
-    lr_power: float = 0.5
+    init_radius: float = field(default=25.0, metadata=RADIUS)
+    lr: float = field(default=0.01, metadata=RATE)
+    lr_power: float = field(default=0.5, metadata=EXPONENT)
     activation: Activation = "triangle"  # relu is for baselines that learn by gradients
-    output_inverse_temperature: float = 1.0  # of soft_wta, the posterior, as activation
+    output_inverse_temperature: float = field(
+        default=1.0, metadata=INVERSE_TEMPERATURE
+    )  # of soft_wta, the posterior, as activation
 
     def build(self, shape: Sequence[int]) -> nn.Sequential:
         features = math.prod(shape)

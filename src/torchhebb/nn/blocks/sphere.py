@@ -1,11 +1,13 @@
 """SPHeRe's block: a convolution that learns to keep the similarities between its inputs in few dimensions."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from torch import Tensor, nn
 
+from torchhebb.bounds import RATE, SIZE, Checked
+from torchhebb.errors import UserError
 from torchhebb.functional import orthogonality_loss, structure_loss
 from torchhebb.nn.blocks.base import Block
 from torchhebb.nn.blocks.local import LocalLossBlock
@@ -17,19 +19,20 @@ MAX_POOL = Pool("max", kernel_size=4, stride=2, padding=1)
 
 
 @dataclass(frozen=True)
-class SPHeReLoss:
+class SPHeReLoss(Checked):
     """structure * structure_loss(x, p) + orthogonality * orthogonality_loss(p); a term of weight 0 is not computed.
 
-    Raises ValueError for a negative weight, or if both are 0.
+    Raises UserError for a negative weight, or if both are 0.
     Source: SPHeRe-2025; its weights are 1 and 0.8.
     """
 
-    structure: float = 1.0
-    orthogonality: float = 0.8
+    structure: float = field(default=1.0, metadata=RATE)
+    orthogonality: float = field(default=0.8, metadata=RATE)
 
     def __post_init__(self) -> None:
-        if min(self.structure, self.orthogonality) < 0 or self.structure == self.orthogonality == 0:
-            raise ValueError(f"structure and orthogonality must not be negative, and one of them positive, got {self}")
+        super().__post_init__()
+        if self.structure == self.orthogonality == 0:
+            raise UserError("one of structure and orthogonality must be above 0, got 0 for both")
 
     def __call__(self, x: Tensor, p: Tensor) -> Tensor:
         if self.orthogonality == 0:
@@ -103,14 +106,18 @@ class SPHeReConvBlock(Block):
 
     has_local_loss: ClassVar[bool] = True
 
-    channels: int
-    projection: int = 256
-    structure: float = 1.0  # weight of the structure loss
-    orthogonality: float = 0.8  # weight of the orthogonality loss
+    channels: int = field(metadata=SIZE)
+    projection: int = field(default=256, metadata=SIZE)
+    structure: float = field(default=1.0, metadata=RATE)  # weight of the structure loss
+    orthogonality: float = field(default=0.8, metadata=RATE)  # weight of the orthogonality loss
     residual: bool = False
-    negative_slope: float = 0.2  # of the leaky relu
-    kernel_size: int = 3
+    negative_slope: float = field(default=0.2, metadata=RATE)  # of the leaky relu
+    kernel_size: int = field(default=3, metadata=SIZE)
     pool: Pool | None = MAX_POOL
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        SPHeReLoss(self.structure, self.orthogonality)
 
     def build(self, shape: Sequence[int]) -> nn.Module:
         return SPHeReBlock(

@@ -1,10 +1,11 @@
 """The block that competes for whitened patches."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from torch import nn
 
+from torchhebb.bounds import EXPONENT, POWER, RADIUS, RATE, SIZE, at_least
 from torchhebb.errors import UserError
 from torchhebb.nn.activation import Triangle
 from torchhebb.nn.blocks.base import Block
@@ -23,24 +24,24 @@ class WhitenedBlock(Block):
     input (`init_from_data`).  `project` puts a projection of the channels on their principal components before it.
     """
 
-    channels: int
-    kernel_size: int
+    channels: int = field(metadata=SIZE)
+    kernel_size: int = field(metadata=SIZE)
     rule: Rule = SoftHebb(150.0, anti_hebbian=False)
-    power: float = 1.0  # of the triangle
+    power: float = field(default=1.0, metadata=POWER)  # of the triangle
     threshold: float = 0.0  # of the triangle, in standard deviations over the neurons
     split: bool = False  # the triangle has a second half, for what lies below the mean: twice as many maps
     pool: Pool | None = None
-    padding: int = 0
-    project: int | None = None
-    components: int | None = None
-    shrinkage: float = 0.1
-    floor: float = 0.0
+    padding: int = field(default=0, metadata=at_least(0))
+    project: int | None = field(default=None, metadata=SIZE)
+    components: int | None = field(default=None, metadata=SIZE)
+    shrinkage: float = field(default=0.1, metadata=RATE)
+    floor: float = field(default=0.0, metadata=RATE)
     remove_mean: bool = True
     lateral: bool = False  # the whitening is learned by an anti-Hebbian rule
     init: Init = "patches"
-    init_radius: float = 1.0
-    lr: float = 0.01
-    lr_power: float = 0.0  # at the radius 1 a norm-adaptive rate would be zero
+    init_radius: float = field(default=1.0, metadata=RADIUS)
+    lr: float = field(default=0.01, metadata=RATE)
+    lr_power: float = field(default=0.0, metadata=EXPONENT)  # at the radius 1 a norm-adaptive rate would be zero
 
     def build(self, shape: Sequence[int]) -> nn.Sequential:
         block = nn.Sequential()
