@@ -55,7 +55,7 @@ def settings_classes() -> list[type]:
     found: set[type] = set()
     left: list[type] = [Checked]
     while left:
-        children = left.pop().__subclasses__()
+        children: list[type] = type.__subclasses__(left.pop())
         left += children
         found.update(children)
     own = [cls for cls in found if cls.__module__.startswith("torchhebb.") and is_dataclass(cls)]
