@@ -9,12 +9,13 @@ import torch
 from PIL import Image
 
 import torchhebb
-from tests.tiny import learned
+from tests.kept_numbers import compare, numbers, weights
+from tests.tiny import learned, untimed
 from torchhebb.cli import main
 from torchhebb.data import load_data
 from torchhebb.nn import LinearBlock
 from torchhebb.runs import read_config
-from torchhebb.train import Readout
+from torchhebb.train import Readout, read_result
 from torchhebb.train.recipe import AdamW
 
 OLD = Path(__file__).parent / "numbers" / "old"
@@ -22,6 +23,7 @@ OUTPUTS = json.loads((OLD / "outputs.json").read_text(encoding="utf-8"))
 
 
 RUNS = sorted(path.parent.name for path in OLD.glob("*/config.json"))
+STOPPED = sorted(path.parent.name for path in (OLD / "stopped").glob("*/config.json"))
 
 
 @pytest.fixture(params=RUNS)
@@ -66,6 +68,19 @@ def test_a_finished_run_is_resumed_without_learning_again(folder: Path) -> None:
     assert main(["train", "--resume", str(folder)]) == 0
     assert kept() == before and (folder / "metrics.jsonl").read_bytes() == lines
     assert json.loads((folder / "result.json").read_text(encoding="utf-8"))["measures"] == measures
+
+
+@pytest.mark.parametrize("name", STOPPED)
+def test_a_stopped_run_goes_on_where_it_was(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHHEBB_STORE", str(tmp_path / "store"))
+    folder = Path(shutil.copytree(OLD / "stopped" / name, tmp_path / name))
+    assert main(["train", "--resume", str(folder)]) == 0
+    before, after = (untimed(where / "metrics.jsonl") for where in (OLD / "stopped" / name, folder))
+    assert after[: len(before)] == before and len(after) > len(before)
+    assert len({json.dumps(line) for line in after}) == len(after), "a line was logged twice"
+    shutil.rmtree(folder / "baselines", ignore_errors=True)  # which version 0.1 did not keep
+    found = numbers(read_result(folder / "result.json")) | {"weights": weights(folder)}
+    compare(found, OLD / "stopped" / f"{name}.json")
 
 
 def test_settings_keep_their_values_under_other_names() -> None:
