@@ -71,6 +71,12 @@ def test_questions_leave_drawing_to_figures() -> None:
             assert not re.match(r"\s*(from|import) matplotlib", line), path
 
 
+def test_methods_and_figures_know_no_run() -> None:
+    package = Path(questions.__path__[0]).parent
+    for path in (*(package / "methods").rglob("*.py"), *(package / "figures").rglob("*.py")):
+        assert "torchhebb.runs" not in path.read_text(encoding="utf-8"), path
+
+
 def test_a_question_is_imported_when_it_is_used() -> None:
     program = """
 import sys, torchhebb.evaluate

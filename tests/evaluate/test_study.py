@@ -82,7 +82,7 @@ def test_kept_cells_depend_on_everything_but_the_settings_that_say_so(fresh: Run
 
 
 def test_a_cell_is_the_same_whether_computed_or_read_again(fresh: Run) -> None:
-    first, again = (fresh.once(lambda: {"pair": (1, 2)}, question="sums") for _ in range(2))
+    first, again = (fresh.cached(lambda: {"pair": (1, 2)}, question="sums") for _ in range(2))
     assert first == again == {"pair": [1, 2]}
 
 

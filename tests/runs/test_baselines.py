@@ -4,7 +4,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-import torch
 
 from tests.evaluate.conftest import CPU
 from tests.tiny import equal, state
@@ -14,7 +13,7 @@ from torchhebb.evaluate import Run, open_run
 from torchhebb.recipes import get_recipe
 from torchhebb.rules import HardHebb, RankedHebb
 from torchhebb.runs import run_recipe
-from torchhebb.runs.baselines import CONTENDERS, contender, prototypes
+from torchhebb.runs.baselines import CONTENDERS, contender
 from torchhebb.runs.reference_classifier import judge
 from torchhebb.train import Learning, Readout, Supervised
 from torchhebb.train.accuracy import model_accuracy
@@ -84,11 +83,6 @@ def test_adversarial_training_pays_where_it_is_attacked(layer: Run, monkeypatch:
 def test_an_unknown_name_is_named(layer: Run) -> None:
     with pytest.raises(UserError, match="backpropagation"):
         contender(layer, 0, "backprop")  # type: ignore[arg-type]
-
-
-def test_prototypes_are_weights_as_images(layer: Run) -> None:
-    network = contender(layer, 0, "own")
-    assert torch.equal(prototypes(network, (1, 8, 8))[3].flatten(), network.block1.layer.weight[3])
 
 
 def test_the_judge_reads_clean_images_and_is_kept(layer: Run, monkeypatch: pytest.MonkeyPatch) -> None:

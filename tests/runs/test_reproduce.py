@@ -227,7 +227,7 @@ def test_an_answer_of_other_settings_is_asked_again(settings: dict[str, Any]) ->
 def test_a_piece_of_an_answer_is_computed_once(run: Run) -> None:
     calls: list[int] = []
     for key in ({"seed": 0, "eps": 0.1}, {"eps": 0.1, "seed": 0}, {"seed": 1, "eps": 0.1}):
-        assert run.once(lambda: calls.append(1) or [len(calls)], question="x", **key) in ([1], [2])
+        assert run.cached(lambda: calls.append(1) or [len(calls)], question="x", **key) in ([1], [2])
     assert len(calls) == 2
 
 

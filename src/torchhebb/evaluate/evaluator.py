@@ -57,7 +57,7 @@ class Evaluator(Checked, ABC):
 
         Args: key, what it depends on besides the settings, such as a seed.
         """
-        return run.once(work, **self.key(run, **key))
+        return run.cached(work, **self.key(run, **key))
 
     def key(self, run: Run, **key: Any) -> dict[str, Any]:
         """The question, the precision, all settings that are not `NOT_IN_CELLS`, and `key`."""

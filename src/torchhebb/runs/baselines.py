@@ -106,11 +106,6 @@ def learner(architecture: Architecture) -> str:
     return architecture.blocks[0].label
 
 
-def prototypes(network: Network, shape: tuple[int, ...]) -> Tensor:
-    """The weights of a single layer on pixels as images (K, C, H, W): what each neuron stands for."""
-    return network.get_parameter("block1.layer.weight").detach().unflatten(1, shape)
-
-
 def fit_readout(network: nn.Module, run: Workspace, seed: int, checkpoint: Checkpoint, task: str) -> nn.Module:
     """The recipe's readout on the frozen features of a network."""
     plan = run.recipe.readout

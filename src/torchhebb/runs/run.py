@@ -94,11 +94,11 @@ class Run:
         data = replace(self.data, name=name, test=images, fingerprint=fingerprint_of_images([images]))
         return replace(self, data=data)
 
-    def once(self, work: Callable[[], Any], **key: Any) -> Any:
-        """A piece of an answer, as JSON can hold it: computed at the first call with this key and kept in RUN/pieces/.
+    def cached(self, work: Callable[[], Any], **key: Any) -> Any:
+        """A part of a result, as JSON can hold it: computed at the first call with this key and kept in RUN/pieces/.
 
-        A long question that was stopped goes on after the pieces that it had.
-        Args: key, everything that the piece depends on, such as the question, a seed, a setting.
+        A long question that was stopped goes on after the parts that it had.
+        Args: key, everything that the part depends on, such as the question, a seed, a setting.
         """
         name = blake2b(json.dumps(key, sort_keys=True).encode(), digest_size=12).hexdigest()
         path = self.folder / "pieces" / f"{name}.json"

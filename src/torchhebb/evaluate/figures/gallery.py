@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from torchhebb.evaluate.evaluator import Figure
 from torchhebb.evaluate.figures.text import plain
 from torchhebb.nn import HebbLinear, Network, SoftWTA
-from torchhebb.runs.baselines import prototypes
 from torchhebb.train.perturb import Norm, fooled
 
 if TYPE_CHECKING:
@@ -124,7 +123,7 @@ def winning_prototypes(network: Network, x: Tensor) -> Tensor | None:
     layer, activation = getattr(block, "layer", None), getattr(block, "activation", None)
     if not isinstance(layer, HebbLinear) or not isinstance(activation, SoftWTA) or hasattr(network, "block2"):
         return None
-    return prototypes(network, tuple(x.shape[1:]))[network(x).argmax(1)]
+    return layer.weight.detach().unflatten(1, x.shape[1:])[network(x).argmax(1)]
 
 
 def _show(axes: "Axes", image: Tensor) -> None:
