@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,6 @@ from torchhebb.errors import UserError
 from torchhebb.evaluate import Run, evaluate, open_run
 from torchhebb.evaluate.methods.ablation_variants import (
     Variant,
-    changed,
     deepened,
     local_blocks,
     softhebb_blocks,
@@ -25,12 +25,10 @@ from torchhebb.evaluate.questions.ablation import Ablation, difference
 from torchhebb.evaluate.statistics import wilson
 from torchhebb.nn import Architecture, ConvBlock, Pool, SPHeReConvBlock
 from torchhebb.readouts import Ridge
-from torchhebb.readouts.base import percent_correct, predict_logits
 from torchhebb.rules import SoftHebb
 from torchhebb.runs import TrainOptions, run_recipe
+from torchhebb.runs.networks import placed
 from torchhebb.train import Learning, Measure, Readout, Recipe, Result
-from torchhebb.train.calibrate import calibrate
-from torchhebb.train.features import extract_features
 from torchhebb.train.learn import learn_images
 from torchhebb.train.recipe import AdamW
 
@@ -87,32 +85,62 @@ def test_every_variant_stands_beside_the_unchanged_network(answer: Result) -> No
 @pytest.mark.parametrize(
     ("name", "architecture"),
     [
-        ("structure", changed(ARCHITECTURE, orthogonality=0.0)),
-        ("projection_8", changed(ARCHITECTURE, projection=8)),
+        ("structure", replace(ARCHITECTURE, blocks=tuple(replace(block, orthogonality=0.0) for block in BLOCKS))),
+        (
+            "orthogonality",
+            replace(ARCHITECTURE, blocks=tuple(replace(b, structure=0.0, orthogonality=1.0) for b in BLOCKS)),
+        ),
+        ("projection_8", replace(ARCHITECTURE, blocks=tuple(replace(block, projection=8) for block in BLOCKS))),
         (
             "channels_x0.5",
             replace(ARCHITECTURE, blocks=(replace(BLOCKS[0], channels=2), replace(BLOCKS[1], channels=4))),
         ),
-        ("slope_1", changed(ARCHITECTURE, negative_slope=1.0)),
-        ("depth_1", replace(ARCHITECTURE, blocks=BLOCKS[:1])),
-        ("depth_2", ARCHITECTURE),
-        ("depth_3", replace(ARCHITECTURE, blocks=(*BLOCKS, replace(BLOCKS[1], pool=None)))),
+        ("slope_1", replace(ARCHITECTURE, blocks=tuple(replace(block, negative_slope=1.0) for block in BLOCKS))),
+        ("depth", replace(ARCHITECTURE, blocks=(*BLOCKS, replace(BLOCKS[1], pool=None)))),
         ("unchanged", ARCHITECTURE),
     ],
 )
-def test_a_variant_is_its_architecture_learned_alone(
-    name: str, architecture: Architecture, answer: Result, local: Run
+def test_a_variant_is_the_recipes_architecture_with_one_change(
+    name: str, architecture: Architecture, local: Run
 ) -> None:
-    """Depths too, which come from one network."""
-    for seed, value in enumerate(answer.measure(f"{name}_test_accuracy").values):
-        network = architecture.build(seed).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        images = local.data.train.select(drawn(300, 200))
-        learn_images(network, images, LEARNING, seed=seed)
-        train, test = (
-            extract_features(network, part, device=local.device) for part in (local.data.train, local.data.test)
-        )
-        readout = RIDGE.fit(train, local.data.train.labels, 10, seed=seed).readout
-        assert value == percent_correct(predict_logits(readout, test), local.data.test.labels)
+    assert QUESTION._variants(local)[name].architecture == architecture
+
+
+def test_a_depth_is_what_so_many_blocks_learn_alone(local: Run) -> None:
+    """No gradient comes down, so that one deep network holds those of all smaller depths."""
+    whole = QUESTION._learned(local, 1, "deep", QUESTION._variants(local)["depth"])
+    images, x = local.data.train.select(drawn(300, 200)), local.data.test.images[:20] / 255.0
+    for depth in (1, 2):
+        alone = placed(replace(ARCHITECTURE, blocks=BLOCKS[:depth]).build(1), local.device)
+        learn_images(alone, images, LEARNING, seed=1)
+        with torch.no_grad():
+            torch.testing.assert_close(until(whole, depth)(x), alone(x))
+
+
+def test_accuracies_count_right_answers_of_every_depth(local: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Readouts that always answer 3: the share of threes, whatever the features are."""
+
+    def fit(self: Ablation, run: Run, seed: int, task: str, features: torch.Tensor, labels: torch.Tensor) -> Any:
+        return Always(3)
+
+    monkeypatch.setattr(Ablation, "_fit", fit)
+    monkeypatch.setattr(Run, "once", lambda run, work, **key: work())
+    found = {f.name: f.values for f in QUESTION.run(local) if isinstance(f, Measure)}
+    threes = 100 * (local.data.test.labels == 3).double().mean().item()
+    for name in ("unchanged", "structure", "random", "depth_1", "depth_3"):
+        assert found[f"{name}_test_accuracy"] == pytest.approx((threes, threes))
+    assert found["depth_2_gain"] == found["structure_difference"] == (0.0, 0.0)
+
+
+class Always(torch.nn.Module):
+    """One answer to all features."""
+
+    def __init__(self, answer: int) -> None:
+        super().__init__()
+        self.answer = answer
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.one_hot(torch.full((len(x),), self.answer), 10).float()
 
 
 def drawn(count: int, wanted: int) -> torch.Tensor:
@@ -131,11 +159,15 @@ def test_with_the_recipes_plan_the_unchanged_network_is_the_runs_own(
 
 def test_random_weights_are_calibrated_and_nothing_more(answer: Result, local: Run) -> None:
     assert answer.measure("random_test_accuracy").values == answer.measure("random_depth_2_test_accuracy").values
-    network = Variant("", ARCHITECTURE, "random").build(1)
-    learned = QUESTION._learned(local, 1, "random", Variant("", ARCHITECTURE, "random"))
-    calibrate(network, local.data.train.select(drawn(300, 200)), seed=1)
-    x = digits(5).images / 255.0
-    assert torch.allclose(network(x), learned(x), atol=1e-5)
+    drawn_network = ARCHITECTURE.build(1)
+    found = QUESTION._learned(local, 1, "random", Variant("", ARCHITECTURE, "random"))
+    for (name, weight), other in zip(found.named_parameters(), drawn_network.parameters(), strict=True):
+        assert torch.equal(weight, other), name
+    x = local.data.train.select(drawn(300, 200)).images / 255.0
+    with torch.no_grad():
+        maps = drawn_network.get_submodule("block1.body.conv")(x)
+    mean = found.get_buffer("block1.body.norm.running_mean")
+    torch.testing.assert_close(mean, maps.mean((0, 2, 3)), atol=1e-4, rtol=1e-3)
 
 
 def test_the_curves_and_gains_follow_the_depth(answer: Result) -> None:

@@ -9,12 +9,12 @@ from torch import Tensor
 from tests.tiny import digits, network
 from torchhebb.errors import UserError
 from torchhebb.evaluate import Run, evaluate
-from torchhebb.evaluate.questions.low_precision import LowPrecision, kept_quantized, quantize_weights
+from torchhebb.evaluate.methods.quantized import kept_quantized, quantize_weights
+from torchhebb.evaluate.questions.low_precision import LowPrecision
 from torchhebb.functional.quantize import power_of_two_scale, quantize
 from torchhebb.nn import Network, learn
 from torchhebb.optim import NormAdaptiveSGD
 from torchhebb.train import Curve, Learning, Result
-from torchhebb.train.features import extract_features
 from torchhebb.train.learn import learn_images
 
 QUESTION = LowPrecision(bits=(24, 3))
@@ -120,16 +120,6 @@ def test_networks_have_their_bits(networks: dict[tuple[str, int], Network], run:
         assert far < 0.02 if bits == 24 else far > 0.1
     for weight, rounded in zip(weights(run.network(0)), weights(networks["afterwards", 3]), strict=True):
         assert torch.equal(quantize(weight, 3, scale=power_of_two_scale(weight, 3)), rounded)
-
-
-def test_the_accuracy_is_that_of_the_recipe_s_readout(
-    answer: Result, networks: dict[tuple[str, int], Network], run: Run
-) -> None:
-    net = networks["stochastic", 3]
-    train, test = (extract_features(net, images, device=run.device) for images in (run.data.train, run.data.test))
-    readout = run.recipe.readout.fit(train, run.data.train.labels, 10, seed=0).readout
-    right = (readout(test).argmax(1) == run.data.test.labels).double().mean().item()
-    assert answer.measure("stochastic_3_bits_test_accuracy").values[0] == pytest.approx(100 * right)
 
 
 def test_curves_lead_from_few_bits_to_the_run(answer: Result, run: Run) -> None:

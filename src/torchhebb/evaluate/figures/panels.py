@@ -29,14 +29,17 @@ class Panel:
     """Single points (x, y) beside curves, by the name of the curve whose colour each has."""
 
 
-def draw_panels(panels: Sequence[Panel], *, columns: int = COLUMNS) -> "Canvas":
-    """A picture of the panels, row by row.  A name has one colour everywhere; level lines are grey and dashed."""
+def draw_panels(panels: Sequence[Panel], *, columns: int = COLUMNS, share_y: bool = False) -> "Canvas":
+    """A picture of the panels, row by row.  A name has one colour everywhere; level lines are grey and dashed.
+
+    Args: share_y, whether all panels have one scale of y.
+    """
     from matplotlib.figure import Figure as Canvas
 
     columns = min(columns, len(panels))
     rows = -(-len(panels) // columns)
     canvas = Canvas(figsize=(max(3.5 * columns, 4.6), 2.8 * rows + 0.3), layout="constrained")
-    places = canvas.subplots(rows, columns, squeeze=False).flat
+    places = canvas.subplots(rows, columns, squeeze=False, sharey=share_y).flat
     for axes in places[len(panels) :]:
         axes.set_visible(False)
     draw_on(canvas, places, panels)

@@ -145,7 +145,7 @@ class Attacks(Study[ContenderName]):
             "Accuracy that survives every attack, image by image, against the radius within which pixels may move "
             f"(0: clean); the first {len(images)} test images."
         )
-        yield Figure("robustness", caption, draw_panels(panels))
+        yield Figure("robustness", caption, draw_panels(panels, share_y=True))
         if self.examples:
             yield from self._galleries(run, images, eye)
         x, labels = _on_device(images, run)

@@ -1,9 +1,8 @@
 """k-means and a Gaussian mixture of the size of the run's layer, read out in the same way."""
 
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -12,6 +11,7 @@ from torch.nn import functional as F
 from torchhebb.bounds import above, at_least
 from torchhebb.errors import UserError
 from torchhebb.evaluate.evaluator import Finding, Note
+from torchhebb.evaluate.methods.clustering import k_means, mixture
 from torchhebb.evaluate.study import Cell, Quantity, Study, count_test_images, values
 from torchhebb.nn import BatchNorm, HebbLinear, Standardize
 from torchhebb.readouts import Labels
@@ -48,9 +48,8 @@ class Clustering(Study[Method]):
 
     def cell(self, run: Run, variant: Method, seed: int) -> Cell:
         """Test accuracy by the recipe's readout and by labelled components, and how many iterations it took."""
-        method = _k_means if variant == "k_means" else _mixture
         run.progress.start(f"seed {seed}: {variant.replace('_', '-')}", 1, "methods")
-        train, test, iterations = method(self, run, seed)
+        train, test, iterations = self.features(run, seed, variant)
         labels, classes = run.data.train.labels, len(run.data.classes)
         linear = run.recipe.readout.fit(train, labels, classes, seed=seed).readout
         named = Labels().fit(train, labels, classes).readout
@@ -65,38 +64,20 @@ class Clustering(Study[Method]):
         yield from self.measures(run, cells)
         yield Note("iterations", {name: list(values(of_seeds, "iterations")) for name, of_seeds in cells.items()})
 
-
-def _k_means(plan: Clustering, run: Run, seed: int) -> tuple[Tensor, Tensor, int]:
-    from sklearn.cluster import KMeans
-
-    network, layer = run.network(seed).cpu(), _layer(run, seed)
-    train, test = (_inputs(run, split) for split in (run.data.train.images, run.data.test.images))
-    model = KMeans(layer.out_features, init="random", n_init=1, max_iter=plan.iterations, random_state=seed)
-    _quietly(model.fit, train.numpy())
-    block = network.get_submodule("block1")
-    with torch.no_grad():
-        block.get_parameter("layer.weight").copy_(F.normalize(torch.from_numpy(model.cluster_centers_), dim=1))
-        for bias in (parameter for parameter in block.parameters() if parameter.dim() == 1):
-            bias.zero_()  # log priors of the layer's neurons, which say nothing of these centres
-        return _in_parts(block, train), _in_parts(block, test), int(model.n_iter_)
-
-
-def _mixture(plan: Clustering, run: Run, seed: int) -> tuple[Tensor, Tensor, int]:
-    from sklearn.mixture import GaussianMixture
-
-    layer = _layer(run, seed)
-    train, test = (_inputs(run, split).numpy() for split in (run.data.train.images, run.data.test.images))
-    model = GaussianMixture(
-        layer.out_features,
-        covariance_type="diag",
-        reg_covar=plan.variance_floor,
-        max_iter=plan.iterations,
-        init_params="random_from_data",
-        random_state=seed,
-    )
-    _quietly(model.fit, train)
-    shares, test_shares = (torch.from_numpy(model.predict_proba(x)).float() for x in (train, test))
-    return shares, test_shares, int(model.n_iter_)
+    def features(self, run: Run, seed: int, method: Method) -> tuple[Tensor, Tensor, int]:
+        """What a method makes of training and of test images (N, neurons), and how many iterations it took."""
+        neurons, how = _layer(run, seed).out_features, {"iterations": self.iterations, "seed": seed}
+        train, test = (_inputs(run, images) for images in (run.data.train.images, run.data.test.images))
+        if method == "mixture":
+            return mixture(train, test, neurons, variance_floor=self.variance_floor, **how)
+        centres, iterations = k_means(train, neurons, **how)
+        block = run.network(seed).cpu().get_submodule("block1")
+        with torch.no_grad():
+            block.get_parameter("layer.weight").copy_(F.normalize(centres, dim=1))
+            for bias in (parameter for parameter in block.parameters() if parameter.dim() == 1):
+                bias.zero_()  # log priors of the layer's neurons, which say nothing of these centres
+            features, tested = (torch.cat([block(part) for part in x.split(1000)]) for x in (train, test))
+        return features, tested, iterations
 
 
 def _layer(run: Run, seed: int) -> HebbLinear:
@@ -115,16 +96,3 @@ def _inputs(run: Run, images: Tensor) -> Tensor:
     """Images (N, pixels) as the layer sees them."""
     x = images.flatten(1) / 255.0
     return F.normalize(x, dim=1) if run.recipe.architecture.unit_norm else x
-
-
-def _in_parts(block: torch.nn.Module, x: Tensor) -> Tensor:
-    return torch.cat([block(part) for part in x.split(1000)])
-
-
-def _quietly(fit: Callable[..., Any], x: Any) -> None:
-    """That the iterations are over is no news: how many there were is kept."""
-    from sklearn.exceptions import ConvergenceWarning
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        fit(x)

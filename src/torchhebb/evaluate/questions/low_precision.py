@@ -1,19 +1,17 @@
 """Accuracy against the bits of a weight: the run's learning again, its weights rounded to a grid."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
-from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from torchhebb.bounds import bound, distinct
 from torchhebb.evaluate.evaluator import Figure, Finding, Note
 from torchhebb.evaluate.figures.panels import Panel, draw_panels
+from torchhebb.evaluate.methods.quantized import kept_quantized, quantize_weights
 from torchhebb.evaluate.statistics import mean_curve
 from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study, count_test_images, values
-from torchhebb.functional.quantize import Rounding, power_of_two_scale, quantize
 from torchhebb.nn import Network
 from torchhebb.readouts.base import percent_correct, predict_logits
 from torchhebb.runs.networks import built, frozen_features, learn_run
@@ -111,42 +109,6 @@ class LowPrecision(Study[tuple[Method, int] | None]):
         with kept_quantized(network, bits, scale=self.scale, rounding=method, generator=generator):
             learn_run(network, run, seed, task=f"seed {seed}: {method}, {bits} bits: learning")
         return network
-
-
-@torch.no_grad()
-def quantize_weights(
-    network: Network,
-    bits: int,
-    *,
-    scale: Literal["neuron", "layer"] = "neuron",
-    rounding: Rounding = "nearest",
-    generator: torch.Generator | None = None,
-) -> None:
-    """Put every weight of a network on the grid of its neuron or layer, in place; biases stay as they are."""
-    for weight in network.parameters():
-        if weight.dim() > 1:
-            level = power_of_two_scale(weight, bits, per=scale)
-            weight.copy_(quantize(weight, bits, scale=level, rounding=rounding, generator=generator))
-
-
-@contextmanager
-def kept_quantized(network: Network, bits: int, **how: Any) -> Iterator[None]:
-    """Quantise the weights now, and after every step that an optimizer takes on them while the context lasts.
-
-    Args: how, the other arguments of `quantize_weights`.
-    """
-    own = {id(weight) for weight in network.parameters()}
-
-    def round_again(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
-        if any(id(weight) in own for group in optimizer.param_groups for weight in group["params"]):
-            quantize_weights(network, bits, **how)
-
-    quantize_weights(network, bits, **how)
-    handle = register_optimizer_step_post_hook(round_again)
-    try:
-        yield
-    finally:
-        handle.remove()
 
 
 def _accuracy(run: Run, network: Network, seed: int, task: str) -> float:

@@ -127,7 +127,9 @@ class Noise(Study[ContenderName]):
                 yield advantage(corruption, own, other, severities[corruption])
         yield Note("test_images", len(self._images(run)))
         drawn = [Panel(corruption.replace("_", " "), curves) for corruption, curves in panels.items()]
-        yield Figure("corruptions", "Accuracy in % on corrupted test images.", draw_panels(drawn, columns=4))
+        yield Figure(
+            "corruptions", "Accuracy in % on corrupted test images.", draw_panels(drawn, columns=4, share_y=True)
+        )
 
     def _grid(self) -> dict[str, list[Corruption]]:
         """Every corruption that is asked for, at each of its severities."""

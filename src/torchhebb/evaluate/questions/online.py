@@ -173,7 +173,7 @@ class Online(Study[Showing]):
         (so_far, followed), (first, at_first) = panels.items()
         caption = "Test accuracy while classes arrive in turn; a star is the same samples in random order."
         drawn = [Panel(so_far, followed, stars=shuffled), Panel(first, at_first)]
-        yield Figure("classes", caption, draw_panels(drawn))
+        yield Figure("classes", caption, draw_panels(drawn, share_y=True))
 
     def _latency(self, run: Run) -> Iterator[Measure]:
         times = [self._times(run, seed) for seed in run.seeds]

@@ -148,7 +148,7 @@ class Reconstruction(Study[Method]):
             "Mean squared error x 1000 of images decoded from frozen features after each block, on test images; "
             "dashed and dotted: answers that need no features."
         )
-        yield Figure("errors", caption, draw_panels(panels, columns=4))
+        yield Figure("errors", caption, draw_panels(panels, columns=4, share_y=True))
         yield from self._pictures(run, words, depths, decoded)
 
     @property
