@@ -135,7 +135,8 @@ def test_every_command_knows_it_with_import(folder: Path) -> None:
     assert done.returncode == 0 and json.loads(done.stderr.splitlines()[-1]) == [0] * len(COMMANDS), done.stderr
     result = json.loads((folder / "run" / "result.json").read_text())
     assert result["seeds"] == [0, 1] and (folder / "run" / "report.html").exists()
-    assert result["command"].endswith(" --import own_project")
+    assert result["command"] == "torchhebb.run", "what began it"
+    assert result["notes"]["resumed_by"].endswith(" --import own_project")
     assert "brightness" in {path.stem for path in (folder / "run").glob("*.json")}
 
 
@@ -152,8 +153,9 @@ def test_without_import_it_is_one_line(
 def test_no_command_imports_what_a_file_names(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "evil.py").write_text("raise SystemExit('it ran')")
     (tmp_path / "run").mkdir()
-    config = (folder / "run" / "config.json").read_text().replace("own_project:", "evil:")
-    (tmp_path / "run" / "config.json").write_text(config)
+    config = json.loads((folder / "run" / "config.json").read_text().replace("own_project:", "evil:"))
+    del config["checksum"]
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
     done = python("-m", "torchhebb", "report", "run", folder=tmp_path)
     assert done.returncode == 2 and "--import evil" in done.stderr and "it ran" not in done.stderr
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.tiny import edit_json
 from torchhebb.cli import main
 from torchhebb.data import Store
 from torchhebb.errors import UserError
@@ -149,6 +150,7 @@ def test_several_runs_are_compared_and_folded(tiny_run: Path, copy: Path, tmp_pa
 
 def test_a_missing_data_set_is_said_in_a_sentence(copy: Path, store: Store) -> None:
     config = json.loads((copy / "config.json").read_text())
+    config.pop("checksum", None)
     config["recipe"]["data"] = "folder:not-there"
     (copy / "config.json").write_text(json.dumps(config))
     text = render([read_run(copy, store=store)])
@@ -157,9 +159,7 @@ def test_a_missing_data_set_is_said_in_a_sentence(copy: Path, store: Store) -> N
 
 
 def test_other_images_of_the_same_name_are_not_judged(copy: Path, store: Store) -> None:
-    result = json.loads((copy / "result.json").read_text())
-    result["data"]["fingerprint"] = "0" * 16
-    (copy / "result.json").write_text(json.dumps(result))
+    edit_json(copy / "result.json", lambda result: result["data"].update(fingerprint="0" * 16))
     run = read_run(copy, store=store)
     assert run.answers is None and "other images" in run.left_out
 

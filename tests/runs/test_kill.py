@@ -63,7 +63,7 @@ def resume(folder: Path, store: Path, answer: Connection) -> None:
 
 def started(folder: Path, store: Path) -> tuple[BaseProcess, Any]:
     """A run under way that has written its first checkpoints."""
-    prepare_folder(folder, RECIPE, OPTIONS, few_digits())
+    prepare_folder(folder, RECIPE, OPTIONS, few_digits(), "torchhebb train")
     assert read_config(folder) == (RECIPE, OPTIONS) and to_json(RECIPE)["seeds"] == 2
     receive, send = CONTEXT.Pipe(duplex=False)
     process = start(resume, folder, store, send)

@@ -32,13 +32,28 @@ def test_rewound_lines_are_written_again(tmp_path: Path):
     assert read_log(path) == [{"step": 0}, {"step": 1}]
 
 
-def test_a_log_shorter_than_the_offset_is_left_alone(tmp_path: Path):
+@pytest.mark.parametrize("left", [0, 5, 12, 16])
+def test_a_log_that_lost_lines_says_so_and_goes_on(left: int, tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    """A line is 12 bytes: what is left of the log is nothing, a part of a line, a line, a line and a part."""
     path = tmp_path / "metrics.jsonl"
     log = Log(path)
     log.write(step=0)
-    log.rewind(10_000)
     log.write(step=1)
-    assert read_log(path) == [{"step": 0}, {"step": 1}]
+    offset, content = log.offset, path.read_bytes()
+    path.write_bytes(content[:left])
+    log.rewind(offset)
+    log.write(step=2)
+    whole = left // 12
+    lost = {"kind": "lost", "bytes": offset - 12 * whole}
+    assert read_log(path) == [*[{"step": step} for step in range(whole)], lost, {"step": 2}]
+    assert "has lost" in caplog.text
+
+
+def test_a_line_has_no_numbers_that_json_lacks(tmp_path: Path):
+    log = Log(tmp_path / "metrics.jsonl")
+    log.write(kind="learning", radius=float("inf"), losses=[1.0, float("nan")])
+    (line,) = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert json.loads(line, parse_constant=pytest.fail) == {"kind": "learning", "radius": None, "losses": [1.0, None]}
 
 
 def test_a_last_line_cut_short_is_left_out(tmp_path: Path):

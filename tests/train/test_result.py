@@ -36,7 +36,7 @@ def test_the_file_holds_what_tables_are_made_from(tmp_path: Path):
     result().write(tmp_path / "result.json")
     data = json.loads((tmp_path / "result.json").read_text())
     keys = {"recipe", "question", "measures", "curves", "seeds", "seconds", "device", "versions", "commit", "command"}
-    assert data.keys() == keys | {"data", "notes"}
+    assert data.keys() == keys | {"data", "notes", "checksum"}
     accuracy, loss = data["measures"]
     assert accuracy == {
         "name": "test_accuracy",

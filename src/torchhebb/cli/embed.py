@@ -10,6 +10,7 @@ from torchhebb.bounds import SIZE, Checked
 from torchhebb.cli.flags import parse
 from torchhebb.distributed import ProcessGroup, joined, planned
 from torchhebb.errors import UserError
+from torchhebb.files import write_atomically
 from torchhebb.progress import SILENT
 from torchhebb.train.device import own_device
 
@@ -77,7 +78,7 @@ def _embed(flags: EmbedFlags, device: str, workers: ProcessGroup) -> int:
     if workers.first:
         listing = flags.out.with_name(f"{flags.out.name}.skipped.txt")
         if written.skipped:
-            listing.write_text("".join(f"{place}\n" for place in written.skipped), encoding="utf-8")
+            write_atomically(listing, "".join(f"{place}\n" for place in written.skipped))
             print(f"left out {len(written.skipped)} images that cannot be read: {listing}")
         print(f"{written.rows:,} images of {written.width:,} features: {flags.out}")
     return 0

@@ -3,17 +3,16 @@
 import base64
 import io
 import json
-import os
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from torchhebb.errors import UserError, need
+from torchhebb.errors import need
 from torchhebb.explore.neighbours import Neighbours
+from torchhebb.files import write_atomically
 
 DUPLICATES, ALIKE = 60, 0.8  # of unrelated photographs the most similar pairs reach about 0.5
 
@@ -57,15 +56,7 @@ def write_page(explored: Explored, path: Path, kind: str) -> None:
         plotly=need("plotly.offline", "the page of torchhebb explore").get_plotlyjs(),
         script=_file("page.js"),
     )
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(page, encoding="utf-8")
-        os.replace(beside, path)
-    except OSError as error:
-        with suppress(OSError):
-            beside.unlink()
-        raise UserError(f"cannot write {path}: {error.strerror}; choose another file") from error
+    write_atomically(path, page)
 
 
 def _data(explored: Explored) -> dict[str, Any]:

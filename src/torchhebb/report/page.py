@@ -1,8 +1,6 @@
 """One self-contained HTML file about one run or several: no script, no network, everything from outside escaped."""
 
-import contextlib
 import math
-import os
 from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
@@ -11,7 +9,7 @@ from typing import Any
 from torchhebb import __version__
 from torchhebb.config import to_json
 from torchhebb.data import Store
-from torchhebb.errors import UserError
+from torchhebb.files import write_atomically
 from torchhebb.progress import SILENT, Progress
 from torchhebb.recipes import recipe_functions
 from torchhebb.report import figures, pictures
@@ -43,15 +41,7 @@ def write_report(
     """
     read = [read_run(run, device=device, data_dir=data_dir, store=store, progress=progress) for run in runs]
     out = out or (read[0].folder if len(read) == 1 else Path()) / "report.html"
-    temporary = out.with_name(f".{out.name}.{os.getpid()}")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(render(read), encoding="utf-8")
-        os.replace(temporary, out)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise UserError(f"cannot write {out}: {error.strerror}; free space or choose another place") from error
+    write_atomically(out, render(read))
     return out
 
 

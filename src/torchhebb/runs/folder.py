@@ -1,7 +1,6 @@
 """The folder of a run: its configuration on disk, and the lock that keeps a second process out."""
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -14,26 +13,35 @@ from filelock import FileLock, Timeout
 from torchhebb.config import from_json, to_json
 from torchhebb.data import Data, Fit, Preprocessing, absolute_name, is_own
 from torchhebb.errors import NotImportedError, UserError
+from torchhebb.files import read_json, write_atomically, write_json
 from torchhebb.runs.options import TrainOptions
 from torchhebb.train.recipe import Recipe
 
 
 def new_run_folder(recipe: Recipe) -> Path:
-    """runs/<recipe>-<time> under the current folder, numbered where that is taken."""
+    """A new folder runs/<recipe>-<time> under the current one, numbered where that is taken."""
     stem = Path("runs") / f"{recipe.name}-{datetime.now():%Y%m%d-%H%M%S}"
     folder, number = stem, 1
-    while folder.exists():
-        number += 1
-        folder = stem.with_name(f"{stem.name}-{number}")
-    return folder
+    while True:
+        try:
+            folder.mkdir(parents=True)  # at once, so that of two runs in the same second each has its own
+            return folder
+        except FileExistsError:
+            number += 1
+            folder = stem.with_name(f"{stem.name}-{number}")
+        except OSError as error:
+            raise UserError(f"cannot write {folder}: {error.strerror}; choose another folder with --out") from error
 
 
-def prepare_folder(folder: Path, recipe: Recipe, options: TrainOptions, data: Data) -> None:
+def prepare_folder(folder: Path, recipe: Recipe, options: TrainOptions, data: Data, command: str) -> str:
     """Make the run folder with its config.json and classes.json, or check that it holds the same recipe.
 
     A folder of fewer seeds is extended: what it holds is kept, and the seeds that are missing are still to be run.
-    Other baselines take the place of those it had; what was computed of them is kept too.
+    Other baselines take the place of those it had; what was computed of them is kept too.  The caller holds the lock.
+
+    Returns the command that began the run.
     """
+    began = command
     if (folder / "config.json").exists():
         known, before = read_config(folder)
         asked = replace(known, seeds=recipe.seeds, baselines=recipe.baselines)
@@ -44,16 +52,14 @@ def prepare_folder(folder: Path, recipe: Recipe, options: TrainOptions, data: Da
         for leftover in folder.rglob(".*.safetensors.*"):  # of a process that was killed while it wrote
             with suppress(OSError):
                 leftover.unlink()
+        began = _config(folder).get("command") or command
         if recipe == known:
-            return
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "classes.json").write_text(json.dumps(data.classes) + "\n", encoding="utf-8")
-        if data.skipped:
-            (folder / "skipped.json").write_text(json.dumps(data.skipped, indent=1) + "\n", encoding="utf-8")
-        _write_config(folder, recipe, options, data)
-    except OSError as error:
-        raise UserError(f"cannot write {folder}: {error.strerror}; choose another folder") from error
+            return began
+    write_atomically(folder / "classes.json", json.dumps(data.classes) + "\n")
+    if data.skipped:
+        write_atomically(folder / "skipped.json", json.dumps(data.skipped, indent=1) + "\n")
+    _write_config(folder, recipe, options, data, began)
+    return began
 
 
 def _check_same_data(folder: Path, data: Data) -> None:
@@ -82,19 +88,20 @@ def _described(data: Data) -> dict[str, Any]:
     return {"name": data.name, "fingerprint": data.fingerprint, "classes": list(data.classes), "images": counts}
 
 
-def _write_config(folder: Path, recipe: Recipe, options: TrainOptions, data: Data) -> None:
+def _write_config(folder: Path, recipe: Recipe, options: TrainOptions, data: Data, command: str) -> None:
     """Renamed into place: a folder with a config.json is a run that can be resumed."""
     config = {"recipe": recipe, "options": options, "preprocessing": data.preprocessing, "data": _described(data)}
-    text = json.dumps({name: to_json(value) for name, value in config.items()}, indent=1)
-    beside = folder / f".config.json.{os.getpid()}"
-    beside.write_text(text + "\n", encoding="utf-8")
-    os.replace(beside, folder / "config.json")
+    write_json(folder / "config.json", {name: to_json(value) for name, value in config.items()} | {"command": command})
 
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
     """Keep a second process out of a run folder; the system lets go of the lock of a process that was killed."""
     lock = FileLock(folder / ".lock")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write {folder}: {error.strerror}; choose another folder") from error
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -111,14 +118,16 @@ def read_config(folder: Path) -> tuple[Recipe, TrainOptions]:
     """What a run folder runs; raises UserError if it is none or its config.json is damaged."""
     path = folder / "config.json"
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = read_json(path)
         recipe = from_json(Recipe, config["recipe"])
         return replace(recipe, data=absolute_name(recipe.data)), from_json(TrainOptions, config["options"])
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{folder} is not a run folder: it has no config.json") from None
     except NotImportedError as error:
         raise NotImportedError(f"{path}: {error}") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is damaged ({error}): start the run again") from None
 
 
@@ -150,10 +159,7 @@ def _kept_preprocessing(folder: Path) -> Preprocessing | None:
 def _config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(config, dict):
-            raise ValueError("it is not an object")
-        return config
+        return read_json(path)
     except (OSError, ValueError) as error:
         raise UserError(f"{path} is damaged ({error}): start the run again") from None
 

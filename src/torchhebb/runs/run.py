@@ -2,8 +2,8 @@
 
 import copy
 import json
-import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torchhebb.data import Data, Source, Store, load_data, load_test
 from torchhebb.data.images import fingerprint as fingerprint_of_images
 from torchhebb.errors import UserError
+from torchhebb.files import read_json, write_json
 from torchhebb.nn import Network, load
 from torchhebb.progress import SILENT, Progress
 from torchhebb.runs.folder import data_settings, read_config, read_preprocessing
@@ -102,14 +103,10 @@ class Run:
         """
         name = blake2b(json.dumps(key, sort_keys=True).encode(), digest_size=12).hexdigest()
         path = self.folder / "pieces" / f"{name}.json"
-        if path.exists():
-            return json.loads(path.read_text(encoding="utf-8"))["value"]
-        text = json.dumps({"key": key, "value": work()})
-        path.parent.mkdir(exist_ok=True)
-        beside = path.with_name(f".{path.name}.{os.getpid()}")
-        beside.write_text(text + "\n", encoding="utf-8")
-        os.replace(beside, path)
-        return json.loads(text)["value"]  # as the next call will read it
+        with suppress(FileNotFoundError, ValueError, KeyError):  # a damaged piece is computed again
+            return read_json(path)["value"]
+        write_json(path, {"key": key, "value": work()}, strict=False)
+        return read_json(path)["value"]  # as the next call will read it
 
     def log(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl."""
@@ -124,6 +121,8 @@ class Run:
         network = load(folder)
         if not isinstance(network, Network) or (network.readout is None and self.data.labelled):
             raise UserError(f"{folder} holds no network with its readout: go on with torchhebb train --resume")
+        if network.architecture != self.recipe.architecture:
+            raise UserError(f"the network in {folder} is not that of {self.folder / 'config.json'}: files of two runs")
         return placed(network, self.device).eval()
 
     def _features(self, seed: int, split: Literal["train", "test"]) -> Tensor:

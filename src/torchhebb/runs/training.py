@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from torchhebb.config import to_json
 from torchhebb.data import Data, Source, Store, Stream, absolute_name, is_own, load_data
 from torchhebb.distributed import ProcessGroup, no_sync
 from torchhebb.errors import UserError
@@ -101,9 +102,8 @@ def run_recipe(
     if options.members > 1 and workers.world_size > 1:
         raise UserError(f"members must be 1 where several processes share each batch, got {options.members}")
     seeds = range(recipe.seeds)
-    if workers.first:
-        prepare_folder(folder, recipe, options, data)
     with alone_in(folder) if workers.first else nullcontext(), compiling:
+        began = prepare_folder(folder, recipe, options, data, command) if workers.first else command
         session = Session(recipe, data, folder, device, options, store, progress, workers)
         accuracies = []
         for group in in_groups(seeds, options.members):
@@ -121,18 +121,25 @@ def run_recipe(
         seeds=tuple(seeds),
         seconds=sum(result["seconds"] for result in session.checkpoint.done.values()),
         device=device_name(device),
-        command=command,
+        command=began,
         data={"name": data.name, "fingerprint": data.fingerprint},
         notes={
             "precision": session.precision,
+            "threads": torch.get_num_threads(),
+            **({"resumed_by": command} if command != began else {}),
             **({"members": options.members} if options.members > 1 else {}),
             **({"compiled": True} if options.compile else {}),
             **({"workers": workers.world_size} if workers.world_size > 1 else {}),
             **({"warning": warning} if warning is not None else {}),
         },
     )
+    result = replace(result, folder=folder)
     result.write(folder / "result.json")
     return workers.broadcast(result)
+
+
+EXPERIMENT = ("data", "architecture", "learning", "readout", "supervised")
+"""The fields of a recipe that its numbers depend on."""
 
 
 class Session:
@@ -156,7 +163,12 @@ class Session:
         if (first := workers.broadcast(data.fingerprint)) != data.fingerprint:
             raise UserError(f"all ranks need the same images, got {data.name} {data.fingerprint}, rank 0 has {first}")
         log = Log(folder / "metrics.jsonl" if workers.first else None)
-        self.checkpoint = Checkpoint(folder if workers.first else None, log=log, interval=options.checkpoint_seconds)
+        self.checkpoint = Checkpoint(
+            folder if workers.first else None,
+            log=log,
+            interval=options.checkpoint_seconds,
+            experiment={name: to_json(getattr(recipe, name)) for name in EXPERIMENT},
+        )
         self.checkpoint.done = workers.broadcast(self.checkpoint.done)
 
     def run_seed(self, seed: int) -> dict[str, float]:
@@ -171,7 +183,9 @@ class Session:
     def _accuracies(self, network: Network, seed: int) -> dict[str, float]:
         if not self.data.labelled:
             return {}
-        accuracies = {"test_accuracy": self._once(f"seed {seed}: readout", partial(self._read_out, network, seed))}
+        made = self.seed_folder(seed) / "readout.safetensors"
+        read_out = partial(self._read_out, network, seed)
+        accuracies = {"test_accuracy": self._once(f"seed {seed}: readout", read_out, made=made)}
         if self.recipe.online:
             task = f"seed {seed}: readout beside the blocks"
             accuracies["online_test_accuracy"] = self._once(task, partial(self._online, network, seed))
@@ -248,7 +262,7 @@ class Session:
             if online is not None:
                 save(online.readout, path.with_name("online.safetensors"))
 
-        self._once(self._learning(seed), learn)
+        self._once(self._learning(seed), learn, made=self.seed_folder(seed) / "model.safetensors")
 
     def seed_folder(self, seed: int) -> Path:
         """The first seed's model lies in the run folder itself, the others' in seed-N."""
@@ -280,7 +294,10 @@ class Session:
             for name in results[0]
         )
 
-    def _once(self, task: str, work: Callable[[str], Any]) -> Any:
+    def _once(self, task: str, work: Callable[[str], Any], *, made: Path | None = None) -> Any:
+        """Do a task unless it is done; again where the file that it made is gone."""
+        if made is not None and self.workers.first and not made.exists():
+            self.checkpoint.done.pop(task, None)
         if task not in self.checkpoint.done:
             started = time.monotonic()
             value = work(task)

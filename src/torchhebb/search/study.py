@@ -16,6 +16,7 @@ from torchhebb.bounds import SIZE, Checked, at_least, between
 from torchhebb.config import from_json, to_json
 from torchhebb.errors import NotImportedError, UserError
 from torchhebb.fields import read_field
+from torchhebb.files import write_atomically
 from torchhebb.progress import SILENT, Progress
 from torchhebb.runs.reproduce import parse_duration
 from torchhebb.search.objective import Objective
@@ -216,7 +217,7 @@ class _Study:
         finished, failed = self._trials()
         lines = [{**vars(trial), "accuracies": list(trial.accuracies)} for trial in [*finished, *failed]]
         lines.sort(key=lambda line: line["number"])
-        _replace(self.folder / "trials.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+        write_atomically(self.folder / "trials.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
         if finished:
             found = Found(self.recipe, tuple(finished), tuple(failed), self.held_images)
             best = {
@@ -225,7 +226,7 @@ class _Study:
                 "held_out_images": self.held_images,
                 "trials": len(finished),
             }
-            _replace(self.folder / "best.json", json.dumps(best, indent=1) + "\n")
+            write_atomically(self.folder / "best.json", json.dumps(best, indent=1) + "\n")
 
     def _give_up_abandoned(self) -> None:
         """Trials of processes that were killed: the system has let go of their locks."""
@@ -248,7 +249,7 @@ class _Study:
     def _identify(self, identity: Mapping[str, Any]) -> None:
         path = self.folder / "search.json"
         if not path.exists():
-            _replace(path, json.dumps(identity, indent=1) + "\n")
+            write_atomically(path, json.dumps(identity, indent=1) + "\n")
             return
         known = json.loads(path.read_text(encoding="utf-8"))
         if other := [name for name, value in identity.items() if known.get(name) != value]:
@@ -268,12 +269,6 @@ def read_best(path: Path) -> Recipe:
         raise NotImportedError(f"{path}: {error}") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is no best.json of a search ({error})") from None
-
-
-def _replace(path: Path, text: str) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(text, encoding="utf-8")
-    os.replace(beside, path)
 
 
 def _mend(journal: Path) -> None:

@@ -6,6 +6,7 @@ stands for the generators.
 """
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,21 @@ from torchhebb.train.log import Log
 class Checkpoint:
     """Saves at most every `interval` seconds; with a folder of None it keeps everything in memory alone.
 
-    Raises UserError if its file is damaged or cannot be written.
+    Args: experiment, what the tasks depend on, as JSON holds it; a file of another experiment is refused.
+    Raises UserError if its file is damaged, of another experiment, or cannot be written.
     """
 
-    def __init__(self, folder: Path | None = None, *, log: Log | None = None, interval: float = 60.0) -> None:
+    def __init__(
+        self,
+        folder: Path | None = None,
+        *,
+        log: Log | None = None,
+        interval: float = 60.0,
+        experiment: dict[str, Any] | None = None,
+    ) -> None:
         self.path = None if folder is None else folder / "checkpoint.safetensors"
         self.log = log or Log(None)
-        self.interval = interval
+        self.interval, self.experiment = interval, experiment
         self.done: dict[str, Any] = {}
         self.task: str | None = None
         self.position: dict[str, Any] = {}
@@ -34,6 +43,7 @@ class Checkpoint:
         if self.path is not None:
             if self.path.exists():
                 self.tensors, header = self._read(self.path)
+                self._check_experiment(header.get("experiment"))
                 self.done, self.task, self.position = header["done"], header["task"], header["position"]
                 self.log.rewind(header["log_offset"])
             else:
@@ -76,5 +86,30 @@ class Checkpoint:
         self.task, self.position, self.tensors = task, position, {}
         if self.path is not None:
             header = {"done": self.done, "task": task, "position": position, "log_offset": self.log.offset}
+            if self.experiment is not None:
+                header["experiment"] = self.experiment
             write_tensors(tensors, header, self.path)
         self._saved = time.monotonic()
+
+    def _check_experiment(self, kept: dict[str, Any] | None) -> None:
+        """Raise UserError naming what differs, unless the file is of this experiment or of a version that kept none."""
+        if kept is None or self.experiment is None:
+            return
+        now, then = dict(_flat(self.experiment)), dict(_flat(kept))
+        changed = [name for name in now.keys() | then.keys() if now.get(name) != then.get(name)]
+        if changed:
+            name = sorted(changed)[0]
+            raise UserError(
+                f"{self.path} is of another experiment: {name} was {then.get(name)!r}, is {now.get(name)!r}; "
+                "put config.json back, or choose another folder"
+            )
+
+
+def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves of JSON data by their paths."""
+    if isinstance(value, dict | list) and value:
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, inner in items:
+            yield from _flat(inner, f"{name}.{key}" if name else str(key))
+    else:
+        yield name, value

@@ -1,6 +1,8 @@
 """metrics.jsonl: one JSON object a line, appended as they come, cut back exactly when a run resumes."""
 
 import json
+import logging
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ class Log:
             return
         try:
             with open(self.path, "a", encoding="utf-8") as file:
-                file.write(json.dumps(metrics) + "\n")
+                file.write(json.dumps(_finite(metrics), allow_nan=False) + "\n")
         except OSError as error:
             raise UserError(f"cannot write {self.path}: {error.strerror}; free space, then --resume") from error
 
@@ -31,17 +33,46 @@ class Log:
         return self.path.stat().st_size if self.path is not None and self.path.exists() else 0
 
     def rewind(self, offset: int) -> None:
-        """Forget the lines after `offset`: they will be written again."""
-        if self.path is not None and self.path.exists():
-            try:
-                os.truncate(self.path, min(offset, self.offset))
-            except OSError as error:
-                raise UserError(f"cannot write {self.path}: {error.strerror}; free it, then --resume") from error
+        """Forget the lines after `offset`: they will be written again.
+
+        Where the file is shorter, or cut inside a line, it is kept up to the last whole line, and a line of kind "lost"
+        says how many bytes are gone.
+        """
+        if self.path is None or not (self.path.exists() or offset):
+            return
+        try:
+            kept = self.path.read_bytes()[:offset] if self.path.exists() else b""
+            whole = kept[: kept.rfind(b"\n") + 1]
+            if not self.path.exists():
+                self.path.touch()
+            os.truncate(self.path, len(whole))
+        except OSError as error:
+            raise UserError(f"cannot write {self.path}: {error.strerror}; free it, then --resume") from error
+        if len(whole) < offset:
+            logging.getLogger(__name__).warning("%s has lost %d bytes of its lines", self.path, offset - len(whole))
+            self.write(kind="lost", bytes=offset - len(whole))
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """All lines of a metrics.jsonl; a last line cut short by a kill is left out."""
+    """All lines of a metrics.jsonl; a line that was cut by a kill or a power cut is left out."""
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").split("\n")[:-1]
-    return [json.loads(line) for line in lines]
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]
+    return [line for line in map(_parsed, lines) if line is not None]
+
+
+def _parsed(line: str) -> dict[str, Any] | None:
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no infinite numbers: null stands for them."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: _finite(inner) for name, inner in value.items()}
+    return [_finite(inner) for inner in value] if isinstance(value, list | tuple) else value

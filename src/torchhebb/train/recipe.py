@@ -1,6 +1,7 @@
 """An experiment as a value: frozen dataclasses, whose fields are the command line's flags."""
 
 import math
+import re
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -104,6 +105,8 @@ class Recipe(Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not re.fullmatch(r"[\w][\w.+ -]*", self.name):  # it names folders
+            raise UserError(f"name must be letters, digits, and . _ + - within, got {self.name!r}")
         if self.published_on not in ("", self.data):
             object.__setattr__(self, "published", None)
             object.__setattr__(self, "published_beside", PublishedBeside())

@@ -1,7 +1,5 @@
 """Measured results with their provenance: the JSON that tables and the report are made from."""
 
-import json
-import os
 import platform
 import re
 import statistics
@@ -13,6 +11,7 @@ from typing import Any
 import torch
 
 from torchhebb.errors import UserError
+from torchhebb.files import read_json, write_json
 
 
 @dataclass(frozen=True)
@@ -76,6 +75,8 @@ class Result:
     versions: dict[str, str] = field(default_factory=lambda: software_versions())
     commit: str = field(default_factory=lambda: git_commit())
     notes: dict[str, Any] = field(default_factory=dict)
+    folder: Path | None = field(default=None, compare=False)
+    """The run folder that it is kept in, where it was just made; no part of the file."""
 
     @property
     def device_slug(self) -> str:
@@ -87,26 +88,20 @@ class Result:
         return {measure.name: measure for measure in self.measures}[name]
 
     def to_json(self) -> dict[str, Any]:
-        whole = asdict(self)
+        whole = {name: value for name, value in asdict(self).items() if name != "folder"}
         whole["measures"] = [measure.to_json() for measure in self.measures]
         whole["seconds"] = round(self.seconds, 1)
         return whole
 
     def write(self, path: Path) -> None:
         """Write atomically; raises UserError if that fails."""
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(json.dumps(self.to_json(), indent=1) + "\n", encoding="utf-8")
-            os.replace(temporary, path)
-        except OSError as error:
-            raise UserError(f"cannot write {path}: {error.strerror}; free space or choose another folder") from error
+        write_json(path, self.to_json())
 
 
 def read_result(path: Path) -> Result:
     """What `Result.write` wrote; raises UserError if it is missing or damaged."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = read_json(path)
         measures = tuple(
             Measure(
                 m["name"],
