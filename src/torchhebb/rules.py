@@ -63,8 +63,11 @@ class SoftHebb(Rule):
     """
 
     inverse_temperature: float = field(default=1.0, metadata=INVERSE_TEMPERATURE)
+    """Inverse temperature of the softmax over the neurons."""
     anti_hebbian: bool = True
+    """Whether the losers unlearn what the winner learns."""
     rectify: bool = False
+    """Compete on relu(u - mean over the neurons), and put it out."""
 
     def __call__(self, u: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         if self.rectify:
@@ -96,7 +99,9 @@ class RankedHebb(Rule):
     """
 
     rank: int = field(default=2, metadata=at_least(2))
+    """The neuron that unlearns, counted from 1, the winner."""
     delta: float = field(default=0.4, metadata=RATE)
+    """How much it unlearns."""
 
     @property
     def label(self) -> str:

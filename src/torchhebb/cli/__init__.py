@@ -1,9 +1,13 @@
 """The command line: a module a command, each of which parses, calls, prints."""
 
 import os
+import platform
 import sys
 from collections.abc import Callable
 
+import torch
+
+from torchhebb import __version__
 from torchhebb.cli import card, embed, evaluate, explore, export, listing, predict, report, reproduce, search, train
 from torchhebb.cli.flags import DEFAULT_RECIPE
 from torchhebb.cli.imports import import_named
@@ -27,8 +31,8 @@ USAGE = """usage: torchhebb COMMAND ...
   card RUN              the model card of a run, for the Hugging Face hub
   list                  recipes, with the flags --data and --store for data sets and kept files
 
-torchhebb COMMAND --help tells more.  --import MODULE, with every command, imports a module of your own first: rules,
-blocks, readouts and questions that it defines are then known."""
+torchhebb COMMAND --help tells more, torchhebb --version which versions these are.  --import MODULE, with every command,
+imports a module of your own first: rules, blocks, readouts and questions that it defines are then known."""
 
 LOWER = "a batch size or the number of members, or go on with --device cpu; what was done is kept, see --resume"
 
@@ -55,6 +59,9 @@ def main(argv: list[str] | None = None) -> int:
         arguments = import_named(arguments)
         if not arguments or arguments[0] in ("-h", "--help"):
             print(_usage())
+            return 0
+        if arguments[0] == "--version":
+            print(f"torchhebb {__version__}, torch {torch.__version__}, python {platform.python_version()}")
             return 0
         if arguments[0] not in COMMANDS:
             raise unknown_name("command", arguments[0], COMMANDS)

@@ -11,7 +11,7 @@ import tyro
 from torchhebb.bounds import Checked
 from torchhebb.cli.flags import parse
 from torchhebb.errors import UserError
-from torchhebb.recipes import list_recipes, recipe_functions
+from torchhebb.recipes import get_recipe, list_pretrained, list_recipes, recipe_functions, training_seconds
 from torchhebb.recipes.own_images import NAME
 
 OWN = ("folder:PATH", "parquet:PATH", "hub:OWNER/NAME")
@@ -19,9 +19,14 @@ OWN = ("folder:PATH", "parquet:PATH", "hub:OWNER/NAME")
 
 @dataclass(frozen=True)
 class ListFlags(Checked):
-    """What there is: recipes that match a pattern, data sets, or files kept in the store."""
+    """What there is: recipes that match a pattern, data sets, or files kept in the store.
+
+    Of a recipe: its data, its neurons, block by block, and what they learn by, and about how long one seed trains on
+    two CPU cores where that is known.
+    """
 
     pattern: tyro.conf.Positional[str] = "*"
+    """Names of recipes, such as softhebb2023-*."""
     data: bool = False
     """List data sets in place of recipes."""
     store: bool = False
@@ -43,14 +48,30 @@ def run(arguments: list[str]) -> int:
     elif flags.data:
         print_table(("data set",), [(name,) for name in (*list_data(), *OWN)])
     else:
-        functions = recipe_functions()
-        rows = [(name, (functions[name].__doc__ or "").split("\n")[0]) for name in list_recipes(flags.pattern)]
+        rows = [_described(name) for name in list_recipes(flags.pattern)]
         if fnmatch(NAME, flags.pattern):
-            rows.append((NAME, "Your own images, with or without labels: torchhebb train --data folder:PHOTOS."))
+            words = "Your own images, with or without labels: torchhebb train --data folder:PHOTOS."
+            rows.append((NAME, "your own", "", "", words))
         if not rows:
             raise UserError(f"no recipe matches {flags.pattern!r}; `torchhebb list` shows all")
-        print_table(("recipe", "what it is"), rows)
+        print_table(("recipe", "data", "neurons and rule", "time", "what it is"), rows)
     return 0
+
+
+def _described(name: str) -> tuple[str, ...]:
+    """A recipe's row: its data, the neurons of its blocks and what they learn by, the time of a seed, its docstring.
+
+    >>> _described("softhebb2022-mnist")[:4]
+    ('softhebb2022-mnist', 'mnist', '2000 SoftHebb', '40 s')
+    """
+    from torchhebb.terminal import format_duration
+
+    recipe, words = get_recipe(name), (recipe_functions()[name].__doc__ or "").split("\n")[0]
+    blocks, seconds = recipe.architecture.blocks, training_seconds(name)
+    rules = " and ".join(dict.fromkeys(block.label for block in blocks))
+    neurons = "-".join(str(block.width) for block in blocks)
+    trained = " Trained weights ship." if name in list_pretrained() else ""
+    return name, recipe.data, f"{neurons} {rules}", "" if seconds is None else format_duration(seconds), words + trained
 
 
 def _what(key: Mapping[str, Any]) -> str:

@@ -31,8 +31,11 @@ class Augment(Checked):
     """
 
     crop_padding: int = field(default=0, metadata=at_least(0))
+    """Border of zero pixels around the image before a random crop of its size; 0 leaves it out."""
     flip: bool = False
+    """Mirror an image with probability one half."""
     crop_area: float = field(default=1.0, metadata=above(0, up_to=1))
+    """Least share of the area of a random resized crop; 1 leaves it out."""
 
     @property
     def active(self) -> bool:

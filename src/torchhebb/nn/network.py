@@ -28,7 +28,9 @@ class Tap(Checked):
     """The maps of one block, averaged to `pool` x `pool`, as a part of the features."""
 
     block: int = field(metadata=SIZE)
+    """Number of the block, from 1."""
     pool: int = field(metadata=SIZE)
+    """Height and width that its maps are averaged to."""
 
 
 @dataclass(frozen=True)
@@ -36,18 +38,23 @@ class Architecture(Checked):
     """Pixels in [0, 1] of `input_shape` (C, H, W), what is done to them, and the blocks they pass."""
 
     input_shape: tuple[int, int, int] = field(metadata=each(SIZE))
+    """Channels, height and width of the images."""
     blocks: tuple[Block, ...]
+    """The blocks, from the input upwards."""
     mean: tuple[float, ...] | None = None
+    """Mean of every channel, taken off the pixels; None takes off nothing."""
     std: tuple[float, ...] | None = field(default=None, metadata=each(above(0)))
+    """Standard deviation of every channel, by which the pixels are divided; None divides by nothing."""
     unit_norm: bool = False
-    feature_pool: int | None = field(
-        default=None, metadata=SIZE
-    )  # the last maps, averaged to this height and width, are the features
-    taps: tuple[Tap, ...] = ()  # the features are the maps of these blocks, not the last block's output
-    tap_power: float = field(
-        default=1.0, metadata=POWER
-    )  # of the maps of taps; 0.5 is the root, as is usual for counts
-    flip_average: bool = False  # features are the mean of those of an image and of its mirror image
+    """Bring every image to unit norm."""
+    feature_pool: int | None = field(default=None, metadata=SIZE)
+    """Average the last maps to this height and width; None leaves them."""
+    taps: tuple[Tap, ...] = ()
+    """Take the features from the maps of these blocks, not from the last block's output."""
+    tap_power: float = field(default=1.0, metadata=POWER)
+    """Power of the maps of taps; 0.5 is the root, as is usual for counts."""
+    flip_average: bool = False
+    """Average the features of an image and of its mirror image."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -14,9 +14,13 @@ class Pool(Checked):
     """Spatial pooling after the activation."""
 
     kind: Literal["max", "avg"] = "max"
+    """max or avg."""
     kernel_size: int = field(default=2, metadata=SIZE)
+    """Side of the window."""
     stride: int = field(default=2, metadata=SIZE)
+    """Step of the window."""
     padding: int = field(default=0, metadata=at_least(0))
+    """Padding on each side."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

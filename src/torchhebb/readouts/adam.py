@@ -30,9 +30,13 @@ class Readout(ReadoutPlan):
     """
 
     epochs: int = field(default=50, metadata=at_least(0))
+    """Passes over the features."""
     batch_size: int = field(default=64, metadata=SIZE)
+    """Samples of one step."""
     lr: float = field(default=1e-3, metadata=RATE)
+    """Rate of Adam at the start."""
     dropout: float = field(default=0.5, metadata=at_least(0, below=1))
+    """Share of the features that is dropped."""
     halve_at: tuple[float, ...] = field(
         default=(0.2, 0.35, 0.5, 0.6, 0.7, 0.8, 0.9), metadata=each(at_least(0, up_to=1), empty=True)
     )

@@ -23,6 +23,7 @@ __all__ = [
     "list_papers",
     "list_pretrained",
     "list_recipes",
+    "training_seconds",
 ]
 
 MODULES = (softhebb2022, softhebb2023, sphere2025)
@@ -69,6 +70,16 @@ def get_claims(paper: str) -> tuple[Claim, ...]:
     if paper not in known:
         raise unknown_name("paper with claims", paper, known)
     return known[paper]
+
+
+def training_seconds(name: str) -> float | None:
+    """An estimate of the seconds that one seed of a recipe trains on two CPU cores; None where there is none.
+
+    >>> training_seconds("softhebb2023-cifar10"), training_seconds("softhebb2022-mnist")
+    (1400.0, 40.0)
+    """
+    known = [item for items in _items().values() for item in items if item.recipe == name]
+    return min((item.training_seconds / (item.seeds or get_recipe(name).seeds) for item in known), default=None)
 
 
 def _items() -> dict[str, tuple[Item, ...]]:

@@ -45,6 +45,8 @@ class TrainOptions(SourceOptions, ComputeOptions):
 
     checkpoint_seconds: float = field(default=60.0, metadata=at_least(0))
     """Save at most this often what a killed run needs to go on."""
+    tensorboard: bool = False
+    """Write what is logged for TensorBoard as well, to RUN/tensorboard; needs the package tensorboard."""
     members: int = field(default=1, metadata=SIZE)
     """So many seeds learn side by side in one process, each as it would alone up to rounding."""
     worker_timeout: float = field(default=1800.0, metadata=above(0))

@@ -26,6 +26,7 @@ from torchhebb.train.chosen import choice_key, chosen_images
 from torchhebb.train.compiled import check_compiler, compiled_steps
 from torchhebb.train.device import Precision, find_precision, own_device
 from torchhebb.train.ensemble import learn_ensemble
+from torchhebb.train.event_log import EventLog
 from torchhebb.train.fitting import check_fit
 from torchhebb.train.learn import learn_images
 from torchhebb.train.learned import LayerChange, change_measures, initial_weights, layer_changes, nothing_learned
@@ -109,6 +110,7 @@ def run_recipe(
         for group in in_groups(seeds, options.members):
             session.learn_together(group)
             accuracies += [session.run_seed(seed) for seed in group]
+        session.checkpoint.log.close()
     if not workers.first:
         return workers.broadcast(None)  # type: ignore[return-value]  # by then rank 0 has a result
     measures = session.measures(accuracies)
@@ -162,7 +164,8 @@ class Session:
         self.precision: Precision = workers.broadcast(find_precision(options.precision, device))
         if (first := workers.broadcast(data.fingerprint)) != data.fingerprint:
             raise UserError(f"all ranks need the same images, got {data.name} {data.fingerprint}, rank 0 has {first}")
-        log = Log(folder / "metrics.jsonl" if workers.first else None)
+        path = folder / "metrics.jsonl"
+        log = Log(None) if not workers.first else EventLog(path) if options.tensorboard else Log(path)
         self.checkpoint = Checkpoint(
             folder if workers.first else None,
             log=log,

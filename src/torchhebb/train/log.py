@@ -52,6 +52,9 @@ class Log:
             logging.getLogger(__name__).warning("%s has lost %d bytes of its lines", self.path, offset - len(whole))
             self.write(kind="lost", bytes=offset - len(whole))
 
+    def close(self) -> None:
+        """No more lines come."""
+
 
 def read_log(path: Path) -> list[dict[str, Any]]:
     """All lines of a metrics.jsonl; a line that was cut by a kill or a power cut is left out."""

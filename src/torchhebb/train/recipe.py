@@ -23,7 +23,9 @@ class AdamW(Checked):
     """Steps of blocks that learn by a local loss: one rate for all."""
 
     lr: float = field(default=1e-3, metadata=RATE)
+    """Rate."""
     weight_decay: float = field(default=0.05, metadata=RATE)
+    """Decoupled weight decay."""
 
 
 @dataclass(frozen=True)
@@ -31,14 +33,18 @@ class Learning(Checked):
     """The unsupervised phase: how the training images pass through the plastic blocks."""
 
     batch_size: int = field(default=10, metadata=SIZE)
+    """Images of one step."""
     epochs: int = field(default=1, metadata=at_least(0))
+    """Passes over the images; 0 leaves the weights as drawn."""
     order: Literal["joint", "greedy", "pipeline"] = "joint"
     """joint: all blocks in the same pass; greedy: block after block, those below in eval mode; pipeline: the joint pass
     with every block one batch behind the one below, so that all can work at once."""
     optimizer: NormAdaptive | AdamW = field(default_factory=NormAdaptive)
+    """What steps along the updates: NormAdaptive, with the rates of the blocks, or AdamW for blocks of local losses."""
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     """How the rates fall, step by step, from their own value to final_share of it."""
     final_share: float = field(default=0.0, metadata=RATE)
+    """Share of the rates that is left at the end of the schedule."""
     images: Literal["train", "unlabelled"] = "train"
     """Which images to learn from: the training images, or the unlabelled ones that some data sets have."""
     share: float = field(default=1.0, metadata=above(0, up_to=1))
@@ -63,12 +69,17 @@ class Supervised(Checked):
     """How a baseline learns from labels by gradients: AdamW on the cross-entropy."""
 
     epochs: int = field(default=20, metadata=at_least(0))
+    """Passes over the training images."""
     batch_size: int = field(default=64, metadata=SIZE)
+    """Images of one step."""
     lr: float = field(default=1e-3, metadata=RATE)
+    """Rate at the start."""
     weight_decay: float = field(default=0.0, metadata=RATE)
+    """Decoupled weight decay."""
     cosine: bool = True
     """The rate falls to zero by a half cosine; otherwise it stays."""
     augment: Augment = field(default_factory=Augment)
+    """Views of the training images."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +89,7 @@ class PublishedBeside(Checked):
     random: float | None = None
     """Of random weights, whose batch norm papers do not always say how to calibrate: it stands beside both kinds."""
     backpropagation: float | None = None
+    """Of backpropagation through the same blocks."""
 
 
 @dataclass(frozen=True)
@@ -85,10 +97,15 @@ class Recipe(Checked):
     """One named, complete experiment: data, network, learning plan, readout, expected result."""
 
     name: str
+    """Name in results and reports."""
     data: str
+    """A data set of the catalogue, folder:PATH, parquet:PATH or hub:OWNER/NAME."""
     architecture: Architecture
+    """Pixels in [0, 1] of input_shape, what is done to them, and the blocks they pass."""
     learning: Learning = field(default_factory=Learning)
+    """The unsupervised phase: how the training images pass through the plastic blocks."""
     readout: ReadoutPlan = field(default_factory=Readout)
+    """The readout of the frozen features, which alone sees labels."""
     baselines: tuple[Literal["random", "uncalibrated", "raw", "backpropagation"], ...] = ("random",)
     """What stands beside it: with the same readout random weights, with calibrated batch norm or with the running
     statistics that batch norm starts from, or raw pixels; end to end with labels, backpropagation through the same
@@ -96,6 +113,7 @@ class Recipe(Checked):
     supervised: Supervised = field(default_factory=Supervised)
     """How the backpropagation baseline learns."""
     seeds: int = field(default=1, metadata=SIZE)
+    """Number of seeds, 0 and up; each gives weights and orders of its own."""
     published: float | None = None
     """The paper's test accuracy in percent, where it gives one; see `published_for`."""
     published_on: str = field(default="", compare=False)

@@ -22,24 +22,39 @@ class ConvBlock(Block):
     """Batch norm, convolution, triangle, pool: SoftHebb-2023's block."""
 
     channels: int = field(metadata=SIZE)
+    """Number of neurons."""
     kernel_size: int = field(metadata=SIZE)
+    """Side of the kernel."""
     rule: Rule = SoftHebb()
-    power: float = field(default=1.0, metadata=POWER)  # of the triangle
+    """What the layer learns by."""
+    power: float = field(default=1.0, metadata=POWER)
+    """Power of the triangle."""
     pool: Pool | None = None
-    padding: int | None = field(default=None, metadata=at_least(0))  # None keeps the size of the image
+    """Pooling after the activation; None does not pool."""
+    padding: int | None = field(default=None, metadata=at_least(0))
+    """Padding on each side; None keeps the size of the maps."""
     padding_mode: PaddingMode = "reflect"
+    """What the padding holds."""
     stride: int = field(default=1, metadata=SIZE)
+    """Step of the kernel."""
     dilation: int = field(default=1, metadata=SIZE)
+    """Distance of the taps of the kernel."""
     groups: int = field(default=1, metadata=SIZE)
+    """Groups of channels; neurons compete within theirs."""
     normalize: bool = True
+    """Batch norm before the layer."""
     init: Init = "normal"
+    """First weights: normal, uniform (positive), or patches of the input."""
     init_radius: float = field(default=25.0, metadata=RADIUS)
+    """Radius (L2 norm) of the first weights."""
     lr: float = field(default=0.01, metadata=RATE)
+    """Rate of NormAdaptiveSGD."""
     lr_power: float = field(default=0.5, metadata=EXPONENT)
-    activation: Activation = "triangle"  # relu is for baselines that learn by gradients
-    output_inverse_temperature: float = field(
-        default=1.0, metadata=INVERSE_TEMPERATURE
-    )  # of soft_wta, the posterior, as activation
+    """Power of the distance of the radius from 1 in the rate; 0 keeps the rate constant."""
+    activation: Activation = "triangle"
+    """triangle, or soft_wta, the posterior; relu is for baselines that learn by gradients."""
+    output_inverse_temperature: float = field(default=1.0, metadata=INVERSE_TEMPERATURE)
+    """Inverse temperature of the activation soft_wta."""
 
     def build(self, shape: Sequence[int]) -> nn.Sequential:
         block = nn.Sequential()

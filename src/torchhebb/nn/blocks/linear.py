@@ -24,19 +24,29 @@ class LinearBlock(Block):
     puts_out_maps: ClassVar[bool] = False
 
     features: int = field(metadata=SIZE)
+    """Number of neurons."""
     rule: Rule = SoftHebb()
+    """What the layer learns by."""
     power: float = field(default=1.0, metadata=POWER)
-    bias: bool = False  # log priors, learned at their own rate
+    """Power of the triangle."""
+    bias: bool = False
+    """Learn log priors of the neurons."""
     bias_lr: float = field(default=1e-5, metadata=RATE)
+    """Rate of the log priors."""
     normalize: bool = True
+    """Batch norm before the layer."""
     init: Init = "normal"
+    """First weights: normal, uniform (positive), or patches, samples of the input."""
     init_radius: float = field(default=25.0, metadata=RADIUS)
+    """Radius (L2 norm) of the first weights."""
     lr: float = field(default=0.01, metadata=RATE)
+    """Rate of NormAdaptiveSGD."""
     lr_power: float = field(default=0.5, metadata=EXPONENT)
-    activation: Activation = "triangle"  # relu is for baselines that learn by gradients
-    output_inverse_temperature: float = field(
-        default=1.0, metadata=INVERSE_TEMPERATURE
-    )  # of soft_wta, the posterior, as activation
+    """Power of the distance of the radius from 1 in the rate; 0 keeps the rate constant."""
+    activation: Activation = "triangle"
+    """triangle, or soft_wta, the posterior; relu is for baselines that learn by gradients."""
+    output_inverse_temperature: float = field(default=1.0, metadata=INVERSE_TEMPERATURE)
+    """Inverse temperature of the activation soft_wta."""
 
     def build(self, shape: Sequence[int]) -> nn.Sequential:
         features = math.prod(shape)

@@ -107,13 +107,21 @@ class SPHeReConvBlock(Block):
     has_local_loss: ClassVar[bool] = True
 
     channels: int = field(metadata=SIZE)
+    """Number of channels."""
     projection: int = field(default=256, metadata=SIZE)
-    structure: float = field(default=1.0, metadata=RATE)  # weight of the structure loss
-    orthogonality: float = field(default=0.8, metadata=RATE)  # weight of the orthogonality loss
+    """Dimensions of the projection that the loss is taken on."""
+    structure: float = field(default=1.0, metadata=RATE)
+    """Weight of the structure loss."""
+    orthogonality: float = field(default=0.8, metadata=RATE)
+    """Weight of the orthogonality loss."""
     residual: bool = False
-    negative_slope: float = field(default=0.2, metadata=RATE)  # of the leaky relu
+    """Add the input to the output, after the loss was taken."""
+    negative_slope: float = field(default=0.2, metadata=RATE)
+    """Slope of the leaky relu below zero."""
     kernel_size: int = field(default=3, metadata=SIZE)
+    """Side of the kernel."""
     pool: Pool | None = MAX_POOL
+    """Pooling after the activation; None does not pool."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -25,23 +25,41 @@ class WhitenedBlock(Block):
     """
 
     channels: int = field(metadata=SIZE)
+    """Number of neurons."""
     kernel_size: int = field(metadata=SIZE)
+    """Side of the patches."""
     rule: Rule = SoftHebb(150.0, anti_hebbian=False)
-    power: float = field(default=1.0, metadata=POWER)  # of the triangle
-    threshold: float = 0.0  # of the triangle, in standard deviations over the neurons
-    split: bool = False  # the triangle has a second half, for what lies below the mean: twice as many maps
+    """What the layer learns by."""
+    power: float = field(default=1.0, metadata=POWER)
+    """Power of the triangle."""
+    threshold: float = 0.0
+    """Threshold of the triangle, in standard deviations over the neurons."""
+    split: bool = False
+    """Give the triangle a second half, for what lies below the mean: twice as many maps."""
     pool: Pool | None = None
+    """Pooling after the activation; None does not pool."""
     padding: int = field(default=0, metadata=at_least(0))
+    """Padding with zeros on each side."""
     project: int | None = field(default=None, metadata=SIZE)
+    """Project the channels on so many principal components before whitening; None keeps them."""
     components: int | None = field(default=None, metadata=SIZE)
+    """Principal components that whitening keeps; None keeps all."""
     shrinkage: float = field(default=0.1, metadata=RATE)
+    """What is added to the variances before whitening, in units of their mean."""
     floor: float = field(default=0.0, metadata=RATE)
+    """Patches of a smaller whitened norm stay shorter than 1."""
     remove_mean: bool = True
-    lateral: bool = False  # the whitening is learned by an anti-Hebbian rule
+    """Take the mean of every patch off it."""
+    lateral: bool = False
+    """Learn the whitening by an anti-Hebbian rule."""
     init: Init = "patches"
+    """First weights: normal, uniform (positive), or patches of the input."""
     init_radius: float = field(default=1.0, metadata=RADIUS)
+    """Radius (L2 norm) of the first weights."""
     lr: float = field(default=0.01, metadata=RATE)
-    lr_power: float = field(default=0.0, metadata=EXPONENT)  # at the radius 1 a norm-adaptive rate would be zero
+    """Rate of NormAdaptiveSGD."""
+    lr_power: float = field(default=0.0, metadata=EXPONENT)
+    """Power of the distance of the radius from 1 in the rate; at radius 1 any but 0 gives no rate."""
 
     def build(self, shape: Sequence[int]) -> nn.Sequential:
         block = nn.Sequential()

@@ -1,0 +1,57 @@
+"""The metrics of a run for TensorBoard as well, beside metrics.jsonl."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from torchhebb.errors import need
+from torchhebb.train.log import Log, read_log
+
+PLACES = ("samples", "epoch")
+"""What a metric may be drawn against, the first that a line has."""
+
+
+class EventLog(Log):
+    """A log whose numbers are written for TensorBoard too, to a folder `tensorboard` beside its file.
+
+    A resumed run writes this folder again from the lines that it kept, so that no step stands in it twice.
+    Raises UserError where the package tensorboard is not installed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        need("tensorboard", "tensorboard")
+        self.folder = path.with_name("tensorboard")
+        self._writer: Any = None
+
+    def write(self, **metrics: Any) -> None:
+        super().write(**metrics)
+        self._draw(metrics)
+
+    def rewind(self, offset: int) -> None:
+        super().rewind(offset)
+        self.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        assert self.path is not None
+        for line in read_log(self.path):
+            self._draw(line)
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+        self._writer = None
+
+    def _draw(self, metrics: dict[str, Any]) -> None:
+        """Every number of a line as a curve named by its task and layer."""
+        place = next((name for name in PLACES if name in metrics), None)
+        if place is None:
+            return
+        if self._writer is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._writer = SummaryWriter(str(self.folder))
+        curve = "/".join(str(metrics[name]) for name in ("task", "name") if name in metrics)
+        for name, value in metrics.items():
+            if isinstance(value, int | float) and name not in (*PLACES, "stage"):
+                self._writer.add_scalar(f"{curve}/{name}", value, metrics[place])
+        self._writer.flush()
