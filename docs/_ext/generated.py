@@ -9,26 +9,14 @@ import types
 from pathlib import Path
 from typing import Any
 
-PACKAGES = (
-    "torchhebb",
-    "torchhebb.functional",
-    "torchhebb.rules",
-    "torchhebb.nn",
-    "torchhebb.optim",
-    "torchhebb.data",
-    "torchhebb.readouts",
-    "torchhebb.train",
-    "torchhebb.recipes",
-    "torchhebb.evaluate",
-    "torchhebb.bounds",
-)
+from torchhebb import PACKAGES
 
 
 def write_pages(app: Any) -> None:
     """Write reference/api/*.md and reference/commands.md, where their text has changed."""
     folder = Path(app.srcdir) / "reference"
     (folder / "api").mkdir(exist_ok=True)
-    for name in PACKAGES:
+    for name in ("torchhebb", *(f"torchhebb.{name}" for name in PACKAGES)):
         _write(folder / "api" / f"{name}.md", _package_page(name))
     _write(folder / "commands.md", _commands_page())
 

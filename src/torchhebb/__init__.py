@@ -1,4 +1,7 @@
-"""torchhebb: deep learning without feedback. Every layer learns from its own input while the data streams forward."""
+"""torchhebb: deep learning without feedback. Every layer learns from its own input while the data streams forward.
+
+What is public stands in `__all__` of this package and of its packages `PACKAGES`; a deeper import is private.
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -10,13 +13,51 @@ if TYPE_CHECKING:
     from torchhebb.recipes import create_model, get_recipe, list_models, list_recipes
     from torchhebb.runs.training import run
 
-__version__ = "0.1.0"
-__all__ = ["create_model", "embed", "get_recipe", "learn", "list_models", "list_recipes", "load", "run", "save"]
+__version__ = "0.2.0"
+__all__ = [
+    "create_model",
+    "embed",
+    "get_recipe",
+    "learn",
+    "list_models",
+    "list_recipes",
+    "load",
+    "run",
+    "save",
+]
+
+PACKAGES = (
+    "functional",
+    "rules",
+    "optim",
+    "distributed",
+    "nn",
+    "data",
+    "readouts",
+    "train",
+    "recipes",
+    "runs",
+    "evaluate",
+    "embedding",
+    "explore",
+    "export",
+    "estimators",
+    "hub",
+    "progress",
+)
+"""The public packages, from the ground up; each is imported when it is asked for."""
+
+_HOMES = {"embed": "embedding", "run": "runs.training"}
 
 
 def __getattr__(name: str) -> Any:
-    """What needs the recipes is imported when it is asked for, so that the import stays small."""
+    """What needs more than torch is imported when it is asked for, so that the import stays small."""
+    if name in PACKAGES:
+        return import_module(f"torchhebb.{name}")
     if name in __all__:
-        package = {"embed": "embedding", "run": "runs.training"}.get(name, "recipes")
-        return getattr(import_module(f"torchhebb.{package}"), name)
+        return getattr(import_module(f"torchhebb.{_HOMES.get(name, 'recipes')}"), name)
     raise AttributeError(f"module 'torchhebb' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *PACKAGES})

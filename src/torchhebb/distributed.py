@@ -24,6 +24,21 @@ from torch.distributed.rendezvous import rendezvous
 
 from torchhebb.errors import UserError
 
+__all__ = [
+    "LostWorker",
+    "ProcessGroup",
+    "all_reduce",
+    "average_gradients",
+    "broadcast",
+    "gather_rows",
+    "joined",
+    "local_shard",
+    "no_sync",
+    "planned",
+    "rank",
+    "world_size",
+]
+
 T = TypeVar("T")
 
 BARRIER_TIMEOUT = timedelta(days=30)  # how long a rank may wait for rank 0 to fit a readout

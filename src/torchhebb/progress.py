@@ -2,6 +2,8 @@
 
 from typing import Protocol
 
+__all__ = ["SILENT", "Progress"]
+
 
 class Progress(Protocol):
     """One task at a time: `start` names it, `advance` counts units done, `finish` closes it."""

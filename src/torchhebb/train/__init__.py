@@ -1,6 +1,7 @@
 """The loop and what surrounds it."""
 
 from torchhebb.readouts.adam import Readout
+from torchhebb.train.device import own_device
 from torchhebb.train.recipe import Learning, Recipe, Supervised
 from torchhebb.train.result import Curve, Measure, Result, read_result
 
@@ -12,5 +13,6 @@ __all__ = [
     "Recipe",
     "Result",
     "Supervised",
+    "own_device",
     "read_result",
 ]
