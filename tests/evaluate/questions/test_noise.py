@@ -121,7 +121,7 @@ def watch(run: Run, monkeypatch: pytest.MonkeyPatch, noise: Noise) -> tuple[dict
         return Watching(seen.setdefault(name, []))
 
     monkeypatch.setattr("torchhebb.evaluate.questions.noise.contender", watching)
-    monkeypatch.setattr(Run, "once", lambda run, work, **key: work())
+    monkeypatch.setattr(Run, "cached", lambda run, work, **key: work())
     return seen, list(noise.run(run))
 
 

@@ -128,7 +128,7 @@ class _Nothing:
         ({"images": 30, "patches": 31}, "patches must be from 2 to 30, one of an image, got 31"),
         ({"images": 500}, "images must be from 0 to 449, as many as test has, got 500"),
         ({"steps": -1}, "steps must be at least 0, got -1"),
-        ({"blocks": (0,)}, "blocks must be from 1 to 2, as many as the network has, got 0"),
+        ({"blocks": (0,)}, "blocks must be at least 1, got 0"),
         ({"contender": "soft"}, "contender must be one of own, .*, got 'soft'"),
     ],
 )

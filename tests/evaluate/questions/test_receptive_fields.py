@@ -107,7 +107,7 @@ def test_another_network_beside(run: Run) -> None:
         ({"neurons": 0}, "neurons must be at least 1, got 0"),
         ({"steps": 0}, "steps must be at least 1, got 0"),
         ({"rate": 0.0}, "rate must be above 0, got 0.0"),
-        ({"norm": float("nan")}, "norm must be above 0, got nan"),
+        ({"norm": float("nan")}, "norm must be a finite number, got nan"),
         ({"blocks": (3,)}, "blocks must be from 1 to 2, as many as the network has, got 3"),
         ({"contender": "soft"}, "contender must be one of own, .*, got 'soft'"),
     ],

@@ -109,7 +109,7 @@ def test_a_decoder_is_its_layers_with_relu_between() -> None:
     assert not torch.equal(decoder(z), Decoder((5, 4, 4), (1, 16, 16), widths=(3,), seed=2)(z))
     with pytest.raises(UserError, match=r"features must be maps .* got \(5,\)"):
         Decoder((5,), (1, 16, 16))
-    with pytest.raises(UserError, match="widths must be at least 1, got 0"):
+    with pytest.raises(UserError, match="widths must be numbers of channels from 1, got"):
         Decoder((5, 4, 4), (1, 16, 16), widths=(3, 0))
 
 
@@ -327,6 +327,6 @@ def test_published_errors_stand_beside_the_published_protocol(run: Run, monkeypa
 def test_mistakes_are_named_before_anything_is_fitted(
     settings: dict[str, Any], message: str, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Run, "once", None)
+    monkeypatch.setattr(Run, "cached", None)
     with pytest.raises(UserError, match=message):
         next(Reconstruction(**settings).run(run))

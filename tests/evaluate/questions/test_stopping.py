@@ -135,7 +135,7 @@ LOCAL = tiny_recipe(architecture=Architecture((1, 8, 8), (SPHeReConvBlock(8),)))
         ({"tolerances": (1.0, 0.2)}, None, "tolerances must be numbers that fall"),
         ({"tolerances": (0.1, 0.0)}, None, "tolerances must be numbers that fall"),
         ({"looks": 1}, None, "looks must be at least 2, got 1"),
-        ({"holdout": 1.0}, None, "the held-out part must be a fraction in"),
+        ({"holdout": 1.0}, None, "holdout must be between 0 and 1, got 1.0"),
         ({}, GREEDY, "learning.order must be joint or pipeline, got greedy"),
         ({}, LOCAL, "no layer whose neurons have a radius"),
     ],

@@ -134,7 +134,7 @@ def test_the_figure_has_a_panel_a_quantity(answer: Result, run: Run) -> None:
         (BatchSize, {"values": (2.5,)}, "values must be whole numbers of images, got 2.5"),
         (InitialRadius, {"passes": 0}, "passes must be at least 1, got 0"),
         (InitialRadius, {"images": 0}, "images must be at least 1, got 0"),
-        (InitialRadius, {"holdout": 1.0}, "the held-out part must be a fraction in"),
+        (InitialRadius, {"holdout": 1.0}, "holdout must be between 0 and 1, got 1.0"),
     ],
 )
 def test_mistakes_are_named_before_anything_is_trained(

@@ -162,7 +162,7 @@ def test_the_figure_has_a_panel_a_quantity(answer: Result, layer: Run) -> None:
         ({"readout_epochs": 0}, "readout_epochs must be at least 1, got 0"),
         ({"images": 0}, "images must be at least 1, got 0"),
         ({"readout_images": 0}, "readout_images must be at least 1, got 0"),
-        ({"holdout": 1.0}, "the held-out part must be a fraction in"),
+        ({"holdout": 1.0}, "holdout must be between 0 and 1, got 1.0"),
     ],
 )
 def test_mistakes_are_named_before_anything_is_trained(

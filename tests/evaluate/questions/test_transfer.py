@@ -234,6 +234,6 @@ def test_a_folder_is_called_by_its_last_name() -> None:
 def test_mistakes_are_named_before_anything_is_learned(
     settings: dict[str, Any], message: str, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Run, "once", None)
+    monkeypatch.setattr(Run, "cached", None)
     with pytest.raises(UserError, match=message):
         next(Transfer(**settings).run(run))

@@ -194,6 +194,7 @@ def at_temperature(
     With `scale_output`, the inverse temperature of a posterior that is a block's output is multiplied by the factor of
     a SoftHebb rule's.  Raises UserError for a block that learns without competition.
 
+    >>> from torchhebb.nn import LinearBlock
     >>> block = LinearBlock(10, SoftHebb(100.0), activation="soft_wta", output_inverse_temperature=50.0)
     >>> at_temperature(Architecture((1, 8, 8), (block,)), 20.0).blocks[0].output_inverse_temperature
     10.0
