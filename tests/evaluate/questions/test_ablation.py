@@ -124,7 +124,7 @@ def test_accuracies_count_right_answers_of_every_depth(local: Run, monkeypatch: 
         return Always(3)
 
     monkeypatch.setattr(Ablation, "_fit", fit)
-    monkeypatch.setattr(Run, "once", lambda run, work, **key: work())
+    monkeypatch.setattr(Run, "cached", lambda run, work, **key: work())
     found = {f.name: f.values for f in QUESTION.run(local) if isinstance(f, Measure)}
     threes = 100 * (local.data.test.labels == 3).double().mean().item()
     for name in ("unchanged", "structure", "random", "depth_1", "depth_3"):
