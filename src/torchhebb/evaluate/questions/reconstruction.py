@@ -71,7 +71,7 @@ class Reconstruction(Study[Method]):
     """Folders of other runs on the same data, such as SoftHebb's at the same widths."""
     depths: tuple[int, ...] = field(default=(), metadata=each_at_least(1, empty=True) | NOT_IN_CELLS)
     """After which blocks; by default after each."""
-    widths: tuple[int, ...] = field(default=(512, 256), metadata=each_at_least(1, empty=True))
+    widths: tuple[int, ...] = field(default=(512, 256), metadata=each_at_least(1))
     """Channels between the decoder's convolutions; a decoder of fewer convolutions uses the last ones."""
     lr: float = field(default=1e-3, metadata=above(0))
     """Rate of Adam."""
