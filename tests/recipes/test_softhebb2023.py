@@ -16,7 +16,7 @@ from torchhebb.nn import Architecture, ConvBlock, LinearBlock, Pool
 from torchhebb.recipes import get_recipe, softhebb2023
 from torchhebb.recipes.softhebb2023 import depth3
 from torchhebb.recipes.softhebb2023_published import BY_DEPTH
-from torchhebb.rules import HardHebb, RankedHebb, Rule, SoftHebb
+from torchhebb.rules import BCM, Foldiak, HardHebb, OjaSubspace, RankedHebb, Rule, Sanger, SoftHebb
 from torchhebb.runs import TrainOptions, run_recipe
 from torchhebb.train import Learning, Readout, Recipe, Supervised
 
@@ -84,6 +84,18 @@ def test_what_was_measured_stays_what_it_was(name: str):
     for block in expected.architecture.blocks:
         assert isinstance(block, ConvBlock)
         assert (block.init, block.init_radius, block.normalize, block.padding_mode) == ("normal", 25.0, True, "reflect")
+
+
+@pytest.mark.parametrize(
+    ("name", "rule"), [("sanger", Sanger()), ("subspace", OjaSubspace()), ("foldiak", Foldiak()), ("bcm", BCM())]
+)
+@pytest.mark.parametrize("depth", ["-depth1", "-depth2", ""])
+def test_the_rules_of_the_peers_learn_on_the_same_blocks(name: str, rule: Rule, depth: str):
+    plain, recipe = RECIPES[f"softhebb2023-cifar10{depth}"], RECIPES[f"softhebb2023-cifar10{depth}-{name}"]
+    assert (recipe.readout, recipe.learning, recipe.published) == (plain.readout, plain.learning, None)
+    changed = {"init_radius": 1.0, "lr_power": 0.0} if name == "bcm" else {}
+    expected = [replace(block, rule=rule, **changed) for block in plain.architecture.blocks]  # type: ignore[arg-type]
+    assert [*recipe.architecture.blocks] == expected
 
 
 def test_every_data_set_has_its_depths():
@@ -259,7 +271,7 @@ def test_names_are_unique_and_say_what_they_are():
     assert len(RECIPES) == len(softhebb2023.RECIPES)
     data = "digits|mnist|fashion-mnist|cifar10|cifar100|stl10|imagenette|imagenet"
     variant = (
-        "best(-backpropagation)?|hard(-network)?|ranked|hebbian|random|backpropagation|grouped|linear|width[12]|"
+        "best(-backpropagation)?|hard(-network)?|sanger|subspace|foldiak|bcm|ranked|hebbian|random|backpropagation|grouped|linear|width[12]|"
         "neurons(48|192)"
     )
     for name, function in FUNCTIONS.items():

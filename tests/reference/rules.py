@@ -103,3 +103,51 @@ def conv2d_layer(
             output[b, own, i, j] = answer[0]
             update[own] += change.reshape(weight[own].shape)
     return output, update, len(x) * height * width
+
+
+def sanger_update(x: Array, weight: Array) -> Array:
+    """dw_k = y_k (x - sum over l up to k of y_l w_l), sample by sample, y = W x (Sanger 1989)."""
+    update = np.zeros(weight.shape)
+    for sample in x:
+        y = [np.sum(w * sample) for w in weight]
+        for k in range(len(weight)):
+            explained = sum((y[below] * weight[below] for below in range(k + 1)), np.zeros(weight.shape[1]))
+            update[k] += y[k] * (sample - explained)
+    return update
+
+
+def subspace_update(x: Array, weight: Array) -> Array:
+    """dw_k = y_k (x - sum over all l of y_l w_l), sample by sample (Oja 1989)."""
+    update = np.zeros(weight.shape)
+    for sample in x:
+        y = [np.sum(w * sample) for w in weight]
+        explained = sum((y[other] * weight[other] for other in range(len(weight))), np.zeros(weight.shape[1]))
+        for k in range(len(weight)):
+            update[k] += y[k] * (sample - explained)
+    return update
+
+
+def foldiak_update(x: Array, weight: Array, lateral: Array, rounds: int = 2000) -> tuple[Array, Array]:
+    """(dw, sum of y y^T off the diagonal): y settles by y = W x - L y, then dw_k = y_k (x - y_k w_k) (Foldiak 1989)."""
+    update, correlation = np.zeros(weight.shape), np.zeros(lateral.shape)
+    for sample in x:
+        u = np.array([np.sum(w * sample) for w in weight])
+        y = np.zeros(len(weight))
+        for _ in range(rounds):  # the activity relaxes towards its fixed point
+            y = y + 0.1 * (u - lateral @ y - y)
+        for k, other in np.ndindex(*lateral.shape):
+            if k != other:
+                correlation[k, other] += y[k] * y[other]
+        for k in range(len(weight)):
+            update[k] += y[k] * (sample - y[k] * weight[k])
+    return update, correlation
+
+
+def bcm_update(x: Array, weight: Array, threshold: Array) -> Array:
+    """dw_k = y_k (y_k - theta_k) x with y = max(W x, 0), sample by sample (Bienenstock, Cooper and Munro 1982)."""
+    update = np.zeros(weight.shape)
+    for sample in x:
+        for k in range(len(weight)):
+            y = max(np.sum(weight[k] * sample), 0.0)
+            update[k] += y * (y - threshold[k]) * sample
+    return update

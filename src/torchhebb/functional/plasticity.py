@@ -56,11 +56,12 @@ def conv2d_statistic(
 
 
 def plasticity(statistic: Tensor, weight: Tensor, *, decay: Tensor | None = None, out: Tensor | None = None) -> Tensor:
-    """dw_k = S_k - decay_k w_k.
+    """dw_k = S_k - decay_k w_k; where decay is a matrix D, dw_k = S_k - sum over l of D_kl w_l.
 
     With `decay` None it is Oja-like, decay_k = <S_k, w_k>, which equals the sum of y_k u_k when u = w x.
 
-    Args: statistic and weight (out, ...); decay (out,); out, where to put dw, which may be the statistic.
+    Args: statistic and weight (out, ...); decay (out,) or (out, out), additive over samples as S is; out, where to put
+    dw, which may be the statistic.
     Returns: dw, shaped as weight.
     Source: SoftHebb-2022, eq. of dw; SoftHebb-2023, section 3.
 
@@ -75,6 +76,8 @@ def plasticity(statistic: Tensor, weight: Tensor, *, decay: Tensor | None = None
         return update if out is None else out.copy_(update)
     if decay is None:
         decay = torch.linalg.vecdot(*_rows(statistic, weight))
+    if decay.dim() == 2:
+        return torch.sub(statistic, torch.tensordot(decay.to(dtype), weight, 1), out=out)
     return torch.addcmul(statistic, _per_neuron(decay, weight), weight, value=-1, out=out)
 
 

@@ -13,11 +13,14 @@ from torchhebb.nn.plastic import (
     DataInitialised,
     Init,
     accumulate_gradient,
+    carry_rule_state,
     compete_in_groups,
     draw_weights,
+    initial_rule_state,
     plastic_parameter,
     positive,
     rectify,
+    reset_rule_state,
     sampled_weights,
 )
 from torchhebb.ops.conv_algorithms import Geometry, select_algorithm, select_forward_algorithm
@@ -41,6 +44,9 @@ class HebbConv2d(DataInitialised):
     >>> layer.learn(torch.rand(2, 3, 16, 16)).shape, layer.weight.grad.shape
     (torch.Size([2, 8, 16, 16]), torch.Size([8, 3, 5, 5]))
     """
+
+    rule_state: Tensor | None
+    """What a `StatefulRule` keeps; saved with the weights."""
 
     def __init__(
         self,
@@ -76,12 +82,14 @@ class HebbConv2d(DataInitialised):
         self.weight = plastic_parameter(
             out_channels, in_channels // groups, *self.kernel_size, device=device, dtype=dtype
         )
+        self.register_buffer("rule_state", initial_rule_state(rule, self.weight, groups))
         self.reset_parameters()
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Weights as `init` says, at a radius near init_radius."""
         self.initialised = False
         draw_weights(self.weight, self.init, self.init_radius, generator)
+        reset_rule_state(self.rule, self.rule_state)
 
     @torch.no_grad()
     def init_from_data(self, x: Tensor, generator: torch.Generator) -> None:
@@ -106,7 +114,8 @@ class HebbConv2d(DataInitialised):
             return self(x).detach()
         algorithm = select_algorithm(self._pad(x), self.weight, self._geometry)
         u = algorithm.convolve(self.weight)
-        y, decay = compete_in_groups(self.rule, u, self.groups)
+        carry_rule_state(self.rule, self.rule_state, u)
+        y, decay = compete_in_groups(self.rule, u, self.groups, self.rule_state)
         # One sample and position of n, with the sign of a gradient; a slice of a batch may be empty.
         share = -self.out_channels / max(u.numel(), 1)
         statistic = algorithm.statistic(y.to(u.dtype), share).to(self.weight.dtype)

@@ -74,6 +74,7 @@ def _stack(modules: Sequence[nn.Module], name: str, unstacked: Collection[str]) 
         )
     if isinstance(first, HebbConv2d | HebbLinear):
         alone = name in unstacked or getattr(first, "groups", 1) > 1
+        alone = alone or any(module.rule.couples_neurons for module in modules)  # type: ignore[union-attr]
         return Unstacked(modules) if alone else EnsembleLayer(modules)  # type: ignore[arg-type]
     if learns(first):
         raise UserError(f"{name} learns by a local loss: only networks whose blocks learn by a rule learn side by side")

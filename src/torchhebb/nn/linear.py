@@ -11,11 +11,14 @@ from torchhebb.nn.plastic import (
     DataInitialised,
     Init,
     accumulate_update,
+    carry_rule_state,
     compete,
     draw_weights,
+    initial_rule_state,
     plastic_parameter,
     positive,
     rectify,
+    reset_rule_state,
     sampled_weights,
 )
 from torchhebb.rules import Rule, SoftHebb
@@ -37,6 +40,9 @@ class HebbLinear(DataInitialised):
     (torch.Size([5, 2]), torch.Size([2, 3]))
     """
 
+    rule_state: Tensor | None
+    """What a `StatefulRule` keeps; saved with the weights."""
+
     def __init__(
         self,
         in_features: int,
@@ -55,12 +61,14 @@ class HebbLinear(DataInitialised):
         self.rule, self.init, self.init_radius = rule, init, init_radius
         self.weight = plastic_parameter(out_features, in_features, device=device, dtype=dtype)
         self.bias = plastic_parameter(out_features, device=device, dtype=dtype) if bias else None
+        self.register_buffer("rule_state", initial_rule_state(rule, self.weight))
         self.reset_parameters()
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Weights as `init` says, at a radius near init_radius; the bias to the uniform prior 1 / out_features."""
         self.initialised = False
         draw_weights(self.weight, self.init, self.init_radius, generator)
+        reset_rule_state(self.rule, self.rule_state)
         if self.bias is not None:
             nn.init.constant_(self.bias, -math.log(self.out_features) / self.inverse_temperature)
 
@@ -85,7 +93,8 @@ class HebbLinear(DataInitialised):
         if not self.training:
             return self(x).detach()
         u = self._project(x)
-        y, decay = compete(self.rule, u, self.bias)
+        carry_rule_state(self.rule, self.rule_state, u)
+        y, decay = compete(self.rule, u, self.bias, self.rule_state)
         statistic = linear_statistic(x.to(u.dtype), y.to(u.dtype)).to(self.weight.dtype)
         accumulate_update(self.weight, plasticity(statistic, self.weight, decay=decay), len(x))
         if self.bias is not None:

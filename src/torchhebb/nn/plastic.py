@@ -7,11 +7,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from torchhebb.distributed import all_reduce, world_size
 from torchhebb.errors import UserError
 from torchhebb.functional import triangle
 from torchhebb.functional.form import widened
 from torchhebb.ops.kernels import kernel
-from torchhebb.rules import Rule
+from torchhebb.rules import Rule, StatefulRule
 
 Init = Literal["normal", "uniform", "patches"]
 
@@ -55,24 +56,50 @@ def accumulate_gradient(parameter: nn.Parameter, gradient: Tensor) -> None:
         parameter.grad.add_(gradient)
 
 
+def initial_rule_state(rule: Rule, weight: Tensor, groups: int = 1) -> Tensor | None:
+    """What a layer registers as its buffer `rule_state`.  Raises UserError for a rule that cannot have groups."""
+    if not isinstance(rule, StatefulRule):
+        return None
+    if groups > 1:
+        raise UserError(f"groups must be 1 for {type(rule).__name__}, whose state is of all neurons, got {groups}")
+    return rule.initial_state(len(weight)).to(weight.device)
+
+
+def reset_rule_state(rule: Rule, state: Tensor | None) -> None:
+    """The state before the first batch again, in place."""
+    if state is not None and isinstance(rule, StatefulRule):
+        state.copy_(rule.initial_state(len(state)))
+
+
+def carry_rule_state(rule: Rule, state: Tensor | None, u: Tensor) -> None:
+    """Take a batch u into the state, in place; over all ranks, each counts by its samples."""
+    if state is None or not isinstance(rule, StatefulRule):
+        return
+    after = rule.next_state(state, u)
+    if world_size() > 1:
+        total = all_reduce(after.new_tensor(len(u)))
+        after = all_reduce(after * (len(u) / total))
+    state.copy_(after)
+
+
 @kernel
-def compete(rule: Rule, u: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """The activity y and the decay (K,) of the neurons of u (B, K, ...).
+def compete(rule: Rule, u: Tensor, bias: Tensor | None = None, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """The activity y and the decay, (K,) or (K, K), of the neurons of u (B, K, ...).
 
     Where a rule leaves the decay at <S_k, w_k>, it is the sum of y_k u_k over samples and positions: equal for u = w x.
     """
-    y, decay = rule(u, bias)
+    y, decay = rule(u, bias, state) if isinstance(rule, StatefulRule) else rule(u, bias)
     if decay is None:
         decay = (y * u).sum([dim for dim in range(u.dim()) if dim != 1], dtype=widened(u.dtype))
     return y, decay
 
 
-def compete_in_groups(rule: Rule, u: Tensor, groups: int) -> tuple[Tensor, Tensor]:
+def compete_in_groups(rule: Rule, u: Tensor, groups: int, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """`compete` where each group of neurons has a competition of its own."""
     if groups == 1:
-        return compete(rule, u)
+        return compete(rule, u, None, state)
     activities, decays = zip(*(compete(rule, part) for part in u.chunk(groups, 1)), strict=True)
-    return torch.cat(activities, 1), torch.cat(decays)
+    return torch.cat(activities, 1), torch.cat(decays) if decays[0].dim() == 1 else torch.block_diag(*decays)
 
 
 def rectify(u: Tensor, groups: int = 1) -> Tensor:

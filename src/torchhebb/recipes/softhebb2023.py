@@ -3,10 +3,10 @@
 A name is softhebb2023-<data>[-depthN][-variant]; the deepest network of a data set has no depth in its name: 3 for
 CIFAR and MNIST, 4 for STL-10, 5 for ImageNette and ImageNet.
 
-Variants keep data and readout.  `hard`, `ranked`, `hebbian` (no anti-Hebbian losers) and `random` change what learns;
-`backpropagation` adds the same blocks trained end to end; `width1` and `width2` narrow them, `neurons48` and
-`neurons192` change the first; `grouped` has the third layer of the paper's backpropagation, `hard-network` the blocks
-of its hard WTA; `linear` is fully connected.
+Variants keep data and readout.  `hard`, `ranked`, `hebbian` (no anti-Hebbian losers), the rules of the peers `sanger`,
+`subspace`, `foldiak` and `bcm`, and `random` change what learns; `backpropagation` adds the same blocks trained end to
+end; `width1` and `width2` narrow them, `neurons48` and `neurons192` change the first; `grouped` has the third layer of
+the paper's backpropagation, `hard-network` the blocks of its hard WTA; `linear` is fully connected.
 """
 
 from collections.abc import Callable
@@ -33,7 +33,18 @@ from torchhebb.recipes.softhebb2023_networks import (
     stl10,
 )
 from torchhebb.recipes.softhebb2023_published import BY_DEPTH, CIFAR10_BY_WIDTH, FULLY_CONNECTED
-from torchhebb.recipes.softhebb2023_variants import Variant, backpropagation, hard, hebbian, random, ranked
+from torchhebb.recipes.softhebb2023_variants import (
+    Variant,
+    backpropagation,
+    bcm,
+    foldiak,
+    hard,
+    hebbian,
+    random,
+    ranked,
+    sanger,
+    subspace,
+)
 from torchhebb.rules import SoftHebb
 from torchhebb.train import Learning, Readout, Recipe
 from torchhebb.train.recipe import PublishedBeside
@@ -229,6 +240,7 @@ _IMAGENETTE, _IMAGENET = (
     for data, share, words in (("imagenette", 1.0, "the images"), ("imagenet", 0.1, "a tenth of the images"))
 )
 _BESIDE = (hard, ranked, hebbian, random, backpropagation)
+_PEERS = (sanger, subspace, foldiak, bcm)
 _NARROW: dict[str, Any] = {"baselines": ("random", "uncalibrated")}
 
 RECIPES: tuple[Callable[[], Recipe], ...] = (
@@ -237,9 +249,9 @@ RECIPES: tuple[Callable[[], Recipe], ...] = (
     *_beside(mnist, hard, ranked, hebbian),
     fashion_mnist,
     cifar10,
-    *_beside(cifar10, *_BESIDE),
+    *_beside(cifar10, *_BESIDE, *_PEERS),
     *_CIFAR10,
-    *(variant for member in _CIFAR10 for variant in _beside(member, *_BESIDE)),
+    *(variant for member in _CIFAR10 for variant in _beside(member, *_BESIDE, *_PEERS)),
     cifar10_grouped,
     cifar10_hard_network,
     *(

@@ -12,6 +12,7 @@ _SEEDS = 3
 # Seconds of training a seed on two CPU cores, estimated from the arithmetic and from CIFAR-10's measured 1,354 s.
 _PLAIN = {1: 700.0, 2: 1000.0, 3: 1400.0}
 _OTHER = {"hard": "hard WTA", "ranked": "ranked WTA", "hebbian": "no anti-Hebbian losers"}
+_PEERS = {"sanger": "Sanger's rule", "subspace": "Oja's subspace rule", "foldiak": "Foldiak's rule", "bcm": "BCM"}
 _END_TO_END = {1: 1.0 * _HOUR, 2: 4.0 * _HOUR, 3: 16.0 * _HOUR}
 
 
@@ -41,6 +42,14 @@ def _deep(title: str, data: str, depths: int, days: float, *variants: str) -> It
         for variant in variants:
             called = _OTHER.get(variant, variant)
             yield _accuracy(f"{title}, depth {depth}, {called}", f"{name}-{variant}", 2 * seconds, full=True)
+
+
+def _peers() -> Iterator[Item]:
+    """The rules of the peers on the blocks of CIFAR-10."""
+    for depth, seconds in _PLAIN.items():
+        name = "cifar10" if depth == 3 else f"cifar10-depth{depth}"
+        for variant, called in _PEERS.items():
+            yield _accuracy(f"CIFAR-10, depth {depth}, {called}", f"{name}-{variant}", seconds)
 
 
 def _supervised(title: str, data: str) -> Iterator[Item]:
@@ -94,6 +103,7 @@ ITEMS = (
     _accuracy("CIFAR-10, beyond the paper", "cifar10-best", 6600),
     Item("CIFAR-10, beyond the paper: its parts", _BEST, "parts", 6600, 900),
     *(Item(f"CIFAR-10: {n}", r, q, training, seconds, s) for n, q, r, training, seconds, s in _QUESTIONS),
+    *_peers(),
     *_cifar("CIFAR-100", "cifar100", 1.3),
     *(_accuracy(f"MNIST, depth 3, {called}", f"mnist-{variant}", 800) for variant, called in _OTHER.items()),
     _accuracy("Fashion-MNIST, depth 3", "fashion-mnist", 1200),

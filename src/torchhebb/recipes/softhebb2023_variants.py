@@ -9,7 +9,7 @@ from typing import Protocol
 
 from torchhebb.nn import Block
 from torchhebb.recipes.softhebb2023_published import BY_DEPTH
-from torchhebb.rules import HardHebb, RankedHebb, Rule, SoftHebb
+from torchhebb.rules import BCM, Foldiak, HardHebb, OjaSubspace, RankedHebb, Rule, Sanger, SoftHebb
 from torchhebb.train import Readout, Recipe, Supervised
 
 
@@ -46,6 +46,42 @@ def ranked(recipe: Recipe) -> Recipe:
 def hebbian(recipe: Recipe) -> Recipe:
     """SoftHebb whose losers learn as the winner does: no anti-Hebbian sign; nothing was published."""
     return _other_blocks(recipe, "hebbian", lambda block: block.with_rule(_without_losers(block.rule)))
+
+
+def sanger(recipe: Recipe) -> Recipe:
+    """Sanger's rule, also called HPCA, on the same blocks: no competition, principal components in order.
+
+    Rates are SoftHebb's; nothing was published.
+    """
+    return _other_blocks(recipe, "sanger", lambda block: block.with_rule(Sanger()))
+
+
+def subspace(recipe: Recipe) -> Recipe:
+    """Oja's subspace rule on the same blocks: no competition, a basis of the principal components.
+
+    Rates are SoftHebb's; nothing was published.
+    """
+    return _other_blocks(recipe, "subspace", lambda block: block.with_rule(OjaSubspace()))
+
+
+def foldiak(recipe: Recipe) -> Recipe:
+    """Foldiak's rule on the same blocks: Oja's on activities decorrelated by lateral connections.
+
+    Rates are SoftHebb's; nothing was published.
+    """
+    return _other_blocks(recipe, "foldiak", lambda block: block.with_rule(Foldiak()))
+
+
+def bcm(recipe: Recipe) -> Recipe:
+    """The rule of Bienenstock, Cooper and Munro on the same blocks, at a constant rate from radius 1.
+
+    Nothing was published.
+    """
+
+    def block(block: Block) -> Block:
+        return block.with_settings(rule=BCM(), init_radius=1.0, lr_power=0.0)
+
+    return _other_blocks(recipe, "bcm", block)
 
 
 def random(recipe: Recipe) -> Recipe:

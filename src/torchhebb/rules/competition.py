@@ -1,0 +1,87 @@
+"""Rules of competition: winners, soft or hard, learn, and losers may unlearn."""
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from torchhebb.bounds import INVERSE_TEMPERATURE, RATE, at_least
+from torchhebb.errors import UserError
+from torchhebb.functional import hard_wta, ranked_wta, soft_wta, triangle
+from torchhebb.rules.base import Rule, biased, sum_but_neurons
+
+
+@dataclass(frozen=True)
+class SoftHebb(Rule):
+    """Soft winner-take-all with Oja-like decay, its losers anti-Hebbian unless switched off.
+
+    y = soft_wta(u + bias), decay_k = sum of y_k u_k.
+
+    With `rectify`, relu(u - mean over neurons) takes the place of u in the competition and in the decay, and is
+    the layer's output.
+
+    Source: SoftHebb-2022 (anti_hebbian=False); SoftHebb-2023, section 3 (True; rectify at CIFAR depth 2).
+    """
+
+    inverse_temperature: float = field(default=1.0, metadata=INVERSE_TEMPERATURE)
+    """Inverse temperature of the softmax over the neurons."""
+    anti_hebbian: bool = True
+    """Whether the losers unlearn what the winner learns."""
+    rectify: bool = False
+    """Compete on relu(u - mean over the neurons), and put it out."""
+
+    def __call__(self, u: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        if self.rectify:
+            u = triangle(u)
+        y = soft_wta(u, self.inverse_temperature, bias=bias, anti_hebbian=self.anti_hebbian)
+        return y, sum_but_neurons(y * u) if self.rectify else None
+
+
+@dataclass(frozen=True)
+class HardHebb(Rule):
+    """Hard winner-take-all: only the winner learns.  y = hard_wta(u + bias), decay_k = sum of y_k u_k.
+
+    Source: the baseline of SoftHebb-2022 and SoftHebb-2023; Grossberg 1976.
+    """
+
+    @property
+    def label(self) -> str:
+        return "hard WTA"
+
+    def __call__(self, u: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        return hard_wta(biased(u, bias)), None
+
+
+@dataclass(frozen=True)
+class RankedHebb(Rule):
+    """Krotov and Hopfield: the winner learns, the neuron at `rank` unlearns by delta; decay_k = sum of y_k u_k.
+
+    Source: Krotov and Hopfield 2019, eq. 3 and 9 (with the L2 norm).
+    """
+
+    rank: int = field(default=2, metadata=at_least(2))
+    """The neuron that unlearns, counted from 1, the winner."""
+    delta: float = field(default=0.4, metadata=RATE)
+    """How much it unlearns."""
+
+    @property
+    def label(self) -> str:
+        return "ranked WTA"
+
+    def check_neurons(self, count: int) -> None:
+        if self.rank > count:
+            raise UserError(f"rank must be at most the number of neurons ({count}), got {self.rank}")
+
+    def __call__(self, u: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        return ranked_wta(biased(u, bias), rank=self.rank, delta=self.delta), None
+
+
+@dataclass(frozen=True)
+class Instar(Rule):
+    """Hard winner-take-all that moves the winner to its input: dw_k = sum of y_k (x - w_k), so decay_k = sum of y_k.
+
+    Source: Grossberg 1976; on-line k-means.
+    """
+
+    def __call__(self, u: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        y = hard_wta(biased(u, bias))
+        return y, sum_but_neurons(y)
