@@ -19,6 +19,7 @@ from torchhebb.nn import (
     HebbConv2d,
     HebbLinear,
     LinearBlock,
+    Network,
     Pool,
     Power,
     SoftWTA,
@@ -180,3 +181,17 @@ def test_padding_that_is_not_given_keeps_the_size(kernel_size: int, dilation: in
         assert block.with_settings(padding=1).output_shape((2, 8, 8))[0] == 4
     else:
         assert block.output_shape((2, 8, 8)) == (4, 8, 8)
+
+
+def test_a_power_of_negative_maps_keeps_their_sign():
+    maps = torch.tensor([[[[-4.0]], [[0.0]], [[9.0]]]])
+    network = Network({"block1": nn.Identity()}, taps={"block1": 1}, tap_power=0.5)
+    assert network(maps).tolist() == [[-2.0, 0.0, 3.0]]
+
+
+def test_a_network_beyond_the_memory_is_refused_before_any_is_taken():
+    wide = Architecture((3, 8, 8), (ConvBlock(2**30, 7),))
+    with pytest.raises(UserError, match=r"the network needs 631.4 GB of memory for its weights and .* GB are free"):
+        wide.build()
+    with torch.device("meta"):
+        assert wide.build().get_submodule("block1.layer").weight.shape[0] == 2**30

@@ -1,6 +1,6 @@
 """The network that users hold, blocks in a row with a readout attached, and its description as a value."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from torchhebb.bounds import POWER, SIZE, Checked, above, each
 from torchhebb.config import from_json, to_json
 from torchhebb.errors import UserError
+from torchhebb.memory import free_bytes
 from torchhebb.nn.blocks import Block
 from torchhebb.nn.hub import OnHub
 from torchhebb.nn.norm import Standardize, UnitNorm
@@ -101,15 +102,15 @@ class Architecture(Checked):
 
     def build(self, seed: int = 0) -> "Network":
         """The network, its weights drawn from `seed`: the same on every machine and device."""
+        if torch.get_default_device().type != "meta":
+            self._check_memory()
         modules: dict[str, nn.Module] = {}
         if self.mean is not None and self.std is not None:
             modules["standardize"] = Standardize(self.mean, self.std)
         if self.unit_norm:
             modules["unit_norm"] = UnitNorm()
-        shape = torch.Size(self.input_shape)
-        for number, config in enumerate(self.blocks, 1):
+        for number, (config, shape) in enumerate(self._inputs(), 1):
             modules[f"block{number}"] = config.build(shape)
-            shape = config.output_shape(shape)
         if self.feature_pool is not None:
             modules["feature_pool"] = nn.AdaptiveAvgPool2d(self.feature_pool)
         network = Network(
@@ -122,6 +123,25 @@ class Architecture(Checked):
         network.reset_parameters(torch.Generator().manual_seed(seed))
         return network
 
+    def _check_memory(self) -> None:
+        """Raise UserError before memory is taken that the machine does not have: Linux would end the process."""
+        with torch.device("meta"):
+            modules = [config.build(shape) for config, shape in self._inputs()]
+        needed = sum(t.numel() * t.element_size() for module in modules for t in module.state_dict().values())
+        free = free_bytes(torch.device("cpu"))
+        if needed > free:
+            raise UserError(
+                f"the network needs {needed / 1e9:.1f} GB of memory for its weights and {free / 1e9:.1f} GB are free: "
+                "lower the sizes of its blocks"
+            )
+
+    def _inputs(self) -> Iterator[tuple[Block, torch.Size]]:
+        """Each block and the shape of its input."""
+        shape = torch.Size(self.input_shape)
+        for block in self.blocks:
+            yield block, shape
+            shape = block.output_shape(shape)
+
 
 class Network(Portable, OnHub, nn.Sequential):
     """Blocks in a row: pixels in [0, 1] -> features.
@@ -130,8 +150,8 @@ class Network(Portable, OnHub, nn.Sequential):
     The readout is no block, so features stay what they were.
 
     With `taps`, features are the maps of the blocks it names, each averaged to its size and flattened, concatenated
-    and raised to the power `tap_power`.  With `flip_average`, they are the mean of the features of an image and of its
-    mirror image, and so the same for both.
+    and raised to the power `tap_power`, signs kept.  With `flip_average`, they are the mean of the features of an image
+    and of its mirror image, and so the same for both.
 
     Args: blocks, modules or named modules; taps, name of a block -> height and width of its maps; architecture, what
     the blocks were built from: with it the network knows its learning rates and can be loaded from its file alone.
@@ -173,7 +193,9 @@ class Network(Portable, OnHub, nn.Sequential):
             if name in self.taps:
                 parts.append(F.adaptive_avg_pool2d(x, self.taps[name]).flatten(1))
         features = torch.cat(parts, 1)
-        return features if self.tap_power == 1.0 else features.pow(self.tap_power)
+        if self.tap_power == 1.0:
+            return features
+        return features.abs().pow(self.tap_power).copysign(features)  # a root of a negative number would be NaN
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draw the weights of every layer again, in order."""
