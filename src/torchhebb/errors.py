@@ -26,6 +26,15 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
     return UserError(f"unknown {kind} {name!r}; {hint}")
 
 
+def printable(text: str) -> str:
+    r"""Text for one line of a terminal or one cell of a table: control characters as they are written in Python.
+
+    >>> print(printable("cat\x1b[2J\tdog"))
+    cat\x1b[2J\tdog
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def need(package: str, why: str) -> Any:
     """Import `package`, or say in one line what it is needed for."""
     try:

@@ -18,6 +18,8 @@ from rich.progress import (
 from rich.progress import Progress as RichProgress
 from rich.text import Text
 
+from torchhebb.errors import printable
+
 PLAIN_SECONDS = 30.0
 
 
@@ -48,7 +50,7 @@ class BarProgress:
 
     def start(self, label: str, total: int, unit: str) -> None:
         self._bars.start()
-        self._task = self._bars.add_task(escape(label), total=total, unit=unit)
+        self._task = self._bars.add_task(escape(printable(label)), total=total, unit=unit)
 
     def advance(self, n: int) -> None:
         if self._task is not None:
@@ -87,7 +89,7 @@ class PlainProgress:
         speed = f"{_readable(rate)} {self.unit}/s"
         left = f", {(self.total - self.done) / rate:.0f} s left" if 0 < self.done < self.total and rate else ""
         print(
-            f"{self.label}: {self.done:,}/{self.total:,} {self.unit}, {elapsed:.0f} s, {speed}{left}",
+            f"{printable(self.label)}: {self.done:,}/{self.total:,} {self.unit}, {elapsed:.0f} s, {speed}{left}",
             flush=True,
         )
 

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from torchhebb.errors import printable
 from torchhebb.evaluate.statistics import wilson
 from torchhebb.recipes import get_recipe
 from torchhebb.runs.predict import Prediction
@@ -27,6 +28,7 @@ BEST_SHOWN = 8
 
 def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """A table on standard output; tab-separated lines where that is no terminal, for other programs to read."""
+    rows = [[printable(cell) for cell in row] for row in rows]
     if not sys.stdout.isatty():
         print(*("\t".join(row) for row in rows), sep="\n")
         return
@@ -52,9 +54,9 @@ def print_result(result: Result, folder: Path) -> None:
             *([interval] if intervals else []),
         )
     console = Console(width=None if sys.stdout.isatty() else 100)
-    console.print(f"[bold]{escape(result.recipe)}[/bold] on {escape(result.device)}, {result.seconds:.0f} s")
+    console.print(f"[bold]{escape(printable(result.recipe))}[/bold] on {escape(result.device)}, {result.seconds:.0f} s")
     console.print(table)
-    console.print(f"run folder: {escape(str(folder))}", soft_wrap=True)
+    console.print(f"run folder: {escape(printable(str(folder)))}", soft_wrap=True)
 
 
 def print_outcomes(outcomes: Sequence["Outcome"], folder: Path) -> None:
@@ -74,7 +76,7 @@ def print_outcomes(outcomes: Sequence["Outcome"], folder: Path) -> None:
             rows.append((item.name, measure.name.replace("_", " "), ours, str(len(measure.values)), published))
     print_table(("item", "measure", "ours", "n", "published"), rows)
     counts = Counter(outcome.status for outcome in outcomes)
-    print(f"{', '.join(f'{count} {status}' for status, count in counts.items())}; in {folder}")
+    print(f"{', '.join(f'{count} {status}' for status, count in counts.items())}; in {printable(str(folder))}")
 
 
 def format_duration(seconds: float) -> str:
@@ -124,7 +126,7 @@ def print_found(found: "Found", command: str, folder: Path) -> None:
         f"best of {len(found.trials)} trials{failed}, chosen on the same {found.held_images} held-out training images "
         "that it is given for: expect a little less on new ones"
     )
-    print(f"search folder: {folder}")
+    print(f"search folder: {printable(str(folder))}")
     print(f"train it with: {command}\nor with: torchhebb train --best {shlex.quote(str(folder))}")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from torchhebb.data.store import Store, default_root
+from torchhebb.data.store import Store, Writer, default_root
 from torchhebb.errors import UserError
 
 KEY = {"what": "ramp", "n": 5}
@@ -217,3 +217,19 @@ def test_the_index_is_plain_json(tmp_path):
     store.get(KEY, ramp)
     index = json.loads((store.entries()[0].path / "entry.json").read_text())
     assert index["entry"]["arrays"]["ramp"]["shape"] == [5]
+
+
+def test_a_wait_is_said_and_has_an_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("torchhebb.data.store.SILENT_SECONDS", 0.05)
+    monkeypatch.setattr("torchhebb.data.store.WAIT_SECONDS", 0.05)
+    store = Store(tmp_path)
+
+    def ask_again(writer: Writer) -> None:
+        with pytest.raises(UserError, match="another process has held .* TORCHHEBB_STORE"):
+            Store(tmp_path).get({"a": 1}, lambda _: None)
+        writer.array("x", (1,), torch.float32)
+
+    store.get({"a": 1}, ask_again)
+    assert "waiting for another process" in caplog.text

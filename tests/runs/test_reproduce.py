@@ -15,6 +15,7 @@ from torchhebb.evaluate.items import ItemQuestions
 from torchhebb.recipes import get_items, get_recipe, list_papers
 from torchhebb.recipes.item import Item
 from torchhebb.runs import TrainOptions, run_recipe
+from torchhebb.runs.folder import alone_in
 from torchhebb.runs.reproduce import Deadline, choose_items, parse_duration
 from torchhebb.runs.reproduce import reproduce as _reproduce
 from torchhebb.train import Learning, Readout, Recipe, read_result
@@ -131,6 +132,26 @@ def test_a_failed_item_leaves_the_others(settings: dict[str, Any], monkeypatch: 
     outcomes = reproduce([broken, ITEMS[2]], budget=1000, **settings)
     assert statuses(outcomes) == [("broken", "failed"), ("cheaper", "new")]
     assert "--ridge.project" in outcomes[0].reason
+
+
+def test_an_unreadable_item_leaves_the_others(settings: dict[str, Any]) -> None:
+    broken = settings["folder"] / "tiny-two"
+    broken.mkdir(parents=True)
+    (broken / "config.json").write_text("{")
+    dear = Item("dear", "tiny-two", "accuracy", 1, 1, FAST)
+    outcomes = reproduce([dear, ITEMS[2]], budget=1000, **settings)
+    assert statuses(outcomes) == [("dear", "failed"), ("cheaper", "new")]
+    assert "is damaged" in outcomes[0].reason
+
+
+def test_a_second_process_is_told_of_the_first(settings: dict[str, Any]) -> None:
+    with alone_in(settings["folder"]), pytest.raises(UserError, match="another process is at work in"):
+        reproduce(ITEMS[2:], budget=1000, **settings)
+
+
+def test_a_budget_for_nothing_still_makes_the_folder_that_is_named(settings: dict[str, Any]) -> None:
+    assert statuses(reproduce(ITEMS[:1], budget=1, **settings)) == [("dear", "not run")]
+    assert settings["folder"].is_dir()
 
 
 def test_a_folder_with_another_version_of_a_recipe_is_refused(

@@ -1,5 +1,6 @@
 """The command line: a module a command, each of which parses, calls, prints."""
 
+import io
 import os
 import platform
 import sys
@@ -11,7 +12,7 @@ from torchhebb import __version__
 from torchhebb.cli import card, embed, evaluate, explore, export, listing, predict, report, reproduce, search, train
 from torchhebb.cli.flags import DEFAULT_RECIPE
 from torchhebb.cli.imports import import_named
-from torchhebb.errors import UserError, unknown_name
+from torchhebb.errors import UserError, printable, unknown_name
 from torchhebb.memory import out_of_memory
 from torchhebb.process import tune_process
 from torchhebb.recipes import list_papers
@@ -52,22 +53,16 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; exit code 0, 2 for a user's mistake, 130 for Ctrl-C, 141 where nobody reads the output."""
+    """Run one command; exit code 0, 2 for a mistake or a disk that fails, 130 for Ctrl-C, 141 for a closed pipe."""
     tune_process()
+    _print_any_name()
     arguments = sys.argv[1:] if argv is None else argv
     try:
-        arguments = import_named(arguments)
-        if not arguments or arguments[0] in ("-h", "--help"):
-            print(_usage())
-            return 0
-        if arguments[0] == "--version":
-            print(f"torchhebb {__version__}, torch {torch.__version__}, python {platform.python_version()}")
-            return 0
-        if arguments[0] not in COMMANDS:
-            raise unknown_name("command", arguments[0], COMMANDS)
-        return COMMANDS[arguments[0]](arguments[1:])
+        code = _run(import_named(arguments))
+        sys.stdout.flush()  # here, where a full disk or a closed pipe can still be said
+        return code
     except UserError as error:
-        print(f"torchhebb: {error}", file=sys.stderr)
+        print(f"torchhebb: {printable(str(error))}", file=sys.stderr)
         return 2
     except (RuntimeError, MemoryError) as error:
         if not out_of_memory(error):
@@ -76,11 +71,42 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     except BrokenPipeError:
         # Who read the output has gone; without this the interpreter would complain once more when it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 141
+    except OSError as error:
+        about = "" if error.filename is None else f"{error.filename}: "
+        print(f"torchhebb: {printable(f'{about}{error.strerror or error}')}", file=sys.stderr)
+        try:
+            sys.stdout.flush()
+        except OSError:
+            _drop_output()
+        return 2
     except KeyboardInterrupt:
         print("torchhebb: stopped", file=sys.stderr)
         return 130
+
+
+def _run(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_usage())
+        return 0
+    if arguments[0] == "--version":
+        print(f"torchhebb {__version__}, torch {torch.__version__}, python {platform.python_version()}")
+        return 0
+    if arguments[0] not in COMMANDS:
+        raise unknown_name("command", arguments[0], COMMANDS)
+    return COMMANDS[arguments[0]](arguments[1:])
+
+
+def _print_any_name() -> None:
+    """Escape what the terminal's encoding lacks, and bytes of paths that are no text, instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _drop_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _usage() -> str:

@@ -28,6 +28,8 @@ from torchhebb.errors import UserError
 
 DEFAULT_LIMIT_BYTES = 64 * 2**30
 ENVIRONMENT = "TORCHHEBB_STORE"
+SILENT_SECONDS = 10.0  # a wait that is longer is said
+WAIT_SECONDS = 6 * 3600.0  # features of a large data set take hours on a processor
 _INDEX = "entry.json"
 _CHUNK_BYTES = 2**24
 _NAME_LENGTH = 32
@@ -108,7 +110,7 @@ class Store:
         with _writing(self.root):
             (self.root / ".locks").mkdir(parents=True, exist_ok=True)
             lock = self._lock(folder.name)
-            lock.acquire()
+            _wait_for(lock, folder)
         try:
             try:
                 return _read(folder, plain)
@@ -181,6 +183,19 @@ class Store:
                     key, used = {}, 0.0
                 found.append(Entry(key, _bytes(path), used, path))
         return sorted(found, key=lambda entry: (entry.last_used, entry.path.name))
+
+
+def _wait_for(lock: FileLock, folder: Path) -> None:
+    """Wait for whoever makes an entry: say so after a while, and UserError where it seems to hang."""
+    try:
+        lock.acquire(timeout=SILENT_SECONDS)
+    except Timeout:
+        _log.warning("waiting for another process that makes the store entry %s", folder)
+        try:
+            lock.acquire(timeout=WAIT_SECONDS)
+        except Timeout:
+            hours = f"{WAIT_SECONDS / 3600:g} hours"
+            raise UserError(f"another process has held {folder} for {hours}: end it, or set {ENVIRONMENT}") from None
 
 
 def default_root() -> Path:

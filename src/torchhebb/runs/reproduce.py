@@ -13,7 +13,7 @@ from torchhebb.errors import UserError, unknown_name
 from torchhebb.progress import SILENT, Progress
 from torchhebb.recipes import get_recipe
 from torchhebb.recipes.item import Item
-from torchhebb.runs.folder import read_config
+from torchhebb.runs.folder import alone_in, read_config
 from torchhebb.runs.options import TrainOptions
 from torchhebb.runs.run import Run, open_run
 from torchhebb.runs.training import run_recipe
@@ -92,32 +92,34 @@ def reproduce(
 
     Args: asker, what answers the questions, `torchhebb.evaluate.items.ItemQuestions()`; results, where results are
     kept as well, as <recipe>/<question>-<cpu or gpu>.json.
-    Returns the outcomes in the order of cost.  Raises UserError if `folder` holds other versions of these recipes.
+    Returns the outcomes in the order of cost.  Raises UserError if `folder` holds other versions of these recipes, or
+    if another process reproduces in it.
     """
     end = time.monotonic() + budget
     options = options or TrainOptions()
     options = replace(options, checkpoint_seconds=min(options.checkpoint_seconds, budget / _SAVES_PER_BUDGET))
     deadline = Deadline(progress, end)
     outcomes = []
-    for item in sorted(items, key=lambda item: (item.full, item.training_seconds + item.seconds)):
-        run_folder = folder / item.recipe
-        _check_version(run_folder, item)
-        if (kept := _kept(run_folder, item, asker)) is not None:
-            if results is not None:
-                _keep(kept, results)
-            outcomes.append(Outcome(item, "kept", kept))
-            continue
-        left, cost = end - time.monotonic(), _cost(item, run_folder)
-        if left <= 0 or (cost > left and not _under_way(run_folder)):
-            outcomes.append(Outcome(item, "not run", seconds=cost))
-            continue
-        try:
-            result = _answer(item, run_folder, asker, options, results, store, deadline, command)
-            outcomes.append(Outcome(item, "new", result))
-        except BudgetSpent:
-            outcomes.append(Outcome(item, "interrupted"))
-        except UserError as error:
-            outcomes.append(Outcome(item, "failed", reason=str(error)))
+    with alone_in(folder):
+        for item in sorted(items, key=lambda item: (item.full, item.training_seconds + item.seconds)):
+            run_folder = folder / item.recipe
+            _check_version(run_folder, item)
+            try:
+                if (kept := _kept(run_folder, item, asker)) is not None:
+                    if results is not None:
+                        _keep(kept, results)
+                    outcomes.append(Outcome(item, "kept", kept))
+                    continue
+                left, cost = end - time.monotonic(), _cost(item, run_folder)
+                if left <= 0 or (cost > left and not _under_way(run_folder)):
+                    outcomes.append(Outcome(item, "not run", seconds=cost))
+                    continue
+                result = _answer(item, run_folder, asker, options, results, store, deadline, command)
+                outcomes.append(Outcome(item, "new", result))
+            except BudgetSpent:
+                outcomes.append(Outcome(item, "interrupted"))
+            except (UserError, OSError) as error:
+                outcomes.append(Outcome(item, "failed", reason=str(error)))
     return outcomes
 
 
@@ -213,8 +215,12 @@ def _keep(result: Result, results: Path) -> None:
 
 
 def _check_version(run_folder: Path, item: Item) -> None:
-    if not (run_folder / "config.json").exists():
-        return
     recipe = get_recipe(item.recipe)
-    if replace(read_config(run_folder)[0], seeds=recipe.seeds) != recipe:
+    try:
+        if not (run_folder / "config.json").exists():
+            return
+        known, _ = read_config(run_folder)
+    except (UserError, OSError):  # unreadable or damaged: the item fails of it, and alone
+        return
+    if replace(known, seeds=recipe.seeds) != recipe:
         raise UserError(f"{run_folder} holds another version of {item.recipe}: choose another folder with --out")
