@@ -37,7 +37,12 @@ nb_merge_streams = True
 myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 
-autodoc_default_options = {"members": True, "show-inheritance": False}
+autodoc_default_options = {
+    "members": True,
+    "show-inheritance": False,
+    # Made by scikit-learn for every estimator; their text links to pages of its own site.
+    "exclude-members": "set_fit_request, set_partial_fit_request, set_score_request",
+}
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
 autodoc_inherit_docstrings = False  # torch's docstrings are in a form of their own
