@@ -57,8 +57,8 @@ from torchhebb.train.calibrate import calibrate
 from torchhebb.train.checkpoint import Checkpoint
 from torchhebb.train.learn import learn_images
 from torchhebb.train.online import OnlineReadout
-from torchhebb.train.own_batches import OwnBatches
 from torchhebb.train.recipe import AdamW
+from torchhebb.train.sharded_batches import ShardedBatches
 
 Tensors = dict[str, Tensor]
 
@@ -255,7 +255,7 @@ def streamed() -> Tensors:
 def stream_in(batch_size: int) -> None:
     """Batches of 120 streamed images."""
     with stream() as images:
-        OwnBatches(images, batch_size, seed=0, augment=Augment(), device=torch.device("cpu"))
+        ShardedBatches(images, batch_size, seed=0, augment=Augment(), device=torch.device("cpu"))
 
 
 def by_itself() -> Tensors:

@@ -85,7 +85,7 @@ def whitened() -> Recipe:
         WhitenedBlock(14, 2, project=6, components=20, remove_mean=False),
     )
     architecture = Architecture((1, 8, 8), blocks, taps=(Tap(1, 3), Tap(2, 2)), tap_power=0.5, flip_average=True)
-    learning = Learning(order="greedy", schedule="linear", samples=300, share=0.5)
+    learning = Learning(order="greedy", schedule="linear", samples=300, fraction=0.5)
     return tiny_recipe(
         name="whitened", architecture=architecture, learning=learning, readout=WideRidge(), baselines=("random",)
     )
@@ -118,7 +118,7 @@ QUESTIONS = (
     Asked("accuracy", "conv", {"logistic": Logistic(iterations=10)}),
     Asked("accuracy", "whitened", {"readouts": ("trained", "ridge")}),
     Asked("accuracy", "local", {"readouts": ("trained", "neighbors")}),
-    Asked("attacks", "layer", {"images": 20, "contenders": ("own", "backpropagation"), "linf": (0.1,), "l2": (1.0,),
+    Asked("attacks", "layer", {"images": 20, "baselines": ("own", "backpropagation"), "linf": (0.1,), "l2": (1.0,),
                                "softness": (0.3,), "steps": 3, "restarts": 2, "queries": 10, "examples": 2}),
     Asked("batch_size", "shallow", {"values": (20, 100), **HELD_OUT}),
     Asked("clustering", "layer", {"iterations": 5}),
@@ -129,15 +129,15 @@ QUESTIONS = (
     Asked("cross_entropy", "layer", {"readout_epochs": 2, "points": 4, "images": 100}),
     Asked("depth_width", "conv"),
     Asked("diagnostics", "conv", {"bins": 5}),
-    Asked("embeddings", "conv", {"images": 40, "k": 3, "perplexity": 5.0, "positions": 2, "contenders": ("own",)}),
-    Asked("filters", "conv", {"contenders": ("own", "hard"), "columns": 3}),
+    Asked("embeddings", "conv", {"images": 40, "k": 3, "perplexity": 5.0, "positions": 2, "baselines": ("own",)}),
+    Asked("filters", "conv", {"baselines": ("own", "hard"), "columns": 3}),
     Asked("generation", "layer", {"pairs": ((3, 8), (4, 9)), "examples": 4, "steps": 3, "references": 100}),
     Asked("initial_radius", "shallow", {"values": (0.5, 3.0), **HELD_OUT}),
     Asked("label_efficiency", "shallow", {"labels": (5, 60), "draws": 2, "probe": PROBE}),
     Asked("learning_rate", "shallow", {"values": (1.0, 5.0), **HELD_OUT}),
     Asked("learning_speed", "shallow", {"shares": (0.3, 1.0), "passes": 1, "images": 200, "probe": PROBE}),
     Asked("low_precision", "conv", {"bits": (4,)}),
-    Asked("noise", "conv", {"contenders": ("own", "backpropagation"), "measured": (0.5,), "images": 60}),
+    Asked("noise", "conv", {"baselines": ("own", "backpropagation"), "measured": (0.5,), "images": 60}),
     Asked("online", "layer", {"samples": 120, "readout_epochs": 2, "updates": 3, "warmup": 1}, timed=("_update_",)),
     Asked("orders", "conv", {"images": 200, "timed_batches": 1}, timed=("seconds", "chain_")),
     Asked("parts", "whitened", {"parts": ("whole", "random", "one_view"), "neurons": 12, "learned_from": 200,
@@ -146,10 +146,10 @@ QUESTIONS = (
     Asked("per_block", "conv", {"factors": (0.1,), **HELD_OUT}),
     Asked("radius", "shallow", {"factors": (2.0,), "points": 3, "passes": 1, "images": 200, "probe": PROBE}),
     Asked("receptive_fields", "shallow", {"neurons": 3, "steps": 3, "learned": False}),
-    Asked("reconstruction", "conv", {"contenders": ("own", "random"), "examples": 2, "lr": 2e-2, "widths": (8,),
+    Asked("reconstruction", "conv", {"baselines": ("own", "random"), "examples": 2, "lr": 2e-2, "widths": (8,),
                                      "steps": 5, "epochs": 1, "train_images": 100, "test_images": 40,
                                      "batch_size": 20}),
-    Asked("similarity", "conv", {"images_per_class": 2, "contenders": ("own", "random")}),
+    Asked("similarity", "conv", {"images_per_class": 2, "baselines": ("own", "random")}),
     Asked("stopping", "shallow", {"tolerances": (0.5, 0.1), "looks": 4, **HELD_OUT}),
     Asked("temperature", "shallow", {"inverse_temperatures": (0.5, 20.0), "anti_hebbian": (False, True),
                                      "holdout": 0.5, "readout_epochs": 1}),

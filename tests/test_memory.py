@@ -12,7 +12,7 @@ from tests.tiny import digits, network
 from torchhebb import memory
 from torchhebb.cli import main
 from torchhebb.errors import UserError
-from torchhebb.memory import free_bytes, in_pieces, memory_for, out_of_memory
+from torchhebb.memory import adaptive_chunks, free_bytes, out_of_memory, out_of_memory_as_user_error
 from torchhebb.nn import LinearReadout, Network
 from torchhebb.readouts.base import predict_logits
 from torchhebb.train import Learning, Readout
@@ -56,10 +56,10 @@ def test_pieces_cover_everything_once_and_stay_small_after_a_failure():
             raise MemoryError
         done.extend(range(begin, end))
 
-    assert in_pieces(work, 23, 12) == 2
+    assert adaptive_chunks(work, 23, 12) == 2
     assert done == list(range(23))
     assert sizes == [12, 6, 3, 3, 3, 3, 3, 2, 2, 2, 2, 2, 1][: len(sizes)] and sizes[:4] == [12, 6, 3, 3]
-    assert in_pieces(lambda begin, end: None, 4, 9) == 9
+    assert adaptive_chunks(lambda begin, end: None, 4, 9) == 9
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
@@ -88,7 +88,7 @@ def test_memory_too_short_for_one_image_is_one_line():
     with pytest.raises(UserError, match="memory ran out in the features: lower the size of the network") as caught:
         extract_features(model, IMAGES, device=CPU)
     with pytest.raises(UserError, match="memory is too short for the work of one sample"):
-        in_pieces(Failing(ERRORS[0]), 3, 2)
+        adaptive_chunks(Failing(ERRORS[0]), 3, 2)
     assert "\n" not in str(caught.value)
 
 
@@ -104,7 +104,7 @@ def test_other_errors_pass():
     model, _ = scarce(7, RuntimeError("shapes do not match"))
     with pytest.raises(RuntimeError, match="shapes do not match"):
         extract_features(model, IMAGES, device=CPU)
-    with pytest.raises(ValueError, match="other"), memory_for("this", "that"):
+    with pytest.raises(ValueError, match="other"), out_of_memory_as_user_error("this", "that"):
         raise ValueError("other")
     assert not out_of_memory(ValueError("out of memory"))
 
@@ -114,7 +114,7 @@ def test_learning_says_what_to_lower(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("torchhebb.readouts.adam._step", Failing(ERRORS[0]))
     with pytest.raises(UserError, match="memory ran out in learning: lower learning.batch_size"):
         learn_images(network(), IMAGES, Learning())
-    with pytest.raises(UserError, match="memory ran out in learning: lower members or learning.batch_size"):
+    with pytest.raises(UserError, match="memory ran out in learning: lower ensemble or learning.batch_size"):
         learn_ensemble([network(0), network(1)], IMAGES, Learning())
     with pytest.raises(UserError, match="memory ran out in the readout: lower readout.batch_size"):
         Readout(epochs=1).fit(torch.rand(50, 8), IMAGES.labels, 10)

@@ -85,10 +85,10 @@ def test_a_stopped_run_goes_on_where_it_was(name: str, tmp_path: Path, monkeypat
 
 def test_settings_keep_their_values_under_other_names() -> None:
     learning = read_config(OLD / "local_run")[0].learning
-    assert (learning.share, learning.final_share, learning.schedule) == (0.75, 0.1, "cosine")
+    assert (learning.fraction, learning.final_lr_fraction, learning.schedule) == (0.75, 0.1, "cosine")
     assert isinstance(learning.optimizer, AdamW) and learning.optimizer.lr == 1e-2
     recipe, options = read_config(OLD / "ensemble_run")
-    assert (recipe.seeds, options.members, recipe.learning.final_share) == (2, 2, 0.25)
+    assert (recipe.seeds, options.ensemble, recipe.learning.final_lr_fraction) == (2, 2, 0.25)
     readout = read_config(OLD / "augmented_run")[0].readout
     assert isinstance(readout, Readout) and readout.augment.crop_area == 0.8
     block = read_config(OLD / "posterior_run")[0].architecture.blocks[0]

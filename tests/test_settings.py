@@ -185,7 +185,7 @@ def test_every_number_has_bounds_or_a_reason(cls: type, field: Field[Any]) -> No
         (lambda: ConvBlock(4, 3, rule="hard"), "rule must be an instance of Rule, got 'hard'"),
         (lambda: Pool(kernel_size=2, padding=2), "padding of a pool must be at most half its kernel_size, got 2"),
         (lambda: Tap(0, 1), "block must be at least 1, got 0"),
-        (lambda: Learning(final_share=1e38), "final_share must be at least 0 and at most 1e+06, got 1e+38"),
+        (lambda: Learning(final_lr_fraction=1e38), "final_lr_fraction must be at least 0 and at most 1e+06, got 1e+38"),
         (lambda: Learning(epochs=10**5000), "epochs must be a whole number below 2^63, got a number of 16610 bits"),
         (lambda: Learning(epochs=True), "epochs must be a whole number below 2^63, got True"),
         (lambda: Contrast(2.0), "severity of Contrast must be from 0 to 1, got 2.0"),
@@ -205,8 +205,8 @@ def test_one_line_names_the_field_what_came_and_what_is_allowed(make: Any, messa
 
 COMMANDS = [
     ("--learning.epochs", "-1", "learning.epochs must be at least 0"),
-    ("--learning.share", "nan", "learning.share must be a finite number"),
-    ("--learning.final-share", "inf", "learning.final_share must be a finite number"),
+    ("--learning.fraction", "nan", "learning.fraction must be a finite number"),
+    ("--learning.final-lr-fraction", "inf", "learning.final_lr_fraction must be a finite number"),
     ("--learning.batch-size", str(2**70), "learning.batch_size must be a whole number"),
     ("--learning.augment.crop-padding", "8", "learning.augment.crop_padding must be below the 8 pixels"),
     ("--readout.init-scale", "1e38", "readout.init_scale must be at least 0 and at most 1e+06"),

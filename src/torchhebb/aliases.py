@@ -8,6 +8,8 @@ TYPES = {"LocalConvBlock": "SPHeReConvBlock", "Options": "TrainOptions", "Read":
 
 FIELDS: dict[str, dict[str, str]] = {
     "Architecture": {"read": "taps", "read_power": "tap_power", "mirror": "flip_average"},
+    "Learning": {"share": "fraction", "final_share": "final_lr_fraction"},
+    "TrainOptions": {"members": "ensemble"},
 }
 """Name of a class -> old name of a field -> its name."""
 

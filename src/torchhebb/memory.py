@@ -34,13 +34,13 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS)
 
 
-def in_pieces(work: Callable[[int, int], None], count: int, size: int, *, what: str = "the work") -> int:
+def adaptive_chunks(work: Callable[[int, int], None], count: int, size: int, *, what: str = "the work") -> int:
     """Call work(begin, end) over 0 to `count`, `size` at a time; where memory runs out, half as many from there on.
 
     `work` must give the same for a sample whatever else is in its piece, and may be called again for one that failed.
     Returns the size that it ended with.  Raises UserError if memory is too short for one sample.
 
-    >>> in_pieces(lambda begin, end: print(begin, end), 5, 2)
+    >>> adaptive_chunks(lambda begin, end: print(begin, end), 5, 2)
     0 2
     2 4
     4 5
@@ -59,10 +59,10 @@ def in_pieces(work: Callable[[int, int], None], count: int, size: int, *, what: 
 
 
 @contextmanager
-def memory_for(what: str, lower: str) -> Iterator[None]:
+def out_of_memory_as_user_error(what: str, lower: str) -> Iterator[None]:
     """A block or a function in which running out of memory is a UserError that says what to lower.
 
-    >>> with memory_for("learning", "learning.batch_size"):
+    >>> with out_of_memory_as_user_error("learning", "learning.batch_size"):
     ...     raise MemoryError
     Traceback (most recent call last):
     torchhebb.errors.UserError: memory ran out in learning: lower learning.batch_size

@@ -8,7 +8,7 @@ from tests.tiny import tiny_recipe
 from torchhebb.cli import main
 from torchhebb.data import Store
 from torchhebb.evaluate import Run, describe_evaluators
-from torchhebb.recipes import get_items
+from torchhebb.recipes import get_experiments
 from torchhebb.runs import TrainOptions, read_config
 from torchhebb.train import Recipe, read_result
 
@@ -83,7 +83,7 @@ def test_reproducing_twice_does_nothing_anew(
     monkeypatch.setattr("torchhebb.runs.reproduce.get_recipe", tiny)
     command = ["reproduce", "softhebb2023", "--budget", "1h", "--only", "digits", "--device", "cpu"]
     assert main(command) == 0
-    digits = [item for item in get_items("softhebb2023") if "digits" in item.recipe]
+    digits = [item for item in get_experiments("softhebb2023") if "digits" in item.recipe]
     first = capsys.readouterr().out
     assert f"{len(digits)} new; in runs/reproduce-softhebb2023" in first and "97.00 %" in first
     assert main(command) == 0

@@ -354,7 +354,7 @@ def losses(network: Network) -> list[float]:
 
 
 def test_adamw_lowers_every_local_loss():
-    plan = Learning(batch_size=50, epochs=10, optimizer=AdamW(0.01, 0.05), schedule="cosine", final_share=1e-3)
+    plan = Learning(batch_size=50, epochs=10, optimizer=AdamW(0.01, 0.05), schedule="cosine", final_lr_fraction=1e-3)
     network = ARCHITECTURE.build()
     before = losses(network)
     after = losses(learn_images(network, digits(200), plan))

@@ -70,7 +70,7 @@ def test_labels_keep_the_places_of_features():
 
 def test_a_large_set_is_learned_from_a_share():
     learning = own_images("folder:x", seen(200_000, 32, 32)).recipe.learning
-    assert learning.share == 0.1 and learning.epochs == 1
+    assert learning.fraction == 0.1 and learning.epochs == 1
 
 
 def test_a_stream_is_read_out_batch_by_batch():

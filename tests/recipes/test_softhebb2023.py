@@ -221,11 +221,11 @@ def test_plans_of_larger_images():
         readout = recipe.readout
         assert (recipe.learning.batch_size, readout.epochs, readout.batch_size) == (32, 100, 64)  # type: ignore[attr-defined]
         assert readout.dropout == dropout and readout.augment == Augment(crop_padding=4, flip=True)  # type: ignore[attr-defined]
-        assert recipe.learning.images == "unlabelled" and recipe.learning.share == 1.0
+        assert recipe.learning.images == "unlabelled" and recipe.learning.fraction == 1.0
     for data in ("imagenette", "imagenet"):
         recipe = RECIPES[f"softhebb2023-{data}"]
         assert (recipe.learning.batch_size, recipe.readout.epochs, recipe.readout.batch_size) == (10, 200, 32)  # type: ignore[attr-defined]
-        assert recipe.learning.share == (0.1 if data == "imagenet" else 1.0) and recipe.learning.images == "train"
+        assert recipe.learning.fraction == (0.1 if data == "imagenet" else 1.0) and recipe.learning.images == "train"
         assert recipe.readout.augment.flip and 0 < recipe.readout.augment.crop_area < 1  # type: ignore[attr-defined]
         assert recipe.architecture.mean == (0.485, 0.456, 0.406) and recipe.architecture.std == (0.229, 0.224, 0.225)
 
@@ -283,13 +283,13 @@ def test_names_are_unique_and_say_what_they_are():
 
 
 def test_claims_and_items_name_recipes_and_evaluators():
-    for item in softhebb2023.ITEMS:
+    for item in softhebb2023.EXPERIMENTS:
         assert item.recipe in RECIPES, item.recipe
         get_evaluator(item.question)(**item.settings)
     sides = [
         side for claim in softhebb2023.CLAIMS for side in (claim.higher, claim.lower) if not isinstance(side, float)
     ]
-    asked = {(item.recipe, item.question) for item in softhebb2023.ITEMS}
+    asked = {(item.recipe, item.question) for item in softhebb2023.EXPERIMENTS}
     for side in sides:
         assert (side.recipe, side.question) in asked, f"no item answers {side}"
         if side.question == "accuracy":
@@ -320,7 +320,7 @@ def test_backpropagation_has_the_readouts_epochs_batches_and_views():
 
 
 def test_every_recipe_is_an_item():
-    asked = {item.recipe for item in softhebb2023.ITEMS if item.question == "accuracy"}
+    asked = {item.recipe for item in softhebb2023.EXPERIMENTS if item.question == "accuracy"}
     assert asked == RECIPES.keys()
 
 
@@ -336,7 +336,7 @@ def narrow(recipe: Recipe, factor: int) -> Recipe:
     return replace(
         recipe,
         architecture=replace(recipe.architecture, blocks=blocks),
-        learning=replace(recipe.learning, images="train", share=1.0),
+        learning=replace(recipe.learning, images="train", fraction=1.0),
         readout=replace(recipe.readout, epochs=1, augment=Augment()),
         supervised=replace(recipe.supervised, epochs=1),
     )

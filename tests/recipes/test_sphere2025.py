@@ -28,7 +28,7 @@ RECIPES = {function().name: function() for function in sphere2025.RECIPES}
 PUBLISHED = ("sphere2025-cifar10", "sphere2025-cifar100", "sphere2025-tiny-imagenet")
 LOCAL = [name for name in RECIPES if "softhebb" not in name]
 
-PLAN = Learning(batch_size=50, epochs=3, optimizer=AdamW(0.01, 0.05), schedule="cosine", final_share=1e-3)
+PLAN = Learning(batch_size=50, epochs=3, optimizer=AdamW(0.01, 0.05), schedule="cosine", final_lr_fraction=1e-3)
 ARCHITECTURE = Architecture(
     (1, 8, 8), (SPHeReConvBlock(4, projection=6), SPHeReConvBlock(8, projection=6, residual=True)), feature_pool=2
 )
@@ -42,7 +42,7 @@ def test_the_published_network_and_plan(name: str):
     assert all(isinstance(block, SPHeReConvBlock) and block.projection == 256 for block in blocks)
     plan, baseline = recipe.learning, recipe.supervised
     assert (plan.batch_size, plan.epochs, plan.optimizer) == (128, 100, AdamW(1e-3, 0.05))
-    assert plan.schedule == "cosine" and 1e-3 * plan.rate_at(1.0) == pytest.approx(1e-6)
+    assert plan.schedule == "cosine" and 1e-3 * plan.lr_factor(1.0) == pytest.approx(1e-6)
     assert (baseline.batch_size, baseline.epochs, baseline.lr, baseline.weight_decay) == (128, 100, 1e-3, 0.05)
     assert baseline.cosine and not baseline.augment.flip and baseline.augment.crop_padding == 0
     assert "backpropagation" in recipe.baselines and recipe.readout.online  # type: ignore[attr-defined]
@@ -86,10 +86,10 @@ def test_recipes_survive_json(name: str):
 
 
 def test_items_name_recipes_and_evaluators():
-    for item in sphere2025.ITEMS:
+    for item in sphere2025.EXPERIMENTS:
         assert item.recipe in RECIPES
         get_evaluator(item.question)(**item.settings)
-    costs = [item.training_seconds + item.seconds for item in sphere2025.ITEMS if not item.full]
+    costs = [item.training_seconds + item.seconds for item in sphere2025.EXPERIMENTS if not item.full]
     assert costs == sorted(costs) and costs[-1] < 1800
 
 
@@ -138,7 +138,7 @@ def test_the_online_readout_is_adamw_on_detached_features():
         for x, labels in batches.epoch(epoch):
             F.cross_entropy(head(learn(blocks, x)), labels).backward()
             for optimizer in optimizers:
-                optimizer.param_groups[0]["lr"] = 0.01 * PLAN.rate_at(step / 6)
+                optimizer.param_groups[0]["lr"] = 0.01 * PLAN.lr_factor(step / 6)
                 optimizer.step()
                 optimizer.zero_grad()
             step += 1

@@ -5,7 +5,7 @@ from scipy import stats
 
 from torchhebb.evaluate.statistics import welch
 from torchhebb.recipes import get_claims, list_papers
-from torchhebb.recipes.claim import Claim, Of
+from torchhebb.recipes.claim import Claim, MeasureRef
 from torchhebb.report.claims import claims_table, judge_claim
 from torchhebb.train import Measure, Result
 
@@ -16,8 +16,8 @@ def result(recipe: str, *values: float, interval: tuple[float, float] | None = N
     return Result(recipe, "accuracy", (measure,), seeds, 1.0, "cpu", "", {}, versions={}, commit="")
 
 
-def of(recipe: str) -> Of:
-    return Of(recipe, "accuracy", "test_accuracy")
+def of(recipe: str) -> MeasureRef:
+    return MeasureRef(recipe, "accuracy", "test_accuracy")
 
 
 CLAIM = Claim("soft above hard", of("soft"), of("hard"))
@@ -91,5 +91,5 @@ def test_claims_name_recipes_questions_and_measures_that_exist() -> None:
     sides = [side for paper in papers for claim in get_claims(paper) for side in (claim.higher, claim.lower)]
     assert sides
     for side in sides:
-        if isinstance(side, Of):
+        if isinstance(side, MeasureRef):
             assert side.recipe in list_recipes() and side.question in list_evaluators(), side

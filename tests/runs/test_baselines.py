@@ -13,7 +13,7 @@ from torchhebb.evaluate import Run, open_run
 from torchhebb.recipes import get_recipe
 from torchhebb.rules import HardHebb, RankedHebb
 from torchhebb.runs import run_recipe
-from torchhebb.runs.baselines import CONTENDERS, contender
+from torchhebb.runs.baselines import COMPARED, baseline
 from torchhebb.runs.reference_classifier import judge
 from torchhebb.train import Learning, Readout, Supervised
 from torchhebb.train.accuracy import model_accuracy
@@ -21,7 +21,7 @@ from torchhebb.train.accuracy import model_accuracy
 
 @pytest.fixture(scope="module")
 def layer(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    folder = tmp_path_factory.mktemp("runs") / "contenders"
+    folder = tmp_path_factory.mktemp("runs") / "baselines"
     plans: dict[str, Any] = {
         "learning": Learning(batch_size=20, epochs=2),
         "readout": Readout(epochs=5, batch_size=50, dropout=0.0, lr=1e-2),
@@ -32,9 +32,9 @@ def layer(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return open_run(folder, store=store)
 
 
-@pytest.mark.parametrize("name", [name for name in CONTENDERS if name not in ("adversarial", "backpropagation_long")])
+@pytest.mark.parametrize("name", [name for name in COMPARED if name not in ("adversarial", "backpropagation_long")])
 def test_a_contender_has_the_size_of_the_run_and_answers(layer: Run, name: Any) -> None:
-    network = contender(layer, 0, name)
+    network = baseline(layer, 0, name)
     assert network.block1.layer.weight.shape == (100, 64) and not network.training
     assert not any(parameter.requires_grad for parameter in network.classifier.parameters())
     x = (layer.data.test.images[:50] / 255.0).requires_grad_()
@@ -46,23 +46,23 @@ def test_a_contender_has_the_size_of_the_run_and_answers(layer: Run, name: Any) 
 
 
 def test_the_rules_are_those_that_they_are_named_for(layer: Run) -> None:
-    assert contender(layer, 0, "own").architecture == layer.recipe.architecture
-    assert contender(layer, 0, "hard").architecture.blocks[0].rule == HardHebb()
-    assert contender(layer, 0, "ranked").architecture.blocks[0].rule == RankedHebb(delta=0.1)
-    assert contender(layer, 0, "backpropagation").architecture.blocks[0].activation == "relu"
+    assert baseline(layer, 0, "own").architecture == layer.recipe.architecture
+    assert baseline(layer, 0, "hard").architecture.blocks[0].rule == HardHebb()
+    assert baseline(layer, 0, "ranked").architecture.blocks[0].rule == RankedHebb(delta=0.1)
+    assert baseline(layer, 0, "backpropagation").architecture.blocks[0].activation == "relu"
     untrained = layer.recipe.architecture.build(0)
-    assert equal(state(contender(layer, 0, "random")), state(untrained))
+    assert equal(state(baseline(layer, 0, "random")), state(untrained))
 
 
 def test_backpropagation_is_the_baseline_of_the_run(layer: Run) -> None:
-    accuracy = model_accuracy(contender(layer, 0, "backpropagation").classifier, layer.data.test)
+    accuracy = model_accuracy(baseline(layer, 0, "backpropagation").classifier, layer.data.test)
     assert accuracy == pytest.approx(layer.result.measure("backpropagation_test_accuracy").mean)
 
 
 def test_it_is_trained_once(layer: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = contender(layer, 0, "hard")
+    first = baseline(layer, 0, "hard")
     monkeypatch.setattr("torchhebb.runs.baselines.learn_run", None)
-    again = contender(layer, 0, "hard")
+    again = baseline(layer, 0, "hard")
     assert equal(state(first), state(again)) and equal(state(first.readout), state(again.readout))
 
 
@@ -74,7 +74,7 @@ def test_adversarial_training_pays_where_it_is_attacked(layer: Run, monkeypatch:
     x, labels = layer.data.test.images[:200] / 255.0, layer.data.test.labels[:200]
     survived = {}
     for name in ("backpropagation_long", "adversarial"):
-        model = contender(layer, 0, name).classifier  # type: ignore[arg-type]
+        model = baseline(layer, 0, name).classifier  # type: ignore[arg-type]
         moved = pgd(model, x, labels, eps=0.15, norm="inf", steps=10)
         survived[name] = (model(moved).argmax(1) == labels).double().mean().item()
     assert survived["adversarial"] > survived["backpropagation_long"] + 0.1, survived
@@ -82,7 +82,7 @@ def test_adversarial_training_pays_where_it_is_attacked(layer: Run, monkeypatch:
 
 def test_an_unknown_name_is_named(layer: Run) -> None:
     with pytest.raises(UserError, match="backpropagation"):
-        contender(layer, 0, "backprop")  # type: ignore[arg-type]
+        baseline(layer, 0, "backprop")  # type: ignore[arg-type]
 
 
 def test_the_judge_reads_clean_images_and_is_kept(layer: Run, monkeypatch: pytest.MonkeyPatch) -> None:

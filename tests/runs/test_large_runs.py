@@ -72,7 +72,7 @@ def test_a_set_like_imagenet_is_streamed(command: Any, tmp_path: Path, capsys: p
         "made-imagenet",
         "imagenet",
         Architecture((3, 16, 16), (BLOCK,), mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
-        learning=Learning(batch_size=6, share=0.5, augment=Augment(flip=True, crop_area=0.3)),
+        learning=Learning(batch_size=6, fraction=0.5, augment=Augment(flip=True, crop_area=0.3)),
         baselines=(),
         readout=Readout(epochs=2, batch_size=6, lr=0.02, augment=Augment(flip=True, crop_area=0.3)),
     )

@@ -11,25 +11,25 @@ from tests.tiny import learned, tiny_recipe
 from torchhebb.data import Store
 from torchhebb.errors import UserError
 from torchhebb.evaluate import Run, open_run
-from torchhebb.evaluate.items import ItemQuestions
-from torchhebb.recipes import get_items, get_recipe, list_papers
-from torchhebb.recipes.item import Item
+from torchhebb.evaluate.items import ExperimentQuestions
+from torchhebb.recipes import get_experiments, get_recipe, list_papers
+from torchhebb.recipes.experiment import Experiment
 from torchhebb.runs import TrainOptions, run_recipe
 from torchhebb.runs.folder import alone_in
-from torchhebb.runs.reproduce import Deadline, choose_items, parse_duration
+from torchhebb.runs.reproduce import Deadline, choose_experiments, parse_duration
 from torchhebb.runs.reproduce import reproduce as _reproduce
 from torchhebb.train import Learning, Readout, Recipe, read_result
 
 CPU = TrainOptions(device="cpu", precision="float32", checkpoint_seconds=0.0)
 FAST = {"readouts": ("trained",)}
-ITEMS = (
-    Item("dear", "tiny-two", "accuracy", 5000, 10, FAST),
-    Item("cheap", "tiny-one", "accuracy", 20, 5, FAST),
-    Item("cheaper", "tiny-one", "diagnostics", 20, 1),
+EXPERIMENTS = (
+    Experiment("dear", "tiny-two", "accuracy", 5000, 10, FAST),
+    Experiment("cheap", "tiny-one", "accuracy", 20, 5, FAST),
+    Experiment("cheaper", "tiny-one", "diagnostics", 20, 1),
 )
 
 
-reproduce = partial(_reproduce, asker=ItemQuestions())
+reproduce = partial(_reproduce, asker=ExperimentQuestions())
 
 
 class Clock:
@@ -77,7 +77,7 @@ def statuses(outcomes: list[Any]) -> list[tuple[str, str]]:
 
 
 def test_the_cheapest_first_and_only_what_fits(settings: dict[str, Any], tmp_path: Path) -> None:
-    outcomes = reproduce(ITEMS, budget=1000, results=tmp_path / "results", **settings)
+    outcomes = reproduce(EXPERIMENTS, budget=1000, results=tmp_path / "results", **settings)
     assert statuses(outcomes) == [("cheaper", "new"), ("cheap", "new"), ("dear", "not run")]
     kept = read_result(tmp_path / "results" / "tiny-one" / "accuracy-cpu.json")
     assert kept.measures == read_result(settings["folder"] / "tiny-one" / "accuracy.json").measures
@@ -85,11 +85,11 @@ def test_the_cheapest_first_and_only_what_fits(settings: dict[str, Any], tmp_pat
 
 
 def test_a_second_call_does_nothing_anew(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    first = reproduce(ITEMS, budget=1000, **settings)
+    first = reproduce(EXPERIMENTS, budget=1000, **settings)
     before = {path: path.stat().st_mtime_ns for path in settings["folder"].rglob("*")}
     monkeypatch.setattr("torchhebb.runs.reproduce.run_recipe", None)
     monkeypatch.setattr("torchhebb.evaluate.items.evaluate", None)
-    second = reproduce(ITEMS, budget=1000, **settings)
+    second = reproduce(EXPERIMENTS, budget=1000, **settings)
     assert [outcome.status for outcome in second] == ["kept", "kept", "not run"]
     for one, other in zip(first[:2], second[:2], strict=True):
         assert one.result is not None and other.result is not None
@@ -100,8 +100,9 @@ def test_a_second_call_does_nothing_anew(settings: dict[str, Any], monkeypatch: 
 def test_an_answer_that_is_there_already_is_kept_among_the_results_too(
     settings: dict[str, Any], tmp_path: Path
 ) -> None:
-    reproduce(ITEMS[1:2], budget=1000, **settings)
-    assert statuses(reproduce(ITEMS[1:2], budget=1000, results=tmp_path / "results", **settings)) == [("cheap", "kept")]
+    reproduce(EXPERIMENTS[1:2], budget=1000, **settings)
+    again = reproduce(EXPERIMENTS[1:2], budget=1000, results=tmp_path / "results", **settings)
+    assert statuses(again) == [("cheap", "kept")]
     kept = read_result(tmp_path / "results" / "tiny-one" / "accuracy-cpu.json")
     assert kept.measures == read_result(settings["folder"] / "tiny-one" / "accuracy.json").measures
 
@@ -110,15 +111,15 @@ def test_an_answer_that_is_there_already_is_kept_among_the_results_too(
 def test_an_item_cut_off_by_the_budget_goes_on_exactly(
     label: str, advances: int, settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    item, clock = Item("cut", "tiny-one", "accuracy", 10, 1, FAST), Clock(label, advances)
+    item, clock = Experiment("cut", "tiny-one", "accuracy", 10, 1, FAST), Clock(label, advances)
     with monkeypatch.context() as patched:
         patched.setattr("torchhebb.runs.reproduce.time", clock)
-        outcomes = reproduce([item, ITEMS[0]], budget=6000, progress=clock, **settings)
+        outcomes = reproduce([item, EXPERIMENTS[0]], budget=6000, progress=clock, **settings)
         assert statuses(outcomes) == [("cut", "interrupted"), ("dear", "not run")]
     run_folder = settings["folder"] / "tiny-one"
     assert (run_folder / "checkpoint.safetensors").exists() and not (run_folder / "result.json").exists()
     # Under way, it goes on although its estimate exceeds the budget.
-    dearer = Item("cut", "tiny-one", "accuracy", 10_000, 1, FAST)
+    dearer = Experiment("cut", "tiny-one", "accuracy", 10_000, 1, FAST)
     assert statuses(reproduce([dearer], budget=500, **settings)) == [("cut", "new")]
     run_recipe(recipe("tiny-one"), CPU, folder=tmp_path / "straight", store=settings["store"])
     straight, resumed = learned(tmp_path / "straight"), learned(run_folder)
@@ -127,9 +128,9 @@ def test_an_item_cut_off_by_the_budget_goes_on_exactly(
 
 
 def test_a_failed_item_leaves_the_others(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    broken = Item("broken", "tiny-one", "accuracy", 1, 1, {"readouts": ("ridge",)})
+    broken = Experiment("broken", "tiny-one", "accuracy", 1, 1, {"readouts": ("ridge",)})
     monkeypatch.setattr("torchhebb.readouts.linear.free_bytes", lambda device: 0)
-    outcomes = reproduce([broken, ITEMS[2]], budget=1000, **settings)
+    outcomes = reproduce([broken, EXPERIMENTS[2]], budget=1000, **settings)
     assert statuses(outcomes) == [("broken", "failed"), ("cheaper", "new")]
     assert "--ridge.project" in outcomes[0].reason
 
@@ -138,29 +139,29 @@ def test_an_unreadable_item_leaves_the_others(settings: dict[str, Any]) -> None:
     broken = settings["folder"] / "tiny-two"
     broken.mkdir(parents=True)
     (broken / "config.json").write_text("{")
-    dear = Item("dear", "tiny-two", "accuracy", 1, 1, FAST)
-    outcomes = reproduce([dear, ITEMS[2]], budget=1000, **settings)
+    dear = Experiment("dear", "tiny-two", "accuracy", 1, 1, FAST)
+    outcomes = reproduce([dear, EXPERIMENTS[2]], budget=1000, **settings)
     assert statuses(outcomes) == [("dear", "failed"), ("cheaper", "new")]
     assert "is damaged" in outcomes[0].reason
 
 
 def test_a_second_process_is_told_of_the_first(settings: dict[str, Any]) -> None:
     with alone_in(settings["folder"]), pytest.raises(UserError, match="another process is at work in"):
-        reproduce(ITEMS[2:], budget=1000, **settings)
+        reproduce(EXPERIMENTS[2:], budget=1000, **settings)
 
 
 def test_a_budget_for_nothing_still_makes_the_folder_that_is_named(settings: dict[str, Any]) -> None:
-    assert statuses(reproduce(ITEMS[:1], budget=1, **settings)) == [("dear", "not run")]
+    assert statuses(reproduce(EXPERIMENTS[:1], budget=1, **settings)) == [("dear", "not run")]
     assert settings["folder"].is_dir()
 
 
 def test_a_folder_with_another_version_of_a_recipe_is_refused(
     settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reproduce(ITEMS[2:], budget=1000, **settings)
+    reproduce(EXPERIMENTS[2:], budget=1000, **settings)
     monkeypatch.setattr("torchhebb.runs.reproduce.get_recipe", lambda name: tiny_recipe(name=name, seeds=5))
     with pytest.raises(UserError, match="holds another version of tiny-one: choose another folder with --out"):
-        reproduce(ITEMS[2:], budget=1000, **settings)
+        reproduce(EXPERIMENTS[2:], budget=1000, **settings)
 
 
 def test_a_checkpoint_interval_that_fits_a_short_budget(
@@ -173,7 +174,7 @@ def test_a_checkpoint_interval_that_fits_a_short_budget(
         raise UserError("enough")
 
     monkeypatch.setattr("torchhebb.runs.reproduce.run_recipe", fake)
-    reproduce(ITEMS[2:], settings["folder"], budget=50, options=TrainOptions(device="cpu"))
+    reproduce(EXPERIMENTS[2:], settings["folder"], budget=50, options=TrainOptions(device="cpu"))
     assert seen[0].checkpoint_seconds == 10
 
 
@@ -198,11 +199,11 @@ def test_a_deadline_passes_progress_on() -> None:
 
 
 def test_items_by_name_recipe_or_pattern() -> None:
-    assert [item.name for item in choose_items(ITEMS, ["cheap"])] == ["cheap", "cheaper"]
-    assert [item.name for item in choose_items(ITEMS, ["tiny-t?o", "dear"])] == ["dear"]
-    assert choose_items(ITEMS, []) == list(ITEMS)
+    assert [item.name for item in choose_experiments(EXPERIMENTS, ["cheap"])] == ["cheap", "cheaper"]
+    assert [item.name for item in choose_experiments(EXPERIMENTS, ["tiny-t?o", "dear"])] == ["dear"]
+    assert choose_experiments(EXPERIMENTS, []) == list(EXPERIMENTS)
     with pytest.raises(UserError, match="unknown item 'chaep'; nearest: cheap"):
-        choose_items(ITEMS, ["chaep"])
+        choose_experiments(EXPERIMENTS, ["chaep"])
 
 
 @pytest.mark.parametrize("text", ["", "30", "m", "-5m", "0s", "3d", "1h30m", "ten s"])
@@ -216,7 +217,7 @@ def test_items_of_papers_fit_together(monkeypatch: pytest.MonkeyPatch) -> None:
     from torchhebb.evaluate import get_evaluator
 
     for paper in list_papers():
-        items = get_items(paper)
+        items = get_experiments(paper)
         assert len({item.name for item in items}) == len(items)
         asked = {(item.recipe, item.question, item.seeds or get_recipe(item.recipe).seeds) for item in items}
         assert len(asked) == len(items), "one answer would hide another"
@@ -225,11 +226,11 @@ def test_items_of_papers_fit_together(monkeypatch: pytest.MonkeyPatch) -> None:
             same = [other for other in items if (other.recipe, other.question) == (item.recipe, item.question)]
             assert all(other.settings == item.settings for other in same), "two settings would take turns"
     with pytest.raises(UserError, match="unknown paper 'softheb2023'; nearest: softhebb2023"):
-        get_items("softheb2023")
+        get_experiments("softheb2023")
 
 
 def test_more_seeds_go_on_from_fewer_and_come_after_every_reduced_item(settings: dict[str, Any]) -> None:
-    items = (Item("full", "tiny-one", "accuracy", 1, 1, FAST, seeds=2, full=True), *ITEMS[1:])
+    items = (Experiment("full", "tiny-one", "accuracy", 1, 1, FAST, seeds=2, full=True), *EXPERIMENTS[1:])
     first = reproduce(items, budget=1000, **settings)
     assert statuses(first) == [("cheaper", "new"), ("cheap", "new"), ("full", "new")]
     one, two = (outcome.result.measure("test_accuracy").values for outcome in first[1:])
@@ -239,8 +240,8 @@ def test_more_seeds_go_on_from_fewer_and_come_after_every_reduced_item(settings:
 
 
 def test_an_answer_of_other_settings_is_asked_again(settings: dict[str, Any]) -> None:
-    reproduce(ITEMS[1:2], budget=1000, **settings)
-    other = replace(ITEMS[1], settings={"readouts": ("trained", "labels")})
+    reproduce(EXPERIMENTS[1:2], budget=1000, **settings)
+    other = replace(EXPERIMENTS[1], settings={"readouts": ("trained", "labels")})
     (outcome,) = reproduce([other], budget=1000, **settings)
     assert outcome.status == "new" and "labels_test_accuracy" in [m.name for m in outcome.result.measures]
 
@@ -256,7 +257,7 @@ def test_an_item_of_one_seed_asks_one_seed_of_a_longer_run(settings: dict[str, A
     run_recipe(
         replace(recipe("tiny-one"), seeds=2), CPU, folder=settings["folder"] / "tiny-one", store=settings["store"]
     )
-    (outcome,) = reproduce(ITEMS[1:2], budget=1000, **settings)
+    (outcome,) = reproduce(EXPERIMENTS[1:2], budget=1000, **settings)
     assert outcome.result.seeds == (0,) and len(outcome.result.measure("test_accuracy").values) == 1
 
 

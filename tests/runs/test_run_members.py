@@ -34,7 +34,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 def run(folder: Path, store: Store, members: int, recipe: Any = RECIPE, **settings: Any) -> Result:
-    options = TrainOptions(precision="float32", members=members, checkpoint_seconds=0.0)
+    options = TrainOptions(precision="float32", ensemble=members, checkpoint_seconds=0.0)
     return run_recipe(recipe, options, folder=folder, store=store, **settings)
 
 
@@ -97,6 +97,6 @@ def test_what_cannot_be_leaves_no_folder(store: Store, tmp_path: Path):
     with pytest.raises(UserError, match="members must be at least 1, got 0"):
         run(tmp_path, store, 0)
     adam = replace(RECIPE, learning=Learning(optimizer=AdamW()))
-    with pytest.raises(UserError, match="members must be 1 for softhebb2023-digits"):
+    with pytest.raises(UserError, match="ensemble must be 1 for softhebb2023-digits"):
         run(tmp_path / "none", store, 2, adam)
     assert not (tmp_path / "none").exists()

@@ -36,12 +36,12 @@ def test_the_default_space():
 
 def test_words():
     words = ("architecture.blocks.0.channels=4:16:log", "learning.order=joint,greedy", "readout.standardize=true,false")
-    space = parse_space((*words, "learning.final_share=0:1", "architecture.blocks.0.padding=null,0,1"), RECIPE)
+    space = parse_space((*words, "learning.final_lr_fraction=0:1", "architecture.blocks.0.padding=null,0,1"), RECIPE)
     assert space == (
         Range("architecture.blocks.0.channels", 4, 16, log=True),
         Choice("learning.order", ("joint", "greedy")),
         Choice("readout.standardize", (True, False)),
-        Range("learning.final_share", 0.0, 1.0),
+        Range("learning.final_lr_fraction", 0.0, 1.0),
         Choice("architecture.blocks.0.padding", (None, 0, 1)),
     )
     assert isinstance(space[0].low, int) and isinstance(space[3].low, float)  # type: ignore[union-attr]

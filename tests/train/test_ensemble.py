@@ -151,7 +151,7 @@ def test_members_of_their_own_temperatures_and_rates(rules: list[Rule], bias: bo
 
 
 def test_falling_rates():
-    plan = replace(PLAN, schedule="cosine", final_share=0.1)
+    plan = replace(PLAN, schedule="cosine", final_lr_fraction=0.1)
     architectures = varied([SoftHebb()] * 3, [0.01, 0.05, 0.2])
     found = together(architectures, plan)
     agree(found, alone(architectures, plan))

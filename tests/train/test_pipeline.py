@@ -43,7 +43,7 @@ SPHERE = Architecture(
     feature_pool=2,
 )
 WHITENED = Architecture((1, 8, 8), (WhitenedBlock(6, 3), WhitenedBlock(5, 2, lateral=True)))
-COSINE = replace(PIPELINE, batch_size=30, optimizer=AdamW(0.01, 0.05), schedule="cosine", final_share=1e-3)
+COSINE = replace(PIPELINE, batch_size=30, optimizer=AdamW(0.01, 0.05), schedule="cosine", final_lr_fraction=1e-3)
 
 CASES: dict[str, tuple[Architecture, Learning, Literal["float32", "bfloat16"]]] = {
     "two blocks, a last batch that is smaller": (ARCHITECTURE, PIPELINE, "float32"),

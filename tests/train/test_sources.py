@@ -15,10 +15,10 @@ from torchhebb.readouts.adam import fit_source
 from torchhebb.readouts.sources import KeptFeatures
 from torchhebb.train import Learning, Readout
 from torchhebb.train.checkpoint import Checkpoint
-from torchhebb.train.chosen import choice_key, chosen_images
 from torchhebb.train.features import extract_features
 from torchhebb.train.learn import learn_images
 from torchhebb.train.sources import FreshFeatures
+from torchhebb.train.subset import subset_images, subset_key
 
 CPU = torch.device("cpu")
 PLAN = Readout(epochs=2, batch_size=16, lr=0.01)
@@ -95,16 +95,16 @@ def test_kept_features_go_on_within_an_epoch():
 
 def test_the_plan_names_the_images(tmp_path: Path):
     data = load_data("stl10", data_dir=made.stl10(tmp_path), store=Store(tmp_path / "store"))
-    images, plan = chosen_images(data, Learning(images="unlabelled", share=0.5), seed=1)
+    images, plan = subset_images(data, Learning(images="unlabelled", fraction=0.5), seed=1)
     assert data.unlabelled is not None and len(images) == 15 and plan == Learning()
     numbers = images.images[:, 1, 0, 0].tolist()
     assert numbers != sorted(numbers)[::-1] and len(set(numbers)) == 15
-    other, _ = chosen_images(data, Learning(images="unlabelled", share=0.5), seed=2)
+    other, _ = subset_images(data, Learning(images="unlabelled", fraction=0.5), seed=2)
     assert numbers != other.images[:, 1, 0, 0].tolist()
-    everything, _ = chosen_images(data, Learning(), seed=0)
+    everything, _ = subset_images(data, Learning(), seed=0)
     assert everything is data.train
-    keys = {choice_key(data, p, s, "float32") for p in (Learning(), Learning(share=0.5)) for s in (0, 1)}
-    assert len(keys) == 3 and choice_key(data, Learning(), 0, "float32") == f"{data.fingerprint} in float32"
+    keys = {subset_key(data, p, s, "float32") for p in (Learning(), Learning(fraction=0.5)) for s in (0, 1)}
+    assert len(keys) == 3 and subset_key(data, Learning(), 0, "float32") == f"{data.fingerprint} in float32"
 
 
 @pytest.mark.parametrize(
@@ -113,11 +113,11 @@ def test_the_plan_names_the_images(tmp_path: Path):
 )
 def test_images_that_are_not_there_are_named(data: str, plan: Learning, message: str):
     with pytest.raises(UserError, match=message):
-        chosen_images(load_data(data), plan, 0)
+        subset_images(load_data(data), plan, 0)
 
 
 def test_images_that_were_not_chosen_are_refused():
-    with pytest.raises(UserError, match="learning.images and learning.share must be train and 1"):
-        learn_images(network(), IMAGES, Learning(share=0.5))
+    with pytest.raises(UserError, match="learning.images and fraction must be train and 1"):
+        learn_images(network(), IMAGES, Learning(fraction=0.5))
     with pytest.raises(UserError, match=r"share must lie in \(0, 1\], got 0"):
-        Learning(share=0.0)
+        Learning(fraction=0.0)

@@ -9,7 +9,7 @@ import tyro
 
 from torchhebb.bounds import Checked
 from torchhebb.cli.flags import parse
-from torchhebb.recipes import get_items
+from torchhebb.recipes import get_experiments
 from torchhebb.runs import ComputeOptions, TrainOptions
 
 
@@ -31,13 +31,13 @@ class ReproduceFlags(Checked):
 
 def run(arguments: list[str]) -> int:
     """torchhebb reproduce PAPER [--budget 30m] [--only PATTERN...]"""
-    from torchhebb.evaluate.items import ItemQuestions
+    from torchhebb.evaluate.items import ExperimentQuestions
     from torchhebb.progress_display import make_progress
-    from torchhebb.runs.reproduce import choose_items, parse_duration, reproduce
+    from torchhebb.runs.reproduce import choose_experiments, parse_duration, reproduce
     from torchhebb.terminal import print_outcomes
 
     flags = parse(ReproduceFlags, arguments, "torchhebb reproduce")
-    items, budget = choose_items(get_items(flags.paper), flags.only), parse_duration(flags.budget)
+    items, budget = choose_experiments(get_experiments(flags.paper), flags.only), parse_duration(flags.budget)
     folder = flags.out or Path("runs") / f"reproduce-{flags.paper}"
     progress = make_progress()
     try:
@@ -45,7 +45,7 @@ def run(arguments: list[str]) -> int:
             items,
             folder,
             budget=budget,
-            asker=ItemQuestions(),
+            asker=ExperimentQuestions(),
             options=TrainOptions(**vars(flags.options)),
             results=flags.results,
             progress=progress,

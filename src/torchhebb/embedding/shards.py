@@ -22,7 +22,7 @@ from torchhebb.distributed import ProcessGroup
 from torchhebb.embedding.encoder import Encoder
 from torchhebb.embedding.formats import Part, format_of
 from torchhebb.errors import UserError
-from torchhebb.memory import in_pieces
+from torchhebb.memory import adaptive_chunks
 from torchhebb.progress import SILENT, Progress
 
 SHARD_BYTES = 1 << 26
@@ -122,7 +122,7 @@ def _features(encoder: Encoder, pixels: torch.Tensor) -> np.ndarray:
         found.append(encoder(pixels[begin:end]).numpy())
 
     if len(pixels):
-        in_pieces(some, len(pixels), len(pixels), what="the embedding")
+        adaptive_chunks(some, len(pixels), len(pixels), what="the embedding")
     return np.concatenate(found) if found else np.zeros((0, encoder.width), np.float32)
 
 

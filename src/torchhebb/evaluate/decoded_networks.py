@@ -9,7 +9,7 @@ from torchhebb.errors import UserError
 from torchhebb.nn import Network
 from torchhebb.recipes import get_recipe
 from torchhebb.runs import read_config
-from torchhebb.runs.baselines import CONTENDERS, ContenderName, contender
+from torchhebb.runs.baselines import COMPARED, BaselineName, baseline
 from torchhebb.runs.networks import untrained
 from torchhebb.runs.run import Run, open_run
 from torchhebb.train import Recipe
@@ -35,17 +35,17 @@ class Method:
     """What tells it from another of the same name."""
 
 
-def methods_of(run: Run, contenders: Sequence[ContenderName], others: Sequence[str]) -> list[Method]:
-    """A method for each contender, and one for each folder of another run, called by its recipe.
+def methods_of(run: Run, baselines: Sequence[BaselineName], others: Sequence[str]) -> list[Method]:
+    """A method for each baseline, and one for each folder of another run, called by its recipe.
 
     Runs of one recipe are told apart by their epochs of learning.  Random weights are calibrated; no readout is
     trained for them.
     Raises UserError for two methods of one name, or another run of other images or without a seed of this one.
     """
     methods = []
-    for name in contenders:
-        words = run.recipe.name if name == "own" else CONTENDERS[name]
-        make = partial(untrained, run) if name == "random" else partial(contender, run, name=name)
+    for name in baselines:
+        words = run.recipe.name if name == "own" else COMPARED[name]
+        make = partial(untrained, run) if name == "random" else partial(baseline, run, name=name)
         methods.append(Method(name, words, make, published(run.recipe, name)))
     runs = [_open_other(run, folder) for folder in others]
     for other in runs:

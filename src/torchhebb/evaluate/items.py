@@ -4,23 +4,23 @@ from typing import Any
 
 from torchhebb.config import to_json
 from torchhebb.evaluate.evaluator import Evaluator, evaluate
-from torchhebb.recipes.item import Item
+from torchhebb.recipes.experiment import Experiment
 from torchhebb.runs.run import Run
 from torchhebb.train import Result
 
 
-class ItemQuestions:
+class ExperimentQuestions:
     """Answers items by the evaluators of their names."""
 
-    def settings(self, item: Item) -> Any:
+    def settings(self, item: Experiment) -> Any:
         """The settings of an item's question, as JSON holds them."""
         return to_json(self._evaluator(item))
 
-    def answer(self, item: Item, run: Run, command: str) -> Result:
+    def answer(self, item: Experiment, run: Run, command: str) -> Result:
         """What an item's question finds about a run."""
         return evaluate(self._evaluator(item), run, command=command)
 
-    def _evaluator(self, item: Item) -> Evaluator:
+    def _evaluator(self, item: Experiment) -> Evaluator:
         from torchhebb.evaluate import get_evaluator  # the package imports this module
 
         return get_evaluator(item.question)(**item.settings)

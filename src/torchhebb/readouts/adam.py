@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from torchhebb.bounds import RATE, SIZE, at_least, each
 from torchhebb.data import Augment
 from torchhebb.errors import UserError
-from torchhebb.memory import memory_for
+from torchhebb.memory import out_of_memory_as_user_error
 from torchhebb.nn import LinearReadout
 from torchhebb.nn.packing import pack, unpack
 from torchhebb.progress import SILENT, Progress
@@ -58,7 +58,7 @@ class Readout(ReadoutPlan):
     def check(self, samples: int, width: int, device: torch.device) -> None:
         """Any number of features goes: they are read batch by batch."""
 
-    @memory_for("the readout", "readout.batch_size")
+    @out_of_memory_as_user_error("the readout", "readout.batch_size")
     def fit(
         self,
         features: Tensor,
@@ -79,7 +79,7 @@ class Readout(ReadoutPlan):
         return Fitted(fit_source(source, classes, self, statistics, **kept))  # type: ignore[arg-type]
 
 
-@memory_for("the readout", "readout.batch_size")
+@out_of_memory_as_user_error("the readout", "readout.batch_size")
 def fit_source(
     source: FeatureSource,
     classes: int,

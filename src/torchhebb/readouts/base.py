@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from torchhebb.bounds import Checked
 from torchhebb.data.images import stratified_split
-from torchhebb.memory import in_pieces
+from torchhebb.memory import adaptive_chunks
 from torchhebb.progress import SILENT, Progress
 
 ROWS = 1000  # features are converted this many samples at a time
@@ -109,7 +109,7 @@ def percent_correct(logits: Tensor, labels: Tensor) -> float:
 def predict_logits(readout: torch.nn.Module, features: Tensor, *, batch_size: int = 1000) -> Tensor:
     """Logits (N, classes) in float32, batch by batch; smaller batches where memory is short."""
     parts: list[Tensor] = []
-    in_pieces(
+    adaptive_chunks(
         lambda begin, end: parts.append(readout(features[begin:end].float())), len(features), batch_size, what="logits"
     )
     return torch.cat(parts)

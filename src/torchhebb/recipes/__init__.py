@@ -10,14 +10,14 @@ from torchhebb.errors import UserError, unknown_name
 from torchhebb.nn import Network
 from torchhebb.recipes import softhebb2022, softhebb2023, sphere2025
 from torchhebb.recipes.claim import Claim
-from torchhebb.recipes.item import Item
+from torchhebb.recipes.experiment import Experiment
 from torchhebb.recipes.pretrained import list_pretrained, load_pretrained
 from torchhebb.train import Recipe
 
 __all__ = [
     "create_model",
     "get_claims",
-    "get_items",
+    "get_experiments",
     "get_recipe",
     "list_models",
     "list_papers",
@@ -56,7 +56,7 @@ def list_papers() -> list[str]:
     return list(_items())
 
 
-def get_items(paper: str) -> tuple[Item, ...]:
+def get_experiments(paper: str) -> tuple[Experiment, ...]:
     """What `reproduce` can do of a paper; raises UserError with the nearest names."""
     known = _items()
     if paper not in known:
@@ -82,8 +82,8 @@ def training_seconds(name: str) -> float | None:
     return min((item.training_seconds / (item.seeds or get_recipe(name).seeds) for item in known), default=None)
 
 
-def _items() -> dict[str, tuple[Item, ...]]:
-    return {_paper(module): module.ITEMS for module in MODULES if hasattr(module, "ITEMS")}
+def _items() -> dict[str, tuple[Experiment, ...]]:
+    return {_paper(module): module.EXPERIMENTS for module in MODULES if hasattr(module, "EXPERIMENTS")}
 
 
 def _paper(module: ModuleType) -> str:

@@ -62,7 +62,7 @@ def cifar10_best() -> Recipe:
             tap_power=0.5,
             flip_average=True,
         ),
-        learning=Learning(order="greedy", schedule="linear", share=0.2),
+        learning=Learning(order="greedy", schedule="linear", fraction=0.2),
         readout=WideRidge(strengths=(3e-2, 1e-1, 3e-1)),
     )
 

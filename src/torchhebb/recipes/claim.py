@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Of:
+class MeasureRef:
     """A measure of a result: results/<recipe>/<question>-<device>.json."""
 
     recipe: str
@@ -17,5 +17,5 @@ class Claim:
     """`higher` lies above `lower`; one of them may be a number that the claim names."""
 
     text: str
-    higher: Of | float
-    lower: Of | float
+    higher: MeasureRef | float
+    lower: MeasureRef | float

@@ -83,7 +83,7 @@ def own_images(
         NAME,
         data,
         Architecture(framed.shape, blocks, taps=taps, tap_power=0.5),
-        learning=Learning(batch_size=_BATCH, epochs=passes, order="greedy", schedule="linear", share=_share(seen)),
+        learning=Learning(batch_size=_BATCH, epochs=passes, order="greedy", schedule="linear", fraction=_share(seen)),
         # A stream's features are never all at hand, as a closed form needs them.
         readout=Readout(epochs=5, dropout=0.0) if seen.streamed else WideRidge((1e-2, 3e-2, 1e-1, 3e-1, 1.0)),
     )
@@ -123,8 +123,8 @@ def _reasons(seen: Survey, framed: Preprocessing, recipe: Recipe) -> tuple[str, 
     patch = blocks[0].kernel_size  # type: ignore[attr-defined]
     passes = recipe.learning.epochs
     learned = f"learned in {passes} pass{'es' if passes > 1 else ''}"
-    if recipe.learning.share < 1:
-        learned += f" over a share of {recipe.learning.share:.2g} of the images"
+    if recipe.learning.fraction < 1:
+        learned += f" over a share of {recipe.learning.fraction:.2g} of the images"
     pixels = " x ".join(map(str, framed.shape))
     if seen.classes:
         features = f"{seen.classes} classes: features keep a 4x4 grid of places, {learned}, then a linear readout"

@@ -11,8 +11,8 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from torchhebb.nn import Architecture, LinearBlock
-from torchhebb.recipes.claim import Claim, Of
-from torchhebb.recipes.item import Item
+from torchhebb.recipes.claim import Claim, MeasureRef
+from torchhebb.recipes.experiment import Experiment
 from torchhebb.rules import HardHebb, RankedHebb, Rule, SoftHebb
 from torchhebb.train import Learning, Readout, Recipe, Supervised
 
@@ -194,24 +194,24 @@ _QUESTIONS: tuple[tuple[str, str, float, dict[str, Any]], ...] = (
     ("attacks", _MNIST, 1150, {}),
 )
 
-ITEMS = (
-    Item("digits", "softhebb2022-digits", "accuracy", 20, 5, _READOUTS),
-    *(Item(name, recipe, "accuracy", 40, 10, _READOUTS, seeds=1) for recipe, name in _NAMES.items()),
-    *(Item(f"MNIST: {q.replace('_', ' ')}", r, q, 40, cost, s, seeds=1) for q, r, cost, s in _QUESTIONS),
-    Item("MNIST, 2000 neurons, all seeds", _MNIST, "accuracy", 200, 50, _READOUTS, seeds=5, full=True),
-    Item("MNIST, hard WTA, all seeds", _HARD, "accuracy", 200, 50, _READOUTS, seeds=5, full=True),
+EXPERIMENTS = (
+    Experiment("digits", "softhebb2022-digits", "accuracy", 20, 5, _READOUTS),
+    *(Experiment(name, recipe, "accuracy", 40, 10, _READOUTS, seeds=1) for recipe, name in _NAMES.items()),
+    *(Experiment(f"MNIST: {q.replace('_', ' ')}", r, q, 40, cost, s, seeds=1) for q, r, cost, s in _QUESTIONS),
+    Experiment("MNIST, 2000 neurons, all seeds", _MNIST, "accuracy", 200, 50, _READOUTS, seeds=5, full=True),
+    Experiment("MNIST, hard WTA, all seeds", _HARD, "accuracy", 200, 50, _READOUTS, seeds=5, full=True),
     *(
-        Item(f"{name}, all seeds", recipe, "accuracy", 120, 30, _READOUTS, full=True)
+        Experiment(f"{name}, all seeds", recipe, "accuracy", 120, 30, _READOUTS, full=True)
         for recipe, name in _NAMES.items()
         if recipe not in (_MNIST, _HARD)
     ),
-    *(Item(name, recipe, "accuracy", 120, 30, _READOUTS, full=True) for recipe, name in _FASHION_NAMES.items()),
+    *(Experiment(name, recipe, "accuracy", 120, 30, _READOUTS, full=True) for recipe, name in _FASHION_NAMES.items()),
     *(
-        Item(f"MNIST: {q.replace('_', ' ')}, all seeds", r, q, 120, 3 * cost, s, seeds=3, full=True)
+        Experiment(f"MNIST: {q.replace('_', ' ')}, all seeds", r, q, 120, 3 * cost, s, seeds=3, full=True)
         for q, r, cost, s in _QUESTIONS
     ),
     *(
-        Item(
+        Experiment(
             f"Fashion-MNIST: {q.replace('_', ' ')}", r.replace("mnist", "fashion-mnist"), q, 120, 3 * cost, s, full=True
         )
         for q, r, cost, s in _QUESTIONS
@@ -219,8 +219,8 @@ ITEMS = (
 )
 
 
-def _accuracy(recipe: str, measure: str = "test_accuracy") -> Of:
-    return Of(recipe, "accuracy", measure)
+def _accuracy(recipe: str, measure: str = "test_accuracy") -> MeasureRef:
+    return MeasureRef(recipe, "accuracy", measure)
 
 
 _LABELS, _BP = "labels_test_accuracy", "backpropagation_test_accuracy"
@@ -244,46 +244,46 @@ CLAIMS = (
     Claim("Learning the prior helps the linear readout", _accuracy("softhebb2022-mnist-bias"), _accuracy(_MNIST)),
     Claim(
         "Cross-entropy of a kept readout falls while the layer learns again without labels",
-        Of(_MNIST, "cross_entropy", "own_cross_entropy_fall"),
+        MeasureRef(_MNIST, "cross_entropy", "own_cross_entropy_fall"),
         0.0,
     ),
     Claim(
         "SoftHebb needs fewer images than backpropagation to reach 90 %",
-        Of(_MNIST, "convergence", "backpropagation_head_1_pass_images_to_90"),
-        Of(_MNIST, "convergence", "own_linear_1_pass_images_to_90"),
+        MeasureRef(_MNIST, "convergence", "backpropagation_head_1_pass_images_to_90"),
+        MeasureRef(_MNIST, "convergence", "own_linear_1_pass_images_to_90"),
     ),
     Claim(
         "Gaussian noise of std 0.3: SoftHebb above backpropagation",
-        Of(_MNIST, "noise", "own_accuracy_at_0.3"),
-        Of(_MNIST, "noise", "backpropagation_accuracy_at_0.3"),
+        MeasureRef(_MNIST, "noise", "own_accuracy_at_0.3"),
+        MeasureRef(_MNIST, "noise", "backpropagation_accuracy_at_0.3"),
     ),
     Claim(
         "Gaussian noise, std 0 to 1: it takes less accuracy from SoftHebb than from backpropagation",
-        Of(_MNIST, "noise", "gaussian_noise_advantage"),
+        MeasureRef(_MNIST, "noise", "gaussian_noise_advantage"),
         0.0,
     ),
     *(
         Claim(
             f"Worst of all attacks within {ball}: SoftHebb above backpropagation",
-            Of(_MNIST, "attacks", f"own_{point}_worst_accuracy"),
-            Of(_MNIST, "attacks", f"backpropagation_{point}_worst_accuracy"),
+            MeasureRef(_MNIST, "attacks", f"own_{point}_worst_accuracy"),
+            MeasureRef(_MNIST, "attacks", f"backpropagation_{point}_worst_accuracy"),
         )
         for ball, point in (("L-inf 0.1", "linf_0.1"), ("L2 1", "l2_1"))
     ),
     Claim(
         "Attacks that succeed look like the other class: the judge agrees with a fooled SoftHebb more often than with "
         "fooled backpropagation (PGD, L-inf 0.1)",
-        Of(_MNIST, "attacks", "own_linf_0.1_pgd_judge_agrees"),
-        Of(_MNIST, "attacks", "backpropagation_linf_0.1_pgd_judge_agrees"),
+        MeasureRef(_MNIST, "attacks", "own_linf_0.1_pgd_judge_agrees"),
+        MeasureRef(_MNIST, "attacks", "backpropagation_linf_0.1_pgd_judge_agrees"),
     ),
     Claim(
         "Attacks that succeed on SoftHebb look like the other class to the judge more often than not (PGD, L-inf 0.1)",
-        Of(_MNIST, "attacks", "own_linf_0.1_pgd_judge_agrees"),
+        MeasureRef(_MNIST, "attacks", "own_linf_0.1_pgd_judge_agrees"),
         50.0,
     ),
     Claim(
         "Bases of 200 to 1000 are best on unit-norm inputs: the best inverse temperature, for 500 neurons, below 7",
         7.0,
-        Of(_SMALL, "temperature", "hebbian_best_inverse_temperature"),
+        MeasureRef(_SMALL, "temperature", "hebbian_best_inverse_temperature"),
     ),
 )

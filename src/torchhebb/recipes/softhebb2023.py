@@ -16,9 +16,8 @@ from typing import Any
 from torchhebb.data import Augment
 from torchhebb.nn import Architecture, ConvBlock
 from torchhebb.recipes.best import cifar10_best
-from torchhebb.recipes.member import Member
 from torchhebb.recipes.softhebb2023_claims import CLAIMS as CLAIMS
-from torchhebb.recipes.softhebb2023_items import ITEMS as ITEMS
+from torchhebb.recipes.softhebb2023_experiments import EXPERIMENTS as EXPERIMENTS
 from torchhebb.recipes.softhebb2023_networks import (
     CIFAR,
     MAX,
@@ -45,6 +44,7 @@ from torchhebb.recipes.softhebb2023_variants import (
     sanger,
     subspace,
 )
+from torchhebb.recipes.variant import RecipeVariant
 from torchhebb.rules import SoftHebb
 from torchhebb.train import Learning, Readout, Recipe
 from torchhebb.train.recipe import PublishedBeside
@@ -158,8 +158,8 @@ def _name(data: str, depth: int, variant: str = "") -> str:
     return "-".join(filter(None, parts))
 
 
-def _member(data: str, depth: int, network: Architecture, words: str, **plan: Any) -> Member:
-    return Member(_plain(data, depth, network, **plan), f"{_printed(data, depth)}\n\n{words}\n")
+def _member(data: str, depth: int, network: Architecture, words: str, **plan: Any) -> RecipeVariant:
+    return RecipeVariant(_plain(data, depth, network, **plan), f"{_printed(data, depth)}\n\n{words}\n")
 
 
 def _printed(data: str, depth: int) -> str:
@@ -174,22 +174,22 @@ def _printed(data: str, depth: int) -> str:
     )
 
 
-def _beside(member: Callable[[], Recipe], *variants: Variant) -> tuple[Member, ...]:
+def _beside(member: Callable[[], Recipe], *variants: Variant) -> tuple[RecipeVariant, ...]:
     """Variants of a recipe as recipes."""
     recipe = member()
     title = f"{TITLES[recipe.data]} at depth {len(recipe.architecture.blocks)}"
-    return tuple(Member(variant(recipe), f"{title}. {variant.__doc__}") for variant in variants)
+    return tuple(RecipeVariant(variant(recipe), f"{title}. {variant.__doc__}") for variant in variants)
 
 
-def _of_cifar10(depth: int, variant: str, network: Architecture, words: str, **changes: Any) -> Member:
+def _of_cifar10(depth: int, variant: str, network: Architecture, words: str, **changes: Any) -> RecipeVariant:
     """A network that no other data set has, and whose baselines the paper does not print."""
     recipe = _plain("cifar10", depth, network)
     name = _name("cifar10", depth, variant)
     changes = {"published": None, "published_beside": PublishedBeside(), **changes}
-    return Member(replace(recipe, name=name, **changes), f"CIFAR-10 at depth {depth}, {words}.")
+    return RecipeVariant(replace(recipe, name=name, **changes), f"CIFAR-10 at depth {depth}, {words}.")
 
 
-def _linear(data: str, depth: int, input_shape: tuple[int, int, int], **plan: Any) -> Member:
+def _linear(data: str, depth: int, input_shape: tuple[int, int, int], **plan: Any) -> RecipeVariant:
     printed = FULLY_CONNECTED[data][depth]
     recipe = replace(
         _plain(data, depth, linear(depth, input_shape), **plan),
@@ -199,7 +199,7 @@ def _linear(data: str, depth: int, input_shape: tuple[int, int, int], **plan: An
     )
     layers = {1: "one fully connected layer", 2: "two fully connected layers"}[depth]
     words = "The paper's sizes and settings are not known to us: 2,000 neurons a layer, the settings of CIFAR's blocks."
-    return Member(recipe, f"{TITLES[data]}, {layers}, {printed:.2f} % in the paper.\n\n{words}\n")
+    return RecipeVariant(recipe, f"{TITLES[data]}, {layers}, {printed:.2f} % in the paper.\n\n{words}\n")
 
 
 _CIFAR10 = tuple(
@@ -232,7 +232,7 @@ _IMAGENETTE, _IMAGENET = (
             depth,
             imagenet(depth),
             f"One pass over {words} in batches of 10 at 160x160, 200 epochs of readout on crops.  Meant for a GPU.",
-            learning=Learning(share=share),
+            learning=Learning(fraction=share),
             readout=_IMAGENET_READOUT,
         )
         for depth in (1, 2, 3, 4, 5)

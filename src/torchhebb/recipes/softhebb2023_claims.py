@@ -2,15 +2,15 @@
 
 from collections.abc import Iterator
 
-from torchhebb.recipes.claim import Claim, Of
+from torchhebb.recipes.claim import Claim, MeasureRef
 
 _CIFAR = {"CIFAR-10": "softhebb2023-cifar10", "CIFAR-100": "softhebb2023-cifar100"}
 _DEPTHS = (1, 2, 3)
 _BP = "backpropagation_test_accuracy"
 
 
-def _of(recipe: str, measure: str = "test_accuracy") -> Of:
-    return Of(recipe, "accuracy", measure)
+def _of(recipe: str, measure: str = "test_accuracy") -> MeasureRef:
+    return MeasureRef(recipe, "accuracy", measure)
 
 
 def _at(recipe: str, depth: int) -> str:

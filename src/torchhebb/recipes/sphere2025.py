@@ -6,8 +6,8 @@ recipe: same blocks, same optimizer), and with SoftHebb's rule at the same width
 
 from torchhebb.nn import Architecture, ConvBlock, Pool, SPHeReConvBlock
 from torchhebb.readouts import Ridge
-from torchhebb.recipes.claim import Claim, Of
-from torchhebb.recipes.item import Item
+from torchhebb.recipes.claim import Claim, MeasureRef
+from torchhebb.recipes.experiment import Experiment
 from torchhebb.rules import SoftHebb
 from torchhebb.train import Learning, Readout, Recipe, Supervised
 from torchhebb.train.recipe import AdamW
@@ -128,7 +128,7 @@ def _local(
         name,
         data,
         architecture,
-        Learning(batch_size, epochs, optimizer=AdamW(lr, decay), schedule="cosine", final_share=1e-3),
+        Learning(batch_size, epochs, optimizer=AdamW(lr, decay), schedule="cosine", final_lr_fraction=1e-3),
         READOUT,
         baselines=("random", "backpropagation"),
         supervised=Supervised(epochs, batch_size, lr, weight_decay=decay),
@@ -182,15 +182,15 @@ _CONTINUAL = {
 }
 _NARROW10, _NARROW100 = "sphere2025-cifar10-narrow", "sphere2025-cifar100-narrow"
 
-ITEMS = (
-    Item("digits, SoftHebb", "sphere2025-digits-softhebb", "accuracy", 40, 15, _READOUTS),
-    Item("digits", "sphere2025-digits", "accuracy", 60, 15, _READOUTS),
-    Item("CIFAR-10, narrow, SoftHebb", f"{_NARROW10}-softhebb", "accuracy", 200, 20, _READOUTS),
-    Item("CIFAR-100, narrow, SoftHebb", f"{_NARROW100}-softhebb", "accuracy", 220, 20, _READOUTS),
-    Item("CIFAR-10, narrow", _NARROW10, "accuracy", 600, 20, _READOUTS),
-    Item("CIFAR-10, narrow: similarity", _NARROW10, "similarity", 600, 25),
-    Item("CIFAR-100, narrow", _NARROW100, "accuracy", 640, 20, _READOUTS),
-    Item(
+EXPERIMENTS = (
+    Experiment("digits, SoftHebb", "sphere2025-digits-softhebb", "accuracy", 40, 15, _READOUTS),
+    Experiment("digits", "sphere2025-digits", "accuracy", 60, 15, _READOUTS),
+    Experiment("CIFAR-10, narrow, SoftHebb", f"{_NARROW10}-softhebb", "accuracy", 200, 20, _READOUTS),
+    Experiment("CIFAR-100, narrow, SoftHebb", f"{_NARROW100}-softhebb", "accuracy", 220, 20, _READOUTS),
+    Experiment("CIFAR-10, narrow", _NARROW10, "accuracy", 600, 20, _READOUTS),
+    Experiment("CIFAR-10, narrow: similarity", _NARROW10, "similarity", 600, 25),
+    Experiment("CIFAR-100, narrow", _NARROW100, "accuracy", 640, 20, _READOUTS),
+    Experiment(
         "CIFAR-100, narrow, SoftHebb: continual",
         f"{_NARROW100}-softhebb",
         "continual",
@@ -198,15 +198,15 @@ ITEMS = (
         600,
         {**_CONTINUAL, "learning_epochs": 1},
     ),
-    Item(
+    Experiment(
         "CIFAR-10, narrow: reconstruction",
         _NARROW10,
         "reconstruction",
         600,
         300,
-        {"widths": (64, 32), "epochs": 3, "train_images": 5000, "contenders": ("own", "backpropagation", "random")},
+        {"widths": (64, 32), "epochs": 3, "train_images": 5000, "baselines": ("own", "backpropagation", "random")},
     ),
-    Item(
+    Experiment(
         "CIFAR-10, narrow: transfer",
         _NARROW10,
         "transfer",
@@ -214,7 +214,7 @@ ITEMS = (
         300,
         {**_FEW, "ridge": Ridge(project=1024)},
     ),
-    Item(
+    Experiment(
         "CIFAR-10, narrow: ablation",
         _NARROW10,
         "ablation",
@@ -222,18 +222,18 @@ ITEMS = (
         400,
         _ABLATION,
     ),
-    Item("CIFAR-100, narrow: continual", _NARROW100, "continual", 640, 650, {**_CONTINUAL, "learning_epochs": 3}),
-    Item("CIFAR-10, SoftHebb", "sphere2025-cifar10-softhebb", "accuracy", 14_400, 600, _READOUTS, full=True),
-    Item("CIFAR-10", "sphere2025-cifar10", "accuracy", _DAYS, 600, _READOUTS, full=True),
-    Item("CIFAR-100", "sphere2025-cifar100", "accuracy", _DAYS, 600, _READOUTS, full=True),
-    Item("Tiny-ImageNet", "sphere2025-tiny-imagenet", "accuracy", 8 * _DAYS, 1200, _READOUTS, full=True),
+    Experiment("CIFAR-100, narrow: continual", _NARROW100, "continual", 640, 650, {**_CONTINUAL, "learning_epochs": 3}),
+    Experiment("CIFAR-10, SoftHebb", "sphere2025-cifar10-softhebb", "accuracy", 14_400, 600, _READOUTS, full=True),
+    Experiment("CIFAR-10", "sphere2025-cifar10", "accuracy", _DAYS, 600, _READOUTS, full=True),
+    Experiment("CIFAR-100", "sphere2025-cifar100", "accuracy", _DAYS, 600, _READOUTS, full=True),
+    Experiment("Tiny-ImageNet", "sphere2025-tiny-imagenet", "accuracy", 8 * _DAYS, 1200, _READOUTS, full=True),
 )
 
 CLAIMS = tuple(
     Claim(
         f"{title}: local losses above SoftHebb on the same widths",
-        Of(f"sphere2025-{data}", "accuracy", "test_accuracy"),
-        Of(f"sphere2025-{data}-softhebb", "accuracy", "test_accuracy"),
+        MeasureRef(f"sphere2025-{data}", "accuracy", "test_accuracy"),
+        MeasureRef(f"sphere2025-{data}-softhebb", "accuracy", "test_accuracy"),
     )
     for title, data in (("CIFAR-10", "cifar10"), ("CIFAR-10, narrow", "cifar10-narrow"))
 )

@@ -6,7 +6,7 @@ from math import inf
 from typing import Literal
 
 from torchhebb.evaluate.statistics import welch
-from torchhebb.recipes.claim import Claim, Of
+from torchhebb.recipes.claim import Claim, MeasureRef
 from torchhebb.train import Measure, Result
 
 Verdict = Literal["confirmed", "refuted", "open", "not run"]
@@ -31,7 +31,8 @@ def judge_claim(claim: Claim, results: Sequence[Result]) -> Judged:
     last digit, that over the images that were measured, from the intervals of the two measures; with one seed and
     without these the claim stays open.
     """
-    higher, lower = (_find(side, results) if isinstance(side, Of) else side for side in (claim.higher, claim.lower))
+    sides = (claim.higher, claim.lower)
+    higher, lower = (_find(side, results) if isinstance(side, MeasureRef) else side for side in sides)
     if higher is None or lower is None:
         return Judged(claim, (), None, None, "not run")
     difference = _mean(higher) - _mean(lower)
@@ -66,7 +67,7 @@ def _mean(side: Measure | float) -> float:
     return side.mean if isinstance(side, Measure) else side
 
 
-def _find(of: Of, results: Sequence[Result]) -> Measure | None:
+def _find(of: MeasureRef, results: Sequence[Result]) -> Measure | None:
     """The measure with the most seeds, whatever device it comes from."""
     found = [
         measure

@@ -11,14 +11,14 @@ from torchhebb.report.figures import LINES
 from torchhebb.report.parts import Figure, Section, Table, card, curves
 from torchhebb.report.series import Series
 from torchhebb.report.words import duration, number
-from torchhebb.runs.baselines import CONTENDERS
+from torchhebb.runs.baselines import COMPARED
 from torchhebb.train import Curve, Measure
 
 ROWS_UP_TO = 25
 CURVES_UP_TO = len(LINES)
 HEADINGS = {"accuracy": "Accuracy of every readout"}  # where the name of a question would say too little
 # A run need not be SoftHebb's, so its own network is called by no rule.
-WORDS: dict[str, str] = {name: words for name, words in CONTENDERS.items() if name != "own"} | {"own": "this network"}
+WORDS: dict[str, str] = {name: words for name, words in COMPARED.items() if name != "own"} | {"own": "this network"}
 
 
 def evaluation_section(evaluation: Evaluation, key: str) -> Section:
@@ -64,12 +64,12 @@ def measure_tables(measures: Sequence[Measure]) -> Iterator[Table]:
 
 
 def prefix(name: str) -> tuple[str, str]:
-    """The first part of a measure's name, a contender's whole name where it begins with one, and the rest.
+    """The first part of a measure's name, a baseline's whole name where it begins with one, and the rest.
 
     >>> prefix("backpropagation_long_linf_0.1_accuracy"), prefix("block1_r1_share"), prefix("loss")
     (('backpropagation_long', 'linf_0.1_accuracy'), ('block1', 'r1_share'), ('loss', ''))
     """
-    head = max((c for c in CONTENDERS if f"{name}_".startswith(f"{c}_")), key=len, default=name.partition("_")[0])
+    head = max((c for c in COMPARED if f"{name}_".startswith(f"{c}_")), key=len, default=name.partition("_")[0])
     return head, name[len(head) + 1 :]
 
 

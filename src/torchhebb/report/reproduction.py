@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from torchhebb.evaluate.statistics import welch
-from torchhebb.recipes import get_items, get_recipe, list_recipes
+from torchhebb.recipes import get_experiments, get_recipe, list_recipes
 from torchhebb.train import Measure, Recipe, Result
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def reproduction_figure(comparisons: Sequence[Comparison]) -> "Figure":
 
 def _accuracies(paper: str, results: Sequence[Result]) -> Iterator[Comparison]:
     """The accuracies that recipes name as published; a baseline's number once for each data set and depth."""
-    cost = {item.recipe: (item.training_seconds + item.seconds) / 3600 for item in get_items(paper)}
+    cost = {item.recipe: (item.training_seconds + item.seconds) / 3600 for item in get_experiments(paper)}
     seen: set[tuple[str, str, float]] = set()
     for name in list_recipes(f"{paper}-*"):
         recipe = get_recipe(name)

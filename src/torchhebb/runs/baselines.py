@@ -28,7 +28,7 @@ from torchhebb.train.perturb import pgd
 from torchhebb.train.sources import FreshFeatures
 from torchhebb.train.supervised import Perturb, backpropagation_model, fit_supervised
 
-ContenderName = Literal["own", "hard", "ranked", "random", "backpropagation", "backpropagation_long", "adversarial"]
+BaselineName = Literal["own", "hard", "ranked", "random", "backpropagation", "backpropagation_long", "adversarial"]
 
 LONG_EPOCHS = 10
 ADVERSARIAL_EPS, ADVERSARIAL_STEPS = 0.2, 7
@@ -59,7 +59,7 @@ def baseline_accuracy(run: Workspace, seed: int, name: str, checkpoint: Checkpoi
     return (baseline.accuracy or network_accuracy)(run, network, task)
 
 
-def contender(run: Run, seed: int, name: ContenderName) -> Network:
+def baseline(run: Run, seed: int, name: BaselineName) -> Network:
     """A network of the size of the run's, in eval mode on the run's device, its readout attached.
 
         own                    the run's network itself
@@ -76,8 +76,8 @@ def contender(run: Run, seed: int, name: ContenderName) -> Network:
     """
     if name == "own":
         return run.network(seed)
-    if name not in CONTENDERS:
-        raise unknown_name("contender", name, CONTENDERS)
+    if name not in COMPARED:
+        raise unknown_name("baseline", name, COMPARED)
     baseline, path = BASELINES[name], _path(run, seed, name)
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -88,17 +88,17 @@ def contender(run: Run, seed: int, name: ContenderName) -> Network:
     return placed(network, run.device).eval()
 
 
-def check_contenders(names: Sequence[str]) -> None:
-    """Raise UserError unless these are different contenders, one at least."""
-    if unknown := [name for name in names if name not in CONTENDERS]:
-        raise unknown_name("contender", unknown[0], CONTENDERS)
+def check_baselines(names: Sequence[str]) -> None:
+    """Raise UserError unless these are different baselines, one at least."""
+    if unknown := [name for name in names if name not in COMPARED]:
+        raise unknown_name("baseline", unknown[0], COMPARED)
     if not names or len(set(names)) < len(names):
-        raise UserError(f"contenders must be different names, one at least, got {', '.join(names)}")
+        raise UserError(f"baselines must be different names, one at least, got {', '.join(names)}")
 
 
-def contender_label(run: Run, name: ContenderName) -> str:
-    """The words for a contender in a figure; for the run's own network, what its first block learns by."""
-    return learner(run.recipe.architecture) if name == "own" else CONTENDERS[name]
+def baseline_label(run: Run, name: BaselineName) -> str:
+    """The words for a baseline in a figure; for the run's own network, what its first block learns by."""
+    return learner(run.recipe.architecture) if name == "own" else COMPARED[name]
 
 
 def learner(architecture: Architecture) -> str:
@@ -266,8 +266,8 @@ BASELINES: dict[str, Baseline] = {
 }
 """The names that recipes and questions use, with the words of figures and tables."""
 
-CONTENDERS: dict[str, str] = {
+COMPARED: dict[str, str] = {
     "own": "this network",
     **{name: baseline.label for name, baseline in BASELINES.items() if name not in ("uncalibrated", "raw")},
 }
-"""What questions compare; `contender_label` knows more of a run's own network."""
+"""What questions compare; `baseline_label` knows more of a run's own network."""

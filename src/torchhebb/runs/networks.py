@@ -12,10 +12,10 @@ from torchhebb.progress import Progress
 from torchhebb.train import Learning, Recipe
 from torchhebb.train.calibrate import calibrate
 from torchhebb.train.checkpoint import Checkpoint
-from torchhebb.train.chosen import choice_key, chosen_images
 from torchhebb.train.device import Precision
 from torchhebb.train.features import stored_features
 from torchhebb.train.learn import learn_images
+from torchhebb.train.subset import subset_images, subset_key
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -71,9 +71,9 @@ def learn_run(
     store; plan, by default the recipe's.  Returns the network, in eval mode.
     """
     plan = run.recipe.learning if plan is None else plan
-    key, store = choice_key(run.data, plan, seed, run.precision), run.store if images is None else None
+    key, store = subset_key(run.data, plan, seed, run.precision), run.store if images is None else None
     if images is None:
-        images, plan = chosen_images(run.data, plan, seed)
+        images, plan = subset_images(run.data, plan, seed)
     return learn_images(
         network,
         images,

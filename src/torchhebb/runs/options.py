@@ -47,7 +47,7 @@ class TrainOptions(SourceOptions, ComputeOptions):
     """Save at most this often what a killed run needs to go on."""
     tensorboard: bool = False
     """Write what is logged for TensorBoard as well, to RUN/tensorboard; needs the package tensorboard."""
-    members: int = field(default=1, metadata=SIZE)
+    ensemble: int = field(default=1, metadata=SIZE)
     """So many seeds learn side by side in one process, each as it would alone up to rounding."""
     worker_timeout: float = field(default=1800.0, metadata=above(0))
     """Of several workers: seconds after which one that does not answer is lost; one that died is found at once."""

@@ -12,7 +12,7 @@ from torchhebb.data import Store
 from torchhebb.errors import UserError, unknown_name
 from torchhebb.progress import SILENT, Progress
 from torchhebb.recipes import get_recipe
-from torchhebb.recipes.item import Item
+from torchhebb.recipes.experiment import Experiment
 from torchhebb.runs.folder import alone_in, read_config
 from torchhebb.runs.options import TrainOptions
 from torchhebb.runs.run import Run, open_run
@@ -27,7 +27,7 @@ _SAVES_PER_BUDGET = 5  # even a budget below the usual interval of checkpoints l
 class Outcome:
     """What became of an item: its result when it is new or kept, what it still costs when not, why it failed."""
 
-    item: Item
+    item: Experiment
     status: Literal["new", "kept", "interrupted", "not run", "failed"]
     result: Result | None = None
     seconds: float = 0.0
@@ -37,10 +37,10 @@ class Outcome:
 class Asker(Protocol):
     """What answers the questions of items; questions know runs, and runs do not know questions."""
 
-    def settings(self, item: Item) -> Any:
+    def settings(self, item: Experiment) -> Any:
         """The question's settings, as JSON holds them."""
 
-    def answer(self, item: Item, run: Run, command: str) -> Result:
+    def answer(self, item: Experiment, run: Run, command: str) -> Result:
         """What the item's question finds about a run."""
 
 
@@ -73,7 +73,7 @@ class Deadline:
 
 
 def reproduce(
-    items: Sequence[Item],
+    items: Sequence[Experiment],
     folder: Path,
     *,
     budget: float,
@@ -90,8 +90,8 @@ def reproduce(
     One that is still under way at the end is stopped; the next call goes on from its last checkpoint.  An item that
     cannot run, for want of its data or of memory, fails alone.
 
-    Args: asker, what answers the questions, `torchhebb.evaluate.items.ItemQuestions()`; results, where results are
-    kept as well, as <recipe>/<question>-<cpu or gpu>.json.
+    Args: asker, what answers the questions, `torchhebb.evaluate.items.ExperimentQuestions()`; results, where they
+    are kept as well, as <recipe>/<question>-<cpu or gpu>.json.
     Returns the outcomes in the order of cost.  Raises UserError if `folder` holds other versions of these recipes, or
     if another process reproduces in it.
     """
@@ -123,13 +123,14 @@ def reproduce(
     return outcomes
 
 
-def choose_items(items: Sequence[Item], patterns: Sequence[str]) -> list[Item]:
+def choose_experiments(items: Sequence[Experiment], patterns: Sequence[str]) -> list[Experiment]:
     """Items whose name or recipe holds one of the shell patterns; all of them if there is no pattern.
 
     Raises UserError for a pattern that matches nothing.
 
-    >>> items = [Item("mnist", "softhebb2023-mnist", "accuracy", 1, 1), Item("radii", "softhebb2023-digits", "x", 1, 1)]
-    >>> [item.name for item in choose_items(items, ["digits"])]
+    >>> first = Experiment("mnist", "softhebb2023-mnist", "accuracy", 1, 1)
+    >>> second = Experiment("radii", "softhebb2023-digits", "diagnostics", 1, 1)
+    >>> [experiment.name for experiment in choose_experiments([first, second], ["digits"])]
     ['radii']
     """
     if not patterns:
@@ -155,7 +156,7 @@ def parse_duration(text: str) -> float:
     return float(match[1]) * _UNITS[match[2]]
 
 
-def _recipe(item: Item) -> Recipe:
+def _recipe(item: Experiment) -> Recipe:
     recipe = get_recipe(item.recipe)
     return recipe if item.seeds is None else replace(recipe, seeds=item.seeds)
 
@@ -166,7 +167,7 @@ def _seeds_done(run_folder: Path) -> int:
     return len(read_result(path).seeds) if path.exists() else 0
 
 
-def _kept(run_folder: Path, item: Item, asker: Asker) -> Result | None:
+def _kept(run_folder: Path, item: Experiment, asker: Asker) -> Result | None:
     """The answer that is there already, unless it is of fewer seeds or other settings."""
     path = run_folder / f"{item.question}.json"
     if not path.exists():
@@ -183,14 +184,14 @@ def _under_way(run_folder: Path) -> bool:
     return _seeds_done(run_folder) < read_config(run_folder)[0].seeds
 
 
-def _cost(item: Item, run_folder: Path) -> float:
+def _cost(item: Experiment, run_folder: Path) -> float:
     """Estimated seconds for what is still to be done."""
     seeds = _recipe(item).seeds
     return item.seconds + item.training_seconds * (1 - min(1.0, _seeds_done(run_folder) / seeds))
 
 
 def _answer(
-    item: Item,
+    item: Experiment,
     run_folder: Path,
     asker: Asker,
     options: TrainOptions,
@@ -214,7 +215,7 @@ def _keep(result: Result, results: Path) -> None:
     result.write(results / result.recipe / f"{result.question}-{result.device_slug}.json")
 
 
-def _check_version(run_folder: Path, item: Item) -> None:
+def _check_version(run_folder: Path, item: Experiment) -> None:
     recipe = get_recipe(item.recipe)
     try:
         if not (run_folder / "config.json").exists():

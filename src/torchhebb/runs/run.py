@@ -73,7 +73,7 @@ class Run:
         x = self.data.test.images[:1].to(self.device) / 255.0
         return tuple(self._network(seed)(x).shape[1:])
 
-    def beside(self, name: str) -> "Run":
+    def with_test_data(self, name: str) -> "Run":
         """The run with the test images of another data set of the same classes.
 
         Raises UserError for other classes or images that do not fit.

@@ -22,7 +22,6 @@ from torchhebb.runs.folder import alone_in, data_settings, new_run_folder, prepa
 from torchhebb.runs.networks import built, placed
 from torchhebb.runs.options import TrainOptions
 from torchhebb.train.checkpoint import Checkpoint
-from torchhebb.train.chosen import choice_key, chosen_images
 from torchhebb.train.compiled import check_compiler, compiled_steps
 from torchhebb.train.device import Precision, find_precision, own_device
 from torchhebb.train.ensemble import learn_ensemble
@@ -34,6 +33,7 @@ from torchhebb.train.log import Log
 from torchhebb.train.online import OnlineReadout
 from torchhebb.train.recipe import AdamW, NormAdaptive, Recipe
 from torchhebb.train.result import Measure, Result, device_name
+from torchhebb.train.subset import subset_images, subset_key
 
 
 def run(
@@ -96,18 +96,18 @@ def run_recipe(
     data = load_data(source or recipe.data, **data_settings(folder, recipe, options), store=store, progress=progress)
     check_fit(recipe, data)
     learning = recipe.learning
-    if options.members > 1 and (learning.share < 1 or learning.augment.active or isinstance(data.train, Stream)):
-        raise UserError(f"members must be 1 for {recipe.name}, whose seeds see images or views of their own")
-    if options.members > 1 and not isinstance(recipe.learning.optimizer, NormAdaptive):
-        raise UserError(f"members must be 1 for {recipe.name}, whose blocks have no rates of their own")
-    if options.members > 1 and workers.world_size > 1:
-        raise UserError(f"members must be 1 where several processes share each batch, got {options.members}")
+    if options.ensemble > 1 and (learning.fraction < 1 or learning.augment.active or isinstance(data.train, Stream)):
+        raise UserError(f"ensemble must be 1 for {recipe.name}, whose seeds see images or views of their own")
+    if options.ensemble > 1 and not isinstance(recipe.learning.optimizer, NormAdaptive):
+        raise UserError(f"ensemble must be 1 for {recipe.name}, whose blocks have no rates of their own")
+    if options.ensemble > 1 and workers.world_size > 1:
+        raise UserError(f"ensemble must be 1 where several processes share each batch, got {options.ensemble}")
     seeds = range(recipe.seeds)
     with alone_in(folder) if workers.first else nullcontext(), compiling:
         began = prepare_folder(folder, recipe, options, data, command) if workers.first else command
         session = Session(recipe, data, folder, device, options, store, progress, workers)
         accuracies = []
-        for group in in_groups(seeds, options.members):
+        for group in in_groups(seeds, options.ensemble):
             session.learn_together(group)
             accuracies += [session.run_seed(seed) for seed in group]
         session.checkpoint.log.close()
@@ -129,7 +129,7 @@ def run_recipe(
             "precision": session.precision,
             "threads": torch.get_num_threads(),
             **({"resumed_by": command} if command != began else {}),
-            **({"members": options.members} if options.members > 1 else {}),
+            **({"ensemble": options.ensemble} if options.ensemble > 1 else {}),
             **({"compiled": True} if options.compile else {}),
             **({"workers": workers.world_size} if workers.world_size > 1 else {}),
             **({"warning": warning} if warning is not None else {}),
@@ -205,7 +205,7 @@ class Session:
         if len(pending) < 2:
             return
         started = time.monotonic()
-        images, plan = chosen_images(self.data, self.recipe.learning, pending[0])
+        images, plan = subset_images(self.data, self.recipe.learning, pending[0])
         networks = learn_ensemble(
             [built(self, seed) for seed in pending],
             images,
@@ -213,7 +213,7 @@ class Session:
             seeds=pending,
             precision=self.precision,
             store=self.store,
-            key=choice_key(self.data, self.recipe.learning, pending[0], self.precision),
+            key=subset_key(self.data, self.recipe.learning, pending[0], self.precision),
             checkpoint=self.checkpoint,
             task=f"seeds {', '.join(map(str, pending))}: learning",
             tasks=[self._learning(seed) for seed in pending],
@@ -244,7 +244,7 @@ class Session:
             self.workers.wait()
             network = built(self, seed)
             online = self._online_readout(network, seed)
-            images, plan = chosen_images(self.data, self.recipe.learning, seed)
+            images, plan = subset_images(self.data, self.recipe.learning, seed)
             learn_images(
                 network,
                 images,
@@ -252,7 +252,7 @@ class Session:
                 seed=seed,
                 precision=self.precision,
                 store=self.store,
-                key=choice_key(self.data, self.recipe.learning, seed, self.precision),
+                key=subset_key(self.data, self.recipe.learning, seed, self.precision),
                 online=online,
                 checkpoint=self.checkpoint,
                 task=task,
@@ -276,7 +276,7 @@ class Session:
 
         def compare(_: str) -> list[dict[str, Any]]:
             network = self.trained(seed)
-            images, plan = chosen_images(self.data, self.recipe.learning, seed)
+            images, plan = subset_images(self.data, self.recipe.learning, seed)
             with no_sync():
                 initial = initial_weights(network, images, plan, seed)
             return [asdict(change) for change in layer_changes(network, initial)]

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from torchhebb.data import Images, Stream, as_pixels, batches_of
-from torchhebb.memory import in_pieces
+from torchhebb.memory import adaptive_chunks
 from torchhebb.train.device import Precision, autocast
 
 
@@ -40,5 +40,5 @@ def model_accuracy(
         for x, labels in batches_of(images, batch_size, shuffle=False, device=device).epoch(0):
             count(x, labels)
     else:
-        in_pieces(some, len(images), batch_size, what="the test")
+        adaptive_chunks(some, len(images), batch_size, what="the test")
     return 100.0 * int(right) / len(images)

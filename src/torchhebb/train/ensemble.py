@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from torchhebb.data import Batches, Images, Store
 from torchhebb.errors import UserError
-from torchhebb.memory import memory_for
+from torchhebb.memory import out_of_memory_as_user_error
 from torchhebb.nn import HebbConv2d, HebbLinear, Network
 from torchhebb.nn.ensemble import EnsembleLayer, Unstacked, stack_ensemble, unstack
 from torchhebb.optim import NormAdaptiveSGD
@@ -29,7 +29,7 @@ _TOGETHER_BYTES = {"cpu": 1 << 20, "cuda": 1 << 29}
 processor by themselves."""
 
 
-@memory_for("learning", "members or learning.batch_size")
+@out_of_memory_as_user_error("learning", "ensemble or learning.batch_size")
 def learn_ensemble(
     networks: Sequence[Network],
     images: Images,
@@ -126,7 +126,7 @@ class _Ensemble:
         rates = [group["lr"] for group in optimizer.param_groups]
 
         def factor(step: int) -> float:
-            return self.plan.rate_at(step / total)
+            return self.plan.lr_factor(step / total)
 
         graph = cuda_graph_stepper(stacked, optimizer, self.device, self.precision, rates, factor)
         eager = EagerStepper(stacked, optimizer, rates, factor, device=self.device, precision=self.precision)
@@ -185,7 +185,7 @@ def _named(
         raise UserError("networks must hold at least one network, got none")
     if not isinstance(plan.optimizer, NormAdaptive):
         raise UserError(f"members learn side by side by the optimizer NormAdaptive, got {plan.optimizer}")
-    if plan.images != "train" or plan.share < 1 or plan.augment.active:
+    if plan.images != "train" or plan.fraction < 1 or plan.augment.active:
         raise UserError(
             "members learn side by side from all training images as they are: leave out images, share, augment"
         )

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from torchhebb.config import to_json
 from torchhebb.data import Data, Images, Store, as_pixels
-from torchhebb.memory import free_bytes, in_pieces, memory_for
+from torchhebb.memory import adaptive_chunks, free_bytes, out_of_memory_as_user_error
 from torchhebb.nn import Network
 from torchhebb.progress import SILENT, Progress
 from torchhebb.train.device import Precision, autocast
@@ -17,7 +17,7 @@ BATCH_BYTES = 1 << 24  # of the widest map of a batch: small enough to stay in c
 MAPS = 16  # a batch may hold so many maps of the widest size at once, with patches and temporaries
 
 
-@memory_for("the features", "the size of the network, or the number of images")
+@out_of_memory_as_user_error("the features", "the size of the network, or the number of images")
 @torch.no_grad()
 def extract_features(
     network: nn.Module,
@@ -45,7 +45,7 @@ def extract_features(
             progress.advance(end - begin)
 
         progress.start(label, len(images), "images")
-        in_pieces(some, len(images), batch_size_for(network, images, device), what=label)
+        adaptive_chunks(some, len(images), batch_size_for(network, images, device), what=label)
         progress.finish()
 
     try:

@@ -3,13 +3,13 @@
 from torchhebb.data import Data, Stream
 from torchhebb.errors import UserError
 from torchhebb.readouts.adam import Readout
-from torchhebb.train.chosen import check_choice
 from torchhebb.train.recipe import Recipe
+from torchhebb.train.subset import check_subset
 
 
 def check_fit(recipe: Recipe, data: Data) -> None:
     """Raise UserError unless the network can be built and takes the images of the data."""
-    check_choice(data, recipe.learning)
+    check_subset(data, recipe.learning)
     readout = recipe.readout
     if recipe.online and not data.labelled:
         raise UserError(f"readout.online must be left out: {data.name} has no labels")

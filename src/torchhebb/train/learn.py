@@ -8,7 +8,7 @@ from torch import nn
 from torchhebb.data import Images, Store, Stream, first_images
 from torchhebb.distributed import world_size
 from torchhebb.errors import UserError
-from torchhebb.memory import memory_for
+from torchhebb.memory import out_of_memory_as_user_error
 from torchhebb.nn import Network
 from torchhebb.nn.norm import check_synchronised
 from torchhebb.optim import NormAdaptiveSGD
@@ -22,13 +22,13 @@ from torchhebb.train.features import frozen_inputs
 from torchhebb.train.learning_log import DIAGNOSTIC_IMAGES, Clock, log_diagnostics
 from torchhebb.train.loop import EpochBatches, OnStep, Stepper
 from torchhebb.train.online import OnlineReadout
-from torchhebb.train.own_batches import OwnBatches
 from torchhebb.train.pipeline import Pipeline
 from torchhebb.train.recipe import AdamW, Learning
+from torchhebb.train.sharded_batches import ShardedBatches
 from torchhebb.train.stages import enter_stage, learn_stages, stages_of
 
 
-@memory_for("learning", "learning.batch_size, or the channels of the blocks")
+@out_of_memory_as_user_error("learning", "learning.batch_size, or the channels of the blocks")
 def learn_images(
     network: Network,
     images: Images,
@@ -52,17 +52,17 @@ def learn_images(
     checkpoint continues exactly.
 
     In a process group every rank calls this with the same images and learns from its part of each batch, so that all
-    of them take the steps of one process, or, of a stream, steps of their number; see `OwnBatches`.  Rank 0's
+    of them take the steps of one process, or, of a stream, steps of their number; see `ShardedBatches`.  Rank 0's
     checkpoint counts, and it alone writes.
 
     Args: store, where inputs of greedy stages are kept (without one, in memory); key, what tells these images in this
     precision from others there; online, a readout to train on the features of every batch, not in greedy order;
     on_step, what is called between steps, see `torchhebb.train.loop.OnStep`.
-    Returns the network, in eval mode.  Raises UserError for a plan whose images were not chosen, see `chosen_images`,
+    Returns the network, in eval mode.  Raises UserError for a plan whose images were not chosen, see `subset_images`,
     and for batches of a stream that the ranks do not divide.
     """
-    if plan.images != "train" or plan.share < 1:
-        raise UserError("learning.images and learning.share must be train and 1 where this question gives the images")
+    if plan.images != "train" or plan.fraction < 1:
+        raise UserError("learning.images and fraction must be train and 1 where this question gives the images")
     check_synchronised(network)
     if plan.order == "pipeline" and world_size() > 1:
         raise UserError("learning.order must be joint or greedy where several processes share each batch, got pipeline")
@@ -114,7 +114,7 @@ class _OneNetwork:
                 title = f"{self.task} block {stage + 1}: inputs"
                 outputs = frozen_inputs(below, inputs, title, self.store, self.key, self.progress)
             inputs = Images(outputs, inputs.labels)
-        batches = OwnBatches(inputs, plan.batch_size, seed=self.seed, augment=plan.augment, device=self.device)
+        batches = ShardedBatches(inputs, plan.batch_size, seed=self.seed, augment=plan.augment, device=self.device)
         if start == 0:
             with autocast(self.precision, self.device):
                 init_from_images(part, inputs, plan.samples, self.seed, self.device)
@@ -125,7 +125,7 @@ class _OneNetwork:
         """The fastest stepper that can take these steps."""
 
         def factor(step: int) -> float:
-            return self.plan.rate_at(step / total)
+            return self.plan.lr_factor(step / total)
 
         where = {"device": self.device, "precision": self.precision}
         if self.plan.order == "pipeline":

@@ -42,26 +42,29 @@ class Learning(Checked):
     optimizer: NormAdaptive | AdamW = field(default_factory=NormAdaptive)
     """What steps along the updates: NormAdaptive, with the rates of the blocks, or AdamW for blocks of local losses."""
     schedule: Literal["constant", "linear", "cosine"] = "constant"
-    """How the rates fall, step by step, from their own value to final_share of it."""
-    final_share: float = field(default=0.0, metadata=RATE)
+    """How the rates fall, step by step, from their own value to final_lr_fraction of it."""
+    final_lr_fraction: float = field(default=0.0, metadata=RATE)
     """Share of the rates that is left at the end of the schedule."""
     images: Literal["train", "unlabelled"] = "train"
     """Which images to learn from: the training images, or the unlabelled ones that some data sets have."""
-    share: float = field(default=1.0, metadata=above(0, up_to=1))
+    fraction: float = field(default=1.0, metadata=above(0, up_to=1))
     """How much of them, drawn by the seed."""
     augment: Augment = field(default_factory=Augment)
     """Views of the images while the blocks learn."""
     samples: int = field(default=1000, metadata=SIZE)
     """How many images, the first of the pass, whitening and weights of init "patches" are prepared from."""
 
-    def rate_at(self, share: float) -> float:
-        """The factor of the rates after a share, from 0 to 1, of the steps.
+    def lr_factor(self, progress: float) -> float:
+        """The factor of the rates after a fraction `progress` of the steps.
 
-        >>> Learning(schedule="linear").rate_at(0.25), Learning(schedule="cosine", final_share=0.5).rate_at(0.5)
-        (0.75, 0.75)
+        >>> Learning(schedule="linear").lr_factor(0.25)
+        0.75
+        >>> Learning(schedule="cosine", final_lr_fraction=0.5).lr_factor(0.5)
+        0.75
         """
-        left = {"constant": 1.0, "linear": 1 - share, "cosine": 0.5 * (1 + math.cos(math.pi * share))}[self.schedule]
-        return left + (1 - left) * self.final_share
+        cosine = 0.5 * (1 + math.cos(math.pi * progress))
+        left = {"constant": 1.0, "linear": 1 - progress, "cosine": cosine}[self.schedule]
+        return left + (1 - left) * self.final_lr_fraction
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from torchhebb.data import Images, batches_of
-from torchhebb.memory import memory_for
+from torchhebb.memory import out_of_memory_as_user_error
 from torchhebb.nn import Architecture
 from torchhebb.nn.packing import pack, unpack
 from torchhebb.progress import SILENT, Progress
@@ -21,7 +21,7 @@ Perturb = Callable[[nn.Module, Tensor, Tensor], Tensor]
 Penalty = Callable[[nn.Module], Tensor]
 
 
-@memory_for("supervised learning", "supervised.batch_size")
+@out_of_memory_as_user_error("supervised learning", "supervised.batch_size")
 def fit_supervised(
     model: nn.Module,
     images: Images,

@@ -9,12 +9,12 @@ from torchhebb.progress import SILENT, Progress
 from torchhebb.readouts.adam import Readout, fit_source
 from torchhebb.readouts.base import percent_correct, predict_logits
 from torchhebb.train.accuracy import model_accuracy
-from torchhebb.train.chosen import chosen_images
 from torchhebb.train.device import Precision, autocast
 from torchhebb.train.features import extract_features
 from torchhebb.train.learn import learn_images
 from torchhebb.train.recipe import Learning, Recipe
 from torchhebb.train.sources import FreshFeatures
+from torchhebb.train.subset import subset_images
 
 
 def fresh_network(recipe: Recipe, seed: int, device: torch.device) -> Network:
@@ -33,7 +33,7 @@ def learn_from(
     progress: Progress = SILENT,
 ) -> None:
     """Let a network learn by a plan from the images of the data that the plan names."""
-    images, plan = chosen_images(data, plan, seed)
+    images, plan = subset_images(data, plan, seed)
     learn_images(network, images, plan, seed=seed, precision=precision, task=task, progress=progress)
 
 

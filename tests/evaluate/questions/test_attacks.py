@@ -34,7 +34,7 @@ from torchhebb.train.perturb import Norm, fgsm, fooled, pgd
 
 SETTINGS = Attacks(
     images=40,
-    contenders=("own", "backpropagation"),
+    baselines=("own", "backpropagation"),
     linf=(0.2, 0.1),
     l2=(1.0,),
     softness=(0.3,),
@@ -98,15 +98,15 @@ def trained() -> Network:
 
 @pytest.fixture
 def stand_ins(monkeypatch: pytest.MonkeyPatch, trained: Network) -> Callable[[nn.Module], None]:
-    """Quick contenders in place of trained ones, and a way to choose the judge."""
+    """Quick baselines in place of trained ones, and a way to choose the judge."""
 
-    def contender(run: Run, seed: int, name: str) -> Network:
+    def baseline(run: Run, seed: int, name: str) -> Network:
         return run.network(seed) if name == "own" else trained
 
     def choose(judge: nn.Module) -> None:
         monkeypatch.setattr(attacks_module, "judge", lambda run: judge)
 
-    monkeypatch.setattr(attacks_module, "contender", contender)
+    monkeypatch.setattr(attacks_module, "baseline", baseline)
     choose(trained.classifier)
     return choose
 
@@ -151,14 +151,14 @@ def test_the_answer(soft_run: Run, stand_ins: Callable[[nn.Module], None]) -> No
     assert curve.x == (0.0, 0.1, 0.2)
     assert curve.y[0] == result.measure("own_clean_accuracy").mean
     assert curve.y[2] == result.measure("own_linf_0.2_worst_accuracy").mean
-    assert [curve.name for curve in result.curves] == [f"{n} {p}" for p in ("linf", "l2") for n in SETTINGS.contenders]
+    assert [curve.name for curve in result.curves] == [f"{n} {p}" for p in ("linf", "l2") for n in SETTINGS.baselines]
     assert result.notes["test_images"] == 40 and result.notes["precision"] == "float32"
     assert [figure["name"] for figure in result.notes["figures"]] == ["robustness", "gallery-linf", "gallery-l2"]
     assert all((soft_run.folder / figure["file"]).stat().st_size > 0 for figure in result.notes["figures"])
 
 
 def test_the_same_twice(soft_run: Run, stand_ins: Callable[[nn.Module], None]) -> None:
-    quick = replace(SETTINGS, contenders=("own",), linf=(0.1,), l2=(0.5,), examples=0, steps=2)
+    quick = replace(SETTINGS, baselines=("own",), linf=(0.1,), l2=(0.5,), examples=0, steps=2)
     first = values(evaluate(quick, soft_run))
     shutil.rmtree(soft_run.folder / "pieces")
     assert values(evaluate(quick, soft_run)) == first
@@ -167,18 +167,18 @@ def test_the_same_twice(soft_run: Run, stand_ins: Callable[[nn.Module], None]) -
 def test_what_was_attacked_before_a_stop_is_kept(
     soft_run: Run, stand_ins: Callable[[nn.Module], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    quick = replace(SETTINGS, contenders=("own",), attacks=("fgsm", "square"), linf=(0.1,), l2=(), examples=0)
+    quick = replace(SETTINGS, baselines=("own",), attacks=("fgsm", "square"), linf=(0.1,), l2=(), examples=0)
     first = evaluate(quick, soft_run)
     monkeypatch.setattr(Suite, "move", None)
     again = evaluate(quick, soft_run)
     assert values(again) == values(first) and again.notes == first.notes
-    for change in ({"queries": 3}, {"linf": (0.2,)}, {"images": 5}, {"attacks": ("fgsm",)}, {"contenders": ("hard",)}):
+    for change in ({"queries": 3}, {"linf": (0.2,)}, {"images": 5}, {"attacks": ("fgsm",)}, {"baselines": ("hard",)}):
         with pytest.raises(TypeError):
             evaluate(replace(quick, **change), soft_run)
 
 
 def test_accuracies_are_those_of_the_attacks_themselves(soft_run: Run, stand_ins: Callable[[nn.Module], None]) -> None:
-    quick = replace(SETTINGS, contenders=("own",), attacks=("fgsm", "pgd"), linf=(0.1,), l2=(), examples=0)
+    quick = replace(SETTINGS, baselines=("own",), attacks=("fgsm", "pgd"), linf=(0.1,), l2=(), examples=0)
     found = values(evaluate(quick, soft_run))
     model, images = soft_run.network(0).classifier, soft_run.data.test.select(torch.arange(40))
     x, labels = images.images / 255.0, images.labels
@@ -192,7 +192,7 @@ def test_accuracies_are_those_of_the_attacks_themselves(soft_run: Run, stand_ins
 
 
 def test_the_judge(soft_run: Run, stand_ins: Callable[[nn.Module], None]) -> None:
-    quick = replace(SETTINGS, contenders=("backpropagation",), linf=(0.2,), l2=(), examples=0, attacks=("pgd",))
+    quick = replace(SETTINGS, baselines=("backpropagation",), linf=(0.2,), l2=(), examples=0, attacks=("pgd",))
     found = values(evaluate(quick, soft_run))  # the judge is the attacked network itself
     for attack in ("pgd", "worst"):
         assert found[f"backpropagation_linf_0.2_{attack}_judge_agrees"] == (100.0, 100.0)
@@ -200,7 +200,7 @@ def test_the_judge(soft_run: Run, stand_ins: Callable[[nn.Module], None]) -> Non
 
 
 def test_a_judge_of_its_own_mind(soft_run: Run, stand_ins: Callable[[nn.Module], None], trained: Network) -> None:
-    quick = replace(SETTINGS, contenders=("backpropagation",), linf=(0.2,), l2=(), examples=0, attacks=("fgsm",))
+    quick = replace(SETTINGS, baselines=("backpropagation",), linf=(0.2,), l2=(), examples=0, attacks=("fgsm",))
     model, images = trained.classifier, soft_run.data.test.select(torch.arange(40))
     x, labels = images.images / 255.0, images.labels
     right = ~fooled(model, x, labels)
@@ -237,8 +237,8 @@ def sharp(network: Network) -> Network:
 def test_masked_gradients_are_seen_through(
     soft_run: Run, stand_ins: Callable[[nn.Module], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attacks_module, "contender", lambda run, seed, name: sharp(run.network(seed)))
-    quick = replace(SETTINGS, contenders=("own",), linf=(0.3,), l2=(), examples=0, queries=60, softness=(3e-4,))
+    monkeypatch.setattr(attacks_module, "baseline", lambda run, seed, name: sharp(run.network(seed)))
+    quick = replace(SETTINGS, baselines=("own",), linf=(0.3,), l2=(), examples=0, queries=60, softness=(3e-4,))
     found = values(evaluate(quick, soft_run))
     clean = found["own_clean_accuracy"]
     for seed in range(2):
@@ -264,7 +264,7 @@ def test_softening_leaves_the_network_alone(soft_run: Run) -> None:
 
 def test_only_a_soft_output_can_be_softened(run: Run, stand_ins: Callable[[nn.Module], None]) -> None:
     assert not has_soft_output(run.network(0).classifier)
-    quick = replace(SETTINGS, contenders=("own",), linf=(0.1,), l2=(), steps=1, restarts=1, queries=2, images=10)
+    quick = replace(SETTINGS, baselines=("own",), linf=(0.1,), l2=(), steps=1, restarts=1, queries=2, images=10)
     result = evaluate(quick, run)
     assert "own_linf_0.1_margin_accuracy" in values(result)
     assert "own_linf_0.1_softened_accuracy" not in values(result)
@@ -288,10 +288,10 @@ def test_without_images_that_all_answer_rightly_there_is_no_gallery(
         ({"examples": -1}, "examples must be at least 0, got -1"),
         ({"linf": (), "l2": ()}, "linf and l2 must hold one radius at least"),
         ({"linf": (0.0,)}, "linf must be above 0"),
-        ({"contenders": ()}, "one at least"),
+        ({"baselines": ()}, "one at least"),
         ({"attacks": ("pdg",)}, "attacks must be among fgsm, pgd, .*, got 'pdg'"),
         ({"softness": (1.0,)}, "softness must be between 0 and 1 each"),
-        ({"contenders": ("own", "backprop")}, "contenders must be among own, .*, got 'backprop'"),
+        ({"baselines": ("own", "backprop")}, "baselines must be among own, .*, got 'backprop'"),
     ],
 )
 def test_errors(settings: dict[str, Any], message: str, soft_run: Run) -> None:

@@ -14,7 +14,7 @@ from torchhebb.evaluate.questions.convergence import Convergence, first_reached,
 from torchhebb.nn import learn
 from torchhebb.readouts import Labels
 from torchhebb.readouts.base import percent_correct, predict_logits
-from torchhebb.runs.baselines import contender
+from torchhebb.runs.baselines import baseline
 from torchhebb.train import Curve, Learning, Result
 from torchhebb.train.accuracy import model_accuracy
 from torchhebb.train.learn import learn_images, make_optimizer
@@ -56,7 +56,7 @@ def read(run: Run, network: torch.nn.Module) -> dict[str, float]:
 
 def test_a_point_is_the_network_after_so_many_images(layer: Run) -> None:
     run = replace(layer, result=replace(layer.result, seeds=(0,)))
-    result = ask(replace(QUESTION, contenders=("own",), passes=(2,)), run)
+    result = ask(replace(QUESTION, baselines=("own",), passes=(2,)), run)
     line = result["2_pass own linear"]
     assert line.x == (0, 112, 304, IMAGES, 2 * IMAGES)  # whole batches of 16, nothing beyond the end
     network = run.recipe.architecture.build(0)
@@ -99,14 +99,14 @@ def test_random_weights_are_a_level_line(answer: Result, layer: Run) -> None:
     line = curve(answer, "2_pass random linear")
     assert line.x == (0, 2 * IMAGES) and line.y[0] == line.y[1]
     assert answer.measure("random_linear_accuracy").values[0] == pytest.approx(
-        read(layer, contender(layer, 0, "random"))["linear"]
+        read(layer, baseline(layer, 0, "random"))["linear"]
     )
     assert line.y[0] == pytest.approx(curve(answer, "1_pass own linear").y[0])  # where learning starts
 
 
 def test_images_to_a_level_are_read_off_the_curve(answer: Result, layer: Run) -> None:
     run = replace(layer, result=replace(layer.result, seeds=(0,)))
-    result = ask(replace(QUESTION, contenders=("own",), passes=(1,)), run)
+    result = ask(replace(QUESTION, baselines=("own",), passes=(1,)), run)
     line = result["1_pass own linear"]
     found = result["own_linear_1_pass_images_to_50"]
     assert found.values == (first_reached(line.x, line.y, 50.0),) and found.unit == "images"
@@ -140,7 +140,7 @@ def test_readouts_may_see_a_part_of_the_training_images(layer: Run) -> None:
     plan = replace(layer.recipe.readout, epochs=3)
     expected = read_out(network, few, layer.data.test, 10, plan, run=layer, seed=0)
     run = replace(layer, result=replace(layer.result, seeds=(0,)))
-    result = ask(replace(QUESTION, contenders=("own",), passes=(2,), samples=(1,), readout_images=40), run)
+    result = ask(replace(QUESTION, baselines=("own",), passes=(2,), samples=(1,), readout_images=40), run)
     assert result["own_linear_2_pass_accuracy"].values == pytest.approx((expected["linear"],))
     assert result["own_labels_2_pass_accuracy"].values == pytest.approx((expected["labels"],))
     assert expected["labels"] < read(layer, network)["labels"]
@@ -156,7 +156,7 @@ def test_the_figure_has_a_panel_a_number_of_passes(answer: Result, layer: Run) -
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"contenders": ("own", "ranked")}, "contenders must be among own, .*, got 'ranked'"),
+        ({"baselines": ("own", "ranked")}, "baselines must be among own, .*, got 'ranked'"),
         ({"passes": ()}, r"passes must be at least 1 each, got \(\)"),
         ({"passes": (1, 0)}, r"passes must be at least 1 each, got \(1, 0\)"),
         ({"samples": (0, 5)}, r"samples must be at least 1 each, got \(0, 5\)"),

@@ -20,7 +20,7 @@ from torchhebb.nn import Architecture, ConvBlock, LinearBlock, LinearReadout
 from torchhebb.recipes import get_recipe
 from torchhebb.rules import SoftHebb
 from torchhebb.runs import TrainOptions, run_recipe
-from torchhebb.runs.baselines import contender
+from torchhebb.runs.baselines import baseline
 from torchhebb.train import Curve, Learning, Result, Supervised
 from torchhebb.train.learn import learn_images
 from torchhebb.train.supervised import backpropagation_model, fit_supervised
@@ -69,7 +69,7 @@ def loss_and_accuracy(features: nn.Module, readout: nn.Module, images: Images) -
 def finished_readout(run: Run, name: str, seed: int) -> LinearReadout:
     """The readout by hand: trained on the finished layer."""
     with torch.no_grad():
-        features = contender(run, seed, name)(run.data.train.images / 255.0)  # type: ignore[arg-type]
+        features = baseline(run, seed, name)(run.data.train.images / 255.0)  # type: ignore[arg-type]
     plan = replace(run.recipe.readout, epochs=QUESTION.readout_epochs)
     readout = plan.fit(features, run.data.train.labels, 10, seed=seed).readout
     assert isinstance(readout, LinearReadout)
@@ -81,7 +81,7 @@ def test_the_curve_leads_from_the_random_weights_to_the_layer_of_the_readout(
     name: str, answer: Result, layer: Run
 ) -> None:
     for seed in (0, 1):
-        trained = contender(layer, seed, name)  # type: ignore[arg-type]
+        trained = baseline(layer, seed, name)  # type: ignore[arg-type]
         readout = finished_readout(layer, name, seed)
         assert trained.architecture is not None
         before = loss_and_accuracy(trained.architecture.build(seed), readout, layer.data.test)
@@ -108,7 +108,7 @@ def test_curves_are_means_over_seeds_at_the_points_of_the_pass(answer: Result) -
 
 def test_batches_are_measured_just_before_they_are_learned(layer: Run) -> None:
     run = replace(layer, result=replace(layer.result, seeds=(0,)))
-    every = CrossEntropy(contenders=("own",), readout_epochs=QUESTION.readout_epochs, points=170, images=40)
+    every = CrossEntropy(baselines=("own",), readout_epochs=QUESTION.readout_epochs, points=170, images=40)
     found = {finding.name: finding for finding in every.run(run) if isinstance(finding, Curve)}
     line = found["batch_cross_entropy own"]
     assert len(line.x) == 170 and line.x[0] == 8  # 85 batches of 16 in each of two passes
@@ -140,7 +140,7 @@ def test_learning_again_reads_no_label(layer: Run) -> None:
 def test_backpropagation_moves_the_layer_and_leaves_the_readout(answer: Result, layer: Run) -> None:
     readout = finished_readout(layer, "backpropagation", 0)
     kept = state(readout)
-    architecture = contender(layer, 0, "backpropagation").architecture
+    architecture = baseline(layer, 0, "backpropagation").architecture
     assert architecture is not None
     network = architecture.build(0).requires_grad_(True)
     before = loss_and_accuracy(network, readout, layer.data.test)[0]
@@ -153,7 +153,7 @@ def test_backpropagation_moves_the_layer_and_leaves_the_readout(answer: Result, 
 
 def test_another_order_ends_elsewhere(layer: Run, answer: Result) -> None:
     run = replace(layer, result=replace(layer.result, seeds=(0,)))
-    found = evaluate(replace(QUESTION, contenders=("own",), points=1, reorder=True), run)
+    found = evaluate(replace(QUESTION, baselines=("own",), points=1, reorder=True), run)
     before, after = (answer.measure(f"own_cross_entropy_{when}").values[0] for when in ("before", "after"))
     assert found.measure("own_cross_entropy_before").values == pytest.approx((before,))
     assert found.measure("own_cross_entropy_after").values[0] != pytest.approx(after, rel=1e-6)
@@ -208,7 +208,7 @@ def test_spread_is_mean_and_sample_deviation() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"contenders": ("random",)}, "contenders must be among own, .*, got 'random'"),
+        ({"baselines": ("random",)}, "baselines must be among own, .*, got 'random'"),
         ({"points": 0}, "points must be at least 1, got 0"),
         ({"readout_epochs": 0}, "readout_epochs must be at least 1, got 0"),
         ({"images": 0}, "images must be at least 1, got 0"),
@@ -217,13 +217,13 @@ def test_spread_is_mean_and_sample_deviation() -> None:
 def test_mistakes_are_named_before_anything_is_trained(
     settings: dict[str, object], message: str, layer: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("torchhebb.evaluate.questions.cross_entropy.contender", None)
+    monkeypatch.setattr("torchhebb.evaluate.questions.cross_entropy.baseline", None)
     with pytest.raises(UserError, match=message):
         next(CrossEntropy(**settings).run(layer))  # type: ignore[arg-type]
 
 
 def test_the_picture_has_a_line_a_contender(layer: Run) -> None:
-    settings = CrossEntropy(contenders=("own", "backpropagation"), readout_epochs=2, points=4, images=50)
+    settings = CrossEntropy(baselines=("own", "backpropagation"), readout_epochs=2, points=4, images=50)
     (figure,) = (finding for finding in settings.run(layer) if isinstance(finding, Figure))
     panels = figure.picture.axes
     assert [axes.get_title() for axes in panels] == ["test cross-entropy, nats", "test accuracy, %"]

@@ -11,7 +11,7 @@ from torchhebb.evaluate import Run, evaluate
 from torchhebb.evaluate.methods.subsample import evenly_spaced, evenly_spaced_images
 from torchhebb.evaluate.questions.embeddings import Embeddings, block_outputs, embed, neighbours_accuracy
 
-QUESTION = Embeddings(images=40, k=3, perplexity=5.0, positions=2, contenders=("own",))
+QUESTION = Embeddings(images=40, k=3, perplexity=5.0, positions=2, baselines=("own",))
 
 
 def test_most_of_the_nearest_others_decide() -> None:
@@ -76,8 +76,8 @@ def test_every_stage_is_measured_drawn_and_kept(run: Run, monkeypatch: pytest.Mo
         ({"images": 7}, "images must be from 10 .for k = 3. to 449, got 7"),
         ({"images": 450}, "images must be from 10 .for k = 3. to 449, got 450"),
         ({"perplexity": 40.0}, "perplexity must be positive and below 40, the images, got 40"),
-        ({"contenders": ("own", "own")}, "contenders must be different from each other, one at least"),
-        ({"contenders": ("soft",)}, "contenders must be among own, .*, got 'soft'"),
+        ({"baselines": ("own", "own")}, "baselines must be different from each other, one at least"),
+        ({"baselines": ("soft",)}, "baselines must be among own, .*, got 'soft'"),
     ],
 )
 def test_mistakes_are_named(settings: dict[str, object], message: str, run: Run) -> None:

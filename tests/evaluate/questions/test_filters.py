@@ -13,7 +13,7 @@ from torchhebb.evaluate.methods.filters import appearance, colour_shares, freque
 from torchhebb.evaluate.questions.filters import Filters, first_filters
 from torchhebb.nn import Architecture, LinearBlock, WhitenedBlock
 
-QUESTION = Filters(contenders=("own", "random"), columns=3)
+QUESTION = Filters(baselines=("own", "random"), columns=3)
 
 
 def grating(cycles: int, channels: tuple[float, ...]) -> Tensor:
@@ -87,9 +87,9 @@ def radius_words(weight: Tensor) -> str:
     [
         ({"neurons": 0}, "neurons must be at least 1, got 0"),
         ({"columns": 0}, "columns must be at least 1, got 0"),
-        ({"contenders": ()}, "contenders must be different from each other, one at least"),
-        ({"contenders": ("own", "own")}, "contenders must be different from each other, one at least"),
-        ({"contenders": ("soft",)}, "contenders must be among own, .*, got 'soft'"),
+        ({"baselines": ()}, "baselines must be different from each other, one at least"),
+        ({"baselines": ("own", "own")}, "baselines must be different from each other, one at least"),
+        ({"baselines": ("soft",)}, "baselines must be among own, .*, got 'soft'"),
     ],
 )
 def test_mistakes_are_named(settings: dict[str, object], message: str, run: Run) -> None:

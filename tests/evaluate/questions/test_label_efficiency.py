@@ -65,7 +65,7 @@ def test_the_curve_spreads_over_seeds_and_draws(answer: Result) -> None:
 
 def test_one_seed_has_error_bars_from_its_draws(run: Run) -> None:
     one = replace(run, result=replace(run.result, seeds=(0,)))
-    found = {f.name: f for f in replace(QUESTION, contenders=("random",), labels=(5,)).run(one)}
+    found = {f.name: f for f in replace(QUESTION, baselines=("random",), labels=(5,)).run(one)}
     line: Any = found["random"]
     assert line.std[0] > 0 and line.std[1] == 0 and len(found["random_all_accuracy"].values) == 1  # type: ignore[union-attr]
 
@@ -73,7 +73,7 @@ def test_one_seed_has_error_bars_from_its_draws(run: Run) -> None:
 def test_backpropagation_learns_from_the_same_images_for_enough_steps(run: Run) -> None:
     recipe = replace(run.recipe, supervised=Supervised(epochs=1, batch_size=16, lr=0.01))
     one = replace(run, recipe=recipe, result=replace(run.result, seeds=(1,)))
-    asked = replace(QUESTION, contenders=("backpropagation",), labels=(5,), all_labels=False, draws=1, least_steps=10)
+    asked = replace(QUESTION, baselines=("backpropagation",), labels=(5,), all_labels=False, draws=1, least_steps=10)
     found = {f.name: f for f in asked.run(one)}
     train = subsample(run.data.train, 400)
     images = train.select(labelled(train.labels, 5, 1, 0))
@@ -99,9 +99,9 @@ def test_the_figure_labels_the_numbers_of_images(answer: Result, run: Run) -> No
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"contenders": ()}, r"contenders must be different from each other, one at least, got \(\)"),
-        ({"contenders": ("own", "own")}, "contenders must be different from each other"),
-        ({"contenders": ("adversarial",)}, "contenders must be among own, hard, .* got 'adversarial'"),
+        ({"baselines": ()}, r"baselines must be different from each other, one at least, got \(\)"),
+        ({"baselines": ("own", "own")}, "baselines must be different from each other"),
+        ({"baselines": ("adversarial",)}, "baselines must be among own, hard, .* got 'adversarial'"),
         ({"labels": (1,)}, r"labels must be at least 2 each, .* got \(1,\)"),
         ({"labels": (900,), "all_labels": False}, "labels must be at most [0-9]+, as many as every class has"),
         ({"draws": 0}, "draws must be at least 1, got 0"),

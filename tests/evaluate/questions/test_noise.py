@@ -1,4 +1,4 @@
-"""Every contender answers the same corrupted images, and what is told of the answers is what they are."""
+"""Every baseline answers the same corrupted images, and what is told of the answers is what they are."""
 
 import math
 
@@ -15,7 +15,7 @@ from torchhebb.train import Curve, Measure, Result
 
 ALL_OFF = {name: () for name in CORRUPTIONS}
 NOISE = Noise(
-    contenders=("own", "random", "backpropagation"),
+    baselines=("own", "random", "backpropagation"),
     measured=(0.5,),
     **(ALL_OFF | {"gaussian_noise": (0.2, 0.5, 3.0), "contrast": (0.5, 1.0)}),
 )
@@ -41,7 +41,7 @@ def test_clean_accuracies_are_those_of_the_run(noise: Result, run: Run) -> None:
 
 
 def test_accuracy_falls_along_its_curve_to_chance(noise: Result) -> None:
-    for name in NOISE.contenders:
+    for name in NOISE.baselines:
         line = curve(noise, f"gaussian_noise {name}")
         assert line.x == (0.0, 0.2, 0.5, 3.0) and line.x_label == "std of the noise"
         assert line.y[0] == pytest.approx(noise.measure(f"{name}_clean_accuracy").mean)
@@ -54,9 +54,9 @@ def test_accuracy_falls_along_its_curve_to_chance(noise: Result) -> None:
 
 def test_robustness_is_the_area_under_the_curves(noise: Result) -> None:
     assert {line.name for line in noise.curves} == {
-        f"{c} {n}" for c in ("gaussian_noise", "contrast") for n in NOISE.contenders
+        f"{c} {n}" for c in ("gaussian_noise", "contrast") for n in NOISE.baselines
     }
-    for name in NOISE.contenders:
+    for name in NOISE.baselines:
         noted = noise.notes["robustness"][name]
         assert noise.measure(f"{name}_gaussian_noise_robustness").values == pytest.approx(noted["gaussian_noise"])
         both = [(a + b) / 2 for a, b in zip(noted["gaussian_noise"], noted["contrast"], strict=True)]
@@ -120,7 +120,7 @@ def watch(run: Run, monkeypatch: pytest.MonkeyPatch, noise: Noise) -> tuple[dict
     def watching(run: Run, seed: int, name: str) -> Watching:
         return Watching(seen.setdefault(name, []))
 
-    monkeypatch.setattr("torchhebb.evaluate.questions.noise.contender", watching)
+    monkeypatch.setattr("torchhebb.evaluate.questions.noise.baseline", watching)
     monkeypatch.setattr(Run, "cached", lambda run, work, **key: work())
     return seen, list(noise.run(run))
 
@@ -129,7 +129,7 @@ def test_every_contender_sees_the_same_draws_which_follow_from_seed_and_severity
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = ALL_OFF | {"gaussian_noise": (0.2, 0.5)}
-    noise = Noise(contenders=("own", "hard"), measured=(), images=50, **settings)
+    noise = Noise(baselines=("own", "hard"), measured=(), images=50, **settings)
     seen, _ = watch(run, monkeypatch, noise)
     assert len(seen["own"]) == 2 * 3  # seeds x (clean images and two severities)
     assert all(torch.equal(a, b) for a, b in zip(seen["own"], seen["hard"], strict=True))
@@ -144,7 +144,7 @@ def test_every_contender_sees_the_same_draws_which_follow_from_seed_and_severity
 
 
 def test_a_part_of_the_images_is_drawn_over_the_whole(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    noise = Noise(contenders=("own",), measured=(), images=40, **(ALL_OFF | {"contrast": (0.5,)}))
+    noise = Noise(baselines=("own",), measured=(), images=40, **(ALL_OFF | {"contrast": (0.5,)}))
     seen, findings = watch(run, monkeypatch, noise)
     assert {f.name: f.value for f in findings if isinstance(f, Note)}["test_images"] == 40
     chosen = seen["own"][0]
@@ -161,7 +161,7 @@ def test_every_corruption_is_a_setting_with_severities_it_takes(run: Run, monkey
     assert all(3 <= len(severities) <= 10 for severities in grid.values())
     assert len(seen["own"]) == 2 * (1 + sum(len(severities) for severities in grid.values()))
     curves = {finding.name for finding in findings if isinstance(finding, Curve)}
-    assert curves == {f"{corruption} {name}" for corruption in CORRUPTIONS for name in Noise().contenders}
+    assert curves == {f"{corruption} {name}" for corruption in CORRUPTIONS for name in Noise().baselines}
 
 
 def test_answers_are_kept_with_the_run(noise: Result, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,8 +179,8 @@ def test_the_figure_has_a_panel_a_corruption(noise: Result, run: Run) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"contenders": ("own", "soft")}, "contenders must be among own, .*, got 'soft'"),
-        ({"contenders": ()}, "contenders must be different from each other, one at least"),
+        ({"baselines": ("own", "soft")}, "baselines must be among own, .*, got 'soft'"),
+        ({"baselines": ()}, "baselines must be different from each other, one at least"),
         ({**ALL_OFF, "measured": ()}, "severities of at least one corruption must be given, got none"),
         ({"measured": (0.33,)}, "measured must be among gaussian_noise .*, got 0.33"),
         ({"contrast": (0.5, 0.5)}, r"contrast must be numbers that rise from above 0, got \(0.5, 0.5\)"),
@@ -192,6 +192,6 @@ def test_the_figure_has_a_panel_a_corruption(noise: Result, run: Run) -> None:
 def test_mistakes_are_named_before_anything_is_trained(
     settings: dict[str, object], message: str, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("torchhebb.evaluate.questions.noise.contender", None)
+    monkeypatch.setattr("torchhebb.evaluate.questions.noise.baseline", None)
     with pytest.raises(UserError, match=message):
         next(Noise(**settings).run(run))  # type: ignore[arg-type]

@@ -34,7 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     recipe = tiny_recipe(
         name="whitened",
         architecture=ARCHITECTURE,
-        learning=Learning(order="greedy", schedule="linear", samples=300, share=0.5),
+        learning=Learning(order="greedy", schedule="linear", samples=300, fraction=0.5),
         readout=WideRidge(),
         baselines=("random",),
     )

@@ -129,7 +129,7 @@ class _Nothing:
         ({"images": 500}, "images must be from 0 to 449, as many as test has, got 500"),
         ({"steps": -1}, "steps must be at least 0, got -1"),
         ({"blocks": (0,)}, "blocks must be at least 1, got 0"),
-        ({"contender": "soft"}, "contender must be one of own, .*, got 'soft'"),
+        ({"baseline": "soft"}, "baseline must be one of own, .*, got 'soft'"),
     ],
 )
 def test_mistakes_are_named(settings: dict[str, object], message: str, run: Run) -> None:

@@ -33,7 +33,7 @@ def curve(result: Result, name: str) -> Curve:
 def test_decaying_rates_are_scalar_and_fall_to_zero() -> None:
     recipe = decaying(tiny_recipe(), 2.0)
     assert [(block.lr, block.lr_power) for block in recipe.architecture.blocks] == [(0.16, 0.0), (0.01, 0.0)]  # type: ignore[union-attr]
-    assert [recipe.learning.rate_at(share) for share in (0.0, 0.5, 1.0)] == [1.0, 0.5, 0.0]
+    assert [recipe.learning.lr_factor(share) for share in (0.0, 0.5, 1.0)] == [1.0, 0.5, 0.0]
 
 
 @pytest.mark.parametrize("rates", ["adaptive", "decaying_2"])
@@ -55,7 +55,7 @@ def test_a_point_is_the_layers_after_so_many_samples(rates: str, answer: Result,
     for epoch in range(2):
         for x in Batches(images.images, 50, seed=seed).epoch(epoch):
             for group, rate in zip(optimizer.param_groups, base, strict=True):
-                group["lr"] = rate * recipe.learning.rate_at(step / 16)
+                group["lr"] = rate * recipe.learning.lr_factor(step / 16)
             learn(network.train(), x)
             optimizer.step()
             optimizer.zero_grad()

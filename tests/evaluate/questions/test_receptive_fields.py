@@ -94,7 +94,7 @@ def test_a_stopped_answer_goes_on(run: Run, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_another_network_beside(run: Run) -> None:
-    found = evaluate(replace(QUESTION, contender="random", blocks=(2,)), run)
+    found = evaluate(replace(QUESTION, baseline="random", blocks=(2,)), run)
     assert [measure.name for measure in found.measures] == ["block2_field_size", "block2_waves"]
     assert "random weights" in found.notes["figures"][0]["caption"]
     own = evaluate(replace(QUESTION, blocks=(2,)), run)
@@ -109,7 +109,7 @@ def test_another_network_beside(run: Run) -> None:
         ({"rate": 0.0}, "rate must be above 0, got 0.0"),
         ({"norm": float("nan")}, "norm must be a finite number, got nan"),
         ({"blocks": (3,)}, "blocks must be from 1 to 2, as many as the network has, got 3"),
-        ({"contender": "soft"}, "contender must be one of own, .*, got 'soft'"),
+        ({"baseline": "soft"}, "baseline must be one of own, .*, got 'soft'"),
     ],
 )
 def test_mistakes_are_named(settings: dict[str, object], message: str, run: Run, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ from torchhebb.train import Learning, Readout, Result, Supervised
 from torchhebb.train.recipe import AdamW
 
 SMALL = {"widths": (8,), "steps": 20, "epochs": 8, "train_images": 300, "test_images": 60, "batch_size": 30}
-ASKED = Reconstruction(contenders=("own", "backpropagation", "random"), examples=3, lr=2e-2, **SMALL)  # type: ignore[arg-type]
+ASKED = Reconstruction(baselines=("own", "backpropagation", "random"), examples=3, lr=2e-2, **SMALL)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -225,10 +225,10 @@ def test_every_method_is_measured_at_every_depth(reconstruction: Result, run: Ru
 
 def test_a_run_of_local_losses_is_asked_alike(other: Path, store: Store) -> None:
     found = evaluate(replace(ASKED, depths=(1, 2), examples=0), open_run(other, store=store))
-    for name in ASKED.contenders:
+    for name in ASKED.baselines:
         values = found.measure(f"{name}_block1_clean_error").values
         assert len(set(values)) == 2 and max(values) < found.measure("mean_image_error").mean
-    assert len({found.measure(f"{name}_block2_clean_error").values for name in ASKED.contenders}) == 3
+    assert len({found.measure(f"{name}_block2_clean_error").values for name in ASKED.baselines}) == 3
     assert [figure["name"] for figure in found.notes["figures"]] == ["errors"]
 
 
@@ -253,7 +253,7 @@ def test_figures_show_every_method(reconstruction: Result, run: Run) -> None:
 def test_answers_are_kept_and_the_same_anew(
     reconstruction: Result, run: Run, copied: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = replace(ASKED, contenders=("own", "random"), depths=(2, 2))  # a depth asked for twice is one
+    asked = replace(ASKED, baselines=("own", "random"), depths=(2, 2))  # a depth asked for twice is one
 
     def values(result: Result) -> dict[str, tuple[float, ...]]:
         return {measure.name: measure.values for measure in result.measures}
@@ -302,7 +302,7 @@ def test_published_errors_stand_beside_the_published_protocol(run: Run, monkeypa
     monkeypatch.setitem(PUBLISHED, (run.recipe.name, "own", 1), (3.0, 4.0))
     monkeypatch.setattr("torchhebb.evaluate.decoded_networks.get_recipe", lambda name: run.recipe)
     monkeypatch.setattr("torchhebb.evaluate.questions.reconstruction.PROTOCOL", {"widths": (8,), "steps": 20})
-    asked = Reconstruction(contenders=("own",), depths=(1,), examples=0, lr=5e-3, **SMALL)  # type: ignore[arg-type]
+    asked = Reconstruction(baselines=("own",), depths=(1,), examples=0, lr=5e-3, **SMALL)  # type: ignore[arg-type]
     known = {m.name: m.published for m in evaluate(asked, run).measures}
     assert known.pop("own_one_image_clean_error") == 3.0 and known.pop("own_one_image_noisy_error") == 4.0
     assert set(known.values()) == {None}
@@ -319,8 +319,8 @@ def test_published_errors_stand_beside_the_published_protocol(run: Run, monkeypa
         ({"depths": (1, 3)}, r"depths must be from 1 to 2, got \(1, 3\)"),
         ({"noise": (0.1, 0.1)}, "noise must be above 0, each once"),
         ({"lr": 0.0}, "lr must be above 0, got 0.0"),
-        ({"contenders": ("soft",)}, "contenders must be among own, .*, got 'soft'"),
-        ({"contenders": ()}, "contenders and others must name at least one network"),
+        ({"baselines": ("soft",)}, "baselines must be among own, .*, got 'soft'"),
+        ({"baselines": ()}, "baselines and others must name at least one network"),
         ({"others": ("nowhere",)}, "nowhere is not a run folder"),
     ],
 )

@@ -19,7 +19,7 @@ from torchhebb.evaluate.questions.similarity import (
     stages_of,
 )
 from torchhebb.functional import structure_loss
-from torchhebb.runs.baselines import contender
+from torchhebb.runs.baselines import baseline
 from torchhebb.train import Result
 
 QUESTION = Similarity(images_per_class=4)
@@ -82,7 +82,7 @@ def test_contenders_share_the_input_and_differ_above_it(answer: Result, local: R
 
     assert value("own_input_class_separation") == value("random_input_class_separation") > 0
     assert value("own_block2_output_structure_loss") != value("random_block2_output_structure_loss")
-    network, (x, _) = contender(local, 0, "random"), shown(local, 4)
+    network, (x, _) = baseline(local, 0, "random"), shown(local, 4)
     calibrate_projections(network, local.data.train.images[:1000] / 255.0)
     stages = stages_of(network, x)
     loss = structure_loss(stages["block1_output"], stages["block2_projection"]).item()
@@ -105,7 +105,7 @@ def test_the_projections_batch_norm_alone_is_calibrated(local: Run) -> None:
 
 
 def test_hebbian_blocks_have_no_projection(run: Run) -> None:
-    found = evaluate(Similarity(images_per_class=2, classes=3, contenders=("own",)), run)
+    found = evaluate(Similarity(images_per_class=2, classes=3, baselines=("own",)), run)
     stages = ("block1_output", "block2_output")
     names = {f"own_{stage}_{kind}" for stage in stages for kind in ("structure_loss", "class_separation")}
     assert {measure.name for measure in found.measures} == names | {"own_input_class_separation"}
@@ -134,9 +134,9 @@ def test_separation_of_perfect_classes_is_one_and_of_none_is_nothing() -> None:
         ({"images_per_class": 1}, "images_per_class must be at least 2, got 1"),
         ({"images_per_class": 1000}, "images_per_class must be at most [0-9]+ for the test images here, got 1000"),
         ({"classes": 1}, "classes must be at least 2, got 1"),
-        ({"contenders": ()}, "contenders must be different from each other, one at least"),
-        ({"contenders": ("own", "own")}, "contenders must be different from each other, one at least"),
-        ({"contenders": ("randon",)}, "contenders must be among own, .*, got 'randon'"),
+        ({"baselines": ()}, "baselines must be different from each other, one at least"),
+        ({"baselines": ("own", "own")}, "baselines must be different from each other, one at least"),
+        ({"baselines": ("randon",)}, "baselines must be among own, .*, got 'randon'"),
     ],
 )
 def test_mistakes_are_named(settings: dict[str, object], message: str, run: Run, tmp_path: Path) -> None:

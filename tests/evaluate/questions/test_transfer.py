@@ -19,7 +19,7 @@ from torchhebb.evaluate.questions.transfer import Transfer, label_of
 from torchhebb.nn import Network, load
 from torchhebb.readouts import Ridge
 from torchhebb.readouts.base import percent_correct, predict_logits
-from torchhebb.runs.baselines import contender
+from torchhebb.runs.baselines import baseline
 from torchhebb.train import Result
 from torchhebb.train.features import extract_features
 from torchhebb.train.learn import learn_images
@@ -165,7 +165,7 @@ def test_contenders_and_the_trained_readout(run: Run) -> None:
     train, test = (
         resize_to(subsample(part, n), (1, 8, 8)) for part, n in ((negatives().train, 200), (negatives().test, 100))
     )
-    network = contender(run, 1, "backpropagation")
+    network = baseline(run, 1, "backpropagation")
     seen, unseen = (extract_features(network, images, device=run.device) for images in (train, test))
     logits = predict_logits(run.recipe.readout.fit(seen, train.labels, 10, seed=1).readout, unseen)
     value = found.measure("backpropagation_digits_to_negatives_accuracy").values[1]
@@ -226,9 +226,9 @@ def test_a_folder_is_called_by_its_last_name() -> None:
         ({"sources": ("absent",), "targets": ("digits",)}, "no data set 'absent' here"),
         ({"targets": ("negatives", "folder:a/negatives")}, "data sets must have names of their own"),
         ({"sources": ("negatives",), "targets": ("folder:a/negatives",)}, "data sets must have names of their own"),
-        ({"contenders": ("backpropagation",), "learning_images": 10}, "leave learning_images out"),
+        ({"baselines": ("backpropagation",), "learning_images": 10}, "leave learning_images out"),
         ({"train_images": 0}, "train_images must be at least 1, got 0"),
-        ({"contenders": ("soft",)}, "contenders must be among own, .*, got 'soft'"),
+        ({"baselines": ("soft",)}, "baselines must be among own, .*, got 'soft'"),
     ],
 )
 def test_mistakes_are_named_before_anything_is_learned(

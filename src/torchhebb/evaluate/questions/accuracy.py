@@ -70,7 +70,7 @@ class Accuracy(Study[ReadoutName]):
             readout, chosen = fitted.readout, fitted.notes
         found = {"accuracy": _tested(readout, run, seed, shape), "chosen": chosen}
         if self.test_data is not None:
-            found["other"] = _tested(readout, run.beside(self.test_data), seed, shape)
+            found["other"] = _tested(readout, run.with_test_data(self.test_data), seed, shape)
         return found
 
     def findings(self, run: Run, cells: Mapping[str, Sequence[Cell]]) -> Iterator[Finding]:
@@ -79,7 +79,7 @@ class Accuracy(Study[ReadoutName]):
             measure = self.measure(run, name, values(of_seeds, "accuracy"), "accuracy")
             yield replace(measure, published=run.recipe.published_for(name))
         if self.test_data is not None:
-            other = run.beside(self.test_data)
+            other = run.with_test_data(self.test_data)
             for prefix, of_seeds in cells.items():
                 name = f"{self.test_data}_{prefix}test_accuracy"
                 yield self.measure(other, name, values(of_seeds, "other"), "accuracy")

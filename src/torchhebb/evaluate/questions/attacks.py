@@ -17,7 +17,7 @@ from torchhebb.evaluate.figures.panels import Panel, draw_panels
 from torchhebb.evaluate.methods.attack_suite import ATTACKS, AttackName, Suite, answers_of, per_image
 from torchhebb.evaluate.statistics import mean_curve, wilson
 from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study
-from torchhebb.runs.baselines import ContenderName, contender, contender_label
+from torchhebb.runs.baselines import BaselineName, baseline, baseline_label
 from torchhebb.runs.reference_classifier import judge
 from torchhebb.runs.run import Run
 from torchhebb.train import Curve, Measure
@@ -29,7 +29,7 @@ JUDGED = 500  # images that the judge reads at a time
 
 
 @dataclass(frozen=True)
-class Attacks(Study[ContenderName]):
+class Attacks(Study[BaselineName]):
     """Robust accuracy of whole networks, pixels to logits, under gradient attacks and one that needs no gradient.
 
         fgsm      one step along the gradient of the cross-entropy
@@ -39,7 +39,7 @@ class Attacks(Study[ContenderName]):
                   a sharp competition hides its gradient; networks without a soft WTA output are spared
         square    random search, without a gradient
 
-    Measures `<contender>_<linf|l2>_<eps>_<attack>_accuracy` in % over all images, one that is wrong when clean being
+    Measures `<baseline>_<linf|l2>_<eps>_<attack>_accuracy` in % over all images, one that is wrong when clean being
     fooled already.  `worst` survives all attacks, image by image, at this eps and, since balls are nested, at every
     smaller one.  `..._<pgd|worst>_judge_agrees` and `..._judge_true`: the share of successful attacks in % whose
     image an independent network reads as the class that the attacked one answered, or still as the true class;
@@ -52,7 +52,7 @@ class Attacks(Study[ContenderName]):
 
     images: int = field(default=500, metadata=at_least(1))
     """The first test images; all of them where there are fewer."""
-    contenders: tuple[ContenderName, ...] = field(
+    baselines: tuple[BaselineName, ...] = field(
         default=("own", "hard", "backpropagation", "adversarial"), metadata=distinct() | NOT_IN_CELLS
     )
     """Which networks to attack."""
@@ -88,13 +88,13 @@ class Attacks(Study[ContenderName]):
         """The attacks with their settings."""
         return Suite(self.attacks, self.steps, self.restarts, self.queries, self.softness)
 
-    def variants(self, run: Run) -> dict[str, ContenderName]:
-        return {name: name for name in self.contenders}
+    def variants(self, run: Run) -> dict[str, BaselineName]:
+        return {name: name for name in self.baselines}
 
-    def cell(self, run: Run, variant: ContenderName, seed: int) -> Cell:
+    def cell(self, run: Run, variant: BaselineName, seed: int) -> Cell:
         """A `Tally` of every attack in every ball on one network.  Only images that it answers rightly are attacked."""
         images, suite, eye = self._images(run), self.suite, judge(run)
-        model = contender(run, seed, variant).classifier
+        model = baseline(run, seed, variant).classifier
         chunk = batch_size_for(model, images, run.device)
         x, labels = _on_device(images, run)
         right = answers_of(model, x, chunk) == labels
@@ -102,7 +102,7 @@ class Attacks(Study[ContenderName]):
         tally = Tally(len(images), {"clean_accuracy": 100 * len(x) / len(images)})
         attacks = suite.applicable(model)
         total = len(attacks) * sum(map(len, self.radii.values()))
-        run.progress.start(f"seed {seed}: attacks on {contender_label(run, variant)}", total, "attacks")
+        run.progress.start(f"seed {seed}: attacks on {baseline_label(run, variant)}", total, "attacks")
         for norm, radii in self.radii.items():
             worst, broken = x, torch.zeros_like(labels, dtype=torch.bool)
             by_gradient = broken
@@ -139,7 +139,7 @@ class Attacks(Study[ContenderName]):
         for norm, radii in self.radii.items():
             curves = {name: _curve(name, norm, radii, of_seeds) for name, of_seeds in tallies.items()}
             yield from curves.values()
-            words = {contender_label(run, name): curves[name] for name in self.contenders}
+            words = {baseline_label(run, name): curves[name] for name in self.baselines}
             panels.append(Panel(LEFT.label, words))
         caption = (
             "Accuracy that survives every attack, image by image, against the radius within which pixels may move "
@@ -161,14 +161,14 @@ class Attacks(Study[ContenderName]):
 
     def _galleries(self, run: Run, images: Images, eye: nn.Module) -> Iterator[Figure | Note]:
         seed = run.seeds[0]
-        networks = {contender_label(run, name): contender(run, seed, name) for name in self.contenders}
+        networks = {baseline_label(run, name): baseline(run, seed, name) for name in self.baselines}
         x, labels = _on_device(images, run)
         judges = [*(network.classifier for network in networks.values()), eye]
         known = torch.stack([answers_of(model, x, JUDGED) for model in judges])
         rows = _one_a_class(labels.where((known == labels).all(0), -1))[: self.examples]
         for norm in self.radii:
             if not rows:
-                yield Note("gallery", "no image that all contenders and the judge answer rightly when clean")
+                yield Note("gallery", "no image that all baselines and the judge answer rightly when clean")
                 return
             strongest = partial(self.suite.strongest, norm=norm, seed=seed)
             yield gallery(networks, eye, x[rows], labels[rows], run.data.classes, strongest, norm=norm)

@@ -8,7 +8,7 @@ from torchhebb.errors import UserError
 from torchhebb.evaluate.evaluator import Evaluator, Figure, Finding, Note
 from torchhebb.evaluate.figures.literature import draw_literature
 from torchhebb.evaluate.methods.literature import PEERS, QUALITIES, Peer
-from torchhebb.runs.baselines import CONTENDERS, contender_label
+from torchhebb.runs.baselines import COMPARED, baseline_label
 from torchhebb.runs.run import Run
 from torchhebb.train import Measure
 
@@ -65,7 +65,7 @@ def _peer(peer: Peer) -> dict[str, Any]:
 def _own(run: Run, measure: Measure) -> dict[str, Any]:
     """The row of one of the run's own measures; how its blocks learn decides on the qualities of its network."""
     head = measure.name.removesuffix("test_accuracy").rstrip("_")
-    words = contender_label(run, "own") if head in ("", "online") else CONTENDERS.get(head, f"{head} pixels")
+    words = baseline_label(run, "own") if head in ("", "online") else COMPARED.get(head, f"{head} pixels")
     layerwise = not all(block.is_local_to_synapses for block in run.recipe.architecture.blocks)
     return {
         "name": f"{words}, this run",

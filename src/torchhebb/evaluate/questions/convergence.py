@@ -16,7 +16,7 @@ from torchhebb.evaluate.probe import read_out
 from torchhebb.evaluate.statistics import mean_curve
 from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study, count_test_images, values
 from torchhebb.nn import Network
-from torchhebb.runs.baselines import contender, contender_label
+from torchhebb.runs.baselines import baseline, baseline_label
 from torchhebb.runs.networks import placed
 from torchhebb.runs.run import Run
 from torchhebb.train import Curve, Measure
@@ -40,23 +40,23 @@ class Convergence(Study[tuple[Followed, int | None]]):
     Counted are the images that the network has learned from: a readout reads all labels at every point, whereas
     backpropagation reads a label with its image.
 
-    Curves `<passes>_pass <contender> <readout>`: accuracy in % against images seen; random weights are a level line.
+    Curves `<passes>_pass <baseline> <readout>`: accuracy in % against images seen; random weights are a level line.
     Measures:
 
-        <contender>_<readout>_<passes>_pass_accuracy            in the end, in %; of random weights without passes
-        <contender>_<readout>_<passes>_pass_images_to_<level>   until the accuracy is first `level` %
+        <baseline>_<readout>_<passes>_pass_accuracy            in the end, in %; of random weights without passes
+        <baseline>_<readout>_<passes>_pass_images_to_<level>   until the accuracy is first `level` %
         ..._images_to_<share>_percent_of_rise                   until that share of the way from untrained to trained
 
     where images are read off the broken line through the points, for the linear readout and the head.  A measure that
     some seed never reaches is left out, and noted under `not_reached` with these seeds.
-    Raises UserError for settings out of range or contenders that cannot be followed.
+    Raises UserError for settings out of range or baselines that cannot be followed.
     Source: SoftHebb-2022, accuracy against iterations.
     """
 
     question: ClassVar[str] = "convergence"
     quantities: ClassVar[dict[str, Quantity]] = {"accuracy": Quantity("test accuracy, %", "%", count_test_images)}
 
-    contenders: tuple[Followed, ...] = field(default=FOLLOWED, metadata=distinct() | NOT_IN_CELLS)
+    baselines: tuple[Followed, ...] = field(default=FOLLOWED, metadata=distinct() | NOT_IN_CELLS)
     """Who learns."""
     passes: tuple[int, ...] = field(default=(1, 3), metadata=each_at_least(1) | NOT_IN_CELLS)
     """How often the training images are shown; each is a training of its own, with the schedule of the recipe."""
@@ -74,7 +74,7 @@ class Convergence(Study[tuple[Followed, int | None]]):
     """How many training images readouts are fitted to, the first of them; None is all."""
 
     def variants(self, run: Run) -> dict[str, tuple[Followed, int | None]]:
-        pairs = [(name, passes) for passes in self.passes for name in self.contenders]
+        pairs = [(name, passes) for passes in self.passes for name in self.baselines]
         # Random weights do not learn, so one look serves all passes.
         return {_key(passes, name): (name, None if name == "random" else passes) for name, passes in pairs}
 
@@ -82,7 +82,7 @@ class Convergence(Study[tuple[Followed, int | None]]):
         """`samples` seen, and the accuracy in % by every readout after each of them; of random weights, without."""
         name, passes = variant
         if passes is None:
-            return {"levels": self._read_out(run, seed, contender(run, seed, name))}
+            return {"levels": self._read_out(run, seed, baseline(run, seed, name))}
         return self._follow(run, seed, name, passes)
 
     def findings(self, run: Run, cells: Mapping[str, Sequence[Cell]]) -> Iterator[Finding]:
@@ -93,10 +93,10 @@ class Convergence(Study[tuple[Followed, int | None]]):
         for passes in self.passes:
             curves: dict[str, Curve] = {}
             levels: dict[str, float] = {}
-            for name in self.contenders:
+            for name in self.baselines:
                 x, readouts = self._lines(run, passes, name, cells[_key(passes, name)])
                 for readout, lines in readouts.items():
-                    words, key = f"{contender_label(run, name)}, {READOUTS[readout]}", f"{name}_{readout}"
+                    words, key = f"{baseline_label(run, name)}, {READOUTS[readout]}", f"{name}_{readout}"
                     curve = mean_curve(f"{_key(passes, name)} {readout}", "images seen", label, x, lines)
                     yield curve
                     final = [line[-1] for line in lines]
@@ -157,7 +157,7 @@ class Convergence(Study[tuple[Followed, int | None]]):
         if gradient:
             model = backpropagation_model(run.recipe.architecture, len(run.data.classes), seed)
         else:
-            architecture = contender(run, seed, name).architecture
+            architecture = baseline(run, seed, name).architecture
             assert architecture is not None
             model = nn.Sequential(architecture.build(seed))
         network = placed(model, run.device)[0]
@@ -179,7 +179,7 @@ class Convergence(Study[tuple[Followed, int | None]]):
                 trace.setdefault(readout, []).append(value)
             run.progress.advance(1)
 
-        run.progress.start(f"seed {seed}: {contender_label(run, name)}, {passes} passes", len(steps), "points")
+        run.progress.start(f"seed {seed}: {baseline_label(run, name)}, {passes} passes", len(steps), "points")
         look(0)
         fit(model, images, plan, look, seed=seed, precision=run.precision)
         run.progress.finish()

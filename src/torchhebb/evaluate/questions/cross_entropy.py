@@ -17,7 +17,7 @@ from torchhebb.evaluate.methods.watch import at_rest, fit, samples_seen
 from torchhebb.evaluate.statistics import mean_curve
 from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study, values
 from torchhebb.nn import Network
-from torchhebb.runs.baselines import contender, contender_label
+from torchhebb.runs.baselines import baseline, baseline_label
 from torchhebb.runs.networks import built
 from torchhebb.runs.run import Run
 from torchhebb.train import Curve
@@ -39,13 +39,13 @@ class CrossEntropy(Study[Learner]):
     3. They learn again by the same plan: without labels, but for backpropagation, which follows the gradient of this
        readout's loss.
 
-    Curves `test_cross_entropy`, `test_accuracy` and `batch_cross_entropy`, each followed by the contender, against
+    Curves `test_cross_entropy`, `test_accuracy` and `batch_cross_entropy`, each followed by the baseline, against
     images seen; the last is taken on every training batch just before it is learned, averaged between points.
-    Measures on test images: `<contender>_cross_entropy_before`, `_after` and `_fall` in nats, positive where it fell,
-    and `<contender>_accuracy_before` and `_after` in %.  Whether it fell with every seed is noted.
+    Measures on test images: `<baseline>_cross_entropy_before`, `_after` and `_fall` in nats, positive where it fell,
+    and `<baseline>_accuracy_before` and `_after` in %.  Whether it fell with every seed is noted.
     With the images in the same order as before, the layers end where the readout was trained; `reorder` tells what is
     left of the fall in another order.
-    Raises UserError for settings out of range or contenders that do not learn.
+    Raises UserError for settings out of range or baselines that do not learn.
     Source: SoftHebb-2022, post-hoc cross-entropy.
     """
 
@@ -56,7 +56,7 @@ class CrossEntropy(Study[Learner]):
         "batch_cross_entropy": Quantity("cross-entropy of the next batch, nats", "nats"),
     }
 
-    contenders: tuple[Learner, ...] = field(
+    baselines: tuple[Learner, ...] = field(
         default=("own", "hard", "backpropagation"), metadata=distinct() | NOT_IN_CELLS
     )
     """Who learns."""
@@ -70,7 +70,7 @@ class CrossEntropy(Study[Learner]):
     """Whether the images come in another order the second time."""
 
     def variants(self, run: Run) -> dict[str, Learner]:
-        return {name: name for name in self.contenders}
+        return {name: name for name in self.baselines}
 
     def findings(self, run: Run, cells: Mapping[str, Sequence[Cell]]) -> Iterator[Finding]:
         falls: dict[str, bool] = {}
@@ -80,7 +80,7 @@ class CrossEntropy(Study[Learner]):
                 x = traces[0]["batch_samples" if quantity == "batch_cross_entropy" else "samples"]
                 lines = values(traces, quantity)
                 curve = mean_curve(f"{quantity} {name}", "images seen", row.label, x, lines)
-                panels.setdefault(quantity, {})[contender_label(run, self.variants(run)[name])] = curve
+                panels.setdefault(quantity, {})[baseline_label(run, self.variants(run)[name])] = curve
                 yield curve
             loss, right = values(traces, "test_cross_entropy"), values(traces, "test_accuracy")
             fall = [line[0] - line[-1] for line in loss]
@@ -99,7 +99,7 @@ class CrossEntropy(Study[Learner]):
 
     def cell(self, run: Run, variant: Learner, seed: int) -> Cell:
         """Losses and accuracies while the layers learn again, against `samples` and `batch_samples` seen."""
-        trained, train, test = contender(run, seed, variant), run.data.train, run.data.test
+        trained, train, test = baseline(run, seed, variant), run.data.train, run.data.test
         readout = self._readout(run, trained, seed, variant)
         network = built(run, seed, trained.architecture)
         model = nn.Sequential(network, readout)

@@ -18,7 +18,7 @@ from torchhebb.evaluate.figures.embedding_maps import maps_figure
 from torchhebb.evaluate.methods.subsample import evenly_spaced_images
 from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study
 from torchhebb.nn import Network
-from torchhebb.runs.baselines import CONTENDERS, ContenderName, contender, contender_label
+from torchhebb.runs.baselines import COMPARED, BaselineName, baseline, baseline_label
 from torchhebb.runs.run import Run
 from torchhebb.train.device import autocast
 from torchhebb.train.features import batch_size_for
@@ -30,11 +30,11 @@ MOST = 10_000
 
 
 @dataclass(frozen=True)
-class Embeddings(Study[ContenderName | None]):
+class Embeddings(Study[BaselineName | None]):
     """Pixels and the output of every block, brought to 50 principal components, and from there to a map by t-SNE.
 
     Maps of a block are averaged to at most `positions` x `positions` before, which bounds the memory.  Measures, a
-    value a seed, where a stage is `pixels` or `<contender>_<block>`:
+    value a seed, where a stage is `pixels` or `<baseline>_<block>`:
 
         <stage>_neighbours_accuracy   share in % of images whose class is that of most of their `k` nearest others, in
                                       the principal components; of equal votes the lower class wins
@@ -56,7 +56,7 @@ class Embeddings(Study[ContenderName | None]):
 
     images: int = 2000
     """Test images, evenly spread over all."""
-    contenders: tuple[ContenderName, ...] = field(default=("own", "random"), metadata=distinct() | NOT_IN_CELLS)
+    baselines: tuple[BaselineName, ...] = field(default=("own", "random"), metadata=distinct() | NOT_IN_CELLS)
     """Whose blocks, a row each."""
     positions: int = field(default=4, metadata=at_least(1))
     """Height and width to which larger maps are averaged."""
@@ -79,17 +79,17 @@ class Embeddings(Study[ContenderName | None]):
         if not 2 <= len(labels.unique()) < len(labels):
             raise UserError("embeddings need images of two classes at least, and two of one class")
 
-    def variants(self, run: Run) -> dict[str, ContenderName | None]:
-        return {PIXELS: None} | {name: name for name in self.contenders}
+    def variants(self, run: Run) -> dict[str, BaselineName | None]:
+        return {PIXELS: None} | {name: name for name in self.baselines}
 
-    def cell(self, run: Run, variant: ContenderName | None, seed: int) -> Cell:
-        """Every quantity of the pixels or of every block of a contender, and the `maps`."""
+    def cell(self, run: Run, variant: BaselineName | None, seed: int) -> Cell:
+        """Every quantity of the pixels or of every block of a baseline, and the `maps`."""
         images = self._images(run)
         if variant is None:
             found = self._embedded(run, seed, PIXELS, images.images.flatten(1) / 255.0, images.labels)
             return found["measures"] | {"maps": {PIXELS: found["map"]}}
-        label = f"seed {seed}: {CONTENDERS[variant]}: block outputs"
-        outputs = block_outputs(contender(run, seed, variant), images, run, self.positions, label)
+        label = f"seed {seed}: {COMPARED[variant]}: block outputs"
+        outputs = block_outputs(baseline(run, seed, variant), images, run, self.positions, label)
         cell: Cell = {"maps": {}}
         for block, rows in outputs.items():
             found = self._embedded(run, seed, f"{variant}, {block}", rows, images.labels)
@@ -107,7 +107,7 @@ class Embeddings(Study[ContenderName | None]):
             f"class is that of most of their {self.k} nearest others among the components."
         )
         pixels = self._maps(cells[PIXELS][0])
-        rows = {contender_label(run, name): pixels | self._maps(cells[name][0]) for name in self.contenders}
+        rows = {baseline_label(run, name): pixels | self._maps(cells[name][0]) for name in self.baselines}
         yield Figure("maps", caption, maps_figure(rows, images.labels, run.data.classes))
 
     def _maps(self, cell: Cell) -> dict[str, tuple[np.ndarray, str]]:

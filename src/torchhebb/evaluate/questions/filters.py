@@ -16,26 +16,26 @@ from torchhebb.evaluate.methods.receptive_field import block_layers
 from torchhebb.evaluate.methods.subsample import evenly_spaced
 from torchhebb.evaluate.study import Cell, Quantity, Study
 from torchhebb.nn import Network
-from torchhebb.runs.baselines import CONTENDERS, ContenderName, contender, contender_label
+from torchhebb.runs.baselines import COMPARED, BaselineName, baseline, baseline_label
 from torchhebb.runs.run import Run
 
 
 @dataclass(frozen=True)
-class Filters(Study[ContenderName]):
+class Filters(Study[BaselineName]):
     """First-layer weights of several networks as images around mid grey, and a histogram of radii under each.
 
     All filters of one network share one scale, so that strong and weak ones can be told apart; its full colour is the
     99.5 % quantile of their absolute weights.  Grey filters come first and colourful ones last, both from smooth to
     fine.  Weights are shown as they are, on the normalised input where the block has a norm.  Measures, a value a seed:
 
-        <contender>_radius_mean       mean L2 norm of a neuron's weights
-        <contender>_nearest_cosine    mean over neurons of the largest cosine with another neuron: 1 where all have a
+        <baseline>_radius_mean       mean L2 norm of a neuron's weights
+        <baseline>_nearest_cosine    mean over neurons of the largest cosine with another neuron: 1 where all have a
                                       twin
-        <contender>_colour_share      share of the filters' energy that is a difference between channels; images of
+        <baseline>_colour_share      share of the filters' energy that is a difference between channels; images of
                                       several channels only
 
     The figure shows the first seed.
-    Raises UserError for settings out of range, or a contender that the run's blocks cannot have.
+    Raises UserError for settings out of range, or a baseline that the run's blocks cannot have.
     Source: SoftHebb-2023, first-layer filters of hard WTA, SoftHebb and backpropagation.
     """
 
@@ -48,18 +48,18 @@ class Filters(Study[ContenderName]):
         "colour_share": Quantity("energy in differences between channels"),
     }
 
-    contenders: tuple[ContenderName, ...] = field(default=("own", "hard", "random"), metadata=distinct())
+    baselines: tuple[BaselineName, ...] = field(default=("own", "hard", "random"), metadata=distinct())
     """Whose filters, side by side; backpropagation takes long to train on a CPU."""
     neurons: int = field(default=96, metadata=at_least(1))
     """How many neurons of each, evenly spread over all where there are more."""
     columns: int = field(default=8, metadata=at_least(1))
     """Filters a row."""
 
-    def variants(self, run: Run) -> dict[str, ContenderName]:
-        return {name: name for name in self.contenders}
+    def variants(self, run: Run) -> dict[str, BaselineName]:
+        return {name: name for name in self.baselines}
 
-    def cell(self, run: Run, variant: ContenderName, seed: int) -> Cell:
-        weight = first_filters(contender(run, seed, variant), run)
+    def cell(self, run: Run, variant: BaselineName, seed: int) -> Cell:
+        weight = first_filters(baseline(run, seed, variant), run)
         found = {"radius_mean": weight.flatten(1).norm(dim=1).mean().item(), "nearest_cosine": nearest_cosine(weight)}
         if weight.shape[1] > 1:
             energy = weight.flatten(1).square().sum(1)
@@ -68,7 +68,7 @@ class Filters(Study[ContenderName]):
 
     def findings(self, run: Run, cells: Mapping[str, Sequence[Cell]]) -> Iterator[Finding]:
         yield from self.measures(run, cells)
-        shown = {name: first_filters(contender(run, run.seeds[0], name), run) for name in self.contenders}
+        shown = {name: first_filters(baseline(run, run.seeds[0], name), run) for name in self.baselines}
         picked = {name: weight[evenly_spaced(self.neurons, len(weight))] for name, weight in shown.items()}
         scales = {name: full_colour(weight) for name, weight in picked.items()}
         yield Note("full_colour", scales)
@@ -81,11 +81,11 @@ class Filters(Study[ContenderName]):
         radii = [weight.flatten(1).norm(dim=1) for weight in shown.values()]
         yield Figure("weights", caption, draw_filters(panels, radii))
 
-    def _panel(self, run: Run, name: ContenderName, weight: Tensor, scale: float) -> Panel:
+    def _panel(self, run: Run, name: BaselineName, weight: Tensor, scale: float) -> Panel:
         """The filters of a network on their scale, grey and smooth ones first."""
-        title = contender_label(run, name)
-        if name == "own" and title in map(CONTENDERS.get, self.contenders):
-            title = CONTENDERS["own"]  # where the run's own network is hard, and the other hard one is shown too
+        title = baseline_label(run, name)
+        if name == "own" and title in map(COMPARED.get, self.baselines):
+            title = COMPARED["own"]  # where the run's own network is hard, and the other hard one is shown too
         tiles = 0.5 + weight[appearance(weight)] / (2 * scale)
         return Panel(title, tiles, min(self.columns, len(tiles)), 1.0)
 

@@ -18,7 +18,7 @@ from torchhebb.evaluate.figures.panels import Panel, draw_panels
 from torchhebb.evaluate.methods.subsample import subsample
 from torchhebb.evaluate.probe import Probe
 from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study, count_test_images, values
-from torchhebb.runs.baselines import contender, contender_label
+from torchhebb.runs.baselines import baseline, baseline_label
 from torchhebb.runs.networks import placed, untrained
 from torchhebb.runs.run import Run
 from torchhebb.train import Curve
@@ -44,13 +44,13 @@ class LabelEfficiency(Study[Compared]):
     for everyone; fewer are always a part of more.  Backpropagation learns end to end from the labelled images alone,
     as in the recipe but for at least `least_steps` steps.  Nothing is chosen on the test images.
 
-    Curve of each contender: accuracy in % against labelled images, mean and spread over seeds and draws.  Measures:
+    Curve of each baseline: accuracy in % against labelled images, mean and spread over seeds and draws.  Measures:
 
-        <contender>_<n>_per_class_accuracy      in %, a value a seed and draw
-        <contender>_all_accuracy                with every label, in %, a value a seed
+        <baseline>_<n>_per_class_accuracy      in %, a value a seed and draw
+        <baseline>_all_accuracy                with every label, in %, a value a seed
 
     Numbers of labels that some class does not have are left out, and noted as `left_out`.
-    Raises UserError for settings out of range or an unknown contender.
+    Raises UserError for settings out of range or an unknown baseline.
     Source: SoftHebb-2023, few labels.
     """
 
@@ -58,7 +58,7 @@ class LabelEfficiency(Study[Compared]):
     keeps_cells: ClassVar[bool] = False
     quantities: ClassVar[dict[str, Quantity]] = {"accuracy": Quantity("test accuracy, %", "%", count_test_images)}
 
-    contenders: tuple[Compared, ...] = field(default=("own", "random"), metadata=distinct() | NOT_IN_CELLS)
+    baselines: tuple[Compared, ...] = field(default=("own", "random"), metadata=distinct() | NOT_IN_CELLS)
     """Whose features, of own, hard, ranked and random; and backpropagation, end to end."""
     labels: tuple[int, ...] = field(default=(10, 50, 100, 500), metadata=_TWO_EACH | NOT_IN_CELLS)
     """Labelled images of each class."""
@@ -77,7 +77,7 @@ class LabelEfficiency(Study[Compared]):
             raise UserError(f"labels must be at most {most}, as many as every class has, got {self.labels}")
 
     def variants(self, run: Run) -> dict[str, Compared]:
-        return {name: name for name in self.contenders}
+        return {name: name for name in self.baselines}
 
     def cell(self, run: Run, variant: Compared, seed: int) -> Cell:
         """The test accuracies in % of all draws of each level; each is kept by itself."""
@@ -108,7 +108,7 @@ class LabelEfficiency(Study[Compared]):
             of_levels: list[list[float]] = [sum(values(of_seeds, words), []) for words in levels]
             for words, accuracies in zip(levels, of_levels, strict=True):
                 yield self.measure(run, f"{name}_{words}_accuracy", accuracies, "accuracy")
-            curves[contender_label(run, self.variants(run)[name])] = curve = _curve(name, x, of_levels)
+            curves[baseline_label(run, self.variants(run)[name])] = curve = _curve(name, x, of_levels)
             yield curve
         yield Note("left_out", [n for n in sorted({*self.labels}) if n not in levels.values()])
         yield Note("test_images", count_test_images(run))
@@ -126,9 +126,9 @@ class LabelEfficiency(Study[Compared]):
         return levels | ({"all": None} if self.all_labels else {})
 
     def _features(self, run: Run, seed: int, name: Compared, train: Images) -> Features:
-        """What is read out of a contender."""
-        network = untrained(run, seed) if name == "random" else contender(run, seed, name)
-        label = f"seed {seed}: {contender_label(run, name)}: features"
+        """What is read out of a baseline."""
+        network = untrained(run, seed) if name == "random" else baseline(run, seed, name)
+        label = f"seed {seed}: {baseline_label(run, name)}: features"
         fitted, tested = (self.probe.features(network, images, run, label) for images in (train, run.data.test))
         return fitted, tested
 

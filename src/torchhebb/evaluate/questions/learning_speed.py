@@ -17,7 +17,7 @@ from torchhebb.evaluate.questions.convergence import first_reached
 from torchhebb.evaluate.statistics import mean_curve
 from torchhebb.evaluate.study import Cell, Quantity, Study, count_test_images, values
 from torchhebb.progress import SILENT
-from torchhebb.runs.baselines import contender_label
+from torchhebb.runs.baselines import baseline_label
 from torchhebb.runs.networks import built
 from torchhebb.runs.run import Run
 from torchhebb.train import Curve
@@ -87,7 +87,7 @@ class LearningSpeed(Study[None]):
         caption = (
             "Test accuracy against the share of the unsupervised phase seen; on the left and dashed, random features."
         )
-        yield Figure("curve", caption, draw_panels([_panel(curve, contender_label(run, "own"))], columns=1))
+        yield Figure("curve", caption, draw_panels([_panel(curve, baseline_label(run, "own"))], columns=1))
 
     def cell(self, run: Run, variant: None, seed: int) -> Cell:
         """`share` of the samples seen in %, `samples`, and the `accuracy` in % after them."""

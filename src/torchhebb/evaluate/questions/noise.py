@@ -18,7 +18,7 @@ from torchhebb.evaluate.evaluator import Figure, Finding, Note
 from torchhebb.evaluate.figures.panels import Panel, draw_panels
 from torchhebb.evaluate.statistics import mean_curve
 from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study
-from torchhebb.runs.baselines import ContenderName, contender, contender_label
+from torchhebb.runs.baselines import BaselineName, baseline, baseline_label
 from torchhebb.runs.run import Run
 from torchhebb.train import Curve, Measure
 
@@ -33,21 +33,21 @@ Answers = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Noise(Study[ContenderName]):
-    """Accuracy on corrupted test images; every contender sees the same images with the same draws.
+class Noise(Study[BaselineName]):
+    """Accuracy on corrupted test images; every baseline sees the same images with the same draws.
 
-    Curves `<corruption> <contender>`: accuracy in % against the severity, from clean images on.  Measures:
+    Curves `<corruption> <baseline>`: accuracy in % against the severity, from clean images on.  Measures:
 
-        <contender>_clean_accuracy, <contender>_accuracy_at_<std>    in %, without and with Gaussian noise
-        <contender>_gaussian_noise_robustness    area under the curve over that of one without loss, in %
-        <contender>_robustness                   its mean over all corruptions; each of them is noted
+        <baseline>_clean_accuracy, <baseline>_accuracy_at_<std>    in %, without and with Gaussian noise
+        <baseline>_gaussian_noise_robustness    area under the curve over that of one without loss, in %
+        <baseline>_robustness                   its mean over all corruptions; each of them is noted
         <corruption>_advantage                   by how many points of accuracy, on average over the severities,
                                                  the own network loses less than backpropagation
 
     The interval of an advantage is for the test images, paired: each is answered by both networks.  Chance counts as
     accuracy, so no robustness falls to 0.
     Raises UserError for severities that do not rise from above 0, a std in `measured` that is not among those of
-    the noise, or an unknown contender.
+    the noise, or an unknown baseline.
     Source: SoftHebb-2022, Gaussian noise on test images; Hendrycks and Dietterich 2019 for the others.
     """
 
@@ -55,7 +55,7 @@ class Noise(Study[ContenderName]):
     keeps_cells: ClassVar[bool] = False
     quantities: ClassVar[dict[str, Quantity]] = {"accuracy": Quantity("test accuracy, %", "%")}
 
-    contenders: tuple[ContenderName, ...] = field(
+    baselines: tuple[BaselineName, ...] = field(
         default=("own", "hard", "random", "backpropagation"), metadata=distinct() | NOT_IN_CELLS
     )
     """Which networks to ask."""
@@ -89,32 +89,32 @@ class Noise(Study[ContenderName]):
         if missing := set(self.measured) - set(self.gaussian_noise):
             raise UserError(f"measured must be among gaussian_noise {self.gaussian_noise}, got {min(missing)}")
 
-    def variants(self, run: Run) -> dict[str, ContenderName]:
-        return {name: name for name in self.contenders}
+    def variants(self, run: Run) -> dict[str, BaselineName]:
+        return {name: name for name in self.baselines}
 
-    def cell(self, run: Run, variant: ContenderName, seed: int) -> Cell:
+    def cell(self, run: Run, variant: BaselineName, seed: int) -> Cell:
         """By corruption, right or wrong on every image as letters: on clean images, then at each severity."""
         images = self._images(run)
-        network = cache(lambda: contender(run, seed, variant).classifier)  # loaded once, and only where it is needed
+        network = cache(lambda: baseline(run, seed, variant).classifier)  # loaded once, and only where it is needed
 
         def answers(corruption: Corruption) -> str:
             def work() -> str:
                 return _classify(network(), images, corruption, seed, run)
 
-            return self.keep(run, work, contender=variant, seed=seed, corruption=repr(corruption))
+            return self.keep(run, work, baseline=variant, seed=seed, corruption=repr(corruption))
 
         clean = answers(CLEAN)
         return {name: [clean, *map(answers, corruptions)] for name, corruptions in self._grid().items()}
 
     def findings(self, run: Run, cells: Mapping[str, Sequence[Cell]]) -> Iterator[Finding]:
-        grid, labels = self._grid(), {name: contender_label(run, name) for name in self.contenders}
+        grid, labels = self._grid(), {name: baseline_label(run, name) for name in self.baselines}
         severities = {name: tuple(corruption.severity for corruption in row) for name, row in grid.items()}
         answers: dict[str, Answers] = {
             name: {c: torch.stack([from_letters(cell[c]) for cell in of_seeds]) for c in grid}
             for name, of_seeds in cells.items()
         }
         panels: dict[str, dict[str, Curve]] = {corruption: {} for corruption in grid}
-        for name in self.contenders:
+        for name in self.baselines:
             yield from self._accuracies(name, answers[name])
             for corruption in grid:
                 curve = _curve(name, corruption, severities[corruption], answers[name][corruption])

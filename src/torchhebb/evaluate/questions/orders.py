@@ -19,11 +19,11 @@ from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study, count_
 from torchhebb.runs.run import Run
 from torchhebb.train import Curve
 from torchhebb.train.calibrate import init_from_images
-from torchhebb.train.chosen import chosen_images
 from torchhebb.train.device import autocast
 from torchhebb.train.features import fingerprint
 from torchhebb.train.learn import make_optimizer
 from torchhebb.train.pipeline import Microbatch, Pipeline
+from torchhebb.train.subset import subset_images
 from torchhebb.train.trial import fresh_network, judge, learn_from
 
 OrderName = Literal["joint", "greedy", "pipeline"]
@@ -124,7 +124,7 @@ class Orders(Study[OrderName | None]):
     def _time(self, run: Run, seed: int, data: Data) -> list[float]:
         """The median milliseconds in which each block learns from a batch, from the beginning of the pass."""
         network = fresh_network(run.recipe, seed, run.device).train()
-        images, plan = chosen_images(data, run.recipe.learning, seed)
+        images, plan = subset_images(data, run.recipe.learning, seed)
         batches = batches_of(
             images, plan.batch_size, seed=seed, augment=plan.augment, labelled=False, device=run.device
         )

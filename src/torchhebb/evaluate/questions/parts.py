@@ -96,7 +96,7 @@ class Parts(Study[str]):
         if not part.learned:
             return calibrate(network, images, seed=seed, samples=plan.samples)
         task = f"seed {seed}: {part.words}"
-        plan = replace(plan, share=1.0)  # of the images named here
+        plan = replace(plan, fraction=1.0)  # of the images named here
         return learn_images(network, images, plan, seed=seed, precision=run.precision, task=task, progress=run.progress)
 
 

@@ -18,7 +18,7 @@ from torchhebb.evaluate.methods.top_activating import TopActivating, clipped, cu
 from torchhebb.evaluate.questions.receptive_fields import ReceptiveFields, field_title, fields_of
 from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study
 from torchhebb.nn import Network
-from torchhebb.runs.baselines import ContenderName, contender, contender_label
+from torchhebb.runs.baselines import BaselineName, baseline, baseline_label
 from torchhebb.runs.run import Run
 from torchhebb.train import Measure
 from torchhebb.train.features import batch_size_for
@@ -61,7 +61,7 @@ class Patches(Study[None]):
     """Those that have come to radius 1, or nearest to it; otherwise evenly spread over all."""
     blocks: tuple[int, ...] = field(default=(), metadata=each(SIZE, empty=True))
     """Which blocks, from 1; by default all."""
-    contender: ContenderName = "own"
+    baseline: BaselineName = "own"
     """Whose neurons: the run's own, or those of a baseline."""
     split: Literal["test", "train"] = "test"
     """The images that are looked through."""
@@ -81,14 +81,14 @@ class Patches(Study[None]):
         if self.steps:
             self._ascent().check(run)
         else:
-            fields_of(contender(run, run.seeds[0], self.contender), self.blocks, run)
+            fields_of(baseline(run, run.seeds[0], self.baseline), self.blocks, run)
 
     def variants(self, run: Run) -> dict[str, None]:
         return {"": None}
 
     def cell(self, run: Run, variant: None, seed: int) -> Cell:
         """The quantities of every block, and by block the `neurons` that are shown and their `strongest` patches."""
-        images, network = self._images(run), contender(run, seed, self.contender)
+        images, network = self._images(run), baseline(run, seed, self.baseline)
         layers, fields = block_layers(network), fields_of(network, self.blocks, run)
         shown = {name: choose_neurons(layers[name], self.neurons, learned=self.learned) for name in fields}
         asked = {name: choose_neurons(layers[name], self.measured, learned=self.learned) for name in fields}
@@ -114,7 +114,7 @@ class Patches(Study[None]):
             else ""
         )
         caption = (
-            f"{column}The patches that drive single neurons of {contender_label(run, self.contender)} most, a row a "
+            f"{column}The patches that drive single neurons of {baseline_label(run, self.baseline)} most, a row a "
             f"neuron, the strongest first, one of an image, among {len(images):,} {self.split} images. A patch is what "
             "the neuron sees; what lies outside the image is chequered."
         )
@@ -129,7 +129,7 @@ class Patches(Study[None]):
 
     def _ascent(self) -> ReceptiveFields:
         """The question that the first column answers; what it keeps serves both."""
-        return ReceptiveFields(self.neurons, self.learned, self.blocks, self.contender, self.steps)
+        return ReceptiveFields(self.neurons, self.learned, self.blocks, self.baseline, self.steps)
 
     def _top_activating(
         self, run: Run, network: Network, neurons: dict[str, list[int]], images: Images, seed: int
@@ -150,7 +150,7 @@ class Patches(Study[None]):
 
     def _figure(self, run: Run, images: Images, cell: Cell) -> "Canvas":
         """A panel a block: a row of patches a neuron, its receptive field before them if asked for."""
-        network = contender(run, run.seeds[0], self.contender)
+        network = baseline(run, run.seeds[0], self.baseline)
         layers, fields = block_layers(network), fields_of(network, self.blocks, run)
         ascended = self._ascent().kept_cell(run, None, run.seeds[0])["images"] if self.steps else {}
         largest, panels = max(max(seen.size) for seen in fields.values()), []

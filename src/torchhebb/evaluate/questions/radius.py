@@ -126,7 +126,7 @@ def decaying(recipe: Recipe, factor: float) -> Recipe:
         lambda block: block.with_settings(lr=factor * block.setting("lr"), lr_power=0.0)
     )
     return replace(
-        recipe, architecture=architecture, learning=replace(recipe.learning, schedule="linear", final_share=0.0)
+        recipe, architecture=architecture, learning=replace(recipe.learning, schedule="linear", final_lr_fraction=0.0)
     )
 
 

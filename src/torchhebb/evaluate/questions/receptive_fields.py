@@ -23,7 +23,7 @@ from torchhebb.evaluate.methods.receptive_field import (
 )
 from torchhebb.evaluate.study import Cell, Quantity, Study, values
 from torchhebb.nn import Network
-from torchhebb.runs.baselines import ContenderName, contender, contender_label
+from torchhebb.runs.baselines import BaselineName, baseline, baseline_label
 from torchhebb.runs.run import Run
 
 COLUMNS = 8
@@ -63,7 +63,7 @@ class ReceptiveFields(Study[None]):
     """Those that have come to radius 1, or nearest to it; otherwise evenly spread over all."""
     blocks: tuple[int, ...] = field(default=(), metadata=each(SIZE, empty=True))
     """Which blocks, from 1; by default all."""
-    contender: ContenderName = "own"
+    baseline: BaselineName = "own"
     """Whose neurons: the run's own, or those of a baseline."""
     steps: int = field(default=500, metadata=at_least(1))
     """Steps of gradient ascent."""
@@ -73,7 +73,7 @@ class ReceptiveFields(Study[None]):
     """The L2 norm to which the image is scaled after every step."""
 
     def check(self, run: Run) -> None:
-        network = contender(run, run.seeds[0], self.contender)
+        network = baseline(run, run.seeds[0], self.baseline)
         for block in fields_of(network, self.blocks, run):
             OnField(network, block)
 
@@ -82,7 +82,7 @@ class ReceptiveFields(Study[None]):
 
     def cell(self, run: Run, variant: None, seed: int) -> Cell:
         """`<block>_waves`, and by block the `neurons` and their `images` (N, C, h, w)."""
-        network = contender(run, seed, self.contender)
+        network = baseline(run, seed, self.baseline)
         layers, found = block_layers(network), Cell(neurons={}, images={})
         for block, size in fields_of(network, self.blocks, run).items():
             neurons = choose_neurons(layers[block], self.neurons, learned=self.learned)
@@ -93,7 +93,7 @@ class ReceptiveFields(Study[None]):
         return found
 
     def findings(self, run: Run, cells: Mapping[str, Sequence[Cell]]) -> Iterator[Finding]:
-        first, layers = cells[""][0], block_layers(contender(run, run.seeds[0], self.contender))
+        first, layers = cells[""][0], block_layers(baseline(run, run.seeds[0], self.baseline))
         images = {block: torch.tensor(of_block) for block, of_block in first["images"].items()}
         sizes = {block: (of_block.shape[2], of_block.shape[3]) for block, of_block in images.items()}
         for block, size in sizes.items():
@@ -111,7 +111,7 @@ class ReceptiveFields(Study[None]):
             for block, of_block in images.items()
         ]
         caption = (
-            f"Images that drive single neurons of {contender_label(run, self.contender)} most, at a norm of "
+            f"Images that drive single neurons of {baseline_label(run, self.baseline)} most, at a norm of "
             f"{self.norm:g}, after {self.steps} steps of gradient ascent from near zero. Each has the size of the "
             "neuron's receptive field and is stretched to its own contrast."
         )

@@ -30,7 +30,7 @@ from torchhebb.evaluate.methods.subsample import subsample
 from torchhebb.evaluate.statistics import mean_curve, normal_interval
 from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study, values
 from torchhebb.nn import Network
-from torchhebb.runs.baselines import ContenderName
+from torchhebb.runs.baselines import BaselineName
 from torchhebb.runs.run import Run
 
 ONE_IMAGE_NOISE = 0.1
@@ -45,7 +45,7 @@ Decoded = dict[str, Any]
 class Reconstruction(Study[Method]):
     """Error of images decoded from frozen features: mean squared error of pixels in [0, 1], times 1000.
 
-    Two protocols, for every method (`own`, a contender, or the recipe of another run):
+    Two protocols, for every method (`own`, a baseline, or the recipe of another run):
 
         <method>_one_image_<clean|noisy>_error        a decoder fitted to one test image, as published; batch norms take
                                                       that image's statistics, the features are those of the last block
@@ -63,7 +63,7 @@ class Reconstruction(Study[Method]):
     keeps_cells: ClassVar[bool] = False
     quantities: ClassVar[dict[str, Quantity]] = {"error": Quantity(ERROR, "x 1e-3")}
 
-    contenders: tuple[ContenderName, ...] = field(
+    baselines: tuple[BaselineName, ...] = field(
         default=("own", "backpropagation", "random"), metadata=distinct(empty=True) | NOT_IN_CELLS
     )
     """Networks of the run's size."""
@@ -98,11 +98,11 @@ class Reconstruction(Study[Method]):
             raise UserError(f"depths must be from 1 to {blocks}, got {self.depths}")
         if not 0 <= self.image < len(run.data.test):
             raise UserError(f"image must be from 0 to {len(run.data.test) - 1}, got {self.image}")
-        if not self.contenders and not self.others:
-            raise UserError("contenders and others must name at least one network")
+        if not self.baselines and not self.others:
+            raise UserError("baselines and others must name at least one network")
 
     def variants(self, run: Run) -> dict[str, Method]:
-        return {method.name: method for method in methods_of(run, self.contenders, self.others)}
+        return {method.name: method for method in methods_of(run, self.baselines, self.others)}
 
     def cell(self, run: Run, variant: Method, seed: int) -> Cell:
         """`one_image`: its errors step by step, clean and noisy; `blocks`: what a decoder gives after each depth."""

@@ -15,7 +15,7 @@ from torchhebb.evaluate.figures.matrices import similarity_maps
 from torchhebb.evaluate.study import Cell, Quantity, Study
 from torchhebb.functional import structure_loss
 from torchhebb.nn import Network, as_local_loss
-from torchhebb.runs.baselines import CONTENDERS, ContenderName, contender
+from torchhebb.runs.baselines import COMPARED, BaselineName, baseline
 from torchhebb.runs.run import Run
 
 CALIBRATION_IMAGES = 1000
@@ -25,16 +25,16 @@ Stages = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Similarity(Study[ContenderName]):
+class Similarity(Study[BaselineName]):
     """Cosine similarities between test images, sorted by class, at the input and after every block.
 
     Shown are the first images of every class.  The input is what enters the first block; blocks of a local loss also
-    show their projection.  The projections of contenders that never learned one are as drawn, their batch norm
+    show their projection.  The projections of baselines that never learned one are as drawn, their batch norm
     calibrated on training images.  Measures, a value a seed:
 
-        <contender>_<stage>_structure_loss      mean squared difference to the similarities of the input
-        <contender>_<block>_projection_local_structure_loss      the same to the block's own input, which it learns by
-        <contender>_<stage>_class_separation    mean similarity within classes less the mean between them; no image is
+        <baseline>_<stage>_structure_loss      mean squared difference to the similarities of the input
+        <baseline>_<block>_projection_local_structure_loss      the same to the block's own input, which it learns by
+        <baseline>_<stage>_class_separation    mean similarity within classes less the mean between them; no image is
                                                 compared with itself
 
     where a stage is `input`, `<block>_output` or `<block>_projection`.  The figure shows the first seed.
@@ -54,7 +54,7 @@ class Similarity(Study[ContenderName]):
     """Test images of each class."""
     classes: int = field(default=10, metadata=at_least(2))
     """How many classes, the first ones; 100 classes would not be seen in a picture."""
-    contenders: tuple[ContenderName, ...] = field(default=("own", "random"), metadata=distinct())
+    baselines: tuple[BaselineName, ...] = field(default=("own", "random"), metadata=distinct())
     """Whose similarities."""
 
     def check(self, run: Run) -> None:
@@ -63,10 +63,10 @@ class Similarity(Study[ContenderName]):
                 f"images_per_class must be at most {fewest} for the test images here, got {self.images_per_class}"
             )
 
-    def variants(self, run: Run) -> dict[str, ContenderName]:
-        return {name: name for name in self.contenders}
+    def variants(self, run: Run) -> dict[str, BaselineName]:
+        return {name: name for name in self.baselines}
 
-    def cell(self, run: Run, variant: ContenderName, seed: int) -> Cell:
+    def cell(self, run: Run, variant: BaselineName, seed: int) -> Cell:
         labels = run.data.test.labels[torch.cat(self._index(run))].to(run.device)
         return quantities_of(self._stages(run, variant, seed), labels)
 
@@ -75,10 +75,10 @@ class Similarity(Study[ContenderName]):
         index = self._index(run)
         yield Note("images", sum(map(len, index)))
         rows = {}
-        for name in self.contenders:
+        for name in self.baselines:
             stages = self._stages(run, name, run.seeds[0])
             grams = {_words(stage): cosine_similarity(z).cpu() for stage, z in stages.items()}
-            rows["learned" if name == "own" else CONTENDERS[name]] = grams
+            rows["learned" if name == "own" else COMPARED[name]] = grams
         caption = "Cosine similarities between test images sorted by class; lines part the classes."
         yield Figure("matrices", caption, similarity_maps(rows, self.images_per_class))
 
@@ -87,9 +87,9 @@ class Similarity(Study[ContenderName]):
         labels, classes = run.data.test.labels, min(self.classes, len(run.data.classes))
         return [(labels == label).nonzero()[: self.images_per_class, 0] for label in range(classes)]
 
-    def _stages(self, run: Run, name: ContenderName, seed: int) -> Stages:
-        """What a contender makes of these images."""
-        network = contender(run, seed, name)
+    def _stages(self, run: Run, name: BaselineName, seed: int) -> Stages:
+        """What a baseline makes of these images."""
+        network = baseline(run, seed, name)
         if name != "own":
             calibrate_projections(network, run.data.train.images[:CALIBRATION_IMAGES].to(run.device) / 255.0)
         images = run.data.test.images[torch.cat(self._index(run))]

@@ -23,7 +23,7 @@ from torchhebb.evaluate.statistics import wilson
 from torchhebb.nn import Network, load, save
 from torchhebb.readouts import Ridge
 from torchhebb.readouts.base import percent_correct, predict_logits
-from torchhebb.runs.baselines import ContenderName, contender
+from torchhebb.runs.baselines import BaselineName, baseline
 from torchhebb.runs.networks import built, placed, untrained
 from torchhebb.runs.run import Run
 from torchhebb.train import Measure
@@ -37,7 +37,7 @@ from torchhebb.train.log import Log
 RANDOM = "random"
 
 Accuracies = dict[tuple[str, str], list[float]]
-"""(row, target) -> accuracy of every seed in %; a row is a source, a contender, or `random`."""
+"""(row, target) -> accuracy of every seed in %; a row is a source, a baseline, or `random`."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Transfer(Evaluator):
         <target>_native_accuracy           of the network that was learned on the target itself
         <target>_random_accuracy           of the weights as drawn, batch norm calibrated on the target
 
-    Raises UserError for a data set that cannot be had, two of one name, numbers of images below 1, or contenders, which
+    Raises UserError for a data set that cannot be had, two of one name, numbers of images below 1, or baselines, which
     have learned from all images, together with networks that learn from some.
     Source: SPHeRe-2025, transfer between data sets.
     """
@@ -65,7 +65,7 @@ class Transfer(Evaluator):
     """Data sets to learn on; by default the run's own and all targets."""
     targets: tuple[str, ...] = field(default=(), metadata=NOT_IN_CELLS)
     """Data sets to read out on; by default all that can be had here, from half to twice as large as the input."""
-    contenders: tuple[ContenderName, ...] = field(default=(), metadata=distinct(empty=True) | NOT_IN_CELLS)
+    baselines: tuple[BaselineName, ...] = field(default=(), metadata=distinct(empty=True) | NOT_IN_CELLS)
     """Networks that learned from the run's data by other means, such as backpropagation, as further rows."""
     learning_images: int | None = field(default=None, metadata=at_least(1))
     """How many images networks learn from, drawn once; with None all, and the run's network is one of them."""
@@ -82,15 +82,15 @@ class Transfer(Evaluator):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.contenders and self.learning_images is not None:
-            raise UserError("contenders learn from all images of the run: leave learning_images out")
+        if self.baselines and self.learning_images is not None:
+            raise UserError("baselines learn from all images of the run: leave learning_images out")
 
     def run(self, run: Run) -> Iterator[Finding]:
         targets, left_out = self._targets(run)
         sources = _named([self._load(run, name) for name in self.sources] or [run.data, *targets.values()])
         learned = _named([*sources.values(), *targets.values()])
         makers: dict[str, Maker] = {name: partial(self._learned, run, data) for name, data in learned.items()}
-        others = {f"{name}_{label_of(run.data)}": partial(_contender, run, name) for name in self.contenders}
+        others = {f"{name}_{label_of(run.data)}": partial(_compared, run, name) for name in self.baselines}
         makers |= others | {RANDOM: partial(untrained, run)}
         rows = [*sources, *others]
         found: Accuracies = {}
@@ -215,8 +215,8 @@ def _named(sets: Sequence[Data]) -> dict[str, Data]:
     return named
 
 
-def _contender(run: Run, name: ContenderName, seed: int, _target: Images) -> Network:
-    return contender(run, seed, name)
+def _compared(run: Run, name: BaselineName, seed: int, _target: Images) -> Network:
+    return baseline(run, seed, name)
 
 
 def _measures(found: Accuracies, rows: Sequence[str], targets: Mapping[str, int]) -> Iterator[Measure]:

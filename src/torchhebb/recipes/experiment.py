@@ -6,7 +6,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Item:
+class Experiment:
     """Ask a recipe a question.  Costs are estimates in seconds on two CPU cores; they only order and bound the work.
 
     A paper's items differ in (recipe, question, seeds); items of one recipe share its training, and one of more seeds

@@ -6,13 +6,13 @@ from torchhebb.train import Recipe
 
 
 @dataclass(frozen=True)
-class Member:
+class RecipeVariant:
     """Called, it gives its recipe; `words` are its docstring, as if it were a function.
 
     A family of recipes is then a comprehension, and `torchhebb list` shows each member as it shows a function.
 
     >>> from torchhebb.recipes.softhebb2023 import mnist
-    >>> member = Member(mnist(), "MNIST, once more.")
+    >>> member = RecipeVariant(mnist(), "MNIST, once more.")
     >>> member().name, member.__doc__
     ('softhebb2023-mnist', 'MNIST, once more.')
     """

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from torchhebb.recipes.item import Item
+from torchhebb.recipes.experiment import Experiment
 
 _TRAINED = {"readouts": ("trained",)}
 _HOUR, _DAY = 3600.0, 86_400.0
@@ -16,11 +16,11 @@ _PEERS = {"sanger": "Sanger's rule", "subspace": "Oja's subspace rule", "foldiak
 _END_TO_END = {1: 1.0 * _HOUR, 2: 4.0 * _HOUR, 3: 16.0 * _HOUR}
 
 
-def _accuracy(name: str, recipe: str, seconds: float, **more: Any) -> Item:
-    return Item(name, f"softhebb2023-{recipe}", "accuracy", seconds, 120, _TRAINED, **more)
+def _accuracy(name: str, recipe: str, seconds: float, **more: Any) -> Experiment:
+    return Experiment(name, f"softhebb2023-{recipe}", "accuracy", seconds, 120, _TRAINED, **more)
 
 
-def _cifar(title: str, data: str, factor: float, **more: Any) -> Iterator[Item]:
+def _cifar(title: str, data: str, factor: float, **more: Any) -> Iterator[Experiment]:
     """Every depth with random weights beside it, and what stands beside it in recipes of its own."""
     said = ", all seeds" if "seeds" in more else ""
     seeds = more.get("seeds", 1)
@@ -33,7 +33,7 @@ def _cifar(title: str, data: str, factor: float, **more: Any) -> Iterator[Item]:
         yield _accuracy(f"{words}, random weights{said}", f"{name}-random", seeds * factor * 700, **more)
 
 
-def _deep(title: str, data: str, depths: int, days: float, *variants: str) -> Iterator[Item]:
+def _deep(title: str, data: str, depths: int, days: float, *variants: str) -> Iterator[Experiment]:
     """Data sets for larger machines, the deepest last, and what stands beside them."""
     for depth in range(1, depths + 1):
         name = data if depth == depths else f"{data}-depth{depth}"
@@ -44,7 +44,7 @@ def _deep(title: str, data: str, depths: int, days: float, *variants: str) -> It
             yield _accuracy(f"{title}, depth {depth}, {called}", f"{name}-{variant}", 2 * seconds, full=True)
 
 
-def _peers() -> Iterator[Item]:
+def _peers() -> Iterator[Experiment]:
     """The rules of the peers on the blocks of CIFAR-10."""
     for depth, seconds in _PLAIN.items():
         name = "cifar10" if depth == 3 else f"cifar10-depth{depth}"
@@ -52,7 +52,7 @@ def _peers() -> Iterator[Item]:
             yield _accuracy(f"CIFAR-10, depth {depth}, {called}", f"{name}-{variant}", seconds)
 
 
-def _supervised(title: str, data: str) -> Iterator[Item]:
+def _supervised(title: str, data: str) -> Iterator[Experiment]:
     for depth, seconds in _END_TO_END.items():
         name = data if depth == 3 else f"{data}-depth{depth}"
         yield _accuracy(f"{title}, depth {depth}, backpropagation", f"{name}-backpropagation", seconds, full=True)
@@ -81,16 +81,16 @@ _QUESTIONS: tuple[tuple[str, str, str, float, float, dict[str, Any]], ...] = (
     ("temperature, depth 3", "temperature", _CIFAR10, _PLAIN[3], 4 * _HOUR, _SWEEP),
     ("initial radius", "initial_radius", _NARROW, 600, 600, {"images": 10_000}),
     ("batch size", "batch_size", _NARROW, 600, 600, {"images": 10_000}),
-    ("filters", "filters", _FIRST, _PLAIN[1], 2400, {"contenders": ("own", "hard", "backpropagation")}),
+    ("filters", "filters", _FIRST, _PLAIN[1], 2400, {"baselines": ("own", "hard", "backpropagation")}),
 )
 
-ITEMS = (
-    Item("digits", _DIGITS, "accuracy", training_seconds=60, seconds=30),
-    Item("digits: how it learns", _DIGITS, "diagnostics", training_seconds=60, seconds=3),
+EXPERIMENTS = (
+    Experiment("digits", _DIGITS, "accuracy", training_seconds=60, seconds=30),
+    Experiment("digits: how it learns", _DIGITS, "diagnostics", training_seconds=60, seconds=3),
     _accuracy("MNIST, depth 3", "mnist", 1200),
-    Item("MNIST, depth 3: how it learns", _MNIST, "diagnostics", 1200, 60),
+    Experiment("MNIST, depth 3: how it learns", _MNIST, "diagnostics", 1200, 60),
     *_cifar("CIFAR-10", "cifar10", 1.0),
-    Item("CIFAR-10, depth 3: how it learns", _CIFAR10, "diagnostics", 1400, 60),
+    Experiment("CIFAR-10, depth 3: how it learns", _CIFAR10, "diagnostics", 1400, 60),
     _accuracy("CIFAR-10, depth 3, hard WTA on the paper's blocks for it", "cifar10-hard-network", 900),
     _accuracy("CIFAR-10, depth 3, width x1", "cifar10-width1", 240),
     _accuracy("CIFAR-10, depth 3, width x2", "cifar10-width2", 480),
@@ -101,15 +101,15 @@ ITEMS = (
         for depth in (1, 2)
     ),
     _accuracy("CIFAR-10, beyond the paper", "cifar10-best", 6600),
-    Item("CIFAR-10, beyond the paper: its parts", _BEST, "parts", 6600, 900),
-    *(Item(f"CIFAR-10: {n}", r, q, training, seconds, s) for n, q, r, training, seconds, s in _QUESTIONS),
+    Experiment("CIFAR-10, beyond the paper: its parts", _BEST, "parts", 6600, 900),
+    *(Experiment(f"CIFAR-10: {n}", r, q, training, seconds, s) for n, q, r, training, seconds, s in _QUESTIONS),
     *_peers(),
     *_cifar("CIFAR-100", "cifar100", 1.3),
     *(_accuracy(f"MNIST, depth 3, {called}", f"mnist-{variant}", 800) for variant, called in _OTHER.items()),
     _accuracy("Fashion-MNIST, depth 3", "fashion-mnist", 1200),
     *_cifar("CIFAR-10", "cifar10", 1.0, seeds=_SEEDS, full=True),
     *(
-        Item(f"CIFAR-10: {n}, all seeds", r, q, _SEEDS * training, _SEEDS * seconds, s, seeds=_SEEDS, full=True)
+        Experiment(f"CIFAR-10: {n}, all seeds", r, q, _SEEDS * training, _SEEDS * seconds, s, seeds=_SEEDS, full=True)
         for n, q, r, training, seconds, s in _QUESTIONS
     ),
     *_cifar("CIFAR-100", "cifar100", 1.3, seeds=_SEEDS, full=True),

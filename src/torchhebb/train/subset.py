@@ -9,38 +9,38 @@ from torchhebb.errors import UserError
 from torchhebb.train.recipe import Learning
 
 
-def chosen_images(data: Data, plan: Learning, seed: int) -> tuple[Images, Learning]:
-    """The images that `plan.images` and `plan.share` name, and the plan for them, which names no others.
+def subset_images(data: Data, plan: Learning, seed: int) -> tuple[Images, Learning]:
+    """The images that `plan.images` and `plan.fraction` name, and the plan for them, which names no others.
 
     A share of images at hand is one drawn set for all passes; a stream gives another part in every pass.
     Raises UserError for a data set without an unlabelled part, or an order that a stream cannot have.
 
     >>> from torchhebb.data import load_data
-    >>> images, plan = chosen_images(load_data("digits"), Learning(share=0.1), 0)
-    >>> len(images), plan.share
+    >>> images, plan = subset_images(load_data("digits"), Learning(fraction=0.1), 0)
+    >>> len(images), plan.fraction
     (135, 1.0)
     """
-    check_choice(data, plan)
+    check_subset(data, plan)
     images: Images | None = data.train if plan.images == "train" else data.unlabelled
     assert images is not None
-    if plan.share < 1:
-        count = max(1, round(plan.share * len(images)))
+    if plan.fraction < 1:
+        count = max(1, round(plan.fraction * len(images)))
         if isinstance(images, Stream):
-            images = images.part(plan.share)
+            images = images.part(plan.fraction)
         else:
             drawn = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
             images = images.select(drawn[:count].sort().values)
-    return images, replace(plan, images="train", share=1.0)
+    return images, replace(plan, images="train", fraction=1.0)
 
 
-def choice_key(data: Data, plan: Learning, seed: int, precision: str) -> str:
+def subset_key(data: Data, plan: Learning, seed: int, precision: str) -> str:
     """What tells these images in this precision from others in the store."""
     part = "" if plan.images == "train" else f" {plan.images}"
-    part += "" if plan.share == 1 else f" {plan.share} by {seed}"
+    part += "" if plan.fraction == 1 else f" {plan.fraction} by {seed}"
     return f"{data.fingerprint}{part} in {precision}"
 
 
-def check_choice(data: Data, plan: Learning) -> None:
+def check_subset(data: Data, plan: Learning) -> None:
     """Raise UserError if the data have no such images, or cannot be learned from in that order."""
     if plan.images == "unlabelled" and data.unlabelled is None:
         raise UserError(f"learning.images must be train: {data.name} has no unlabelled images here")

@@ -10,7 +10,7 @@ from torchhebb.distributed import local_shard, rank, world_size
 from torchhebb.errors import UserError
 
 
-class OwnBatches:
+class ShardedBatches:
     """The epochs of `Batches` or `StreamBatches`, of every batch the part that is this rank's.
 
     Of images at hand every rank has all, and takes its slice.  Of a stream it decodes rows of its own, so that the
