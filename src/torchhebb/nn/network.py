@@ -195,7 +195,8 @@ class Network(Portable, OnHub, nn.Sequential):
         features = torch.cat(parts, 1)
         if self.tap_power == 1.0:
             return features
-        return features.abs().pow(self.tap_power).copysign(features)  # a root of a negative number would be NaN
+        # A root of a negative number would be NaN; ONNX knows no copysign.
+        return features.sign() * features.abs().pow(self.tap_power)
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draw the weights of every layer again, in order."""
