@@ -255,7 +255,6 @@ def test_a_new_folder_is_never_one_that_is_there(tmp_path: Path, monkeypatch: py
     ("change", "words"),
     [
         ({"input_shape": (3, 8, 8)}, r"takes images of \(3, 8, 8\), digits has \(1, 8, 8\)"),
-        ({"mean": (0.5,), "std": (0.5, 0.5)}, "cannot be built: mean and std must be of one length"),
         ({"blocks": (replace(RECIPE.architecture.blocks[0], kernel_size=99),)}, "cannot be built: .* must fit"),
     ],
 )
@@ -282,7 +281,7 @@ def test_a_config_with_a_value_out_of_range_is_said(finished: tuple[Path, Result
     config.pop("checksum", None)
     config["recipe"]["readout"]["dropout"] = 2.0
     (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(UserError, match="dropout must be in"):
+    with pytest.raises(UserError, match="dropout must be at least 0 and below 1, got 2.0"):
         read_config(tmp_path)
 
 
@@ -294,9 +293,9 @@ def test_a_config_with_a_value_out_of_range_is_said(finished: tuple[Path, Result
         (lambda: replace(RECIPE.learning, epochs=-1), "epochs must be at least 0, got -1"),
         (lambda: Readout(batch_size=0), "batch_size must be at least 1, got 0"),
         (lambda: Readout(epochs=-1), "epochs must be at least 0, got -1"),
-        (lambda: Readout(lr=-1.0), "lr must be at least 0, got -1"),
-        (lambda: Readout(lr=float("nan")), "lr must be at least 0, got nan"),
-        (lambda: Readout(dropout=1.0), r"dropout must be in \[0, 1\), got 1"),
+        (lambda: Readout(lr=-1.0), "lr must be at least 0 and at most 1e.06, got -1"),
+        (lambda: Readout(lr=float("nan")), "lr must be .*, got nan"),
+        (lambda: Readout(dropout=1.0), "dropout must be at least 0 and below 1, got 1"),
     ],
 )
 def test_numbers_of_a_recipe_out_of_range_are_named(make: Any, words: str):

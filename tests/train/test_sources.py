@@ -119,5 +119,5 @@ def test_images_that_are_not_there_are_named(data: str, plan: Learning, message:
 def test_images_that_were_not_chosen_are_refused():
     with pytest.raises(UserError, match="learning.images and fraction must be train and 1"):
         learn_images(network(), IMAGES, Learning(fraction=0.5))
-    with pytest.raises(UserError, match=r"share must lie in \(0, 1\], got 0"):
+    with pytest.raises(UserError, match="fraction must be above 0 and at most 1, got 0"):
         Learning(fraction=0.0)
