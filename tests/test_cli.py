@@ -15,7 +15,7 @@ from PIL import Image
 
 from tests.tiny import FLAGS, few_digits
 from torchhebb.cli import main
-from torchhebb.data import list_data
+from torchhebb.data import list_data, load_data
 from torchhebb.recipes import list_recipes
 from torchhebb.runs import read_config
 from torchhebb.train import read_result
@@ -208,7 +208,10 @@ def test_a_run_that_is_not_finished_says_how_to_go_on(run: Path, tmp_path: Path,
 
 
 @pytest.mark.usefixtures("few")
-def test_a_damaged_checkpoint_says_what_to_do(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_damaged_checkpoint_says_what_to_do(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr("torchhebb.runs.training.load_data", load_data)  # as the run was trained
     for name in ("config.json", "classes.json"):
         (tmp_path / name).write_bytes((run / name).read_bytes())
     (tmp_path / "checkpoint.safetensors").write_bytes(b"damaged")

@@ -33,6 +33,21 @@ def new_run_folder(recipe: Recipe) -> Path:
             raise UserError(f"cannot write {folder}: {error.strerror}; choose another folder with --out") from error
 
 
+@contextmanager
+def begun_or_gone(folder: Path) -> Iterator[None]:
+    """Where work ends by an error before the run has its configuration, leave no empty folder behind."""
+    try:
+        yield
+    except BaseException:
+        if not (folder / "config.json").exists():
+            with suppress(OSError):  # it holds something, or is not there
+                (folder / ".lock").unlink(missing_ok=True)
+                folder.rmdir()
+                if folder.parent.name == "runs":
+                    folder.parent.rmdir()
+        raise
+
+
 def prepare_folder(folder: Path, recipe: Recipe, options: TrainOptions, data: Data, command: str) -> str:
     """Make the run folder with its config.json and classes.json, or check that it holds the same recipe.
 

@@ -18,7 +18,7 @@ from torchhebb.nn import Network, load, save
 from torchhebb.progress import SILENT, Progress
 from torchhebb.recipes import get_recipe
 from torchhebb.runs.baselines import BASELINES, baseline_accuracy, fit_readout, network_accuracy
-from torchhebb.runs.folder import alone_in, data_settings, new_run_folder, prepare_folder
+from torchhebb.runs.folder import alone_in, begun_or_gone, data_settings, new_run_folder, prepare_folder
 from torchhebb.runs.networks import built, placed
 from torchhebb.runs.options import TrainOptions
 from torchhebb.train.checkpoint import Checkpoint
@@ -85,12 +85,26 @@ def run_recipe(
     Raises UserError for a device, data set or folder that does not fit, LostWorker where a worker died.
     """
     options = options or TrainOptions()
+    folder = folder or new_run_folder(recipe)
+    with begun_or_gone(folder):
+        return _run(recipe, options, folder, source, store or Store(), progress, command, workers)
+
+
+def _run(
+    recipe: Recipe,
+    options: TrainOptions,
+    folder: Path,
+    source: Source | None,
+    store: Store,
+    progress: Progress,
+    command: str,
+    workers: ProcessGroup,
+) -> Result:
     device = own_device(options.device)
     compiling = compiled_steps(recipe, options.compile)
     if options.compile:
         check_compiler(device)
-    store = store or Store()
-    folder, recipe = folder or new_run_folder(recipe), replace(recipe, data=absolute_name(recipe.data))
+    recipe = replace(recipe, data=absolute_name(recipe.data))
     if source is not None:
         recipe = replace(recipe, data=source.name)
     data = load_data(source or recipe.data, **data_settings(folder, recipe, options), store=store, progress=progress)
