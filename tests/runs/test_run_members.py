@@ -52,7 +52,7 @@ def test_its_files_are_those_of_seeds_one_after_another(together: tuple[Path, Re
         mine, its = (state(load(path / place)) for path in (folder, tmp_path))
         for name, tensor in mine.items():
             torch.testing.assert_close(tensor, its[name], rtol=1e-3, atol=1e-4)
-    assert (result.notes["members"], "members" in alone.notes) == (2, False)
+    assert (result.notes["ensemble"], "members" in alone.notes) == (2, False)
     assert [measure.name for measure in result.measures] == [measure.name for measure in alone.measures]
     assert len(result.measures[0].values) == 3
 
@@ -94,7 +94,7 @@ def test_seeds_that_are_there_stay_when_a_run_is_extended(together: tuple[Path, 
 
 
 def test_what_cannot_be_leaves_no_folder(store: Store, tmp_path: Path):
-    with pytest.raises(UserError, match="members must be at least 1, got 0"):
+    with pytest.raises(UserError, match="ensemble must be at least 1, got 0"):
         run(tmp_path, store, 0)
     adam = replace(RECIPE, learning=Learning(optimizer=AdamW()))
     with pytest.raises(UserError, match="ensemble must be 1 for softhebb2023-digits"):
