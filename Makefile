@@ -16,8 +16,9 @@ DOCS_READY := $(VENV)/.ready-docs
 demo: $(READY)
 	$(BIN)/torchhebb train
 
+# Two processes of one thread each: they finish sooner than one of two threads.
 test: $(READY)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 # Format, lint, types.
 lint: $(READY)

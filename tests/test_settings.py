@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import MISSING, Field, fields, is_dataclass
 from types import NoneType, UnionType
@@ -118,7 +119,10 @@ def cases() -> Iterator[tuple[type, Field[Any], Any]]:
 
 
 def named(value: Any) -> str:
-    return value.__name__ if isinstance(value, type) else getattr(value, "name", str(value)[:40])
+    """Names of cases that are the same in every process: without the addresses of objects."""
+    if isinstance(value, type):
+        return value.__name__
+    return getattr(value, "name", re.sub(r" at 0x\w+", "", str(value))[:40])
 
 
 def test_there_are_settings_of_all_parts() -> None:

@@ -214,7 +214,7 @@ def test_unreadable_images_stop_or_are_listed(
     [
         (["--out", "x.txt"], "out must end in .parquet, .npz, .csv, got 'x.txt'"),
         ([], "embed needs images and a file"),
-        (["--out", "x.npz", "--dim", "0"], "dim must be from 1 to"),
+        (["--out", "x.npz", "--dim", "0"], "dim must be at least 1, got 0"),
         (["--out", "x.npz", "--device", "tpu"], "device must be"),
     ],
 )

@@ -13,7 +13,7 @@ from torchhebb.memory import out_of_memory_as_user_error
 from torchhebb.nn import LinearReadout
 from torchhebb.nn.packing import pack, unpack
 from torchhebb.progress import SILENT, Progress
-from torchhebb.readouts.base import FRESH, Fitted, ReadoutPlan, Resume
+from torchhebb.readouts.base import FRESH, Fitted, ReadoutPlan, Resume, checked_inputs, is_constant
 from torchhebb.readouts.dropout import PackedDropout
 from torchhebb.readouts.sources import FeatureSource, KeptFeatures, epoch_seed
 
@@ -72,7 +72,7 @@ class Readout(ReadoutPlan):
     ) -> Fitted:
         if self.augment.active:
             raise UserError("readout.augment must be left out where a question keeps the features of its images")
-        features = features.flatten(1)
+        features, labels = checked_inputs(features.flatten(1), labels)
         source = KeptFeatures(features, labels, self.batch_size, seed)
         statistics = _statistics(features) if self.standardize else None
         kept = {"seed": seed, "task": task, "resume": resume, "progress": progress}
@@ -166,4 +166,5 @@ def _statistics(features: Tensor) -> tuple[Tensor, Tensor]:
     for part in features.split(1000):
         square += (part.float() - mean).square().sum(0)
     std = (square / len(features)).sqrt()
-    return mean, torch.where(std > 1e-6, 1 / std.clamp_min(1e-6), torch.ones_like(std))
+    constant = is_constant(std, mean)
+    return mean, torch.where(constant, 1.0, 1 / torch.where(constant, 1.0, std))

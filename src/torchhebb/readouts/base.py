@@ -10,9 +10,11 @@ from torch import Tensor, nn
 
 from torchhebb.bounds import Checked
 from torchhebb.data.images import stratified_split
+from torchhebb.errors import UserError
 from torchhebb.memory import adaptive_chunks
 from torchhebb.progress import SILENT, Progress
 
+_ROUNDING = 1e-6  # of features in float32, with room
 ROWS = 1000  # features are converted this many samples at a time
 
 
@@ -98,6 +100,19 @@ def best(scores: Iterable[tuple[float, float]]) -> tuple[float, float]:
     (10.0, 80.0)
     """
     return max(scores, key=lambda score: score[1])
+
+
+def checked_inputs(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The features, and the labels as int64 beside them.  Raises UserError for features that are not finite."""
+    for part in features.split(ROWS):
+        if not bool(part.isfinite().all()):
+            raise UserError("features must be finite, got infinite or missing numbers: did the network diverge?")
+    return features, labels.to(features.device, torch.long)
+
+
+def is_constant(std: Tensor, mean: Tensor) -> Tensor:
+    """Which features do not vary: a standard deviation within rounding of their own magnitude, whatever their unit."""
+    return std <= _ROUNDING * (mean.square() + std.square()).sqrt()
 
 
 def percent_correct(logits: Tensor, labels: Tensor) -> float:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from torchhebb.nn import NeuronLabels
 from torchhebb.progress import SILENT, Progress
-from torchhebb.readouts.base import FRESH, ROWS, Fitted, ReadoutPlan, Resume
+from torchhebb.readouts.base import FRESH, ROWS, Fitted, ReadoutPlan, Resume, checked_inputs
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Labels(ReadoutPlan):
         resume: Resume = FRESH,
         progress: Progress = SILENT,
     ) -> Fitted:
-        labels = labels.to(features.device)
+        features, labels = checked_inputs(features, labels)
         neurons = features.shape[1]
         wins = torch.zeros(classes, neurons, dtype=torch.float64, device=features.device)
         activity = torch.zeros_like(wins)

@@ -12,7 +12,7 @@ from torchhebb.errors import UserError
 from torchhebb.memory import free_bytes
 from torchhebb.nn import LinearReadout
 from torchhebb.progress import SILENT, Progress
-from torchhebb.readouts.base import FRESH, Fitted, ReadoutPlan, Resume, best, kept_and_held
+from torchhebb.readouts.base import FRESH, Fitted, ReadoutPlan, Resume, best, checked_inputs, kept_and_held
 from torchhebb.readouts.projection import Projection
 from torchhebb.readouts.standardized import Standardized
 
@@ -58,7 +58,7 @@ class LinearPlan(ReadoutPlan):
             inner = replace(self, project=None).fit(projection(), labels, classes, seed=seed)
             assert isinstance(inner.readout, LinearReadout)
             return Fitted(projection.fold(inner.readout), inner.notes)
-        labels = labels.to(features.device)
+        features, labels = checked_inputs(features, labels)
         kept, held = kept_and_held(labels, self.holdout, seed, features.device)
         strength, accuracy = best(self._scores(Standardized(features, kept), held, labels, classes))
         fitted = self._solve(Standardized(features), labels, classes, strength)

@@ -15,6 +15,7 @@ from torchhebb.readouts.base import (
     ReadoutPlan,
     Resume,
     best,
+    checked_inputs,
     kept_and_held,
     percent_correct,
 )
@@ -56,7 +57,7 @@ class Neighbors(ReadoutPlan):
         progress: Progress = SILENT,
     ) -> Fitted:
         self.check(len(features), features[0].numel(), features.device)
-        features, labels = features.flatten(1), labels.to(features.device)
+        features, labels = checked_inputs(features.flatten(1), labels)
         kept, held = kept_and_held(labels, self.holdout, seed, features.device)
         if max(self.k) > len(kept):
             raise UserError(f"k must be at most {len(kept)}, the training images to choose from, got {max(self.k)}")
@@ -83,7 +84,7 @@ class NearestNeighbors(nn.Module):
         super().__init__()
         self.features, self.labels, self.classes, self.k = features, labels, classes, k
         norms = [torch.linalg.vector_norm(part.float(), dim=1) for part in features.split(_REFERENCES)]
-        self.norms = torch.cat(norms).clamp_min(1e-12)
+        self.norms = torch.cat(norms).clamp_min(torch.finfo(torch.float32).tiny)
 
     def forward(self, x: Tensor) -> Tensor:
         found = [self.find(part.float()) for part in x.flatten(1).split(_QUERIES)]
@@ -91,7 +92,7 @@ class NearestNeighbors(nn.Module):
 
     def find(self, x: Tensor, absent: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Similarities and labels (B, k) of the nearest references, the most similar first; `absent` (N,) are none."""
-        x = F.normalize(x, dim=1)
+        x = F.normalize(x, dim=1, eps=torch.finfo(torch.float32).tiny)
         values = x.new_empty(len(x), 0)
         indices = torch.empty(len(x), 0, dtype=torch.long, device=x.device)
         for block in torch.arange(len(self.features), device=x.device).split(_REFERENCES):

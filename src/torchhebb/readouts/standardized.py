@@ -7,9 +7,7 @@ from torch import Tensor
 
 from torchhebb.errors import UserError
 from torchhebb.nn import LinearReadout
-from torchhebb.readouts.base import ROWS
-
-_CONSTANT = 1e-6  # a standard deviation below this is no information
+from torchhebb.readouts.base import ROWS, is_constant
 
 
 class Standardized:
@@ -35,7 +33,8 @@ class Standardized:
         std = (square / len(self)).sqrt()
         if not std.isfinite().all():
             raise UserError("features must be finite, got infinite or missing numbers: did the network diverge?")
-        self.scale = torch.where(std > _CONSTANT, 1 / std.clamp_min(_CONSTANT), 1.0)
+        constant = is_constant(std, self.mean)
+        self.scale = torch.where(constant, 1.0, 1 / torch.where(constant, 1.0, std))
 
     def __len__(self) -> int:
         return len(self.index)

@@ -19,6 +19,8 @@ from torchhebb.readouts.base import (
     ReadoutPlan,
     Resume,
     best,
+    checked_inputs,
+    is_constant,
     kept_and_held,
     percent_correct,
 )
@@ -71,7 +73,7 @@ class WideRidge(ReadoutPlan):
         resume: Resume = FRESH,
         progress: Progress = SILENT,
     ) -> Fitted:
-        features, labels = features.flatten(1), labels.to(features.device)
+        features, labels = checked_inputs(features.flatten(1), labels)
         samples, width = features.shape
         self.check(samples, width, features.device)
         kept, held = kept_and_held(labels, self.holdout, seed, features.device)
@@ -145,7 +147,8 @@ class _OfFeatures(_System):
 
     def _readout(self, strength: float) -> LinearReadout:
         mean, prior = (self.total / self.count).float(), (self.answers / self.count).float()
-        scale = _scale(self.gram.diagonal() / self.count - mean.square())
+        second = self.gram.diagonal() / self.count
+        scale = _scale(second - mean.square(), second, self.centre)
 
         def entries(rows: slice) -> Tensor:
             below = slice(rows.start, None)
@@ -210,7 +213,8 @@ class _OfSamples(_System):
             total += x.sum(0).double()
             square += x.square_().sum(0).double()
         offset = total / len(self.features)
-        scale = _scale((square / len(self.features) - offset.square()).float())
+        second = square / len(self.features)
+        scale = _scale((second - offset.square()).float(), second.float(), self.centre)
         return (offset + self.centre.double()).float(), scale
 
     def _columns(self, columns: slice) -> Tensor:
@@ -219,12 +223,15 @@ class _OfSamples(_System):
         return x.sub_(self.mean[columns]).mul_(self.scale[columns])
 
 
-def _scale(variance: Tensor) -> Tensor:
-    """1 / standard deviation, zero for a constant feature.  Raises UserError for features that are not finite."""
+def _scale(variance: Tensor, second: Tensor, centre: Tensor) -> Tensor:
+    """1 / standard deviation, zero for a feature that is constant to the rounding of its own sums.
+
+    Args: second, the mean square of the features less `centre`.  Raises UserError for features that are not finite.
+    """
     if not variance.isfinite().all():
         raise UserError("features must be finite, got infinite or missing numbers: did the network diverge?")
-    least = 1e-7 * variance.max()
-    return torch.where(variance > least, variance.clamp_min(least).rsqrt(), torch.zeros_like(variance))
+    constant = (variance <= 1e-6 * second) | is_constant(variance.clamp_min(0).sqrt(), centre)
+    return torch.where(constant, 0.0, torch.where(constant, 1.0, variance).rsqrt())
 
 
 def _solve(room: Tensor, size: int, entries: Callable[[slice], Tensor], right: Tensor, strength: float) -> Tensor:
