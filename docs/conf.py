@@ -6,6 +6,8 @@ from importlib.metadata import version as installed
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
+# Cells run the `torchhebb` of the environment that builds the site, whether it is activated or not.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 os.environ["TORCHHEBB_ROOT"] = str(Path(__file__).parent.parent)  # notebooks run in folders of their own
 
 project = "torchhebb"

@@ -1,15 +1,31 @@
 """Docstrings as they read in the source: single backticks are code, and indented lines are set as they stand."""
 
+import ast
+import importlib
 import re
+from pathlib import Path
 from typing import Any
+
+from sphinx.pycode import ModuleAnalyzer
 
 _LITERAL = re.compile(r"(?<![`:\\])`([^`\n]+)`(?!`)")
 _PARTS = ("Args:", "Returns:", "Returns", "Raises", "Source:", "Errors:", "Measures:", "Curves")
 
 
-def as_written(_app: Any, _what: str, _name: str, _object: Any, _options: Any, lines: list[str]) -> None:
+def as_written(_app: Any, what: str, name: str, _object: Any, _options: Any, lines: list[str]) -> None:
     """Turn the lines of a docstring into reStructuredText, in place."""
+    if what == "data":
+        lines[:] = _constant_docstring(*name.rsplit(".", 1)) or lines
     lines[:] = converted(lines)
+
+
+def _constant_docstring(package: str, name: str) -> list[str]:
+    """The text below a constant in the module from which a package imports it; autodoc finds that of its type only."""
+    tree = ast.parse(Path(importlib.import_module(package).__file__ or "").read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and any(alias.name == name for alias in node.names):
+            return ModuleAnalyzer.for_module(node.module).find_attr_docs().get(("", name), [])
+    return []
 
 
 def converted(lines: list[str]) -> list[str]:

@@ -28,8 +28,19 @@ def _package_page(name: str) -> str:
     lines += [f"- {{py:obj}}`{public} <{name}.{public}>`" for public in package.__all__]
     for public in package.__all__:
         value = getattr(package, public)
-        lines += ["", "```{eval-rst}", f".. {_directive(value)}:: {name}.{public}", "```"]
+        lines += ["", "```{eval-rst}", f".. {_directive(value)}:: {name}.{public}"]
+        if name != _home(public, value):
+            lines.append("   :no-index:")
+        lines.append("```")
     return "\n".join([*lines, ""])
+
+
+def _home(public: str, value: Any) -> str:
+    """The package whose page is the target of links to a name that several packages export: the one that defines it."""
+    names = ["torchhebb", *(f"torchhebb.{name}" for name in PACKAGES)]
+    exporting = [name for name in names if getattr(importlib.import_module(name), "__all__", ()).count(public)]
+    defining = [name for name in exporting if f"{getattr(value, '__module__', '')}.".startswith(f"{name}.")]
+    return max(defining, key=len) if defining else exporting[0]
 
 
 def _directive(value: Any) -> str:
