@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 READY := $(VENV)/.ready
 DOCS_READY := $(VENV)/.ready-docs
 
-.PHONY: demo test lint docs check check-browser bench tables clean
+.PHONY: demo test lint docs check check-browser faults bench tables clean
 .DELETE_ON_ERROR:
 
 demo: $(READY)
@@ -37,6 +37,11 @@ docs: $(DOCS_READY)
 # The report page in a real browser: needs chromium, chromium-browser or google-chrome on the PATH.
 check-browser: $(READY)
 	$(BIN)/python -m pytest -m browser tests/report tests/explore
+
+# Kills, full disks, damaged files, hostile input: hours; it goes on where it was stopped.
+#   make faults FAULTS="flipped-run --cases 500"
+faults: $(READY)
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive nice -n 10 $(BIN)/python -m tests.faults $(FAULTS)
 
 bench: $(READY)
 	@set -e; for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script; done
