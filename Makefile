@@ -20,17 +20,17 @@ demo: $(READY)
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-# Format, lint, types.
+# Format, lint, spelling, types.
 lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/codespell
 	$(BIN)/mypy
 
 check: lint test docs
 
 # The site in docs/_build/html, a warning being an error; nothing is fetched once the packages are there.
 docs: $(DOCS_READY)
-	$(BIN)/codespell
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 	@echo "site: docs/_build/html/index.html"
 

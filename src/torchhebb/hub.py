@@ -6,11 +6,11 @@ from typing import Any
 import torch
 
 from torchhebb.data import Preprocessing
-from torchhebb.errors import UserError, need
+from torchhebb.errors import need
 from torchhebb.nn import Network, load
 from torchhebb.recipes import recipe_functions
-from torchhebb.runs.folder import read_config, read_preprocessing
-from torchhebb.train import Recipe, Result, read_result
+from torchhebb.runs.folder import finished_result, read_config, read_preprocessing
+from torchhebb.train import Recipe, Result
 
 __all__ = ["model_card", "run_card"]
 
@@ -24,8 +24,7 @@ def run_card(folder: Path | str) -> str:
     """
     folder = Path(folder)
     recipe, _ = read_config(folder)
-    if not (folder / "result.json").exists():
-        raise UserError(f"{folder} is not finished: go on with torchhebb train --resume {folder}")
+    result = finished_result(folder)
     network = load(folder)
     assert isinstance(network, Network)
     usage = f"""
@@ -34,7 +33,7 @@ import torchhebb
 network = torchhebb.load("{folder.name}").eval()  # the run folder
 network.save_pretrained("for-the-hub")  # one file with readout and class names; push_to_hub("OWNER/NAME") uploads it
 """
-    return model_card(recipe, read_result(folder / "result.json"), network, read_preprocessing(folder), usage)
+    return model_card(recipe, result, network, read_preprocessing(folder), usage)
 
 
 def model_card(recipe: Recipe, result: Result, network: Network, preprocessing: Preprocessing, usage: str) -> str:

@@ -21,7 +21,7 @@ from torchhebb.data import Images, Store, from_arrays, open_inputs
 from torchhebb.embedding import embed, open_encoder, shards, write_embeddings
 from torchhebb.errors import UserError
 from torchhebb.nn import Architecture, ConvBlock, Network, load, save
-from torchhebb.recipes import get_recipe
+from torchhebb.recipes import create_model, get_recipe
 from torchhebb.runs import TrainOptions, run_recipe
 from torchhebb.train import Readout, Recipe
 
@@ -99,13 +99,26 @@ def test_what_cannot_be_embedded_is_said(run: Path, tmp_path: Path):
         (
             torch.nn.Linear(2, 2),
             torch.zeros(1, 3, 8, 8),
-            "an encoder needs a network that knows its architecture, got Linear",
+            "the network must be one that knows its architecture, got Linear",
         ),
     ):
         with pytest.raises(UserError, match=message):
             embed(target, images)
+    with pytest.raises(
+        UserError, match="no such run folder or weights file: softhebb2023-digit; .*softhebb2023-digits"
+    ):
+        embed("softhebb2023-digit", torch.zeros(1, 1, 8, 8))
     with pytest.raises(UserError, match="dim needs a run"):
         embed(run / "model.safetensors", torch.zeros(1, 3, 8, 8), dim=2)
+
+
+def test_the_name_of_a_network_that_ships_is_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    pixels = torch.rand(3, 1, 8, 8)
+    shipped = create_model("softhebb2023-digits", pretrained=True)
+    assert torch.allclose(embed("softhebb2023-digits", pixels), shipped(pixels).flatten(1), atol=1e-5)
+    monkeypatch.chdir(tmp_path)
+    torchhebb.save(create_model("softhebb2023-digits"), "softhebb2023-digits")  # a path goes before a name
+    assert not torch.allclose(embed("softhebb2023-digits", pixels), shipped(pixels).flatten(1), atol=1e-5)
 
 
 # files

@@ -17,10 +17,10 @@ from torchhebb.train.device import own_device
 
 @dataclass(frozen=True)
 class EmbedFlags(Checked):
-    """Features of images by a trained run or a weights file, written to one file; a stopped call goes on."""
+    """Features of images by a trained network, written to one file; a stopped call goes on."""
 
     model: tyro.conf.Positional[str]
-    """A run folder, whose first seed is used, or a weights file."""
+    """A run folder, whose first seed is used, a weights file, or a trained network that ships (torchhebb list)."""
     images: tyro.conf.Positional[tuple[str, ...]]
     """What to embed: folder:PATH, parquet:PATH, hub:OWNER/NAME, a name of the catalogue, image files or folders."""
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None

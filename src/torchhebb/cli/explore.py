@@ -16,7 +16,7 @@ class ExploreFlags(Checked):
     """A page with a map of images, their nearest neighbours, near-duplicates and outliers; it works offline."""
 
     model: tyro.conf.Positional[str]
-    """A run folder, or a weights file."""
+    """A run folder, whose first seed is used, a weights file, or a trained network that ships (torchhebb list)."""
     images: tyro.conf.Positional[str]
     """What to look at: folder:PATH, parquet:PATH, hub:OWNER/NAME, a name of the catalogue, or a folder."""
     out: Path | None = None

@@ -15,7 +15,7 @@ class ExportFlags:
     """Write a trained network as ONNX or as torch.export's file; it is compared with the original before it is kept."""
 
     model: tyro.conf.Positional[str]
-    """A run folder, whose first seed is used, or a weights file."""
+    """A run folder, whose first seed is used, a weights file, or a trained network that ships (torchhebb list)."""
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     """The file to write, .onnx (which needs the packages onnx, onnxscript and onnxruntime) or .pt2.  Must be given."""
     output: Literal["auto", "logits", "features"] = "auto"

@@ -10,10 +10,11 @@ from torchhebb.config import to_json
 from torchhebb.data import Images, Preprocessing, Store, Stream, first_images
 from torchhebb.embedding.projection import Projection, run_projection
 from torchhebb.errors import UserError
-from torchhebb.nn import Network, load
+from torchhebb.nn import Network
 from torchhebb.progress import SILENT, Progress
 from torchhebb.runs.folder import read_config, read_preprocessing
 from torchhebb.runs.run import Run, open_run
+from torchhebb.runs.trained import open_trained
 from torchhebb.train.device import find_device
 from torchhebb.train.features import batch_size_for, fingerprint
 
@@ -64,27 +65,19 @@ def open_encoder(
     store: Store | None = None,
     progress: Progress = SILENT,
 ) -> Encoder:
-    """The encoder of a run (its first seed), a weights file, or a network.
+    """The encoder of a run (its first seed), a weights file, a network, or the name of one that ships with the package.
 
     Args: dim, the number of principal components that features are projected on; they are fitted on the training
     features of a run, once, and kept with it.
     Raises UserError for a target that is none of these, or a dim without a run.
     """
     where = target.device if isinstance(target, Run) else find_device(device)
-    folder = target.folder if isinstance(target, Run) else target
-    if isinstance(folder, nn.Module) or not (Path(folder) / "config.json").exists():
-        network = folder if isinstance(folder, nn.Module) else load(_weights(Path(folder)))
-        if not isinstance(network, Network) or network.architecture is None:
-            raise UserError(f"an encoder needs a network that knows its architecture, got {type(network).__name__}")
+    network, folder = open_trained(target)
+    assert network.architecture is not None
+    if folder is None:
         if dim is not None:
             raise UserError("dim needs a run, whose training features the projection is fitted on")
         return Encoder(_placed(network, where), Preprocessing(*network.architecture.input_shape), where)
-    folder = Path(folder)
-    read_config(folder)
-    if not (folder / "model.safetensors").exists():
-        raise UserError(f"{folder} is not finished: go on with torchhebb train --resume {folder}")
-    network = load(folder / "model.safetensors")
-    assert isinstance(network, Network)
     encoder = Encoder(_placed(network, where), read_preprocessing(folder), where)
     if dim is None:
         return encoder
@@ -104,14 +97,6 @@ def _opened(folder: Path, device: str, data_dir: Path | str | None, store: Store
     own = read_config(folder)[1]
     options = replace(own, device=device, data_dir=str(data_dir or own.data_dir or "") or None)
     return open_run(folder, options, store=store, progress=progress)
-
-
-def _weights(path: Path) -> Path:
-    if path.is_dir():
-        path /= "model.safetensors"
-    if not path.exists():
-        raise UserError(f"no such run folder or weights file: {path}")
-    return path
 
 
 def _placed(network: Network, device: torch.device) -> Network:

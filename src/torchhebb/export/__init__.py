@@ -14,10 +14,11 @@ from torchhebb.data import Images, Preprocessing, Store
 from torchhebb.errors import UserError
 from torchhebb.export.formats import Format, format_of
 from torchhebb.export.frozen import Frozen
-from torchhebb.nn import Network, load
+from torchhebb.nn import Network
 from torchhebb.progress import SILENT, Progress
 from torchhebb.runs.folder import read_config, read_preprocessing
 from torchhebb.runs.run import Run, open_run
+from torchhebb.runs.trained import open_trained
 
 __all__ = ["Exported", "export"]
 
@@ -56,7 +57,7 @@ def export(
     store: Store | None = None,
     progress: Progress = SILENT,
 ) -> Exported:
-    """Write the first seed of a run, a weights file or a network to a .onnx or .pt2 file.
+    """Write a trained network to a .onnx or .pt2 file: the first seed of a run, a weights file, a name of the package.
 
     The file takes `pixels` (B, C, H, W) in [0, 1], for any B, and gives `logits`, or `features` (B, F).  Its metadata
     says how images become pixels.  It is written beside, opened as its user would, compared with the original on test
@@ -77,7 +78,7 @@ def export(
     kind = format_of(out)
     if images < 1:
         raise UserError(f"images must be at least 1, got {images}")
-    network, folder = _opened(target)
+    network, folder = open_trained(target)
     assert network.architecture is not None
     if output is None:
         output = "features" if network.readout is None else "logits"
@@ -96,23 +97,6 @@ def export(
     finally:
         beside.unlink(missing_ok=True)
     return found
-
-
-def _opened(target: Run | Network | Path | str) -> tuple[Network, Path | None]:
-    """The network with its readout, and the folder where it is the first seed of a run."""
-    if isinstance(target, nn.Module):
-        network, folder = target, None
-    else:
-        path = target.folder if isinstance(target, Run) else Path(target)
-        folder = path if (path / "config.json").exists() else None
-        if folder is not None and not (folder / "result.json").exists():
-            raise UserError(f"{folder} is not finished: go on with torchhebb train --resume {folder}")
-        if not path.exists():
-            raise UserError(f"no such run folder or weights file: {path}")
-        network = load(path)  # type: ignore[assignment]
-    if not isinstance(network, Network) or network.architecture is None:
-        raise UserError(f"export needs a network that knows its architecture, got {type(network).__name__}")
-    return network, folder
 
 
 def _test_images(

@@ -14,8 +14,8 @@ from torchhebb.progress import SILENT, Progress
 from torchhebb.readouts.base import predict_logits
 from torchhebb.report.answers import Evaluation, read_evaluations
 from torchhebb.runs import Run, TrainOptions, compute_options, open_run, read_config
-from torchhebb.runs.folder import read_classes
-from torchhebb.train import Recipe, Result, read_result
+from torchhebb.runs.folder import finished_result, read_classes
+from torchhebb.train import Recipe, Result
 from torchhebb.train.diagnostics import win_rates
 from torchhebb.train.log import read_log
 
@@ -87,13 +87,11 @@ def read_run(
     opened = run if isinstance(run, Run) else None
     folder = run.folder if isinstance(run, Run) else run
     recipe, options = read_config(folder)
-    if not (folder / "result.json").exists():
-        raise UserError(f"{folder} is not finished: go on with torchhebb train --resume {folder}")
     where = replace(compute_options(options), device=device)
     where = replace(where, data_dir=str(data_dir or options.data_dir or "") or None)
     answers, left_out = None, ""
     try:
-        result = read_result(folder / "result.json") if opened is None else opened.result
+        result = finished_result(folder) if opened is None else opened.result
         log, classes = read_log(folder / "metrics.jsonl"), tuple(read_classes(folder))
         if not log or not all(LOGGED.get(line["kind"], set()) <= line.keys() for line in log):
             raise ValueError("metrics.jsonl is missing or incomplete")

@@ -16,6 +16,7 @@ from torchhebb.errors import NotImportedError, UserError
 from torchhebb.files import read_json, write_atomically, write_json
 from torchhebb.runs.options import TrainOptions
 from torchhebb.train.recipe import Recipe
+from torchhebb.train.result import Result, read_result
 
 
 def new_run_folder(recipe: Recipe) -> Path:
@@ -46,6 +47,13 @@ def begun_or_gone(folder: Path) -> Iterator[None]:
                 if folder.parent.name == "runs":
                     folder.parent.rmdir()
         raise
+
+
+def finished_result(folder: Path) -> Result:
+    """The result of a finished run.  Raises UserError where there is none, or it is damaged."""
+    if not (folder / "result.json").exists():
+        raise UserError(f"{folder} is not finished: go on with torchhebb train --resume {folder}")
+    return read_result(folder / "result.json")
 
 
 def prepare_folder(folder: Path, recipe: Recipe, options: TrainOptions, data: Data, command: str) -> str:

@@ -10,7 +10,7 @@ import torch
 from torchhebb.data import open_inputs
 from torchhebb.errors import UserError
 from torchhebb.nn import Network, load
-from torchhebb.runs.folder import read_classes, read_config, read_preprocessing
+from torchhebb.runs.folder import finished_result, read_classes, read_config, read_preprocessing
 
 BATCH = 64
 
@@ -36,8 +36,7 @@ def predict_files(run: Path, images: Sequence[Path | str], *, top: int = 1) -> l
         raise UserError(f"{run} learned without labels and knows no classes: torchhebb embed gives its features")
     if not 1 <= top <= len(classes):
         raise UserError(f"top must lie between 1 and the number of classes ({len(classes)}), got {top}")
-    if not (run / "readout.safetensors").exists():
-        raise UserError(f"{run} is not finished: go on with torchhebb train --resume {run}")
+    finished_result(run)
     network = load(run)
     assert isinstance(network, Network)
     network.classifier.eval()

@@ -18,10 +18,10 @@ from torchhebb.errors import UserError
 from torchhebb.files import read_json, write_json
 from torchhebb.nn import Network, load
 from torchhebb.progress import SILENT, Progress
-from torchhebb.runs.folder import data_settings, read_config, read_preprocessing
+from torchhebb.runs.folder import data_settings, finished_result, read_config, read_preprocessing
 from torchhebb.runs.networks import frozen_features, placed
 from torchhebb.runs.options import ComputeOptions
-from torchhebb.train import Recipe, Result, read_result
+from torchhebb.train import Recipe, Result
 from torchhebb.train.device import Precision, find_device, find_precision
 from torchhebb.train.features import fingerprint
 from torchhebb.train.fitting import check_fit
@@ -154,9 +154,7 @@ def open_run(
     """
     recipe, own = read_config(folder)
     options, store = options or own, store or Store()
-    if not (folder / "result.json").exists():
-        raise UserError(f"{folder} is not finished: go on with torchhebb train --resume {folder}")
-    result = read_result(folder / "result.json")
+    result = finished_result(folder)
     if seeds is not None:
         if not 1 <= seeds <= len(result.seeds):
             raise UserError(f"seeds must be from 1 to {len(result.seeds)}, as many as {folder} has, got {seeds}")

@@ -13,8 +13,9 @@ from torchhebb.evaluate.statistics import wilson
 from torchhebb.rules import SoftHebb
 from torchhebb.runs import read_config
 from torchhebb.runs.baselines import learner
+from torchhebb.runs.folder import finished_result
 from torchhebb.runs.run import Run
-from torchhebb.train import Curve, Measure, Recipe, Result, read_result
+from torchhebb.train import Curve, Measure, Recipe, Result
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
@@ -95,9 +96,7 @@ class DepthWidth(Evaluator):
         runs = [Trained(run.folder, run.recipe, run.result)]
         for folder in map(Path, self.others):
             recipe, _ = read_config(folder)
-            if not (folder / "result.json").exists():
-                raise UserError(f"{folder} is not finished: go on with torchhebb train --resume {folder}")
-            result = read_result(folder / "result.json")
+            result = finished_result(folder)
             if result.data.get("fingerprint") != run.data.fingerprint:
                 raise UserError(f"{folder} was trained on {result.data.get('name')}, this run on {run.data.name}")
             runs.append(Trained(folder, recipe, result))
