@@ -120,7 +120,7 @@ def crop_and_mirror(x: Tensor, top: Tensor, left: Tensor, mirrored: Tensor, *, p
 class Batches:
     """The epochs of a uint8 tensor (N, C, H, W), as float32 batches (B, C, H, W) in [0, 1] on `device`.
 
-    A float tensor, such as the outputs of frozen blocks, keeps its values.
+    A float tensor, such as the outputs (N, C, H, W) or (N, F) of frozen blocks, keeps its values.
 
     `order`, where given, takes the number of an epoch to the permutation of its images.
     The order of an epoch otherwise depends on (seed, epoch) alone, the same on every device; an augmentation on
@@ -148,7 +148,8 @@ class Batches:
         drop_last: bool = False,
         order: Callable[[int], Tensor] | None = None,
     ) -> None:
-        if not (images.dtype == torch.uint8 or images.is_floating_point()) or images.dim() != 4:
+        flat = images.is_floating_point() and images.dim() == 2 and not (augment is not None and augment.active)
+        if not (images.dtype == torch.uint8 or images.is_floating_point()) or not (images.dim() == 4 or flat):
             raise UserError(f"images must be uint8 or float (N, C, H, W), got {images.dtype} {tuple(images.shape)}")
         if len(images) == 0:
             raise UserError("images must hold at least one image, got none")

@@ -76,6 +76,8 @@ class HebbConv2d(DataInitialised):
             raise ValueError(f"groups must divide {in_channels} and {out_channels} channels, got {groups}")
         if padding_mode not in PaddingMode.__args__:  # type: ignore[attr-defined]
             raise ValueError(f"padding_mode must be one of {PaddingMode.__args__}, got {padding_mode!r}")  # type: ignore[attr-defined]
+        if groups > 1 and init == "patches":
+            raise ValueError(f"groups must be 1 where init is 'patches', got {groups}")
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
         self.rule, self.init, self.init_radius = rule, init, init_radius
         self._geometry = Geometry(self.kernel_size, self.stride, self.dilation, groups)
@@ -96,8 +98,6 @@ class HebbConv2d(DataInitialised):
         """With init "patches", draw every neuron's weights from the patches of x."""
         if self.init != "patches":
             return
-        if self.groups > 1:
-            raise ValueError(f"init 'patches' needs one group, got {self.groups}")
         x = self._pad(x)
         patches = F.unfold(x, self.kernel_size, dilation=self.dilation, stride=self.stride)
         inputs = patches.transpose(1, 2).flatten(0, 1)

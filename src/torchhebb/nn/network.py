@@ -69,6 +69,8 @@ class Architecture(Checked):
             raise UserError(f"tap_power must be 1 where taps is empty, got {self.tap_power}")
         if self.taps and self.feature_pool is not None:
             raise UserError("feature_pool is for the last block alone: give its pool to taps instead")
+        if self.feature_pool is not None and self.blocks and not self.blocks[-1].puts_out_maps:
+            raise UserError(f"feature_pool must be None where the last block puts out no maps, got {self.feature_pool}")
 
     def _check_standardization(self) -> None:
         channels = self.input_shape[0]

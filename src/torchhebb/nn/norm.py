@@ -15,6 +15,7 @@ class BatchNorm(nn.Module):
     """Batch normalisation without affine: (x - mean) / sqrt(var + eps) per channel.
 
     Train mode uses the batch's statistics and moves the running ones by `momentum`; eval mode uses the latter.
+    A batch with a single value a channel has no variance: it is normalised by the running statistics and leaves them.
     In a process group the batch is that of all ranks together.
 
     Args: x (B, C) or (B, C, H, W).  Returns: a tensor shaped as x.
@@ -43,7 +44,8 @@ class BatchNorm(nn.Module):
             raise ValueError(f"x must have {self.num_features} channels in its second dim, got {tuple(x.shape)}")
         if self.training and world_size() > 1:
             return synchronised_batch_norm(x, self.running_mean, self.running_var, self.momentum, self.eps)
-        return F.batch_norm(x, self.running_mean, self.running_var, None, None, self.training, self.momentum, self.eps)
+        training = self.training and has_variance(x)
+        return F.batch_norm(x, self.running_mean, self.running_var, None, None, training, self.momentum, self.eps)
 
     def extra_repr(self) -> str:
         return f"{self.num_features}, momentum={self.momentum}"
@@ -52,14 +54,18 @@ class BatchNorm(nn.Module):
 class BatchNorm2d(nn.BatchNorm2d):
     """Torch's batch norm of images, with affine, whose batch is that of all ranks together in a process group.
 
+    A batch with a single value a channel is normalised by the running statistics, as by `BatchNorm`.
+
     >>> BatchNorm2d(3)(torch.rand(2, 3, 4, 4)).shape
     torch.Size([2, 3, 4, 4])
     """
 
     def forward(self, input: Tensor) -> Tensor:
+        self._check_input_dim(input)
+        if world_size() == 1 and self.training and self.running_mean is not None and not has_variance(input):
+            return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
         if not self.training or world_size() == 1:
             return super().forward(input)
-        self._check_input_dim(input)
         if self.running_mean is None or self.running_var is None:
             raise ValueError("track_running_stats must be True in a process group, got False")
         assert self.num_batches_tracked is not None
@@ -68,6 +74,15 @@ class BatchNorm2d(nn.BatchNorm2d):
         y = synchronised_batch_norm(input, self.running_mean, self.running_var, momentum, self.eps)
         shape = (1, -1, 1, 1)
         return torch.addcmul(self.bias.view(shape), y, self.weight.view(shape)).to(y.dtype) if self.affine else y
+
+
+def has_variance(x: Tensor) -> bool:
+    """Whether x (B, C, ...) holds more than one value a channel.
+
+    >>> has_variance(torch.rand(1, 3)), has_variance(torch.rand(1, 3, 2, 2))
+    (False, True)
+    """
+    return x.numel() > x.shape[1]
 
 
 def check_synchronised(network: nn.Module) -> None:

@@ -17,18 +17,19 @@ def synchronised_batch_norm(
     Of the parts r, each of n_r values with mean m_r and sum of squares M_r around it, the whole has
     mean = sum n_r m_r / n and var = (sum M_r + sum n_r (m_r - mean)^2) / n.  The gradient to x is that of the whole
     batch as well: with g the incoming one and y the output, (g - <g> - y <g y>) / sqrt(var + eps), where <.> is the
-    mean over all ranks.
+    mean over all ranks.  Where these hold a single value a channel, the running statistics take the place of its own,
+    and do not move.
 
     Args: x (B, C, ...), B from 0; running statistics, moved in place by `momentum` towards mean and n / (n - 1) var.
-    Returns: a tensor shaped as x.  Raises ValueError, on a CPU, where all ranks hold a single value a channel.
+    Returns: a tensor shaped as x.
     Source: Ioffe and Szegedy 2015; the statistics of parts by Chan et al. 1979.
     """
     count, mean, var = _moments(x)
-    if x.device.type == "cpu" and count <= 1:  # on a GPU the question would stop the queue
-        raise ValueError(f"Expected more than 1 value per channel when training, got {tuple(x.shape)} over all ranks")
+    several = count > 1  # a tensor: to ask for its value would stop the queue of a GPU
+    mean, var = torch.where(several, mean, running_mean), torch.where(several, var, running_var)
     with torch.no_grad():
         running_mean.lerp_(mean.to(running_mean.dtype), momentum)
-        unbiased = var * (count / (count - 1))
+        unbiased = torch.where(several, var * (count / (count - 1)), var)
         running_var.lerp_(unbiased.to(running_var.dtype), momentum)
     dtype = torch.promote_types(running_mean.dtype, torch.float32)
     return _Normalize.apply(x, mean.to(dtype), var.to(dtype), eps, count)
@@ -63,7 +64,7 @@ class _Normalize(torch.autograd.Function):
         g, y = _at_least_float32(gradient), _at_least_float32(y)
         dims = _all_but_channels(y)
         sums = all_reduce(torch.stack([g.sum(dims), (g * y).sum(dims)]).double())
-        means = (sums / count).to(g.dtype).view(2, 1, -1, *[1] * (y.dim() - 2))
+        means = torch.where(count > 1, sums / count, 0.0).to(g.dtype).view(2, 1, -1, *[1] * (y.dim() - 2))
         x_gradient = (g - means[0] - y * means[1]) * scale.to(g.dtype).view_as(means[0])
         return x_gradient.to(gradient.dtype), None, None, None, None
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from torchhebb.errors import UserError
 from torchhebb.functional.whitening import decorrelation_step, whitening_matrix
 from torchhebb.nn.plastic import DataInitialised, positive
 
@@ -82,11 +83,22 @@ class PatchWhitening(DataInitialised):
         mean = total / count
         covariance = square / count - torch.outer(mean, mean)
         self.mean.copy_(mean)
-        if self.lateral:
-            self.matrix.copy_(self._decorrelate(x, covariance.diagonal().mean().item(), generator))
+        variance = covariance.diagonal().mean().item()
+        if self.lateral and variance > 0:
+            self.matrix.copy_(self._decorrelate(x, variance, generator))
         else:
-            self.matrix.copy_(whitening_matrix(covariance, shrinkage=self.shrinkage, components=self.components))
+            self.matrix.copy_(self._whitening(covariance))
         self.initialised = True
+
+    def _whitening(self, covariance: Tensor) -> Tensor:
+        try:
+            return whitening_matrix(covariance, shrinkage=self.shrinkage, components=self.components)
+        except ValueError:
+            size = self.components or len(covariance)
+            raise UserError(
+                f"the inputs of a whitened block vary in fewer than {size} directions: raise its shrinkage, or lower "
+                "its components or project"
+            ) from None
 
     def _decorrelate(self, x: Tensor, variance: float, generator: torch.Generator) -> Tensor:
         """The matrix that the lateral rule learns from batch after batch of patches, at a falling rate."""

@@ -1,7 +1,7 @@
 """What every readout shares: the interface, and the held-out part that chooses."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -68,6 +68,9 @@ class ReadoutPlan(Checked, ABC):
     def check(self, samples: int, width: int, device: torch.device) -> None:
         """Raise UserError for settings out of range, or if (samples, width) features need more memory than is free."""
 
+    def check_samples(self, labels: Tensor, shape: Sequence[int]) -> None:
+        """Raise UserError if it cannot be fitted to samples of these labels (N,), each with features of this shape."""
+
     @abstractmethod
     def fit(
         self,
@@ -89,7 +92,10 @@ class ReadoutPlan(Checked, ABC):
 
 def kept_and_held(labels: Tensor, part: float, seed: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Stratified indices to fit on and to choose on."""
-    kept, held = stratified_split(labels.cpu(), part, seed)
+    try:
+        kept, held = stratified_split(labels.cpu(), part, seed)
+    except UserError as error:
+        raise UserError(f"holdout of {len(labels)} training images: {error}") from None
     return kept.to(device), held.to(device)
 
 

@@ -1,10 +1,13 @@
 """Unsupervised scoring: every neuron stands for the class for which it wins most often."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 
 import torch
 from torch import Tensor
 
+from torchhebb.errors import UserError
 from torchhebb.nn import NeuronLabels
 from torchhebb.progress import SILENT, Progress
 from torchhebb.readouts.base import FRESH, ROWS, Fitted, ReadoutPlan, Resume, checked_inputs
@@ -25,6 +28,13 @@ class Labels(ReadoutPlan):
 
     def check(self, samples: int, width: int, device: torch.device) -> None:
         return  # nothing to set, and one block of features at a time
+
+    def check_samples(self, labels: Tensor, shape: Sequence[int]) -> None:
+        if prod(shape) != shape[0]:
+            raise UserError(
+                f"the readout Labels needs features of one number a neuron, got {tuple(shape)}: end with a linear "
+                "block, or set architecture.feature_pool to 1"
+            )
 
     @torch.no_grad()
     def fit(

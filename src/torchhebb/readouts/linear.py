@@ -1,7 +1,7 @@
 """What the regularised linear readouts share: projecting, choosing a strength, solving for it on everything."""
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -39,6 +39,9 @@ class LinearPlan(ReadoutPlan):
                 f"{free / 1e9:.1f} GB are free: project the features first, for example with "
                 f"--{name}.project {self._fitting(samples, width, free)}"
             )
+
+    def check_samples(self, labels: Tensor, shape: Sequence[int]) -> None:
+        kept_and_held(labels, self.holdout, 0, labels.device)
 
     def fit(
         self,

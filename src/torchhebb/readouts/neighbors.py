@@ -1,5 +1,6 @@
 """k nearest neighbours by cosine similarity, in bounded memory."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -44,6 +45,14 @@ class Neighbors(ReadoutPlan):
     def check(self, samples: int, width: int, device: torch.device) -> None:
         return  # one block of similarities at a time
 
+    def check_samples(self, labels: Tensor, shape: Sequence[int]) -> None:
+        kept, _ = kept_and_held(labels, self.holdout, 0, labels.device)
+        self._check_k(len(kept))
+
+    def _check_k(self, kept: int) -> None:
+        if max(self.k) > kept:
+            raise UserError(f"k must be at most {kept}, the training images to choose from, got {max(self.k)}")
+
     @torch.no_grad()
     def fit(
         self,
@@ -59,8 +68,7 @@ class Neighbors(ReadoutPlan):
         self.check(len(features), features[0].numel(), features.device)
         features, labels = checked_inputs(features.flatten(1), labels)
         kept, held = kept_and_held(labels, self.holdout, seed, features.device)
-        if max(self.k) > len(kept):
-            raise UserError(f"k must be at most {len(kept)}, the training images to choose from, got {max(self.k)}")
+        self._check_k(len(kept))
         nearest = NearestNeighbors(features, labels, classes, max(self.k))
         absent = torch.zeros(len(features), dtype=torch.bool, device=features.device)
         absent[held] = True

@@ -1,7 +1,7 @@
 """Ridge regression for tens of thousands of features: one Gram matrix in float32, and no second one."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -60,6 +60,9 @@ class WideRidge(ReadoutPlan):
                 f"a ridge of {samples:,} samples of {width:,} features needs {needed / 1e9:.1f} GB of memory and "
                 f"{free / 1e9:.1f} GB are free: pool or read fewer features"
             )
+
+    def check_samples(self, labels: Tensor, shape: Sequence[int]) -> None:
+        kept_and_held(labels, self.holdout, 0, labels.device)
 
     @torch.no_grad()
     def fit(

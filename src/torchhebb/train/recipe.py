@@ -141,6 +141,11 @@ class Recipe(Checked):
             )
         if self.online and learning.images != "train":
             raise UserError("readout.online needs labels: learning.images must be train")
+        if "backpropagation" in self.baselines:
+            try:
+                self.architecture.with_blocks(lambda block: block.for_gradients())
+            except UserError as error:
+                raise UserError(f"baselines must leave out backpropagation: {error}") from None
         if learning.order == "greedy" and learning.augment.active:
             raise UserError("learning.augment needs learning.order joint or pipeline: greedy blocks keep their inputs")
         self._check_sizes()

@@ -24,13 +24,19 @@ def subset_images(data: Data, plan: Learning, seed: int) -> tuple[Images, Learni
     images: Images | None = data.train if plan.images == "train" else data.unlabelled
     assert images is not None
     if plan.fraction < 1:
-        count = max(1, round(plan.fraction * len(images)))
+        count = subset_size(data, plan)
         if isinstance(images, Stream):
             images = images.part(plan.fraction)
         else:
             drawn = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
             images = images.select(drawn[:count].sort().values)
     return images, replace(plan, images="train", fraction=1.0)
+
+
+def subset_size(data: Data, plan: Learning) -> int:
+    """How many images each pass of the plan has."""
+    images: Images | None = data.train if plan.images == "train" else data.unlabelled
+    return max(1, round(plan.fraction * len(images))) if images is not None else 0
 
 
 def subset_key(data: Data, plan: Learning, seed: int, precision: str) -> str:

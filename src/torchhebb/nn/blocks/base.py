@@ -10,7 +10,7 @@ from torch import nn
 
 from torchhebb.bounds import Checked
 from torchhebb.errors import UserError
-from torchhebb.rules import Rule
+from torchhebb.rules import Rule, StatefulRule
 
 
 class Block(Checked, ABC):
@@ -43,6 +43,10 @@ class Block(Checked, ABC):
             if self.width % self.groups:
                 raise UserError(f"groups must divide the {self.width} neurons, got {self.groups}")
             self.rule.check_neurons(self.width // self.groups)
+        if self.groups > 1 and isinstance(self.rule, StatefulRule):
+            raise UserError(f"groups must be 1 for {self.label}, whose state is of all neurons, got {self.groups}")
+        if self.groups > 1 and getattr(self, "init", None) == "patches":
+            raise UserError(f"groups must be 1 where init is patches, got {self.groups}")
 
     @abstractmethod
     def build(self, shape: Sequence[int]) -> nn.Module:

@@ -126,6 +126,8 @@ class SPHeReConvBlock(Block):
     def __post_init__(self) -> None:
         super().__post_init__()
         SPHeReLoss(self.structure, self.orthogonality)
+        if self.kernel_size % 2 == 0:
+            raise UserError(f"kernel_size must be odd, so that maps keep their size, got {self.kernel_size}")
 
     def build(self, shape: Sequence[int]) -> nn.Module:
         return SPHeReBlock(

@@ -61,6 +61,15 @@ class WhitenedBlock(Block):
     lr_power: float = field(default=0.0, metadata=EXPONENT)
     """Power of the distance of the radius from 1 in the rate; at radius 1 any but 0 gives no rate."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.lateral and self.components is not None:
+            raise UserError(f"components must be None where lateral is True, got {self.components}")
+        if self.project is not None and self.components is not None:
+            most = self.project * self.kernel_size**2
+            if self.components > most:
+                raise UserError(f"components must be at most {most}, the numbers of a patch, got {self.components}")
+
     def build(self, shape: Sequence[int]) -> nn.Sequential:
         block = nn.Sequential()
         channels = shape[0]
