@@ -153,15 +153,16 @@ def steps(architecture: Architecture, dtype: torch.dtype, count: int) -> Tensors
 
 
 def norm(kind: Callable[..., nn.Module], shape: tuple[int, ...], **options: Any) -> Tensors:
-    """Output, gradient and running statistics of a batch norm after a ragged and a tiny batch, values far from 0."""
+    """Output, gradient, running statistics of a batch norm after a ragged, a tiny and a single batch, far from 0."""
     layer = kind(shape[1], **options).double()
     for name, parameter in layer.named_parameters():
         nn.init.uniform_(parameter, 0.5, 2.0, generator=torch.Generator().manual_seed(len(name)))
     found: Tensors = {}
-    for number, count in enumerate((shape[0], 1 if len(shape) > 2 else 2)):
-        x = local_shard(random(count, *shape[1:], seed=number) * 3 + 100).requires_grad_()
+    single = (1, shape[1], *[1] * len(shape[2:]))
+    for number, batch in enumerate((shape, (1 if len(shape) > 2 else 2, *shape[1:]), single)):
+        x = local_shard(random(*batch, seed=number) * 3 + 100).requires_grad_()
         y = layer(x)
-        pulled = local_shard(random(*([count, *shape[1:]]), seed=8))
+        pulled = local_shard(random(*batch, seed=8))
         (y * pulled).sum().backward()
         assert x.grad is not None
         found |= {f"y{number}": gather_rows(y.detach()), f"dx{number}": gather_rows(x.grad)}
@@ -267,11 +268,10 @@ def by_itself() -> Tensors:
 
 
 def refusals() -> Tensors:
-    """Which of two networks may not learn on several ranks, and which batch has no variance."""
+    """Which of two networks may not learn on several ranks, and which batches of a stream cannot be shared."""
     asked = {
         "foreign": lambda: check_synchronised(nn.Sequential(nn.BatchNorm1d(3))),
         "ours": lambda: check_synchronised(nn.Sequential(BatchNorm2d(3), BatchNorm(3))),
-        "single": lambda: BatchNorm(3)(local_shard(torch.ones(1, 3))),
         "pipeline": lambda: images("pipeline", epochs=0),
         "odd stream": partial(stream_in, 7),
         "whole stream": partial(stream_in, 120),

@@ -1,18 +1,18 @@
 """Recipes drawn at random, and few images of any shape: a run finishes, or one line is said before it learns."""
 
 import random
-from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 
-from tests.faults.attempt import Attempt
+from tests.faults.campaign import Case, Surface
 from torchhebb.data import Augment, Store, from_arrays
 from torchhebb.errors import UserError
 from torchhebb.nn import Architecture, Block, ConvBlock, LinearBlock, Pool, SPHeReConvBlock, Tap, WhitenedBlock
-from torchhebb.nn.conv import PaddingMode
 from torchhebb.nn.blocks.activation import Activation
+from torchhebb.nn.conv import PaddingMode
 from torchhebb.nn.plastic import Init
 from torchhebb.readouts import Labels, Logistic, Neighbors, Ridge, WideRidge
 from torchhebb.rules import (
@@ -124,9 +124,7 @@ def draw_recipe(draw: random.Random, shape: tuple[int, int, int]) -> Recipe:
         augment=augment if order != "greedy" else Augment(),
         samples=draw.choice((1, 4, 1000)),
     )
-    baselines = tuple(
-        name for name in ("random", "uncalibrated", "raw", "backpropagation") if draw.random() < 0.3
-    )
+    baselines = tuple(name for name in ("random", "uncalibrated", "raw", "backpropagation") if draw.random() < 0.3)
     return Recipe(
         "drawn",
         "digits",
@@ -156,51 +154,61 @@ def buildable(draw: random.Random, shape: tuple[int, int, int]) -> Recipe:
 OF_THE_NUMBERS = ("is not finite", "features must be finite", "vary in fewer than")
 """Words of errors that only the numbers of the images, or of the weights, can bring about."""
 
-SHAPES = ((1, 8, 8), (1, 1, 1), (3, 1, 1), (1, 1, 5), (3, 4, 1), (1, 2, 2), (3, 6, 9), (1, 12, 4))
+SHAPES = ((1, 8, 8), (1, 1, 1), (3, 1, 1), (1, 1, 5), (3, 4, 2), (1, 2, 2), (3, 6, 9), (1, 12, 4))
 
 
-def recipes(seed: int, count: int, folder: Path) -> Iterator[Attempt]:
-    """So many runs; `folder` holds what they leave."""
-    for number in range(seed, seed + count):
-        draw = random.Random(number)
-        yield f"recipe {number}", _run(draw, folder / str(number))
+def prepare(folder: Path) -> None:
+    pass
 
 
-def _run(draw: random.Random, folder: Path) -> Callable[[], None]:
-    def run() -> None:
-        shape, images = draw.choice(SHAPES), draw.choice((2, 3, 7, 11, 16, 21))
-        classes = draw.choice((1, 2, 3))
-        pixels = np.random.default_rng(0).integers(0, 256, (images, *shape[1:], shape[0]), np.uint8)
-        if shape[0] == 1:
-            pixels = pixels[..., 0]
-        labels = None if draw.random() < 0.15 else np.arange(images) % classes
-        recipe = buildable(draw, shape)
-        options = TrainOptions(device="cpu", precision="float32", ensemble=draw.choice((1, 1, 2)))
-        progress = Started()
-        try:
-            run_recipe(
-                recipe, options, folder=folder, source=from_arrays(pixels, labels), store=Store(folder / "store"),
-                progress=progress,
-            )  # fmt: skip
-        except UserError as error:
-            if progress.advanced and not any(word in str(error) for word in OF_THE_NUMBERS):
-                raise RuntimeError(f"after {progress.label!r} had begun: {error}") from error
-            raise
-
-    return run
+def draw(ready: None, random: random.Random, folder: Path) -> Case:
+    shape, images = random.choice(SHAPES), random.choice((2, 3, 7, 11, 16, 21))
+    words = f"{images} images of {shape}"
+    return Case(f"a run on {words}", partial(trained, random, shape, images, folder), f"{shape[1]} x {shape[2]} pixels")
 
 
-class Started:
+def trained(random: random.Random, shape: tuple[int, int, int], images: int, folder: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (images, shape[0], *shape[1:]), np.uint8)
+    source = from_arrays(
+        pixels[:, 0] if shape[0] == 1 else pixels.transpose(0, 2, 3, 1) if 1 in shape[1:] else pixels,
+        None if random.random() < 0.15 else np.arange(images) % random.choice((1, 2, 3)),
+    )
+    options = TrainOptions(device="cpu", precision="float32", ensemble=random.choice((1, 1, 2)))
+    recipe, progress = buildable(random, shape), Begun()
+    try:
+        run_recipe(
+            recipe, options, folder=folder / "run", source=source, store=Store(folder / "store"), progress=progress
+        )
+    except UserError as error:
+        if progress.begun and not any(words in str(error) for words in OF_THE_NUMBERS):
+            raise RuntimeError(f"after learning had begun: {error}") from error
+        raise
+
+
+class Begun:
     """Progress that remembers whether learning had begun."""
 
-    advanced, label = False, ""
+    begun = False
 
     def start(self, label: str, total: int, unit: str) -> None:
-        self.label = label
-        self.advanced |= unit == "images" and "block" not in label or "learning" in label
+        self.begun |= "learning" in label
 
     def advance(self, n: int) -> None:
         pass
 
     def finish(self) -> None:
         pass
+
+
+SURFACES = (
+    Surface(
+        "recipes",
+        "Hostile inputs",
+        "Training of recipes drawn from all blocks, rules, orders and readouts, on 2 to 21 images down to 1 x 1 pixel. "
+        "Right: it finishes; a refusal comes before learning begins.",
+        prepare,
+        draw,
+        cases=6000,
+        quick=60,
+    ),
+)

@@ -1,11 +1,13 @@
 """BatchNorm is PyTorch's, for vectors and images alike."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 
 from tests.reference import agree, draw
-from torchhebb.nn import BatchNorm, UnitNorm
+from torchhebb.nn import BatchNorm, BatchNorm2d, UnitNorm
 
 SHAPES = [(6, 3), (4, 3, 5, 2), (1, 3, 4, 4)]
 
@@ -65,9 +67,16 @@ def test_impossible_inputs_are_named(shape: tuple[int, ...]):
         BatchNorm(3)(torch.zeros(shape))
 
 
-def test_one_value_per_channel_has_no_variance():
-    with pytest.raises(ValueError, match=r"value|sample"):
-        BatchNorm(3)(torch.zeros(1, 3))
+@pytest.mark.parametrize("make", [BatchNorm, BatchNorm2d])
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_batch_without_a_variance_takes_the_running_statistics(make: Any, count: int):
+    norm = make(3).double()
+    norm(draw(0, 6, 3, 2, 2))
+    before = norm.running_mean.clone(), norm.running_var.clone()
+    x = draw(1, count, 3, 1, 1)
+    found = norm(x)
+    assert torch.equal(norm.running_mean, before[0]) and torch.equal(norm.running_var, before[1])
+    assert found.shape == x.shape and torch.allclose(found, norm.eval()(x))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])

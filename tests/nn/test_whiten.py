@@ -90,7 +90,7 @@ def test_weights_that_are_samples():
     assert torch.equal(kept, drawn.weight), "only init samples looks at inputs"
     with pytest.raises(ValueError, match="needs at least 5 inputs, one a neuron, got 4"):
         HebbLinear(4, 5, init="patches").init_from_data(torch.eye(4), generator())
-    with pytest.raises(ValueError, match="needs one group, got 2"):
+    with pytest.raises(ValueError, match="groups must be 1 where init is"):
         HebbConv2d(4, 4, 1, groups=2, init="patches").init_from_data(torch.ones(9, 4, 1, 1), generator())
 
 

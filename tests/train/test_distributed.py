@@ -73,7 +73,7 @@ def test_what_cannot_learn_on_several_ranks_is_refused(ranks: list[dict[str, Any
     refused = [{name: bool(value) for name, value in rank["refusals"].items()} for rank in ranks]
     expected = {name: name not in ("ours", "whole stream") for name in refused[0]}
     assert refused == [expected] * 2
-    assert {name for name, value in CASES["refusals"]().items() if value} == {"single", "short stream"}
+    assert {name for name, value in CASES["refusals"]().items() if value} == {"short stream"}
 
 
 def test_a_stream_is_gone_on_with_by_as_many_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

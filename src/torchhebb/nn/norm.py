@@ -63,6 +63,8 @@ class BatchNorm2d(nn.BatchNorm2d):
     def forward(self, input: Tensor) -> Tensor:
         self._check_input_dim(input)
         if world_size() == 1 and self.training and self.running_mean is not None and not has_variance(input):
+            assert self.num_batches_tracked is not None
+            self.num_batches_tracked.add_(1)
             return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
         if not self.training or world_size() == 1:
             return super().forward(input)
