@@ -1,6 +1,6 @@
 """The table of names that files of earlier versions hold, with the present names, so that old files stay readable."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 TYPES = {"LocalConvBlock": "SPHeReConvBlock", "Options": "TrainOptions", "Read": "Tap"}
@@ -10,6 +10,7 @@ FIELDS: dict[str, dict[str, str]] = {
     "Architecture": {"read": "taps", "read_power": "tap_power", "mirror": "flip_average"},
     "Learning": {"share": "fraction", "final_share": "final_lr_fraction"},
     "TrainOptions": {"members": "ensemble"},
+    "Ablation": {"variants": "changes"},
 }
 """Name of a class -> old name of a field -> its name."""
 
@@ -38,3 +39,14 @@ def new_fields(kind: str, fields: Mapping[str, Any]) -> dict[str, Any]:
         name: values[name].get(value, value) if name in values and isinstance(value, str) else value
         for name, value in renamed.items()
     }
+
+
+def new_flags(kind: str, words: Sequence[str]) -> list[str]:
+    """The words of a command line, with the flags of a class by their present names.
+
+    >>> new_flags("Ablation", ["--variants", "slope", "--depths=1"])
+    ['--changes', 'slope', '--depths=1']
+    """
+    flags = {f"--{old}": f"--{new}" for old, new in FIELDS.get(kind, {}).items()}
+    split = [word.partition("=") for word in words]
+    return [flags.get(flag, flag) + equals + value for flag, equals, value in split]

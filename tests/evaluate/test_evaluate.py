@@ -176,6 +176,31 @@ def test_diagnostics_are_those_of_the_log_and_of_the_weights(diagnostics: Result
         assert radii(layer).mean().item() == pytest.approx(value, rel=1e-5)  # type: ignore[arg-type]
 
 
+def test_diagnostics_leave_out_baselines_that_learned_and_other_seeds(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(run.folder, folder)
+    lines = [line for line in run.log() if line["kind"] == "learning"]
+    other = [line | {"task": "seed 0: hard WTA: learning", "radius_mean": 1e6} for line in lines]
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.writelines(json.dumps(line) + "\n" for line in other)
+    alone = open_run(folder, seeds=1, store=run.store)
+    found = evaluate(Diagnostics(bins=5), alone)
+    first = [
+        line["radius_mean"] for line in lines if line["task"] == "seed 0: learning" and line["name"] == "block1.layer"
+    ]
+    (curve,) = (curve for curve in found.curves if curve.name == "block1 radius_mean")
+    assert curve.y == pytest.approx(first) and curve.std is None
+    assert found.measure("block1_radius_mean").values == (first[-1],)
+
+
+def test_diagnostics_need_the_record_of_every_seed(run: Run, tmp_path: Path) -> None:
+    shutil.copytree(run.folder, folder := tmp_path / "run")
+    kept = [line for line in (folder / "metrics.jsonl").read_text().splitlines() if "seed 1: learning" not in line]
+    (folder / "metrics.jsonl").write_text("\n".join(kept) + "\n")
+    with pytest.raises(UserError, match="has no record of learning: train the run again"):
+        evaluate(Diagnostics(), open_run(folder, store=run.store))
+
+
 def test_the_histogram_holds_every_neuron_around_the_fair_share(diagnostics: Result) -> None:
     for name in ("block1 win_rates", "block2 win_rates"):
         histogram = next(curve for curve in diagnostics.curves if curve.name == name)

@@ -81,6 +81,35 @@ def test_kept_cells_depend_on_everything_but_the_settings_that_say_so(fresh: Run
     assert Sums.asked == [(7, 0), (7, 1)]
 
 
+@dataclass(frozen=True)
+class Doubled(Sums):
+    """The same question with another meaning."""
+
+    version: ClassVar[int] = 2
+
+    def cell(self, run: Run, variant: int, seed: int) -> Cell:
+        return {"sum": 2 * super().cell(run, variant, seed)["sum"]}
+
+
+def test_another_version_of_a_question_reads_no_cell_of_the_first(fresh: Run) -> None:
+    assert numbers(Sums((5,)), fresh)["of_5_sum"] == (5.0, 6.0)
+    assert numbers(Doubled((5,)), fresh)["of_5_sum"] == (10.0, 12.0)
+    assert numbers(Sums((5,)), fresh)["of_5_sum"] == (5.0, 6.0)
+    assert evaluate(Doubled((5,)), fresh).notes["settings"]["version"] == 2
+    assert "version" not in evaluate(Sums((5,)), fresh).notes["settings"]
+
+
+def test_the_first_version_has_the_key_that_questions_without_versions_had(fresh: Run) -> None:
+    key = {"question": "sums", "settings": {"plus": 0}, "precision": "float32", "variant": 5, "seed": 0}
+    assert Sums().key(fresh, variant=5, seed=0) == key
+
+
+@pytest.mark.parametrize("name", ["variants", "cells", "measure", "key"])
+def test_a_setting_cannot_hide_a_method(name: str) -> None:
+    with pytest.raises(TypeError, match=f"Hidden.{name} hides a method of (Sums|Study|Evaluator): rename the setting"):
+        type("Hidden", (Sums,), {"__annotations__": {name: int}, name: 1})
+
+
 def test_a_cell_is_the_same_whether_computed_or_read_again(fresh: Run) -> None:
     first, again = (fresh.cached(lambda: {"pair": (1, 2)}, question="sums") for _ in range(2))
     assert first == again == {"pair": [1, 2]}

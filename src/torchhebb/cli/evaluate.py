@@ -7,6 +7,7 @@ from typing import Annotated
 
 import tyro
 
+from torchhebb.aliases import new_flags
 from torchhebb.bounds import SIZE, Checked
 from torchhebb.cli.flags import parse
 from torchhebb.cli.imports import command_line
@@ -71,7 +72,7 @@ def run(arguments: list[str]) -> int:
     kind.__doc__ = flagged.__doc__
     flags = parse(
         kind,
-        arguments[len(names) :],
+        new_flags(type(evaluator).__name__, arguments[len(names) :]),
         f"torchhebb evaluate {question}",
         default=kind(options=options, evaluator=evaluator),
     )

@@ -4,6 +4,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
+from types import FunctionType
 from typing import Any, ClassVar
 
 from torchhebb.bounds import Checked, metadata_of
@@ -45,8 +46,18 @@ class Evaluator(Checked, ABC):
     """
 
     question: ClassVar[str]
+    version: ClassVar[int] = 1
+    """Raise it whenever the meaning of a kept number changes: what earlier versions kept is then computed again."""
     needs_labels: ClassVar[bool] = True
     """Whether it cannot be asked of a run that learned without labels."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Raises TypeError for a setting with the name of a method, which it would replace."""
+        super().__init_subclass__(**options)
+        for name in cls.__dict__.get("__annotations__", ()):
+            for parent in cls.__mro__[1:]:
+                if isinstance(vars(parent).get(name), FunctionType | property):
+                    raise TypeError(f"{cls.__name__}.{name} hides a method of {parent.__name__}: rename the setting")
 
     @abstractmethod
     def run(self, run: Run) -> Iterator[Finding]:
@@ -60,13 +71,22 @@ class Evaluator(Checked, ABC):
         return run.cached(work, **self.key(run, **key))
 
     def key(self, run: Run, **key: Any) -> dict[str, Any]:
-        """The question, the precision, all settings that are not `NOT_IN_CELLS`, and `key`."""
+        """The question, its version, the precision, all settings that are not `NOT_IN_CELLS`, and `key`."""
         settings = {
             field.name: to_json(getattr(self, field.name))
             for field in fields(self)  # type: ignore[arg-type]  # a question is a dataclass
             if metadata_of(type(self), field.name).get("in_cells", True)
         }
-        return {"question": self.question, "settings": settings, "precision": run.precision, **key}
+        found = {"question": self.question, "settings": settings, "precision": run.precision, **key}
+        return found | self._versioned()
+
+    def noted_settings(self) -> dict[str, Any]:
+        """All settings, with the version of the question, as its result notes them."""
+        return {**to_json(self), **self._versioned()}
+
+    def _versioned(self) -> dict[str, int]:
+        """Nothing for the first version, whose keys and notes had none."""
+        return {"version": self.version} if self.version > 1 else {}
 
 
 def evaluate(evaluator: Evaluator, run: Run, *, command: str = "torchhebb.evaluate") -> Result:
@@ -80,7 +100,7 @@ def evaluate(evaluator: Evaluator, run: Run, *, command: str = "torchhebb.evalua
     measures: list[Measure] = []
     curves: list[Curve] = []
     figures: list[dict[str, str]] = []
-    notes: dict[str, Any] = {"precision": run.precision, "settings": to_json(evaluator)}
+    notes: dict[str, Any] = {"precision": run.precision, "settings": evaluator.noted_settings()}
     if run.compile:
         notes["compiled"] = True
     with compiled_steps(run.recipe, run.compile):

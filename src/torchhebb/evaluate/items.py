@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from torchhebb.config import to_json
 from torchhebb.evaluate.evaluator import Evaluator, evaluate
 from torchhebb.recipes.experiment import Experiment
 from torchhebb.runs.run import Run
@@ -14,7 +13,7 @@ class ExperimentQuestions:
 
     def settings(self, item: Experiment) -> Any:
         """The settings of an item's question, as JSON holds them."""
-        return to_json(self._evaluator(item))
+        return self._evaluator(item).noted_settings()
 
     def answer(self, item: Experiment, run: Run, command: str) -> Result:
         """What an item's question finds about a run."""

@@ -1,7 +1,7 @@
 """Readouts of a network's features that are fitted anew at every point of a curve."""
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +10,9 @@ from torchhebb.bounds import Checked, at_least, between
 from torchhebb.data import Images
 from torchhebb.evaluate.methods.subsample import subsample
 from torchhebb.nn import Network
+from torchhebb.progress import SILENT
 from torchhebb.readouts import Labels, Logistic, ReadoutPlan, Ridge
-from torchhebb.readouts.base import percent_correct, predict_logits
+from torchhebb.readouts.base import readout_accuracy
 from torchhebb.runs.run import Run
 from torchhebb.train.device import autocast
 from torchhebb.train.features import extract_features
@@ -45,11 +46,10 @@ class Probe(Checked):
 
     def features(self, network: Network, images: Images, run: Run, label: str = "features") -> Tensor:
         """What is read out of a network (N, F): its last maps, averaged and flattened."""
-        with torch.no_grad(), autocast(run.precision, run.device):
-            shape = network.eval()(images.images[:1].to(run.device) / 255.0).shape[1:]
-            coarser = self.pool is not None and len(shape) == 3 and max(shape[1:]) > self.pool
-            whole = nn.Sequential(network, nn.AdaptiveAvgPool2d(self.pool)) if coarser else network
-            return extract_features(whole, images, device=run.device, label=label, progress=run.progress)
+        shape = feature_shape(network, images, run)
+        coarser = self.pool is not None and len(shape) == 3 and max(shape[1:]) > self.pool
+        whole = nn.Sequential(network, nn.AdaptiveAvgPool2d(self.pool)) if coarser else network
+        return features_of(whole, run, images, label=label)[0]
 
     def accuracy(
         self, features: Tensor, labels: Tensor, tested: Tensor, test_labels: Tensor, run: Run, seed: int
@@ -62,19 +62,41 @@ class Probe(Checked):
         else:
             by = Ridge(holdout=self.holdout) if self.readout == "ridge" else Logistic(holdout=self.holdout)
             readout = by.fit(features, labels, classes, seed=seed).readout
-        return percent_correct(predict_logits(readout, tested).cpu(), test_labels)
+        return readout_accuracy(readout, tested, test_labels)
+
+
+ReadoutChoice = Literal["ridge", "trained"]
+"""Ridge regression, or the readout of the run's recipe."""
+
+
+def chosen_plan(choice: ReadoutChoice, ridge: Ridge, run: Run, width: int) -> ReadoutPlan:
+    """The plan of a choice; the ridge projects features only where they are wider than that."""
+    return run.recipe.readout if choice == "trained" else ridge.for_width(width)
+
+
+def features_of(network: nn.Module, run: Run, *parts: Images, label: str = "features") -> list[Tensor]:
+    """What a network computes of each part, flattened (N, F), on the device and in the precision of a run."""
+    how: dict[str, Any] = {"device": run.device, "label": label, "progress": run.progress}
+    with autocast(run.precision, run.device):
+        return [extract_features(network, images, **how) for images in parts]
+
+
+@torch.no_grad()
+def feature_shape(network: nn.Module, images: Images, run: Run) -> tuple[int, ...]:
+    """The shape of one image's features before they are flattened: (channels, positions...)."""
+    with autocast(run.precision, run.device):
+        return tuple(network.eval()(images.images[:1].to(run.device) / 255.0).shape[1:])
 
 
 def read_out(
     network: Network, train: Images, test: Images, classes: int, plan: ReadoutPlan, *, run: Run, seed: int
 ) -> dict[str, float]:
     """Accuracies in % on `test` of what is fitted to the features of `train`: `linear` by the plan, and `labels`."""
-    with torch.no_grad(), autocast(run.precision, run.device):
-        shape = network.eval()(test.images[:1].to(run.device) / 255.0).shape[1:]
-        features, tested = (extract_features(network, images, device=run.device) for images in (train, test))
+    shape = feature_shape(network, test, run)
+    features, tested = features_of(network, replace(run, progress=SILENT), train, test)
     linear = plan.fit(features, train.labels, classes, seed=seed).readout
     labels = Labels().fit(features.unflatten(1, shape), train.labels, classes).readout
     return {
-        "linear": percent_correct(predict_logits(linear, tested).cpu(), test.labels),
-        "labels": percent_correct(predict_logits(labels, tested.unflatten(1, shape)).cpu(), test.labels),
+        "linear": readout_accuracy(linear, tested, test.labels),
+        "labels": readout_accuracy(labels, tested.unflatten(1, shape), test.labels),
     }

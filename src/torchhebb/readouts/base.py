@@ -134,3 +134,9 @@ def predict_logits(readout: torch.nn.Module, features: Tensor, *, batch_size: in
         lambda begin, end: parts.append(readout(features[begin:end].float())), len(features), batch_size, what="logits"
     )
     return torch.cat(parts)
+
+
+def readout_accuracy(readout: nn.Module, features: Tensor, labels: Tensor) -> float:
+    """The accuracy of a readout in % on features (N, ...) with labels (N,)."""
+    logits = predict_logits(readout, features)
+    return percent_correct(logits, labels.to(logits.device))

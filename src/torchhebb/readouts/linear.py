@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -29,6 +30,11 @@ class LinearPlan(ReadoutPlan):
     """Share of the training images that chooses the strength."""
     project: int | None = field(default=None, metadata=SIZE)
     """Project the features to this many dimensions by a seeded random matrix first; None keeps them all."""
+
+    def for_width(self, width: int) -> Self:
+        """This plan, without a projection where the features are not wider than it."""
+        narrow = self.project is not None and self.project >= width
+        return replace(self, project=None) if narrow else self
 
     def check(self, samples: int, width: int, device: torch.device) -> None:
         needed, free = self._needed(samples, width, self.project), free_bytes(device)

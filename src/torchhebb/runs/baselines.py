@@ -16,7 +16,7 @@ from torchhebb.data import Stream
 from torchhebb.errors import UserError, unknown_name
 from torchhebb.nn import Architecture, LinearReadout, Network, load, save
 from torchhebb.readouts.adam import fit_source
-from torchhebb.readouts.base import percent_correct, predict_logits
+from torchhebb.readouts.base import readout_accuracy
 from torchhebb.rules import HardHebb, RankedHebb, Rule
 from torchhebb.runs.networks import Workspace, built, frozen_features, learn_run, placed, untrained
 from torchhebb.runs.run import Run
@@ -131,7 +131,7 @@ def network_accuracy(run: Workspace, network: Network, task: str) -> float:
     if takes_fresh_features(run):
         return model_accuracy(network, run.data.test, readout=readout, device=run.device, precision=run.precision)
     features = frozen_features(network, run, "test", f"{task.split(':')[0]}: test features")
-    return percent_correct(predict_logits(readout, features).cpu(), run.data.test.labels)
+    return readout_accuracy(readout, features, run.data.test.labels)
 
 
 def _fit_fresh(
@@ -171,7 +171,7 @@ def _raw_accuracy(run: Workspace, network: Network, task: str) -> float:
     if takes_fresh_features(run):
         return network_accuracy(run, network, task)
     pixels = run.data.test.images.flatten(1).to(run.device) / 255.0
-    return percent_correct(predict_logits(readout, pixels).cpu(), run.data.test.labels)
+    return readout_accuracy(readout, pixels, run.data.test.labels)
 
 
 def _other_rule(rule: Rule, run: Workspace, seed: int, checkpoint: Checkpoint, task: str) -> Network:

@@ -39,6 +39,11 @@ class Workspace(Protocol):
     def progress(self) -> Progress: ...
 
 
+def learning_task(seed: int) -> str:
+    """What the unsupervised phase of a run's own network is called in its log and its checkpoint."""
+    return f"seed {seed}: learning"
+
+
 def placed(network: Module, device: torch.device) -> Module:
     """A network, or a model with one, on a device, in the memory format in which convolutions are fast."""
     return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]

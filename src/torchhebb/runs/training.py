@@ -19,7 +19,7 @@ from torchhebb.progress import SILENT, Progress
 from torchhebb.recipes import get_recipe
 from torchhebb.runs.baselines import BASELINES, baseline_accuracy, fit_readout, network_accuracy
 from torchhebb.runs.folder import alone_in, begun_or_gone, data_settings, new_run_folder, prepare_folder
-from torchhebb.runs.networks import built, placed
+from torchhebb.runs.networks import built, learning_task, placed
 from torchhebb.runs.options import TrainOptions
 from torchhebb.train.checkpoint import Checkpoint
 from torchhebb.train.compiled import check_compiler, compiled_steps
@@ -215,7 +215,7 @@ class Session:
 
     def learn_together(self, seeds: Sequence[int]) -> None:
         """The unsupervised phase of those seeds that have not learned yet, side by side where they are several."""
-        pending = [seed for seed in seeds if self._learning(seed) not in self.checkpoint.done]
+        pending = [seed for seed in seeds if learning_task(seed) not in self.checkpoint.done]
         if len(pending) < 2:
             return
         started = time.monotonic()
@@ -230,19 +230,16 @@ class Session:
             key=subset_key(self.data, self.recipe.learning, pending[0], self.precision),
             checkpoint=self.checkpoint,
             task=f"seeds {', '.join(map(str, pending))}: learning",
-            tasks=[self._learning(seed) for seed in pending],
+            tasks=[learning_task(seed) for seed in pending],
             progress=self.progress,
         )
         for seed, network in zip(pending, networks, strict=True):
             save(network, self.seed_folder(seed) / "model.safetensors")
         seconds = (time.monotonic() - started) / len(pending)
-        *others, last = (self._learning(seed) for seed in pending)
+        *others, last = (learning_task(seed) for seed in pending)
         # All of them with one write: a stop finds every member done, or goes on with all.
         self.checkpoint.done |= {task: {"value": None, "seconds": seconds} for task in others}
         self.checkpoint.finish(last, {"value": None, "seconds": seconds})
-
-    def _learning(self, seed: int) -> str:
-        return f"seed {seed}: learning"
 
     def trained(self, seed: int) -> Network:
         """The network of a seed after its unsupervised phase."""
@@ -279,7 +276,7 @@ class Session:
             if online is not None:
                 save(online.readout, path.with_name("online.safetensors"))
 
-        self._once(self._learning(seed), learn, made=self.seed_folder(seed) / "model.safetensors")
+        self._once(learning_task(seed), learn, made=self.seed_folder(seed) / "model.safetensors")
 
     def seed_folder(self, seed: int) -> Path:
         """The first seed's model lies in the run folder itself, the others' in seed-N."""

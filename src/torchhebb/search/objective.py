@@ -9,7 +9,7 @@ from torchhebb.data import Data, Images
 from torchhebb.data.images import stratified_split
 from torchhebb.progress import SILENT, Progress
 from torchhebb.readouts import Ridge
-from torchhebb.readouts.base import percent_correct, predict_logits
+from torchhebb.readouts.base import readout_accuracy
 from torchhebb.train import Recipe
 from torchhebb.train.device import Precision
 from torchhebb.train.fitting import check_fit
@@ -85,4 +85,4 @@ class Objective:
         train, held = (features(network, images, self.device, self.precision) for images in (data.train, data.test))
         labels = data.train.labels.to(self.device)
         readout = Ridge().fit(train, labels, len(data.classes), seed=seed).readout
-        return percent_correct(predict_logits(readout, held).cpu(), data.test.labels)
+        return readout_accuracy(readout, held, data.test.labels)

@@ -7,7 +7,7 @@ from torchhebb.data import Data, Images
 from torchhebb.nn import Network
 from torchhebb.progress import SILENT, Progress
 from torchhebb.readouts.adam import Readout, fit_source
-from torchhebb.readouts.base import percent_correct, predict_logits
+from torchhebb.readouts.base import readout_accuracy
 from torchhebb.train.accuracy import model_accuracy
 from torchhebb.train.device import Precision, autocast
 from torchhebb.train.features import extract_features
@@ -58,7 +58,7 @@ def judge(
         return model_accuracy(network, data.test, readout=readout, device=device, precision=precision)
     train, test = (features(network, images, device, precision) for images in (data.train, data.test))
     readout = plan.fit(train, data.train.labels, classes, seed=seed, task=task, progress=progress).readout
-    return percent_correct(predict_logits(readout, test).cpu(), data.test.labels)
+    return readout_accuracy(readout, test, data.test.labels)
 
 
 @torch.no_grad()

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -24,7 +23,7 @@ from torchhebb.evaluate.methods.ablation_variants import (
 from torchhebb.evaluate.questions.ablation import Ablation, difference
 from torchhebb.evaluate.statistics import wilson
 from torchhebb.nn import Architecture, ConvBlock, Pool, SPHeReConvBlock
-from torchhebb.readouts import Ridge
+from torchhebb.readouts import Fitted, Ridge
 from torchhebb.rules import SoftHebb
 from torchhebb.runs import TrainOptions, run_recipe
 from torchhebb.runs.networks import placed
@@ -103,12 +102,12 @@ def test_every_variant_stands_beside_the_unchanged_network(answer: Result) -> No
 def test_a_variant_is_the_recipes_architecture_with_one_change(
     name: str, architecture: Architecture, local: Run
 ) -> None:
-    assert QUESTION._variants(local)[name].architecture == architecture
+    assert QUESTION.variants(local)[name].architecture == architecture
 
 
 def test_a_depth_is_what_so_many_blocks_learn_alone(local: Run) -> None:
     """No gradient comes down, so that one deep network holds those of all smaller depths."""
-    whole = QUESTION._learned(local, 1, "deep", QUESTION._variants(local)["depth"])
+    whole = QUESTION._learned(local, 1, "deep", QUESTION.variants(local)["depth"])
     images, x = local.data.train.select(drawn(300, 200)), local.data.test.images[:20] / 255.0
     for depth in (1, 2):
         alone = placed(replace(ARCHITECTURE, blocks=BLOCKS[:depth]).build(1), local.device)
@@ -120,10 +119,7 @@ def test_a_depth_is_what_so_many_blocks_learn_alone(local: Run) -> None:
 def test_accuracies_count_right_answers_of_every_depth(local: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Readouts that always answer 3: the share of threes, whatever the features are."""
 
-    def fit(self: Ablation, run: Run, seed: int, task: str, features: torch.Tensor, labels: torch.Tensor) -> Any:
-        return Always(3)
-
-    monkeypatch.setattr(Ablation, "_fit", fit)
+    monkeypatch.setattr(Ridge, "fit", lambda *_, **__: Fitted(Always(3)))
     monkeypatch.setattr(Run, "cached", lambda run, work, **key: work())
     found = {f.name: f.values for f in QUESTION.run(local) if isinstance(f, Measure)}
     threes = 100 * (local.data.test.labels == 3).double().mean().item()
@@ -152,7 +148,7 @@ def test_with_the_recipes_plan_the_unchanged_network_is_the_runs_own(
 ) -> None:
     monkeypatch.setattr("torchhebb.evaluate.questions.ablation.learn_run", None)
     whole = open_run(local.folder, store=local.store)
-    found = next(Ablation(variants=(), readout="trained").run(whole))
+    found = next(Ablation(changes=(), readout="trained").run(whole))
     assert isinstance(found, Measure) and found.name == "unchanged_test_accuracy"
     assert found.values == whole.result.measure("test_accuracy").values
 
@@ -271,7 +267,7 @@ def test_a_run_without_local_losses_is_refused(run: Run) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"variants": ("sturcture",)}, "variants must be among structure, .*, got 'sturcture'"),
+        ({"changes": ("sturcture",)}, "changes must be among structure, .*, got 'sturcture'"),
         ({"depths": (0, 1)}, r"depths must be at least 1 each, got \(0, 1\)"),
         ({"projections": (0,)}, r"projections must be at least 1 each, got \(0,\)"),
         ({"channel_factors": (0.0,)}, r"channel_factors must be above 0, each once, got \(0.0,\)"),
@@ -292,4 +288,4 @@ def test_a_variant_that_does_not_fit_the_images_is_named(local: Run, monkeypatch
     monkeypatch.setattr("torchhebb.evaluate.questions.ablation.learn_run", None)
     odd = replace(local, recipe=replace(local.recipe, architecture=small))
     with pytest.raises(UserError, match="the variant softhebb_blocks cannot be built"):
-        next(Ablation(variants=("softhebb_blocks",)).run(odd))
+        next(Ablation(changes=("softhebb_blocks",)).run(odd))

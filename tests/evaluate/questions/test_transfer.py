@@ -138,7 +138,7 @@ def test_pieces_and_networks_are_not_made_twice(
     monkeypatch.setattr("torchhebb.evaluate.questions.transfer.learn_images", None)
     shutil.rmtree(copied.folder / "pieces")
     assert values(evaluate(TRANSFER, copied)) == values(transfer)
-    monkeypatch.setattr("torchhebb.evaluate.questions.transfer.extract_features", None)
+    monkeypatch.setattr("torchhebb.evaluate.questions.transfer.features_of", None)
     assert values(evaluate(TRANSFER, copied)) == values(transfer)
 
 

@@ -1,18 +1,18 @@
 """The recipe of a run of local losses learned again with one thing changed at a time: accuracies and differences."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, ClassVar, Literal, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from torchhebb.bounds import at_least, distinct, each_at_least
 from torchhebb.config import to_json
 from torchhebb.errors import UserError
 from torchhebb.evaluate.answers import accuracy, from_letters, points, to_letters
-from torchhebb.evaluate.evaluator import Evaluator, Figure, Finding, Note
+from torchhebb.evaluate.evaluator import Figure, Finding, Note
 from torchhebb.evaluate.figures.intervals import draw_intervals
 from torchhebb.evaluate.figures.panels import Panel
 from torchhebb.evaluate.methods.ablation_variants import (
@@ -25,8 +25,9 @@ from torchhebb.evaluate.methods.ablation_variants import (
     widened,
 )
 from torchhebb.evaluate.methods.subsample import subsample
+from torchhebb.evaluate.probe import ReadoutChoice, chosen_plan, features_of
 from torchhebb.evaluate.statistics import mean_curve
-from torchhebb.evaluate.study import NOT_IN_CELLS
+from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study, count_test_images, values
 from torchhebb.nn import Network
 from torchhebb.readouts import Ridge
 from torchhebb.readouts.base import predict_logits
@@ -34,8 +35,6 @@ from torchhebb.runs.networks import learn_run, placed
 from torchhebb.runs.run import Run
 from torchhebb.train import Curve, Measure
 from torchhebb.train.calibrate import calibrate
-from torchhebb.train.device import autocast
-from torchhebb.train.features import extract_features
 
 Change = Literal[
     "structure",
@@ -50,10 +49,11 @@ Change = Literal[
     "random_depth",
 ]
 UNCHANGED = "unchanged"
+ACCURACY = "test accuracy, %"
 
 
 @dataclass(frozen=True)
-class Ablation(Evaluator):
+class Ablation(Study[Variant]):
     """Test accuracy of variants of the run's recipe, each learned by its plan and read out alike.
 
         structure, orthogonality   one term of the loss alone
@@ -82,8 +82,10 @@ class Ablation(Evaluator):
     """
 
     question: ClassVar[str] = "ablation"
+    keeps_cells: ClassVar[bool] = False  # their answers are kept, under a key without the words for figures
+    quantities: ClassVar[dict[str, Quantity]] = {"test_accuracy": Quantity(ACCURACY, "%", count_test_images)}
 
-    variants: tuple[Change, ...] = field(default=get_args(Change), metadata=NOT_IN_CELLS)
+    changes: tuple[Change, ...] = field(default=get_args(Change), metadata=NOT_IN_CELLS)
     """What to change."""
     projections: tuple[int, ...] = field(
         default=(32, 64, 128, 512), metadata=each_at_least(1, empty=True) | NOT_IN_CELLS
@@ -103,42 +105,20 @@ class Ablation(Evaluator):
     """How many training images the blocks learn from, drawn once; None is all of them."""
     readout_images: int | None = field(default=None, metadata=at_least(1))
     """How many training images the readout is fitted to, drawn once; None is all of them."""
-    readout: Literal["ridge", "trained"] = "ridge"
+    readout: ReadoutChoice = "ridge"
     """Ridge regression, cheap, or the readout of the run's recipe."""
     ridge: Ridge = field(default_factory=lambda: Ridge(project=1024))
     """Features that are not wider than `project` are not projected."""
 
-    def run(self, run: Run) -> Iterator[Finding]:
-        variants = self._variants(run)
-        right: dict[str, Tensor] = {}
-        for name, variant in variants.items():
-            answers = [self._answers(run, seed, name, variant) for seed in run.seeds]
-            for number, depth in enumerate(variant.depths or [0]):
-                right[f"{name}_{depth}" if depth else name] = from_letters([answer[number] for answer in answers])
-        dots: dict[str, Measure] = {}
-        for name, found in right.items():
-            measure = accuracy(f"{name}_test_accuracy", found)
-            yield measure
-            if name in variants:
-                dots[variants[name].label] = measure
-            if name != UNCHANGED:
-                yield difference(f"{name}_difference", found, right[UNCHANGED])
-        curves = {variant.label: _curve(name, variant, right) for name, variant in variants.items() if variant.depths}
-        yield from curves.values()
-        if "depth" in variants:
-            yield from _gains(variants["depth"].depths, right)
-        yield Note("test_images", len(run.data.test))
-        caption = (
-            "Test accuracy with one thing changed at a time: a dot a seed, bars are 95 % intervals over test images; "
-            "against depth, bars are the spread over seeds.  Dotted and dashed: the unchanged network."
-        )
-        levels = {UNCHANGED: dots[UNCHANGED].mean}
-        ticks = {depth: f"{depth:g}" for curve in curves.values() for depth in curve.x}
-        panel = Panel("test accuracy, %", curves, levels, ticks=ticks) if curves else None
-        yield Figure("variants", caption, draw_intervals(dots, "test accuracy, %", panel, reference=UNCHANGED))
+    def check(self, run: Run) -> None:
+        for name, variant in self.variants(run).items():
+            try:
+                variant.build(0)
+            except (ValueError, RuntimeError) as error:
+                raise UserError(f"the variant {name} cannot be built: {str(error).splitlines()[0]}") from error
 
-    def _variants(self, run: Run) -> dict[str, Variant]:
-        """All variants by name, the unchanged one first."""
+    def variants(self, run: Run) -> dict[str, Variant]:
+        """All variants by name, the unchanged one first; none of the others equals it."""
         base = run.recipe.architecture
         local_blocks(base)
         depths = tuple(sorted({*self.depths}))
@@ -167,33 +147,53 @@ class Ablation(Evaluator):
             "random_depth": {"random_depth": Variant("random weights", deep, "random", depths)} if depths else {},
         }
         unchanged = Variant(UNCHANGED, base)
-        asked = {name: variant for change in self.variants for name, variant in found[change].items()}
-        asked = {name: v for name, v in asked.items() if replace(v, label=unchanged.label) != unchanged}
-        for name, variant in asked.items():
-            try:
-                variant.build(0)
-            except (ValueError, RuntimeError) as error:
-                raise UserError(f"the variant {name} cannot be built: {str(error).splitlines()[0]}") from error
-        return {UNCHANGED: unchanged, **asked}
+        asked = {name: variant for change in self.changes for name, variant in found[change].items()}
+        different = {name: v for name, v in asked.items() if replace(v, label=UNCHANGED) != unchanged}
+        return {UNCHANGED: unchanged, **different}
 
-    def _answers(self, run: Run, seed: int, name: str, variant: Variant) -> list[str]:
-        """Right (1) or wrong (0) on every test image, a letter each, for every depth that is read out."""
-        work = partial(self._read_out, run, seed, f"seed {seed}: {name}", variant)
+    def cell(self, run: Run, variant: Variant, seed: int) -> Cell:
+        """`answers`: right (1) or wrong (0) on every test image, a letter each, for every depth that is read out."""
+        work = partial(self._read_out, run, seed, f"seed {seed}: {variant.label}", variant)
         plan = None if self.readout == "ridge" else to_json(run.recipe.readout)
-        return self.keep(run, work, seed=seed, variant=to_json(replace(variant, label="")), plan=plan)
+        return {"answers": self.keep(run, work, seed=seed, variant=to_json(replace(variant, label="")), plan=plan)}
+
+    def findings(self, run: Run, cells: Mapping[str, Sequence[Cell]]) -> Iterator[Finding]:
+        variants, right = self.variants(run), dict[str, Tensor]()
+        for name, of_seeds in cells.items():
+            for number, depth in enumerate(variants[name].depths or [0]):
+                of_depth = [answers[number] for answers in values(of_seeds, "answers")]
+                right[f"{name}_{depth}" if depth else name] = from_letters(of_depth)
+        dots: dict[str, Measure] = {}
+        for name, found in right.items():
+            measure = accuracy(f"{name}_test_accuracy", found)
+            yield measure
+            if name in variants:
+                dots[variants[name].label] = measure
+            if name != UNCHANGED:
+                yield difference(f"{name}_difference", found, right[UNCHANGED])
+        curves = {variant.label: _curve(name, variant, right) for name, variant in variants.items() if variant.depths}
+        yield from curves.values()
+        if "depth" in variants:
+            yield from _gains(variants["depth"].depths, right)
+        yield Note("test_images", count_test_images(run))
+        caption = (
+            "Test accuracy with one thing changed at a time: a dot for each seed, bars are 95 % intervals over test "
+            "images. Against depth, bars are the standard deviation over seeds. Dotted and dashed: the unchanged "
+            "network."
+        )
+        levels = {UNCHANGED: dots[UNCHANGED].mean}
+        ticks = {depth: f"{depth:g}" for curve in curves.values() for depth in curve.x}
+        panel = Panel(ACCURACY, curves, levels, ticks=ticks) if curves else None
+        yield Figure("variants", caption, draw_intervals(dots, ACCURACY, panel, reference=UNCHANGED))
 
     def _read_out(self, run: Run, seed: int, task: str, variant: Variant) -> list[str]:
-        network = self._learned(run, seed, task, variant)
-        train, test, found = subsample(run.data.train, self.readout_images), run.data.test, []
+        network, test = self._learned(run, seed, task, variant), run.data.test
+        train, classes, found = subsample(run.data.train, self.readout_images), len(run.data.classes), []
         for depth in variant.depths or [len(variant.architecture.blocks)]:
-            part, label = until(network, depth), f"{task}: features"
-            with autocast(run.precision, run.device):
-                seen, unseen = (
-                    extract_features(part, images, device=run.device, label=label, progress=run.progress)
-                    for images in (train, test)
-                )
-            readout = self._fit(run, seed, f"{task}: readout", seen, train.labels)
-            found.append(to_letters(predict_logits(readout, unseen).cpu().argmax(1) == test.labels))
+            features, tested = features_of(until(network, depth), run, train, test, label=f"{task}: features")
+            plan, label = chosen_plan(self.readout, self.ridge, run, features.shape[1]), f"{task}: readout"
+            fitted = plan.fit(features, train.labels, classes, seed=seed, task=label, progress=run.progress)
+            found.append(to_letters(predict_logits(fitted.readout, tested).cpu().argmax(1) == test.labels))
         return found
 
     def _learned(self, run: Run, seed: int, task: str, variant: Variant) -> Network:
@@ -210,16 +210,6 @@ class Ablation(Evaluator):
             how: dict[str, Any] = {"precision": run.precision, "progress": run.progress}
             start_from_softhebb(network, images, seed=seed, task=f"{task}: SoftHebb", **how)
         return learn_run(network, run, seed, images=images, plan=plan, task=f"{task}: learning")
-
-    def _fit(self, run: Run, seed: int, task: str, features: Tensor, labels: Tensor) -> nn.Module:
-        classes = len(run.data.classes)
-        if self.readout == "trained":
-            plan = run.recipe.readout
-            return plan.fit(features, labels, classes, seed=seed, task=task, progress=run.progress).readout
-        project = self.ridge.project
-        fits = project is None or project < features.shape[1]
-        ridge = self.ridge if fits else replace(self.ridge, project=None)
-        return ridge.fit(features, labels, classes, seed=seed).readout
 
 
 def difference(name: str, right: Tensor, other: Tensor) -> Measure:
@@ -248,4 +238,4 @@ def _slope_words(slope: float) -> str:
 
 def _curve(name: str, variant: Variant, right: Mapping[str, Tensor]) -> Curve:
     accuracies = [100 * right[f"{name}_{depth}"].double().mean(1) for depth in variant.depths]
-    return mean_curve(name, "blocks", "test accuracy, %", variant.depths, torch.stack(accuracies, 1).tolist())
+    return mean_curve(name, "blocks", ACCURACY, variant.depths, torch.stack(accuracies, 1).tolist())

@@ -12,7 +12,7 @@ from torchhebb.data import Stream
 from torchhebb.evaluate.evaluator import Finding, Note
 from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study, count_test_images, values
 from torchhebb.readouts import Labels, Logistic, Neighbors, ReadoutPlan, Ridge
-from torchhebb.readouts.base import percent_correct, predict_logits
+from torchhebb.readouts.base import readout_accuracy
 from torchhebb.runs.run import Run
 from torchhebb.train.accuracy import model_accuracy
 
@@ -113,4 +113,4 @@ def _tested(readout: nn.Module, run: Run, seed: int, shape: tuple[int, ...] | No
         network = run.network(seed)
         return model_accuracy(network, run.data.test, readout=readout, device=run.device, precision=run.precision)
     test = _shaped(run.features(seed, "test"), shape)
-    return percent_correct(predict_logits(readout, test).cpu(), run.data.test.labels)
+    return readout_accuracy(readout, test, run.data.test.labels)

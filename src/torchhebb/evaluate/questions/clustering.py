@@ -15,7 +15,7 @@ from torchhebb.evaluate.methods.clustering import k_means, mixture
 from torchhebb.evaluate.study import Cell, Quantity, Study, count_test_images, values
 from torchhebb.nn import BatchNorm, HebbLinear, Standardize
 from torchhebb.readouts import Labels
-from torchhebb.readouts.base import percent_correct, predict_logits
+from torchhebb.readouts.base import readout_accuracy
 from torchhebb.runs.run import Run
 
 Method = Literal["k_means", "mixture"]
@@ -53,9 +53,7 @@ class Clustering(Study[Method]):
         labels, classes = run.data.train.labels, len(run.data.classes)
         linear = run.recipe.readout.fit(train, labels, classes, seed=seed).readout
         named = Labels().fit(train, labels, classes).readout
-        right, named_right = (
-            percent_correct(predict_logits(readout, test), run.data.test.labels) for readout in (linear, named)
-        )
+        right, named_right = (readout_accuracy(readout, test, run.data.test.labels) for readout in (linear, named))
         run.progress.advance(1)
         run.progress.finish()
         return {"test_accuracy": right, "labels_test_accuracy": named_right, "iterations": iterations}

@@ -1,4 +1,7 @@
-"""A run among published results of other bio-plausible algorithms on CIFAR-10, and what each of them needs."""
+"""The accuracy of a run in a table of published results of other bio-plausible algorithms on CIFAR-10.
+
+Not a `Study`: it computes nothing for a seed; its measures are those of the run's own result.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

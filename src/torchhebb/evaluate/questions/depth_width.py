@@ -1,4 +1,7 @@
-"""Accuracy against depth and width, of finished runs of one data set."""
+"""Accuracy against depth and width, of finished runs of one data set.
+
+Not a `Study`: it computes nothing for a seed; it compares results of several runs, each with seeds of its own.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

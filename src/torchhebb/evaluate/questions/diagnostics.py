@@ -1,7 +1,6 @@
 """Radii of the plastic layers while they learn, and which neurons win on test images."""
 
-from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -11,76 +10,82 @@ from torch import Tensor
 from torchhebb.bounds import at_least
 from torchhebb.data import Batches
 from torchhebb.errors import UserError
-from torchhebb.evaluate.evaluator import Evaluator, Finding
+from torchhebb.evaluate.evaluator import Finding
 from torchhebb.evaluate.statistics import mean_curve
+from torchhebb.evaluate.study import Cell, Quantity, Study, values
+from torchhebb.runs.networks import learning_task
 from torchhebb.runs.run import Run
-from torchhebb.train import Curve, Measure
+from torchhebb.train import Curve
 from torchhebb.train.device import autocast
 from torchhebb.train.diagnostics import plastic_layers, win_rates
 from torchhebb.train.features import batch_size_for
 
-QUANTITIES = {
-    "radius_mean": "mean radius",
-    "radius_std": "spread of radii",
-    "r1_share": "share of neurons at radius 1",
-    "dead_share": "share of neurons that never win",
-}
-
 
 @dataclass(frozen=True)
-class Diagnostics(Evaluator):
+class Diagnostics(Study[None]):
     """Radii, R1 share and dead share of every layer against samples seen; a histogram of win rates on test images.
 
-    Curves `<layer> <quantity>`: mean over seeds, with the spread over seeds; stages of greedy learning follow each
-    other.  Curves `<layer> win_rates`: share of neurons by wins in multiples of the fair share 1 / K.
-    Measures are the values after learning: R1 share in %, dead share on the test images in %, mean radius.
+    The curves over samples are those that the run logged while it learned; nothing is trained again.  Curves
+    `<layer> <quantity>`: the mean over seeds, with the standard deviation; the stages of greedy learning follow each
+    other.  Curves `<layer> win_rates`: share of the neurons against their wins in multiples of the mean, 1 / K.
+    Measures are the values after learning: R1 share in %, mean radius, dead share on the test images in %.
+    Raises UserError for a run without plastic layers, or without a record of its learning.
     """
 
     question: ClassVar[str] = "diagnostics"
-    needs_labels = False
+    needs_labels: ClassVar[bool] = False
+    keeps_cells: ClassVar[bool] = False
+    quantities: ClassVar[dict[str, Quantity]] = {
+        "radius_mean": Quantity("mean radius"),
+        "radius_std": Quantity("spread of radii"),
+        "r1_share": Quantity("share of neurons at radius 1", "%"),
+        "dead_share": Quantity("share of neurons that never win", "%"),
+    }
 
     bins: int = field(default=20, metadata=at_least(1))
     """Bins of the histogram."""
 
-    def run(self, run: Run) -> Iterator[Finding]:
-        series = _series(run)
-        yield from _curves(series)
-        rates = [_test_win_rates(run, seed) for seed in run.seeds]
-        for layer in rates[0]:
-            fair = [seed[layer] * len(seed[layer]) for seed in rates]
-            yield _histogram(layer, fair, self.bins)
-            last = [points[max(points)] for points in series[layer, "r1_share"].values()]
-            yield Measure(f"{layer}_r1_share", "%", tuple(100 * value for value in last))
-            radius = [points[max(points)] for points in series[layer, "radius_mean"].values()]
-            yield Measure(f"{layer}_radius_mean", "", tuple(radius))
-            dead = (100 * (seed == 0).double().mean().item() for seed in fair)
-            yield Measure(f"{layer}_dead_share", "%", tuple(dead))
+    def check(self, run: Run) -> None:
+        if not plastic_layers(run.network(run.seeds[0])):
+            raise UserError(f"{run.recipe.name} has no layer with a radius: its blocks learn by local losses")
+        tasks = {line["task"] for line in run.log() if line["kind"] == "learning"}
+        if not tasks.issuperset(map(learning_task, run.seeds)):
+            raise UserError(f"{run.folder / 'metrics.jsonl'} has no record of learning: train the run again")
 
+    def variants(self, run: Run) -> dict[str, None]:
+        return {"": None}
 
-Series = dict[tuple[str, str], dict[str, dict[float, float]]]
+    def cell(self, run: Run, variant: None, seed: int) -> Cell:
+        """`logged`: (samples, value) of every layer and quantity; `wins`: the win rates of every layer, times K."""
+        lines = [line for line in run.log() if line["kind"] == "learning" and line["task"] == learning_task(seed)]
+        stage = max(line["samples"] for line in lines)
+        logged: dict[str, dict[float, float]] = {}
+        for line in lines:
+            for quantity in self.quantities:
+                of_layer = logged.setdefault(f"{line['name'].removesuffix('.layer')} {quantity}", {})
+                of_layer[line["stage"] * stage + line["samples"]] = line[quantity]
+        return {
+            "logged": {name: sorted(points.items()) for name, points in logged.items()},
+            "wins": {layer: (rates * len(rates)).tolist() for layer, rates in _test_win_rates(run, seed).items()},
+        }
 
-
-def _series(run: Run) -> Series:
-    """(layer, quantity) -> task of a seed -> samples seen -> value."""
-    lines = [line for line in run.log() if line["kind"] == "learning"]
-    if not plastic_layers(run.network(run.seeds[0])):
-        raise UserError(f"{run.recipe.name} has no layer with a radius: its blocks learn by local losses")
-    if not lines:
-        raise UserError(f"{run.folder / 'metrics.jsonl'} has no record of learning: train the run again")
-    stage = max(line["samples"] for line in lines)
-    series: Series = defaultdict(lambda: defaultdict(dict))
-    for line in lines:
-        for quantity in QUANTITIES:
-            seen = line["stage"] * stage + line["samples"]
-            series[line["name"].removesuffix(".layer"), quantity][line["task"]][seen] = line[quantity]
-    return series
-
-
-def _curves(series: Series) -> Iterator[Curve]:
-    for (layer, quantity), seeds in series.items():
-        x = sorted(set.intersection(*(set(points) for points in seeds.values())))
-        lines = [[points[seen] for seen in x] for points in seeds.values()]
-        yield mean_curve(f"{layer} {quantity}", "samples seen", QUANTITIES[quantity], x, lines)
+    def findings(self, run: Run, cells: Mapping[str, Sequence[Cell]]) -> Iterator[Finding]:
+        logged, wins = values(cells[""], "logged"), values(cells[""], "wins")
+        for name in logged[0]:
+            lines = [dict(of_seed[name]) for of_seed in logged]
+            x = sorted(set.intersection(*map(set, lines)))
+            label = self.quantity(name.rsplit(" ", 1)[1]).label
+            yield mean_curve(name, "samples seen", label, x, [[line[samples] for samples in x] for line in lines])
+        for layer in wins[0]:
+            of_layer = [torch.tensor(of_seed[layer], dtype=torch.float64) for of_seed in wins]
+            yield _histogram(layer, of_layer, self.bins)
+            r1, radius = (
+                [of_seed[f"{layer} {name}"][-1][1] for of_seed in logged] for name in ("r1_share", "radius_mean")
+            )
+            dead = [100 * (of_seed == 0).double().mean().item() for of_seed in of_layer]
+            yield self.measure(run, f"{layer}_r1_share", [100 * share for share in r1], "r1_share")
+            yield self.measure(run, f"{layer}_radius_mean", radius, "radius_mean")
+            yield self.measure(run, f"{layer}_dead_share", dead, "dead_share")
 
 
 @torch.no_grad()
@@ -101,13 +106,10 @@ def _test_win_rates(run: Run, seed: int) -> dict[str, Tensor]:
     return {layer: (total / len(images)).cpu() for layer, total in totals.items()}
 
 
-def _histogram(layer: str, fair: list[Tensor], bins: int) -> Curve:
+def _histogram(layer: str, wins: Sequence[Tensor], bins: int) -> Curve:
     """Share of neurons in equal bins from 0 to the largest win rate of any seed; x is the middle of a bin."""
-    top = max(float(seed.max()) for seed in fair)
-    shares = torch.stack([torch.histc(seed, bins, 0, top) / len(seed) for seed in fair])
+    top = max(float(of_seed.max()) for of_seed in wins)
+    shares = torch.stack([torch.histc(of_seed, bins, 0, top) / len(of_seed) for of_seed in wins])
     middles = (torch.arange(bins) + 0.5) * top / bins
-    std = tuple(shares.std(0).tolist()) if len(fair) > 1 else None
     label = "wins, in multiples of the fair share"
-    return Curve(
-        f"{layer} win_rates", label, "share of neurons", tuple(middles.tolist()), tuple(shares.mean(0).tolist()), std
-    )
+    return mean_curve(f"{layer} win_rates", label, "share of neurons", middles.tolist(), shares.tolist())

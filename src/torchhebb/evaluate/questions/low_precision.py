@@ -13,7 +13,7 @@ from torchhebb.evaluate.methods.quantized import kept_quantized, quantize_weight
 from torchhebb.evaluate.statistics import mean_curve
 from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study, count_test_images, values
 from torchhebb.nn import Network
-from torchhebb.readouts.base import percent_correct, predict_logits
+from torchhebb.readouts.base import readout_accuracy
 from torchhebb.runs.networks import built, frozen_features, learn_run
 from torchhebb.runs.run import Run
 from torchhebb.train.calibrate import calibrate
@@ -116,7 +116,7 @@ def _accuracy(run: Run, network: Network, seed: int, task: str) -> float:
     train, test = (frozen_features(network, run, split, f"{task}: {split} features") for split in SPLITS)
     labels, classes, plan = run.data.train.labels, len(run.data.classes), run.recipe.readout
     readout = plan.fit(train, labels, classes, seed=seed, task=f"{task}: readout", progress=run.progress).readout
-    return percent_correct(predict_logits(readout, test).cpu(), run.data.test.labels)
+    return readout_accuracy(readout, test, run.data.test.labels)
 
 
 def _radii(network: Network) -> Cell:

@@ -5,43 +5,60 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from statistics import fmean
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Literal
 
 import torch
-from torch import nn
 
 from torchhebb.bounds import at_least, distinct
 from torchhebb.data import Data, Images, list_data, load_data
 from torchhebb.data.images import fingerprint
 from torchhebb.errors import UserError
-from torchhebb.evaluate.evaluator import NOT_IN_CELLS, Evaluator, Figure, Finding, Note
+from torchhebb.evaluate.evaluator import Figure, Finding, Note
 from torchhebb.evaluate.figures.matrices import Matrix, draw_matrices
 from torchhebb.evaluate.figures.text import plain
 from torchhebb.evaluate.methods.resize import resize_to
 from torchhebb.evaluate.methods.subsample import subsample
+from torchhebb.evaluate.probe import ReadoutChoice, chosen_plan, features_of
 from torchhebb.evaluate.statistics import wilson
+from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study, values
 from torchhebb.nn import Network, load, save
 from torchhebb.readouts import Ridge
-from torchhebb.readouts.base import percent_correct, predict_logits
+from torchhebb.readouts.base import readout_accuracy
 from torchhebb.runs.baselines import BaselineName, baseline
 from torchhebb.runs.networks import built, placed, untrained
 from torchhebb.runs.run import Run
 from torchhebb.train import Measure
 from torchhebb.train.calibrate import calibrate
 from torchhebb.train.checkpoint import Checkpoint
-from torchhebb.train.device import autocast
-from torchhebb.train.features import extract_features
 from torchhebb.train.learn import learn_images
 from torchhebb.train.log import Log
 
 RANDOM = "random"
 
-Accuracies = dict[tuple[str, str], list[float]]
+Accuracies = Mapping[tuple[str, str], Sequence[float]]
 """(row, target) -> accuracy of every seed in %; a row is a source, a baseline, or `random`."""
 
 
+@dataclass(frozen=True, eq=False)
+class Row:
+    """Where a network comes from: a data set that it learned on, a baseline of the run, or neither: random weights."""
+
+    name: str
+    source: Data | None = None
+    baseline: BaselineName | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """A network, and the data set (with its label) on which its features are read out."""
+
+    row: Row
+    target: str
+    data: Data
+
+
 @dataclass(frozen=True)
-class Transfer(Evaluator):
+class Transfer(Study[Pair]):
     """Blocks learned without labels on one data set (source), their frozen features read out on another (target).
 
     All networks have the run's architecture, with its input, and its plan of learning; the run's own network stands
@@ -60,6 +77,11 @@ class Transfer(Evaluator):
     """
 
     question: ClassVar[str] = "transfer"
+    keeps_cells: ClassVar[bool] = False  # their accuracies are kept, under the fingerprints of the images
+    quantities: ClassVar[dict[str, Quantity]] = {
+        "accuracy": Quantity("test accuracy, %", "%"),
+        "ratio": Quantity("in % of the native network", "%"),
+    }
 
     sources: tuple[str, ...] = field(default=(), metadata=NOT_IN_CELLS)
     """Data sets to learn on; by default the run's own and all targets."""
@@ -75,7 +97,7 @@ class Transfer(Evaluator):
     """How many test images of a target, drawn once; None is all of them."""
     batch_norm: Literal["frozen", "recalibrated"] = field(default="frozen", metadata=NOT_IN_CELLS)
     """Statistics of transferred networks: as learned on the source, or averaged again over the target's images."""
-    readout: Literal["ridge", "trained"] = "ridge"
+    readout: ReadoutChoice = "ridge"
     """Ridge regression, cheap, or the readout of the run's recipe."""
     ridge: Ridge = field(default_factory=lambda: Ridge(project=2048))
     """Features that are not wider than `project` are not projected."""
@@ -85,34 +107,68 @@ class Transfer(Evaluator):
         if self.baselines and self.learning_images is not None:
             raise UserError("baselines learn from all images of the run: leave learning_images out")
 
-    def run(self, run: Run) -> Iterator[Finding]:
+    def variants(self, run: Run) -> dict[str, Pair]:
+        rows, targets, _ = self._sets(run)
+        return {
+            f"{row.name} to {target}": Pair(row, target, data)
+            for target, data in targets.items()
+            for row in {**rows, target: rows.get(target, Row(target, data)), RANDOM: Row(RANDOM)}.values()
+        }
+
+    def cell(self, run: Run, variant: Pair, seed: int) -> Cell:
+        """The `accuracy` in % on the test images of the target."""
+        row, target = variant.row, variant.target
+        recalibrated = self.batch_norm == "recalibrated" and row.name not in (target, RANDOM)
+        accuracy = self.keep(
+            run,
+            partial(self._read_out, run, variant, seed, f"seed {seed}: {row.name} to {target}", recalibrated),
+            row=row.name,
+            source=None if row.source is None else row.source.fingerprint,
+            target=variant.data.fingerprint,
+            seed=seed,
+            recalibrated=recalibrated,
+        )
+        return {"accuracy": accuracy}
+
+    def findings(self, run: Run, cells: Mapping[str, Sequence[Cell]]) -> Iterator[Finding]:
+        rows, targets, left_out = self._sets(run)
+        pairs = ((row, target) for row in (*rows, *targets, RANDOM) for target in targets)
+        found = {pair: values(cells[name], "accuracy") for pair in pairs if (name := " to ".join(pair)) in cells}
+        images = {name: self._size(data) for name, data in targets.items()}
+        yield from self._measures(run, found, list(rows), images)
+        yield Note("left_out", left_out)
+        yield Note("test_images", images)
+        yield from _matrix(found, list(rows), list(targets))
+
+    def _sets(self, run: Run) -> tuple[dict[str, Row], dict[str, Data], dict[str, str]]:
+        """The rows of the table, the data sets to read out on by their labels, and why others are not among them."""
         targets, left_out = self._targets(run)
         sources = _named([self._load(run, name) for name in self.sources] or [run.data, *targets.values()])
-        learned = _named([*sources.values(), *targets.values()])
-        makers: dict[str, Maker] = {name: partial(self._learned, run, data) for name, data in learned.items()}
-        others = {f"{name}_{label_of(run.data)}": partial(_compared, run, name) for name in self.baselines}
-        makers |= others | {RANDOM: partial(untrained, run)}
-        rows = [*sources, *others]
-        found: Accuracies = {}
-        for seed in run.seeds:
-            for target, data in targets.items():
-                for row in dict.fromkeys([*rows, target, RANDOM]):
-                    recalibrated = self.batch_norm == "recalibrated" and row not in (target, RANDOM)
-                    task = f"seed {seed}: {row} to {target}"
-                    accuracy = self.keep(
-                        run,
-                        partial(self._read_out, run, makers[row], data, seed, task, recalibrated=recalibrated),
-                        row=row,
-                        source=learned[row].fingerprint if row in learned else None,
-                        target=data.fingerprint,
-                        seed=seed,
-                        recalibrated=recalibrated,
-                    )
-                    found.setdefault((row, target), []).append(accuracy)
-        yield from _measures(found, rows, {name: self._size(data) for name, data in targets.items()})
-        yield Note("left_out", left_out)
-        yield Note("test_images", {name: self._size(data) for name, data in targets.items()})
-        yield from _matrix(found, rows, list(targets))
+        _named([*sources.values(), *targets.values()])
+        rows = [Row(name, source=data) for name, data in sources.items()]
+        rows += [Row(f"{name}_{label_of(run.data)}", baseline=name) for name in self.baselines]
+        return {row.name: row for row in rows}, targets, left_out
+
+    def _measures(
+        self, run: Run, found: Accuracies, rows: Sequence[str], images: Mapping[str, int]
+    ) -> Iterator[Measure]:
+        """Args: images, the number of test images of every target."""
+
+        def accuracy(name: str, row: str, target: str) -> Measure:
+            measure = self.measure(run, name, found[row, target], "accuracy")
+            return replace(measure, interval=wilson(measure.values, images[target]))
+
+        for row in rows:
+            ratios = {target: _ratio(found, row, target) for target in images if target != row}
+            for target, ratio in ratios.items():
+                yield accuracy(f"{row}_to_{target}_accuracy", row, target)
+                yield self.measure(run, f"{row}_to_{target}_ratio", ratio, "ratio")
+            if ratios:
+                means = [fmean(of_seed) for of_seed in zip(*ratios.values(), strict=True)]
+                yield self.measure(run, f"{row}_mean_ratio", means, "ratio")
+        for target in images:
+            yield accuracy(f"{target}_native_accuracy", target, target)
+            yield accuracy(f"{target}_{RANDOM}_accuracy", RANDOM, target)
 
     def _targets(self, run: Run) -> tuple[dict[str, Data], dict[str, str]]:
         """The data sets to read out on by their labels, and why others that have a name are not among them."""
@@ -142,7 +198,7 @@ class Transfer(Evaluator):
     def _size(self, data: Data) -> int:
         return len(data.test) if self.test_images is None else min(self.test_images, len(data.test))
 
-    def _learned(self, run: Run, data: Data, seed: int, _target: Images) -> Network:
+    def _learned(self, run: Run, data: Data, seed: int) -> Network:
         """The network that learned from a data set: the run's own, or another that is kept in its folder."""
         if data is run.data and self.learning_images is None:
             return run.network(seed)
@@ -168,38 +224,24 @@ class Transfer(Evaluator):
         network = load(path)  # type: ignore[assignment]
         return placed(network, run.device).eval()
 
-    def _read_out(self, run: Run, make: "Maker", data: Data, seed: int, task: str, *, recalibrated: bool) -> float:
+    def _read_out(self, run: Run, pair: Pair, seed: int, task: str, recalibrated: bool) -> float:
         """Test accuracy in % of a readout on a network's frozen features of a target."""
-        shape, classes = run.recipe.architecture.input_shape, len(data.classes)
+        shape, data = run.recipe.architecture.input_shape, pair.data
         train = resize_to(subsample(data.train, self.train_images), shape)
         test = resize_to(subsample(data.test, self.test_images), shape)
-        network = make(seed, train)
+        network = self._network(run, pair.row, seed, train)
         if recalibrated:
             calibrate(network, train, seed=seed, learned=True)
-        with autocast(run.precision, run.device):
-            seen, unseen = (
-                extract_features(network, images, device=run.device, label=f"{task}: features", progress=run.progress)
-                for images in (train, test)
-            )
-        if self.readout == "trained":
-            plan, label = run.recipe.readout, f"{task}: readout"
-            readout: nn.Module = plan.fit(
-                seen, train.labels, classes, seed=seed, task=label, progress=run.progress
-            ).readout
-        else:
-            project = self.ridge.project
-            fits = project is None or project < seen.shape[1]
-            ridge = self.ridge if fits else replace(self.ridge, project=None)
-            run.progress.start(f"{task}: readout", 1, "readouts")
-            readout = ridge.fit(seen, train.labels, classes, seed=seed).readout
-            run.progress.finish()
-        return percent_correct(predict_logits(readout, unseen).cpu(), test.labels)
+        features, tested = features_of(network, run, train, test, label=f"{task}: features")
+        plan, label = chosen_plan(self.readout, self.ridge, run, features.shape[1]), f"{task}: readout"
+        fitted = plan.fit(features, train.labels, len(data.classes), seed=seed, task=label, progress=run.progress)
+        return readout_accuracy(fitted.readout, tested, test.labels)
 
-
-class Maker(Protocol):
-    """(seed, training images of the target) -> the frozen network whose features are read out."""
-
-    def __call__(self, seed: int, target: Images, /) -> Network: ...
+    def _network(self, run: Run, row: Row, seed: int, target: Images) -> Network:
+        """The frozen network of a row; batch norm of random weights is calibrated on the target."""
+        if row.source is not None:
+            return self._learned(run, row.source, seed)
+        return untrained(run, seed, target) if row.baseline is None else baseline(run, seed, row.baseline)
 
 
 def label_of(data: Data) -> str:
@@ -213,27 +255,6 @@ def _named(sets: Sequence[Data]) -> dict[str, Data]:
     if len(named) < len(sets) or RANDOM in named:
         raise UserError(f"data sets must have names of their own, got {', '.join(data.name for data in sets)}")
     return named
-
-
-def _compared(run: Run, name: BaselineName, seed: int, _target: Images) -> Network:
-    return baseline(run, seed, name)
-
-
-def _measures(found: Accuracies, rows: Sequence[str], targets: Mapping[str, int]) -> Iterator[Measure]:
-    """`targets`: the number of test images of each."""
-    for row in rows:
-        ratios = {target: _ratio(found, row, target) for target in targets if target != row}
-        for target, ratio in ratios.items():
-            accuracy = found[row, target]
-            interval = wilson(accuracy, targets[target])
-            yield Measure(f"{row}_to_{target}_accuracy", "%", tuple(accuracy), None, interval)
-            yield Measure(f"{row}_to_{target}_ratio", "%", ratio)
-        if ratios:
-            yield Measure(f"{row}_mean_ratio", "%", tuple(map(fmean, zip(*ratios.values(), strict=True))))
-    for target, images in targets.items():
-        for name, row in (("native", target), (RANDOM, RANDOM)):
-            accuracy = found[row, target]
-            yield Measure(f"{target}_{name}_accuracy", "%", tuple(accuracy), None, wilson(accuracy, images))
 
 
 def _ratio(found: Accuracies, row: str, target: str) -> tuple[float, ...]:

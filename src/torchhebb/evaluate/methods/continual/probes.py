@@ -15,7 +15,7 @@ from torchhebb.data.tasks import Task, join
 from torchhebb.nn import LinearReadout, Network
 from torchhebb.progress import SILENT, Progress
 from torchhebb.readouts import Ridge
-from torchhebb.readouts.base import percent_correct, predict_logits
+from torchhebb.readouts.base import percent_correct, predict_logits, readout_accuracy
 from torchhebb.train.device import Precision, autocast
 from torchhebb.train.features import extract_features, fingerprint
 
@@ -82,7 +82,7 @@ class Probes:
     def task_aware(self) -> list[float | None]:
         """Accuracy on every task among its own classes, each by a readout fitted to it."""
         return [
-            percent_correct(predict_logits(self.of_task(j), test).cpu(), self.tasks[j].test.labels - j * self.each)
+            readout_accuracy(self.of_task(j), test, self.tasks[j].test.labels - j * self.each)
             for j, test in enumerate(self._test)
         ]
 
