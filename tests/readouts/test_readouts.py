@@ -8,12 +8,13 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.linear_model import Ridge as SklearnRidge
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.preprocessing import StandardScaler
 
 from torchhebb.data.images import stratified_split
 from torchhebb.errors import UserError
 from torchhebb.readouts import Labels, Logistic, Neighbors, ReadoutPlan, Ridge, base, linear
 from torchhebb.readouts.projection import Projection
-from torchhebb.readouts.standardized import Standardized
+from torchhebb.readouts.standardized import Scaling, Standardized
 
 CLASSES = 4
 PLANS = [Ridge(), Ridge(project=12), Logistic(), Logistic(project=12), Neighbors(k=(1, 5)), Labels()]
@@ -148,6 +149,22 @@ def test_bfloat16_features_are_taken(plan: ReadoutPlan) -> None:
         plan.fit(half, labels, CLASSES).readout(half.float()),
         plan.fit(half.float(), labels, CLASSES).readout(half.float()),
     )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_scaling_is_that_of_scikit_learn_and_folds_into_a_readout(dtype: torch.dtype) -> None:
+    x, _ = clusters(1500, 7)
+    x[:, 2] = 3.0  # constant
+    index = torch.randperm(1500, generator=torch.Generator().manual_seed(0))[:1200]
+    scaling = Scaling.of(x, index, dtype=dtype)
+    expected = torch.from_numpy(StandardScaler().fit(x[index].double().numpy()).transform(x.double().numpy()))
+    torch.testing.assert_close(scaling(x.to(dtype, copy=True)).double(), expected, atol=1e-5, rtol=1e-5)
+    part = slice(1, 4)
+    columns = scaling(x[:, part].to(dtype, copy=True), part).double()
+    torch.testing.assert_close(columns, expected[:, part], atol=1e-5, rtol=1e-5)
+    weight, bias = torch.randn(3, 7, dtype=dtype), torch.randn(3, dtype=dtype)
+    logits = expected @ weight.double().T + bias.double()
+    torch.testing.assert_close(scaling.fold(weight, bias)(x), logits.float(), atol=1e-3, rtol=1e-3)
 
 
 def test_projection_folds_and_keeps_distances() -> None:

@@ -5,8 +5,7 @@ from hypothesis import strategies as st
 
 from torchhebb.errors import UserError
 from torchhebb.nn import LinearReadout
-from torchhebb.progress import SILENT
-from torchhebb.readouts import Ridge, WideRidge, base, factor
+from torchhebb.readouts import Ridge, WideRidge, base, factor, standardized
 from torchhebb.readouts import wide as module
 from torchhebb.readouts.adam import Readout
 from torchhebb.train.checkpoint import Checkpoint
@@ -89,7 +88,7 @@ def test_what_the_held_out_ones_are_answered_is_what_a_ridge_on_the_others_answe
     kept, held = torch.arange(28), torch.arange(28, 40)
     targets = torch.nn.functional.one_hot(labels, 3).float()
     kind, moments = (module._OfSamples, x) if width > 40 else (module._OfFeatures, x[kept])
-    found = kind(x, targets, kept, held, "ridge", SILENT).held_logits(0.2)
+    found = kind(x, targets, kept, held, base.FitContext()).held_logits(0.2)
     z = (x / moments.std(0, correction=0)).double()
     z, y = z - z[kept].mean(0), targets.double() - targets[kept].double().mean(0)
     weight = torch.linalg.solve(z[kept].T @ z[kept] / 28 + 0.2 * torch.eye(width), z[kept].T @ y[kept] / 28)
@@ -126,7 +125,7 @@ def test_all_is_made_where_the_features_are(monkeypatch):
         with torch.device("cpu"):
             return LinearReadout(*shape)
 
-    monkeypatch.setattr(module, "LinearReadout", on_cpu)  # it is moved to the features' device by .to
+    monkeypatch.setattr(standardized, "LinearReadout", on_cpu)  # it is moved to the features' device by .to
     kept_and_held = base.kept_and_held(labels, 0.1, 0, x.device)
     monkeypatch.setattr(module, "kept_and_held", lambda *_: kept_and_held)
     with torch.device("meta"):  # where a tensor of no given device now is: another one than the features'

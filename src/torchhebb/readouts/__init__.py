@@ -1,7 +1,7 @@
 """Readouts: each a frozen plan whose `fit` turns frozen features and labels into logits."""
 
 from torchhebb.readouts.adam import Readout
-from torchhebb.readouts.base import Fitted, ReadoutPlan, percent_correct, predict_logits
+from torchhebb.readouts.base import FitContext, Fitted, ReadoutPlan, percent_correct, predict_logits
 from torchhebb.readouts.labels import Labels
 from torchhebb.readouts.logistic import Logistic
 from torchhebb.readouts.neighbors import Neighbors
@@ -9,6 +9,7 @@ from torchhebb.readouts.ridge import Ridge
 from torchhebb.readouts.wide import WideRidge
 
 __all__ = [
+    "FitContext",
     "Fitted",
     "Labels",
     "Logistic",

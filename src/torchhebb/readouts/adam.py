@@ -13,9 +13,10 @@ from torchhebb.memory import out_of_memory_as_user_error
 from torchhebb.nn import LinearReadout
 from torchhebb.nn.packing import pack, unpack
 from torchhebb.progress import SILENT, Progress
-from torchhebb.readouts.base import FRESH, Fitted, ReadoutPlan, Resume, checked_inputs, is_constant
+from torchhebb.readouts.base import FRESH, FitContext, Fitted, ReadoutPlan, Resume
 from torchhebb.readouts.dropout import PackedDropout
 from torchhebb.readouts.sources import FeatureSource, KeptFeatures, epoch_seed
+from torchhebb.readouts.standardized import Scaling
 
 
 @dataclass(frozen=True)
@@ -59,24 +60,22 @@ class Readout(ReadoutPlan):
         """Any number of features goes: they are read batch by batch."""
 
     @out_of_memory_as_user_error("the readout", "readout.batch_size")
-    def fit(
-        self,
-        features: Tensor,
-        labels: Tensor,
-        classes: int,
-        *,
-        seed: int = 0,
-        task: str = "readout",
-        resume: Resume = FRESH,
-        progress: Progress = SILENT,
-    ) -> Fitted:
+    def _fit(self, features: Tensor, labels: Tensor, classes: int, context: FitContext) -> Fitted:
         if self.augment.active:
             raise UserError("readout.augment must be left out where a question keeps the features of its images")
-        features, labels = checked_inputs(features.flatten(1), labels)
-        source = KeptFeatures(features, labels, self.batch_size, seed)
-        statistics = _statistics(features) if self.standardize else None
-        kept = {"seed": seed, "task": task, "resume": resume, "progress": progress}
-        return Fitted(fit_source(source, classes, self, statistics, **kept))  # type: ignore[arg-type]
+        source = KeptFeatures(features, labels, self.batch_size, context.seed)
+        scaling = Scaling.of(features, dtype=torch.float32) if self.standardize else None
+        readout = fit_source(
+            source,
+            classes,
+            self,
+            scaling,
+            seed=context.seed,
+            resume=context.resume,
+            task=context.name,
+            progress=context.progress,
+        )
+        return Fitted(readout)
 
 
 @out_of_memory_as_user_error("the readout", "readout.batch_size")
@@ -84,7 +83,7 @@ def fit_source(
     source: FeatureSource,
     classes: int,
     plan: Readout,
-    statistics: tuple[Tensor, Tensor] | None = None,
+    scaling: Scaling | None = None,
     *,
     seed: int = 0,
     resume: Resume = FRESH,
@@ -93,7 +92,7 @@ def fit_source(
 ) -> LinearReadout:
     """`Readout.fit` on any source of batches; `resume` continues exactly, within an epoch too.
 
-    Args: statistics, mean and inverse standard deviation (width,) that the features are standardised with.
+    Args: scaling, which standardises the features.
     """
     device = source.device
     generator = torch.Generator(device).manual_seed(seed)
@@ -103,7 +102,6 @@ def fit_source(
     optimizer = torch.optim.Adam([readout.weight, readout.bias], lr=plan.lr, fused=True)
     for parameter in (readout.weight, readout.bias):
         parameter.grad = torch.zeros_like(parameter)
-    mean, scale = statistics or (None, None)
     dropout = PackedDropout(plan.dropout, generator)
 
     first_epoch, batch, loss = 0, 0, torch.zeros((), device=device)
@@ -123,8 +121,7 @@ def fit_source(
         if batch:
             generator.set_state(tensors["dropout"])
         for x, labels in source.epoch(epoch, batch):
-            if mean is not None and scale is not None:
-                x = x.sub_(mean).mul_(scale)
+            x = x if scaling is None else scaling(x)
             loss += _step(readout, optimizer, dropout(x), labels)
             batch += 1
             if resume.due and batch * plan.batch_size < source.samples:
@@ -137,11 +134,8 @@ def fit_source(
         if resume.due:
             resume.save(task, {"epoch": epoch + 1}, pack(readout=readout, optimizer=optimizer))
     progress.finish()
-    if mean is not None and scale is not None:
-        readout.weight.mul_(scale)
-        readout.bias.sub_(readout.weight @ mean)
     readout.weight.grad = readout.bias.grad = None
-    return readout.eval()
+    return readout.eval() if scaling is None else scaling.fold(readout.weight, readout.bias)
 
 
 def _step(readout: LinearReadout, optimizer: torch.optim.Adam, x: Tensor, labels: Tensor) -> Tensor:
@@ -154,17 +148,3 @@ def _step(readout: LinearReadout, optimizer: torch.optim.Adam, x: Tensor, labels
     torch.sum(error, 0, out=readout.bias.grad)
     optimizer.step()
     return F.nll_loss(log_probability, labels, reduction="sum")
-
-
-def _statistics(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and inverse standard deviation of every feature; a constant one is left unscaled."""
-    mean = torch.zeros(features.shape[1], device=features.device)
-    square = torch.zeros_like(mean)
-    for part in features.split(1000):
-        mean += part.float().sum(0)
-    mean /= len(features)
-    for part in features.split(1000):
-        square += (part.float() - mean).square().sum(0)
-    std = (square / len(features)).sqrt()
-    constant = is_constant(std, mean)
-    return mean, torch.where(constant, 1.0, 1 / torch.where(constant, 1.0, std))

@@ -3,7 +3,8 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from math import prod
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -61,8 +62,24 @@ class Fresh:
 FRESH = Fresh()
 
 
+@dataclass(frozen=True)
+class FitContext:
+    """One fit: its seed, its name in the log and the progress, and where it keeps how far it is."""
+
+    seed: int = 0
+    name: str = "readout"
+    resume: Resume = FRESH
+    progress: Progress = SILENT
+
+
 class ReadoutPlan(Checked, ABC):
-    """How a readout is made; deriving classes are frozen dataclasses whose fields are its settings."""
+    """How a readout is made; deriving classes are frozen dataclasses whose fields are its settings.
+
+    A deriving class implements `check`, and `_fit` on features and labels that `fit` has checked.
+    """
+
+    flattens: ClassVar[bool] = True
+    """Whether `_fit` takes flattened features (N, F); otherwise they keep their shape (N, neurons, positions...)."""
 
     @abstractmethod
     def check(self, samples: int, width: int, device: torch.device) -> None:
@@ -71,7 +88,7 @@ class ReadoutPlan(Checked, ABC):
     def check_samples(self, labels: Tensor, shape: Sequence[int]) -> None:
         """Raise UserError if it cannot be fitted to samples of these labels (N,), each with features of this shape."""
 
-    @abstractmethod
+    @torch.no_grad()
     def fit(
         self,
         features: Tensor,
@@ -87,7 +104,26 @@ class ReadoutPlan(Checked, ABC):
 
         The outcome depends on the arguments and the seed alone.
         Args: task, its name in the log and the progress; resume, where a plan of many steps keeps how far it is.
+        Raises UserError for features that are not finite, or need more memory than is free.
         """
+        features = features.flatten(1) if self.flattens else features
+        self.check(len(features), prod(features.shape[1:]), features.device)
+        checked, targets = checked_inputs(features, labels)
+        return self._fit(checked, targets, classes, FitContext(seed, task, resume, progress))
+
+    @abstractmethod
+    def _fit(self, features: Tensor, labels: Tensor, classes: int, context: FitContext) -> Fitted:
+        """Fit to features that are finite, and labels that are int64 on their device."""
+
+
+class ChoosingPlan(ReadoutPlan):
+    """A plan that chooses one of its settings on a part of the training samples."""
+
+    holdout: float
+    """Share of the training samples that is held out; deriving classes declare it with its bounds."""
+
+    def check_samples(self, labels: Tensor, shape: Sequence[int]) -> None:
+        kept_and_held(labels, self.holdout, 0, labels.device)
 
 
 def kept_and_held(labels: Tensor, part: float, seed: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -109,7 +145,7 @@ def best(scores: Iterable[tuple[float, float]]) -> tuple[float, float]:
 
 
 def checked_inputs(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """The features, and the labels as int64 beside them.  Raises UserError for features that are not finite."""
+    """The features, and the labels as int64 on their device.  Raises UserError for features that are not finite."""
     for part in features.split(ROWS):
         if part.numel() and not all(extreme.isfinite() for extreme in part.aminmax()):  # one pass; NaN is passed on
             raise UserError("features must be finite, got infinite or missing numbers: did the network diverge?")

@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from torchhebb.errors import UserError
 from torchhebb.nn import NeuronLabels
-from torchhebb.progress import SILENT, Progress
-from torchhebb.readouts.base import FRESH, ROWS, Fitted, ReadoutPlan, Resume, checked_inputs
+from torchhebb.readouts.base import ROWS, FitContext, Fitted, ReadoutPlan
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,8 @@ class Labels(ReadoutPlan):
     [1, 0, 0]
     """
 
+    flattens: ClassVar[bool] = False
+
     def check(self, samples: int, width: int, device: torch.device) -> None:
         return  # nothing to set, and one block of features at a time
 
@@ -36,19 +38,7 @@ class Labels(ReadoutPlan):
                 "block, or set architecture.feature_pool to 1"
             )
 
-    @torch.no_grad()
-    def fit(
-        self,
-        features: Tensor,
-        labels: Tensor,
-        classes: int,
-        *,
-        seed: int = 0,
-        task: str = "readout",
-        resume: Resume = FRESH,
-        progress: Progress = SILENT,
-    ) -> Fitted:
-        features, labels = checked_inputs(features, labels)
+    def _fit(self, features: Tensor, labels: Tensor, classes: int, context: FitContext) -> Fitted:
         neurons = features.shape[1]
         wins = torch.zeros(classes, neurons, dtype=torch.float64, device=features.device)
         activity = torch.zeros_like(wins)

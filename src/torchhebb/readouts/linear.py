@@ -1,7 +1,7 @@
 """What the regularised linear readouts share: projecting, choosing a strength, solving for it on everything."""
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Self
 
@@ -12,8 +12,7 @@ from torchhebb.bounds import SIZE, above, between, each
 from torchhebb.errors import UserError
 from torchhebb.memory import free_bytes
 from torchhebb.nn import LinearReadout
-from torchhebb.progress import SILENT, Progress
-from torchhebb.readouts.base import FRESH, Fitted, ReadoutPlan, Resume, best, checked_inputs, kept_and_held
+from torchhebb.readouts.base import ChoosingPlan, FitContext, Fitted, best, kept_and_held
 from torchhebb.readouts.projection import Projection
 from torchhebb.readouts.standardized import Standardized
 
@@ -21,7 +20,7 @@ _SMALLEST = 256
 
 
 @dataclass(frozen=True)
-class LinearPlan(ReadoutPlan):
+class LinearPlan(ChoosingPlan):
     """The strength that classifies the held-out training images best is solved for again on all training images."""
 
     strengths: tuple[float, ...] = field(default=(1e-4, 1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2, 1e3), metadata=each(above(0)))
@@ -46,29 +45,13 @@ class LinearPlan(ReadoutPlan):
                 f"--{name}.project {self._fitting(samples, width, free)}"
             )
 
-    def check_samples(self, labels: Tensor, shape: Sequence[int]) -> None:
-        kept_and_held(labels, self.holdout, 0, labels.device)
-
-    def fit(
-        self,
-        features: Tensor,
-        labels: Tensor,
-        classes: int,
-        *,
-        seed: int = 0,
-        task: str = "readout",
-        resume: Resume = FRESH,
-        progress: Progress = SILENT,
-    ) -> Fitted:
-        features = features.flatten(1)
-        self.check(len(features), features.shape[1], features.device)
+    def _fit(self, features: Tensor, labels: Tensor, classes: int, context: FitContext) -> Fitted:
         if self.project is not None:
-            projection = Projection(features, self.project, seed)
-            inner = replace(self, project=None).fit(projection(), labels, classes, seed=seed)
+            projection = Projection(features, self.project, context.seed)
+            inner = replace(self, project=None)._fit(projection(), labels, classes, context)
             assert isinstance(inner.readout, LinearReadout)
             return Fitted(projection.fold(inner.readout), inner.notes)
-        features, labels = checked_inputs(features, labels)
-        kept, held = kept_and_held(labels, self.holdout, seed, features.device)
+        kept, held = kept_and_held(labels, self.holdout, context.seed, features.device)
         strength, accuracy = best(self._scores(Standardized(features, kept), held, labels, classes))
         fitted = self._solve(Standardized(features), labels, classes, strength)
         return Fitted(fitted.readout, {"strength": strength, "held_out_accuracy": accuracy, **fitted.notes})

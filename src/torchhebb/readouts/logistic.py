@@ -37,14 +37,13 @@ class Logistic(LinearPlan):
         solution = _Solution(x.shape[1], classes, x.device)
         for strength in sorted(self.strengths, reverse=True):
             solution.minimize(x, labels[z.index], strength, self.iterations)
-            with torch.no_grad():
-                logits = torch.cat([solution(part.float()) for part in z.rows(held)])
+            logits = torch.cat([solution(part.float()) for part in z.rows(held)])
             yield strength, percent_correct(logits, labels[held])
 
     def _solve(self, z: Standardized, labels: Tensor, classes: int, strength: float) -> Fitted:
         solution = _Solution(z.features.shape[1], classes, z.features.device)
         slope = solution.minimize(_matrix(z), labels, strength, self.iterations)
-        return Fitted(z.fold(solution.weight.detach(), solution.bias.detach()), {"largest_gradient": slope})
+        return Fitted(z.scaling.fold(solution.weight.detach(), solution.bias.detach()), {"largest_gradient": slope})
 
     def _bytes(self, samples: int, width: int) -> int:
         # The standardised features in float32, with two blocks of them in float64.

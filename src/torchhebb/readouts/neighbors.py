@@ -9,24 +9,14 @@ from torch.nn import functional as F
 
 from torchhebb.bounds import SIZE, between, each
 from torchhebb.errors import UserError
-from torchhebb.progress import SILENT, Progress
-from torchhebb.readouts.base import (
-    FRESH,
-    Fitted,
-    ReadoutPlan,
-    Resume,
-    best,
-    checked_inputs,
-    kept_and_held,
-    percent_correct,
-)
+from torchhebb.readouts.base import ChoosingPlan, FitContext, Fitted, best, kept_and_held, percent_correct
 
 _QUERIES = 1000
 _REFERENCES = 2000
 
 
 @dataclass(frozen=True)
-class Neighbors(ReadoutPlan):
+class Neighbors(ChoosingPlan):
     """The class that most of the k most similar training images have; k chosen on held-out training images.
 
     Similarity is the cosine of raw features; a tie goes to the class whose neighbours are more similar.
@@ -53,21 +43,8 @@ class Neighbors(ReadoutPlan):
         if max(self.k) > kept:
             raise UserError(f"k must be at most {kept}, the training images to choose from, got {max(self.k)}")
 
-    @torch.no_grad()
-    def fit(
-        self,
-        features: Tensor,
-        labels: Tensor,
-        classes: int,
-        *,
-        seed: int = 0,
-        task: str = "readout",
-        resume: Resume = FRESH,
-        progress: Progress = SILENT,
-    ) -> Fitted:
-        self.check(len(features), features[0].numel(), features.device)
-        features, labels = checked_inputs(features.flatten(1), labels)
-        kept, held = kept_and_held(labels, self.holdout, seed, features.device)
+    def _fit(self, features: Tensor, labels: Tensor, classes: int, context: FitContext) -> Fitted:
+        kept, held = kept_and_held(labels, self.holdout, context.seed, features.device)
         self._check_k(len(kept))
         nearest = NearestNeighbors(features, labels, classes, max(self.k))
         absent = torch.zeros(len(features), dtype=torch.bool, device=features.device)

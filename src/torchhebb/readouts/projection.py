@@ -39,7 +39,7 @@ class Projection:
     def fold(self, readout: LinearReadout) -> LinearReadout:
         """The readout on raw features that equals `readout` on projected ones."""
         weight = torch.cat([readout.weight @ matrix.T for matrix in self._matrix()], 1)
-        return self.z.fold(weight, readout.bias)
+        return self.z.scaling.fold(weight, readout.bias)
 
     def _matrix(self) -> Iterator[Tensor]:
         """Rows of R; drawn on the CPU, so that it is the same on every device."""

@@ -30,7 +30,6 @@ class Ridge(LinearPlan):
     ([0, 1], 100.0)
     """
 
-    @torch.no_grad()
     def _scores(self, z: Standardized, held: Tensor, labels: Tensor, classes: int) -> Iterator[tuple[float, float]]:
         target, mean = _targets(labels[z.index], classes)
         gram, right = _system(z, target)
@@ -42,7 +41,6 @@ class Ridge(LinearPlan):
             logits = inputs @ (right / (values + strength * len(z)).unsqueeze(1)) + mean
             yield strength, percent_correct(logits, labels[held])
 
-    @torch.no_grad()
     def _solve(self, z: Standardized, labels: Tensor, classes: int, strength: float) -> Fitted:
         target, mean = _targets(labels, classes)
         gram, right = _system(z, target)
@@ -50,7 +48,7 @@ class Ridge(LinearPlan):
         solution = torch.cholesky_solve(right, torch.linalg.cholesky(gram))
         if _is_dual(z):
             solution = torch.cat([block.T @ solution for block in z.columns(_COLUMNS)])
-        return Fitted(z.fold(solution.T, mean))
+        return Fitted(z.scaling.fold(solution.T, mean))
 
     def _bytes(self, samples: int, width: int) -> int:
         # Gram, eigenvectors and LAPACK's workspace of twice their size, with one block of float64 features.

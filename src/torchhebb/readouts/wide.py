@@ -1,7 +1,7 @@
 """Ridge regression for tens of thousands of features: one Gram matrix in float32, and no second one."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -11,26 +11,24 @@ from torchhebb.bounds import above, between, each
 from torchhebb.errors import UserError
 from torchhebb.memory import free_bytes
 from torchhebb.nn import LinearReadout
-from torchhebb.progress import SILENT, Progress
 from torchhebb.readouts.base import (
-    FRESH,
     ROWS,
+    ChoosingPlan,
+    FitContext,
     Fitted,
-    ReadoutPlan,
-    Resume,
     best,
-    checked_inputs,
     is_constant,
     kept_and_held,
     percent_correct,
 )
 from torchhebb.readouts.factor import BLOCK, Factor, blocks
+from torchhebb.readouts.standardized import Scaling
 
 _COLUMNS = 2048  # features that the products of samples are summed over at once
 
 
 @dataclass(frozen=True)
-class WideRidge(ReadoutPlan):
+class WideRidge(ChoosingPlan):
     """W = argmin |Y - Z W|^2 / N + strength |W|^2 on standardised features Z (N, F), centred one-hot targets Y.
 
     The smaller of two systems is solved in float32: W = (Z^T Z / N + strength I)^-1 Z^T Y / N, or its dual
@@ -61,44 +59,26 @@ class WideRidge(ReadoutPlan):
                 f"{free / 1e9:.1f} GB are free: pool or read fewer features"
             )
 
-    def check_samples(self, labels: Tensor, shape: Sequence[int]) -> None:
-        kept_and_held(labels, self.holdout, 0, labels.device)
-
-    @torch.no_grad()
-    def fit(
-        self,
-        features: Tensor,
-        labels: Tensor,
-        classes: int,
-        *,
-        seed: int = 0,
-        task: str = "readout",
-        resume: Resume = FRESH,
-        progress: Progress = SILENT,
-    ) -> Fitted:
-        features, labels = checked_inputs(features.flatten(1), labels)
+    def _fit(self, features: Tensor, labels: Tensor, classes: int, context: FitContext) -> Fitted:
         samples, width = features.shape
-        self.check(samples, width, features.device)
-        kept, held = kept_and_held(labels, self.holdout, seed, features.device)
+        kept, held = kept_and_held(labels, self.holdout, context.seed, features.device)
         targets = torch.nn.functional.one_hot(labels, classes).float()
         kind = _OfSamples if samples < width else _OfFeatures
-        system = kind(features, targets, kept, held, task, progress)
+        system = kind(features, targets, kept, held, context)
         strengths = sorted(self.strengths, reverse=True)
         scores = [(s, percent_correct(system.held_logits(s), labels[held])) for s in strengths]
         strength, accuracy = best(scores)
         notes = {"strength": strength, "held_out_accuracy": accuracy}
-        resume.write(kind="closed_form", task=task, **notes)
+        context.resume.write(kind="closed_form", task=context.name, **notes)
         return Fitted(system.solve(strength), notes)
 
 
 class _System(ABC):
     """The Gram matrix of the kept training images, its lower triangle; the upper one is room for a factor."""
 
-    def __init__(
-        self, features: Tensor, targets: Tensor, kept: Tensor, held: Tensor, label: str, progress: Progress
-    ) -> None:
+    def __init__(self, features: Tensor, targets: Tensor, kept: Tensor, held: Tensor, context: FitContext) -> None:
         self.features, self.targets, self.kept, self.held = features, targets, kept, held
-        self.label, self.progress = label, progress
+        self.label, self.progress = context.name, context.progress
         self.centre = features[:ROWS].float().mean(0)  # near the mean: sums of squares then lose no digits
         self.take_kept()
 
@@ -161,8 +141,8 @@ class _OfFeatures(_System):
             return panel
 
         right = (self.right / self.count - torch.outer(mean, prior)) * scale.unsqueeze(1)
-        weight = _solve(self.gram, len(self.gram), entries, right, strength) * scale.unsqueeze(1)
-        return _as_readout(weight, mean.double() + self.centre.double(), prior)
+        weight = _solve(self.gram, len(self.gram), entries, right, strength)
+        return Scaling(mean.double() + self.centre.double(), scale).fold(weight.T, prior)
 
 
 class _OfSamples(_System):
@@ -170,12 +150,13 @@ class _OfSamples(_System):
 
     def take_kept(self) -> None:
         self.order = torch.cat([self.kept, self.held])
-        self.mean, self.scale = self._moments()
+        self.scaling = self._moments()
         size, device = len(self.order), self.centre.device
         self.products = torch.zeros(size, size, device=device)
         self.to_kept = torch.zeros(size, device=device)  # the mean of a sample's products with the kept ones
-        self.progress.start(f"{self.label}: products", len(self.mean), "features")
-        for columns in blocks(len(self.mean), _COLUMNS):
+        width = self.features.shape[1]
+        self.progress.start(f"{self.label}: products", width, "features")
+        for columns in blocks(width, _COLUMNS):
             z = self._columns(columns)
             for rows in blocks(size, BLOCK):
                 self.products[rows, : rows.stop].addmm_(z[rows], z[: rows.stop].T)
@@ -191,8 +172,8 @@ class _OfSamples(_System):
     def solve(self, strength: float) -> LinearReadout:
         size = len(self.order)
         dual, prior = self._dual(size, torch.zeros_like(self.to_kept), strength)  # the mean of all is zero
-        weight = torch.cat([self._columns(columns).T @ dual for columns in blocks(len(self.mean), _COLUMNS)])
-        return _as_readout(weight * self.scale.unsqueeze(1), self.mean.double(), prior)
+        weight = torch.cat([self._columns(columns).T @ dual for columns in blocks(self.features.shape[1], _COLUMNS)])
+        return Scaling(self.scaling.mean.double(), self.scaling.scale).fold(weight.T, prior)
 
     def _dual(self, size: int, nearness: Tensor, strength: float) -> tuple[Tensor, Tensor]:
         """One number a class for each of the first `size` samples, centred among themselves; their mean target."""
@@ -208,8 +189,8 @@ class _OfSamples(_System):
         prior = target.mean(0)
         return _solve(self.products, size, entries, (target - prior) / size, strength), prior
 
-    def _moments(self) -> tuple[Tensor, Tensor]:
-        """Mean and 1 / standard deviation of every feature."""
+    def _moments(self) -> Scaling:
+        """The scaling of every feature, from one pass over them."""
         total, square = torch.zeros_like(self.centre).double(), torch.zeros_like(self.centre).double()
         for rows in self.features.split(ROWS):
             x = rows.float() - self.centre
@@ -218,12 +199,11 @@ class _OfSamples(_System):
         offset = total / len(self.features)
         second = square / len(self.features)
         scale = _scale((second - offset.square()).float(), second.float(), self.centre)
-        return (offset + self.centre.double()).float(), scale
+        return Scaling((offset + self.centre.double()).float(), scale)
 
     def _columns(self, columns: slice) -> Tensor:
         """Standardised features (N, c) of all samples in order."""
-        x = self.features[:, columns].float()[self.order]
-        return x.sub_(self.mean[columns]).mul_(self.scale[columns])
+        return self.scaling(self.features[:, columns].float()[self.order], columns)
 
 
 def _scale(variance: Tensor, second: Tensor, centre: Tensor) -> Tensor:
@@ -242,11 +222,3 @@ def _solve(room: Tensor, size: int, entries: Callable[[slice], Tensor], right: T
         return Factor(room, size, entries).solve(right)
     except ValueError as error:
         raise UserError(f"the ridge of strength {strength} is {error} in float32: give larger strengths") from None
-
-
-def _as_readout(weight: Tensor, mean: Tensor, prior: Tensor) -> LinearReadout:
-    """weight (F, classes) of raw features, whose mean (F,) answers with `prior`."""
-    readout = LinearReadout(*weight.shape).to(weight.device)
-    readout.weight.copy_(weight.T)
-    readout.bias.copy_(prior.double() - weight.T.double() @ mean)
-    return readout.eval()
