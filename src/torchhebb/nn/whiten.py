@@ -64,6 +64,8 @@ class PatchWhitening(DataInitialised):
                 raise ValueError(f"{name} must not be negative, got {value}")
         self.in_channels, self.kernel_size, self.padding = in_channels, kernel_size, padding
         self.components, self.shrinkage, self.floor, self.remove_mean = components, shrinkage, floor, remove_mean
+        if remove_mean and size == 1:
+            raise ValueError("remove_mean must be False for patches of one number, of which it leaves nothing")
         if lateral and components is not None:
             raise ValueError(f"the lateral rule keeps all {size} components of a patch, got components {components}")
         self.out_channels, self.lateral = components or size, lateral

@@ -127,11 +127,15 @@ class ChoosingPlan(ReadoutPlan):
 
 
 def kept_and_held(labels: Tensor, part: float, seed: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Stratified indices to fit on and to choose on."""
-    try:
-        kept, held = stratified_split(labels.cpu(), part, seed)
-    except UserError as error:
-        raise UserError(f"holdout of {len(labels)} training images: {error}") from None
+    """Stratified indices to fit on and to choose on; of few samples one is held out at least.
+
+    Raises UserError where that leaves a class without a sample.
+    """
+    classes = len(labels.unique())
+    if len(labels) <= classes:
+        raise UserError(f"a readout that chooses by held-out images needs more than {classes}, one a class to fit on")
+    held_out = min(max(1, round(part * len(labels))), len(labels) - classes)
+    kept, held = stratified_split(labels.cpu(), held_out, seed)
     return kept.to(device), held.to(device)
 
 
