@@ -11,7 +11,7 @@ import torch
 from torchhebb.data import Source, Store, from_arrays, load_data
 from torchhebb.errors import UserError
 from torchhebb.nn import Architecture, Block, ConvBlock, LinearBlock, PatchWhitening, SPHeReConvBlock, WhitenedBlock
-from torchhebb.readouts import Labels, Neighbors, Ridge
+from torchhebb.readouts import Labels, Neighbors, ReadoutPlan, Ridge, WideRidge
 from torchhebb.rules import BCM
 from torchhebb.runs import TrainOptions, run_recipe
 from torchhebb.train import Learning, Readout, Recipe, Supervised
@@ -80,7 +80,6 @@ def test_greedy_passes_over_the_outputs_of_a_linear_block(tmp_path: Path):
         (recipe(LinearBlock(40, init="patches")), "block1.init must be normal or uniform"),
         (recipe(ConvBlock(300, 3, init="patches"), learning=Learning(samples=2)), "of 300 neurons .* 2 images have 32"),
         (recipe(LinearBlock(4), readout=Neighbors(k=(50,))), "k must be at most 1[0-9], the training images"),
-        (recipe(LinearBlock(4), readout=Ridge()), "readout that chooses by held-out"),
         (recipe(ConvBlock(4, 3), readout=Labels()), "Labels needs features of one number a neuron"),
         (recipe(WhitenedBlock(4, 1, components=3)), "cannot be built: components must lie from 1 to 1"),
         (recipe(WhitenedBlock(4, 1)), "remove_mean must be False for patches of one number"),
@@ -120,3 +119,12 @@ def test_inputs_that_do_not_vary_are_not_whitened(lateral: bool):
     whiten = PatchWhitening(2, 1, shrinkage=0.0, lateral=lateral)
     with pytest.raises(UserError, match="vary in fewer than 2 directions: raise its shrinkage"):
         whiten.init_from_data(torch.ones(4, 2, 3, 3), torch.Generator())
+
+
+@pytest.mark.parametrize("plan", [Ridge(), WideRidge(), Neighbors(k=(1,))], ids=lambda plan: type(plan).__name__)
+def test_of_few_images_one_is_held_out(plan: ReadoutPlan):
+    features, labels = torch.randn(4, 3, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 1, 1])
+    plan.check_samples(labels, (3,))
+    assert plan.fit(features, labels, 2).readout(features).shape == (4, 2)
+    with pytest.raises(UserError, match="needs more than 2, one a class"):
+        plan.check_samples(labels[:2], (3,))

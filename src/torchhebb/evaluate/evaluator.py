@@ -1,5 +1,6 @@
 """The interface of a question, and how its findings become a result."""
 
+import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -10,9 +11,11 @@ from typing import Any, ClassVar
 from torchhebb.bounds import Checked, metadata_of
 from torchhebb.config import to_json
 from torchhebb.errors import UserError
+from torchhebb.runs.baselines import check_baselines
 from torchhebb.runs.run import Run
 from torchhebb.train import Curve, Measure, Result
 from torchhebb.train.compiled import compiled_steps
+from torchhebb.train.recipe import shortened
 from torchhebb.train.result import device_name
 
 
@@ -89,13 +92,29 @@ class Evaluator(Checked, ABC):
         return {"version": self.version} if self.version > 1 else {}
 
 
-def evaluate(evaluator: Evaluator, run: Run, *, command: str = "torchhebb.evaluate") -> Result:
-    """Answer a question about a run, and keep the result as RUN/<question>.json, its figures as SVG files.
+def check_settings(evaluator: Evaluator, run: Run) -> None:
+    """Raise UserError for settings that do not fit a run and mean the same in every question.
 
-    Raises UserError for an answer that cannot be had or written.
+    These are `baselines`, `readout_epochs` and a `probe`.
     """
     if evaluator.needs_labels and not run.data.labelled:
         raise UserError(f"{evaluator.question} needs labels, and {run.folder} learned without")
+    check_baselines(getattr(evaluator, "baselines", ()), run.recipe.architecture)
+    epochs, probe = getattr(evaluator, "readout_epochs", None), getattr(evaluator, "probe", None)
+    if epochs is not None:
+        shortened(run.recipe.readout, epochs)
+    if probe is not None:
+        probe.check(run, run.data.train)
+
+
+def evaluate(evaluator: Evaluator, run: Run, *, command: str = "torchhebb.evaluate") -> Result:
+    """Answer a question about a run, and keep the result as RUN/<question>.json, its figures as SVG files.
+
+    Measures and curves that are not defined, such as a ratio to an accuracy of 0, are left out; the note `undefined`
+    names them.
+    Raises UserError for an answer that cannot be had or written.
+    """
+    check_settings(evaluator, run)
     started = time.monotonic()
     measures: list[Measure] = []
     curves: list[Curve] = []
@@ -106,12 +125,14 @@ def evaluate(evaluator: Evaluator, run: Run, *, command: str = "torchhebb.evalua
     with compiled_steps(run.recipe, run.compile):
         for finding in evaluator.run(run):
             match finding:
+                case Measure() | Curve() if not _defined(finding):
+                    notes.setdefault("undefined", []).append(finding.name)
                 case Measure():
                     measures.append(finding)
                 case Curve():
                     curves.append(finding)
                 case Note():
-                    notes[finding.name] = finding.value
+                    notes[finding.name] = _without_undefined(finding.value)
                 case Figure():
                     figures.append(_keep(finding, evaluator.question, run))
     if figures:
@@ -130,6 +151,20 @@ def evaluate(evaluator: Evaluator, run: Run, *, command: str = "torchhebb.evalua
     )
     result.write(run.folder / f"{evaluator.question}.json")
     return result
+
+
+def _defined(finding: Measure | Curve) -> bool:
+    numbers = finding.values if isinstance(finding, Measure) else (*finding.x, *finding.y, *(finding.std or ()))
+    return all(map(math.isfinite, numbers))
+
+
+def _without_undefined(value: Any) -> Any:
+    """A note's value with None in place of numbers that are not finite, which JSON does not have."""
+    if isinstance(value, dict):
+        return {key: _without_undefined(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_undefined(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _keep(figure: Figure, question: str, run: Run) -> dict[str, str]:

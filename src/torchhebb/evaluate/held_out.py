@@ -32,7 +32,7 @@ class HeldOut(Study[Variant]):
     """The readout, fitted to training images that are not held out."""
 
     def check(self, run: Run) -> None:
-        run.data.holdout(self.holdout)
+        self.probe.check(run, run.data.holdout(self.holdout).train)
 
     def images_of(self, run: Run, seed: int) -> Images:
         """What the networks of a seed learn from."""

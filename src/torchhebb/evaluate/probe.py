@@ -38,6 +38,10 @@ class Probe(Checked):
     images: int | None = field(default=None, metadata=at_least(1))
     """How many labelled images it is fitted to, drawn once; None is all of them."""
 
+    def check(self, run: Run, train: Images) -> None:
+        """Raise UserError where it cannot be fitted to so many images, or a readout has no epochs to set."""
+        self._plan(run).check_samples(subsample(train, self.images).labels, (1,))
+
     def score(self, network: Network, train: Images, test: Images, run: Run, seed: int, task: str = "probe") -> float:
         """Accuracy in % on `test` of a readout fitted to a network's features of `train`."""
         train = subsample(train, self.images)
@@ -55,14 +59,13 @@ class Probe(Checked):
         self, features: Tensor, labels: Tensor, tested: Tensor, test_labels: Tensor, run: Run, seed: int
     ) -> float:
         """Accuracy in % on the features `tested` of a readout fitted to `features` (N, F) and `labels` (N,)."""
-        classes, plan = len(run.data.classes), run.recipe.readout
-        if self.readout == "recipe":
-            plan = plan if self.epochs is None else shortened(plan, self.epochs)
-            readout: nn.Module = plan.fit(features, labels, classes, seed=seed).readout
-        else:
-            by = Ridge(holdout=self.holdout) if self.readout == "ridge" else Logistic(holdout=self.holdout)
-            readout = by.fit(features, labels, classes, seed=seed).readout
+        readout = self._plan(run).fit(features, labels, len(run.data.classes), seed=seed).readout
         return readout_accuracy(readout, tested, test_labels)
+
+    def _plan(self, run: Run) -> ReadoutPlan:
+        if self.readout == "recipe":
+            return run.recipe.readout if self.epochs is None else shortened(run.recipe.readout, self.epochs)
+        return Ridge(holdout=self.holdout) if self.readout == "ridge" else Logistic(holdout=self.holdout)
 
 
 ReadoutChoice = Literal["ridge", "trained"]

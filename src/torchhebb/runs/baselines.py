@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torchhebb.config import to_json
 from torchhebb.data import Stream
 from torchhebb.errors import UserError, unknown_name
-from torchhebb.nn import Architecture, LinearReadout, Network, load, save
+from torchhebb.nn import Architecture, Block, LinearReadout, Network, load, save
 from torchhebb.readouts.adam import fit_source
 from torchhebb.readouts.base import readout_accuracy
 from torchhebb.rules import HardHebb, RankedHebb, Rule
@@ -88,12 +88,16 @@ def baseline(run: Run, seed: int, name: BaselineName) -> Network:
     return placed(network, run.device).eval()
 
 
-def check_baselines(names: Sequence[str]) -> None:
-    """Raise UserError unless these are different baselines, one at least."""
-    if unknown := [name for name in names if name not in COMPARED]:
-        raise unknown_name("baseline", unknown[0], COMPARED)
-    if not names or len(set(names)) < len(names):
-        raise UserError(f"baselines must be different names, one at least, got {', '.join(names)}")
+def check_baselines(names: Sequence[str], architecture: Architecture) -> None:
+    """Raise UserError for a baseline that the blocks have no form for."""
+    for name in names:
+        try:
+            if name in RULES:
+                architecture.with_blocks(partial(_with_rule, RULES[name]))
+            elif name in GRADIENTS:
+                architecture.with_blocks(lambda block: block.for_gradients())
+        except UserError as error:
+            raise UserError(f"baselines must leave out {name}: {error}") from None
 
 
 def baseline_label(run: Run, name: BaselineName) -> str:
@@ -175,9 +179,13 @@ def _raw_accuracy(run: Workspace, network: Network, task: str) -> float:
 
 
 def _other_rule(rule: Rule, run: Workspace, seed: int, checkpoint: Checkpoint, task: str) -> Network:
-    network = built(run, seed, run.recipe.architecture.with_blocks(lambda block: block.with_rule(rule)))
+    network = built(run, seed, run.recipe.architecture.with_blocks(partial(_with_rule, rule)))
     learn_run(network, run, seed, checkpoint=checkpoint, task=f"{task}: learning")
     return _read_out(network, run, seed, checkpoint, f"{task}: readout")
+
+
+def _with_rule(rule: Rule, block: Block) -> Block:
+    return block.with_rule(rule)
 
 
 def _read_out(network: Network, run: Workspace, seed: int, checkpoint: Checkpoint, task: str) -> Network:
@@ -244,6 +252,10 @@ def _path(run: Workspace, seed: int, name: str) -> Path:
 
 
 _HARD, _RANKED = HardHebb(), RankedHebb(delta=0.1)
+RULES: dict[str, Rule] = {"hard": _HARD, "ranked": _RANKED}
+"""Baselines of the same blocks with another rule."""
+GRADIENTS = ("backpropagation", "backpropagation_long", "adversarial")
+"""Baselines of the same blocks that learn by gradients."""
 _LONG = {"epochs": LONG_EPOCHS}
 _ADVERSARIAL = {"epochs": ADVERSARIAL_EPOCHS, "batch_size": ADVERSARIAL_BATCH}
 

@@ -20,6 +20,14 @@ _ROUNDING = 1e-5  # of float32 pixels, summed over an image
 _HALVE_AT = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)  # shares of the queries at which squares halve
 
 
+def check_square(height: int, width: int) -> None:
+    """Raise UserError for images that are not square or have fewer than 5 pixels a side."""
+    if height != width or height < 5:
+        raise UserError(
+            f"attacks must leave out square, which needs square images of at least 5 x 5 pixels, got {height} x {width}"
+        )
+
+
 @torch.no_grad()
 def square(
     model: nn.Module,
@@ -44,8 +52,7 @@ def square(
     if the attack left the ball.
     Source: Andriushchenko et al. 2020.
     """
-    if x.dim() != 4 or x.shape[2] != x.shape[3] or x.shape[2] < 5:
-        raise UserError(f"the square attack needs square images of at least 5 x 5 pixels, got {tuple(x.shape)}")
+    check_square(*(x.shape[2:] if x.dim() == 4 else (0, 0)))
     if len(x) == 0 or eps == 0:
         return x.clone()
     if norm == "inf":

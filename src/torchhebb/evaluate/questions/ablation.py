@@ -111,6 +111,8 @@ class Ablation(Study[Variant]):
     """Features that are not wider than `project` are not projected."""
 
     def check(self, run: Run) -> None:
+        plan = run.recipe.readout if self.readout == "trained" else self.ridge
+        plan.check_samples(subsample(run.data.train, self.readout_images).labels, (1,))
         for name, variant in self.variants(run).items():
             try:
                 variant.build(0)

@@ -15,6 +15,7 @@ from torchhebb.evaluate.evaluator import Figure, Finding, Note
 from torchhebb.evaluate.figures.gallery import NORMS, gallery
 from torchhebb.evaluate.figures.panels import Panel, draw_panels
 from torchhebb.evaluate.methods.attack_suite import ATTACKS, AttackName, Suite, answers_of, per_image
+from torchhebb.evaluate.methods.square import check_square
 from torchhebb.evaluate.statistics import mean_curve, wilson
 from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study
 from torchhebb.runs.baselines import BaselineName, baseline, baseline_label
@@ -76,6 +77,10 @@ class Attacks(Study[BaselineName]):
     def check(self, run: Run) -> None:
         if not self.radii:
             raise UserError("linf and l2 must hold one radius at least, got none")
+        if len(run.data.classes) < 2:
+            raise UserError(f"attacks need two classes at least, {run.data.name} has {len(run.data.classes)}")
+        if "square" in self.attacks:
+            check_square(*run.data.image_size)
 
     @property
     def radii(self) -> dict[Norm, list[float]]:

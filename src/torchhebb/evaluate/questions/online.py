@@ -21,6 +21,7 @@ from torchhebb.evaluate.methods.watch import at_rest
 from torchhebb.evaluate.probe import read_out
 from torchhebb.evaluate.statistics import mean_curve
 from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study, count_test_images, values
+from torchhebb.nn.learning import needs_data
 from torchhebb.readouts.base import predict_logits
 from torchhebb.runs.run import Run
 from torchhebb.train import Curve, Measure, Readout
@@ -118,6 +119,12 @@ class Online(Study[Showing]):
                     f"{run.recipe.name} cannot learn from one sample at a time: "
                     "it has a local loss, or batch norm before a fully connected layer"
                 )
+        with torch.device("meta"):
+            modules = run.recipe.architecture.build().train().modules()
+        if any(needs_data(module) for module in modules):
+            raise UserError(
+                f"{run.recipe.name} takes whitening or first weights from its images: it cannot begin with one"
+            )
 
     def variants(self, run: Run) -> dict[str, Showing]:
         rates: dict[LearnerName, float] = {"own": self.rate, "backpropagation": self.backpropagation_rate}

@@ -96,6 +96,9 @@ class Reconstruction(Study[Method]):
         blocks = len(run.recipe.architecture.blocks)
         if any(not 1 <= depth <= blocks for depth in self.depths):
             raise UserError(f"depths must be from 1 to {blocks}, got {self.depths}")
+        flat = [depth for depth in self._depths(run) if not run.recipe.architecture.blocks[depth - 1].puts_out_maps]
+        if flat:
+            raise UserError(f"depths must be of blocks that put out maps, got {flat}")
         if not 0 <= self.image < len(run.data.test):
             raise UserError(f"image must be from 0 to {len(run.data.test) - 1}, got {self.image}")
         if not self.baselines and not self.others:

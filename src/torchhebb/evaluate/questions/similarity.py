@@ -58,6 +58,8 @@ class Similarity(Study[BaselineName]):
     """Whose similarities."""
 
     def check(self, run: Run) -> None:
+        if len(run.data.classes) < 2:
+            raise UserError(f"similarity needs two classes at least, {run.data.name} has {len(run.data.classes)}")
         if (fewest := min(map(len, self._index(run)))) < self.images_per_class:
             raise UserError(
                 f"images_per_class must be at most {fewest} for the test images here, got {self.images_per_class}"

@@ -107,6 +107,11 @@ class Transfer(Study[Pair]):
         if self.baselines and self.learning_images is not None:
             raise UserError("baselines learn from all images of the run: leave learning_images out")
 
+    def check(self, run: Run) -> None:
+        plan = run.recipe.readout if self.readout == "trained" else self.ridge
+        for data in self._sets(run)[1].values():
+            plan.check_samples(subsample(data.train, self.train_images).labels, (1,))
+
     def variants(self, run: Run) -> dict[str, Pair]:
         rows, targets, _ = self._sets(run)
         return {
