@@ -10,9 +10,11 @@ from sklearn.linear_model import Ridge as SklearnRidge
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
+from tests.evaluate.by_hand import labels_by_hand
 from torchhebb.data.images import stratified_split
 from torchhebb.errors import UserError
 from torchhebb.readouts import Labels, Logistic, Neighbors, ReadoutPlan, Ridge, base, linear
+from torchhebb.readouts.labels import WinCounts
 from torchhebb.readouts.projection import Projection
 from torchhebb.readouts.standardized import Scaling, Standardized
 
@@ -149,6 +151,18 @@ def test_bfloat16_features_are_taken(plan: ReadoutPlan) -> None:
         plan.fit(half, labels, CLASSES).readout(half.float()),
         plan.fit(half.float(), labels, CLASSES).readout(half.float()),
     )
+
+
+def test_neurons_take_the_class_that_they_win_most_often_for_counted_in_batches() -> None:
+    generator = torch.Generator().manual_seed(0)
+    y, labels = torch.rand(60, 8, 3, generator=generator), torch.randint(4, (60,), generator=generator)
+    y[:, 7] = 0.01 * y[:, 7]  # never wins
+    counts = WinCounts(8, 4, torch.device("cpu"))
+    for part, names in zip(y.split(7), labels.split(7), strict=True):
+        counts.add(part, names)
+    expected = labels_by_hand(y.mean(2), labels, 4)
+    assert counts.readout().labels.tolist() == expected == Labels().fit(y, labels, 4).readout.labels.tolist()
+    assert counts.wins.sum() == 60 and counts.wins[:, 7].sum() == 0
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -156,7 +156,7 @@ def test_mistakes(monkeypatch):
         WideRidge(strengths=(1e-30,)).fit(x.repeat(1, 2), labels, 3)
     with pytest.raises(UserError, match="has no epochs to set, got readout_epochs 3"):
         shortened(WideRidge(), 3)
-    assert shortened(Readout(), 3).epochs == 3
+    assert shortened(Readout(), 3) == Readout(epochs=3) and shortened(Readout(), None) == Readout()
     monkeypatch.setattr(module, "free_bytes", lambda device: 1000)
     with pytest.raises(UserError, match="a ridge of 60 samples of 5 features needs 0.0 GB of memory"):
         WideRidge().fit(x, labels, 3)

@@ -11,7 +11,7 @@ from torchhebb.evaluate.evaluator import NOT_IN_CELLS, Evaluator, Figure, Note, 
 from torchhebb.evaluate.figures.panels import Panel, draw_panels
 from torchhebb.evaluate.probe import Probe
 from torchhebb.evaluate.statistics import mean_curve, mean_interval, wilson
-from torchhebb.evaluate.study import Cell, Quantity, Study, count_test_images, values
+from torchhebb.evaluate.study import Cell, Quantity, Study, count_test_images, curve_over, values
 from torchhebb.runs.run import Run, open_run
 
 # The class of a question is named like its file, in CamelCase, and imported when it is first used.
@@ -32,6 +32,7 @@ __all__ = [
     "Run",
     "Study",
     "count_test_images",
+    "curve_over",
     "describe_evaluators",
     "draw_panels",
     "evaluate",

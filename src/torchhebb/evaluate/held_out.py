@@ -1,6 +1,6 @@
 """Networks that are trained again and compared on held-out training images, so that settings may be chosen by them."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from torchhebb.bounds import at_least, between
 from torchhebb.data import Images
@@ -13,6 +13,7 @@ from torchhebb.runs.networks import learn_run, untrained
 from torchhebb.runs.run import Run
 from torchhebb.train import Learning, Recipe
 from torchhebb.train.calibrate import calibrate
+from torchhebb.train.recipe import shortened
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class HeldOut(Study[Variant]):
 
     def plan_of(self, recipe: Recipe) -> Learning:
         """How they learn."""
-        return recipe.learning if self.passes is None else replace(recipe.learning, epochs=self.passes)
+        return shortened(recipe.learning, self.passes)
 
     def learned_accuracy(self, network: Network, run: Run, seed: int, recipe: Recipe, task: str) -> float:
         """Train a network by the plan of a recipe; returns its accuracy in % on the held-out images."""

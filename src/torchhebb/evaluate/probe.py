@@ -64,7 +64,7 @@ class Probe(Checked):
 
     def _plan(self, run: Run) -> ReadoutPlan:
         if self.readout == "recipe":
-            return run.recipe.readout if self.epochs is None else shortened(run.recipe.readout, self.epochs)
+            return shortened(run.recipe.readout, self.epochs)
         return Ridge(holdout=self.holdout) if self.readout == "ridge" else Logistic(holdout=self.holdout)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from math import inf, sqrt
+from statistics import fmean, stdev
 
 import torch
 from torch import Tensor
@@ -84,3 +85,37 @@ def mean_curve(name: str, x_label: str, y_label: str, x: Sequence[float], lines:
     values = torch.tensor(lines, dtype=torch.float64)
     std = tuple(values.std(0).tolist()) if len(values) > 1 else None
     return Curve(name, x_label, y_label, tuple(x), tuple(values.mean(0).tolist()), std)
+
+
+def points_curve(name: str, x_label: str, y_label: str, points: Sequence[tuple[float, Sequence[float]]]) -> Curve:
+    """The mean of some values at each x, with their standard deviation, 0 for a single value; none where all have one.
+
+    >>> points_curve("accuracy", "labels", "%", [(10, [50.0, 60.0]), (20, [70.0])]).y
+    (55.0, 70.0)
+    """
+    std = tuple(stdev(values) if len(values) > 1 else 0.0 for _, values in points)
+    mean, x = tuple(fmean(values) for _, values in points), tuple(float(at) for at, _ in points)
+    return Curve(name, x_label, y_label, x, mean, std if any(std) else None)
+
+
+def first_reached(x: Sequence[float], y: Sequence[float], level: float) -> float | None:
+    """Where the broken line through the points is first at a level or above it; None if it never is.
+
+    >>> first_reached([0, 100, 200], [50.0, 70.0, 90.0], 80.0), first_reached([0, 100], [50.0, 70.0], 80.0)
+    (150.0, None)
+    """
+    if y[0] >= level:
+        return float(x[0])
+    for i in range(1, len(x)):
+        if y[i] >= level:
+            return x[i - 1] + (x[i] - x[i - 1]) * (level - y[i - 1]) / (y[i] - y[i - 1])
+    return None
+
+
+def percent(which: Tensor) -> float:
+    """The share of True in %.
+
+    >>> percent(torch.tensor([True, False]))
+    50.0
+    """
+    return 100 * which.double().mean().item()

@@ -48,9 +48,9 @@ from typing import Any, ClassVar, Generic, TypeVar
 from torchhebb.config import to_json
 from torchhebb.evaluate.evaluator import NOT_IN_CELLS as NOT_IN_CELLS
 from torchhebb.evaluate.evaluator import Evaluator, Finding
-from torchhebb.evaluate.statistics import wilson
+from torchhebb.evaluate.statistics import mean_curve, wilson
 from torchhebb.runs.run import Run
-from torchhebb.train import Measure
+from torchhebb.train import Curve, Measure
 
 Variant = TypeVar("Variant")
 
@@ -144,3 +144,15 @@ def values(cells: Sequence[Cell], quantity: str) -> tuple[Any, ...]:
     (91.0, 93.0)
     """
     return tuple(cell[quantity] for cell in cells)
+
+
+def curve_over(
+    name: str, x_label: str, y_label: str, x: Sequence[float], cells: Sequence[Sequence[Cell]], quantity: str
+) -> Curve:
+    """A quantity against x, its mean over seeds; `cells` are those of each x, one a seed.
+
+    >>> curve_over("a", "bits", "%", [4, 8], [[{"a": 1.0}, {"a": 3.0}], [{"a": 5.0}, {"a": 5.0}]], "a").y
+    (2.0, 5.0)
+    """
+    lines = zip(*(values(of_seeds, quantity) for of_seeds in cells), strict=True)
+    return mean_curve(name, x_label, y_label, x, list(lines))

@@ -13,12 +13,12 @@ from torchhebb.bounds import rising
 from torchhebb.evaluate.evaluator import Figure, Finding, Note
 from torchhebb.evaluate.figures.panels import Panel, draw_panels
 from torchhebb.evaluate.held_out import HeldOut
-from torchhebb.evaluate.statistics import mean_curve
-from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, values
+from torchhebb.evaluate.methods.radii import plastic_blocks
+from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, curve_over, values
 from torchhebb.runs.networks import built
 from torchhebb.runs.run import Run
 from torchhebb.train import Curve, Recipe
-from torchhebb.train.diagnostics import plastic_layers, r1_share, radii
+from torchhebb.train.diagnostics import r1_share, radii
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
@@ -71,13 +71,12 @@ class Sweep(HeldOut[float | None]):
             return {"accuracy": self.random_accuracy(run, seed)}
         recipe, task = self.at(run.recipe, variant), f"seed {seed}: {variant:g}"
         network = built(run, seed, recipe.architecture)
-        first = {name: layer.weight.detach().clone() for name, layer in plastic_layers(network).items()}
+        first = {block: layer.weight.detach().clone() for block, layer in plastic_blocks(network).items()}
         found = {"accuracy": self.learned_accuracy(network, run, seed, recipe, task)}
-        for name, layer in plastic_layers(network).items():
-            block = name.removesuffix(".layer")
+        for block, layer in plastic_blocks(network).items():
             found[f"{block}_r1"] = 100 * r1_share(layer).item()
             found[f"{block}_radius"] = radii(layer).mean().item()
-            found[f"{block}_cosine"] = mean_cosine(first[name], layer.weight)
+            found[f"{block}_cosine"] = mean_cosine(first[block], layer.weight)
         return found
 
     def findings(self, run: Run, cells: Mapping[str, Sequence[Cell]]) -> Iterator[Finding]:
@@ -85,9 +84,8 @@ class Sweep(HeldOut[float | None]):
         swept = [cells[str(value)] for value in self.values]
         curves: dict[str, Curve] = {}
         for quantity in swept[0][0]:
-            lines = list(zip(*(values(of_seeds, quantity) for of_seeds in swept), strict=True))
             label = self.quantity(quantity).label
-            curves[quantity] = mean_curve(quantity, self.setting, label, self.values, lines)
+            curves[quantity] = curve_over(quantity, self.setting, label, self.values, swept, quantity)
             yield curves[quantity]
             for value, of_seeds in zip(self.values, swept, strict=True):
                 yield self.measure(run, f"{quantity}_at_{value:g}", values(of_seeds, quantity), quantity)

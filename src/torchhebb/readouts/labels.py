@@ -39,14 +39,31 @@ class Labels(ReadoutPlan):
             )
 
     def _fit(self, features: Tensor, labels: Tensor, classes: int, context: FitContext) -> Fitted:
-        neurons = features.shape[1]
-        wins = torch.zeros(classes, neurons, dtype=torch.float64, device=features.device)
-        activity = torch.zeros_like(wins)
+        counts = WinCounts(features.shape[1], classes, features.device)
         for x, y in zip(features.split(ROWS), labels.split(ROWS), strict=True):
-            x = x.double().flatten(2).mean(2) if x.dim() > 2 else x.double()
-            activity.index_add_(0, y, x)
-            wins.index_put_((y, x.argmax(1)), torch.ones(len(y), dtype=wins.dtype, device=wins.device), accumulate=True)
-        candidates = activity.masked_fill(wins < wins.amax(0), -torch.inf)
-        readout = NeuronLabels(neurons, classes).to(features.device)
-        readout.labels.copy_(candidates.argmax(0))
-        return Fitted(readout.eval(), {"neurons_that_win": int((wins.sum(0) > 0).sum())})
+            counts.add(x, y)
+        return Fitted(counts.readout(), {"neurons_that_win": int((counts.wins.sum(0) > 0).sum())})
+
+
+class WinCounts:
+    """How often each neuron wins for each class, counted batch by batch, with its summed activity.
+
+    Args: neurons, classes; device, that of the activity.
+    """
+
+    def __init__(self, neurons: int, classes: int, device: torch.device) -> None:
+        self.wins = torch.zeros(classes, neurons, dtype=torch.float64, device=device)
+        self.activity = torch.zeros_like(self.wins)
+
+    def add(self, y: Tensor, labels: Tensor) -> None:
+        """Count the winners of y (B, neurons, positions...), averaged over positions, for labels (B,)."""
+        y = y.double().flatten(2).mean(2) if y.dim() > 2 else y.double()
+        self.activity.index_add_(0, labels, y)
+        self.wins.index_put_((labels, y.argmax(1)), torch.ones_like(y[:, 0]), accumulate=True)
+
+    def readout(self) -> NeuronLabels:
+        """The class of each neuron by the counts so far: that of most wins, of equal ones that of most activity."""
+        classes, neurons = self.wins.shape
+        readout = NeuronLabels(neurons, classes).to(self.wins.device)
+        readout.labels.copy_(self.activity.masked_fill(self.wins < self.wins.amax(0), -torch.inf).argmax(0))
+        return readout.eval()

@@ -89,3 +89,9 @@ def _products(kind: Literal["tf32", "ieee"]) -> Iterator[None]:
 
 def _cuda_names() -> str:
     return "".join(f", cuda:{index}" for index in range(torch.cuda.device_count()))
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until a device has done what it was given, before a clock is read."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

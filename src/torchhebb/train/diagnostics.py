@@ -28,15 +28,20 @@ def plastic_layers(network: nn.Module) -> dict[str, HebbConv2d | HebbLinear]:
     return {name: layer for name, layer in network.named_modules() if isinstance(layer, HebbConv2d | HebbLinear)}
 
 
-def radii(layer: HebbConv2d | HebbLinear) -> Tensor:
+def radii(layer: HebbConv2d | HebbLinear | nn.Conv2d) -> Tensor:
     """The L2 norm of each neuron's weight vector."""
     return torch.linalg.vector_norm(layer.weight.flatten(1), dim=1)
 
 
+def at_radius_1(layer: HebbConv2d | HebbLinear | nn.Conv2d) -> Tensor:
+    """Whether the radius of each neuron is 1 within 1e-2 (convolution) or 5e-3 (linear): the R1 features."""
+    tolerance = LINEAR_TOLERANCE if isinstance(layer, HebbLinear) else CONV_TOLERANCE
+    return (radii(layer) - 1).abs() <= tolerance
+
+
 def r1_share(layer: HebbConv2d | HebbLinear) -> Tensor:
-    """The share of neurons whose radius is 1 within 1e-2 (convolution) or 5e-3 (linear): the R1 features."""
-    tolerance = CONV_TOLERANCE if isinstance(layer, HebbConv2d) else LINEAR_TOLERANCE
-    return ((radii(layer) - 1).abs() <= tolerance).float().mean()
+    """The share of neurons at radius 1."""
+    return at_radius_1(layer).float().mean()
 
 
 @torch.no_grad()

@@ -3,7 +3,7 @@
 import math
 import re
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, TypeVar
 
 from torchhebb.bounds import RATE, SIZE, Checked, above, at_least
 from torchhebb.data import Augment
@@ -177,8 +177,13 @@ class Recipe(Checked):
         }.get(measure)
 
 
-def shortened(plan: ReadoutPlan, epochs: int) -> Readout:
-    """The readout with so many epochs; raises UserError for one in closed form, which has none."""
-    if not isinstance(plan, Readout):
+Plan = TypeVar("Plan", Learning, Supervised, Readout, ReadoutPlan)
+
+
+def shortened(plan: Plan, epochs: int | None) -> Plan:
+    """A plan with so many epochs, its own for None; raises UserError for a readout in closed form, which has none."""
+    if epochs is None:
+        return plan
+    if isinstance(plan, ReadoutPlan) and not isinstance(plan, Readout):
         raise UserError(f"a readout in closed form has no epochs to set, got readout_epochs {epochs}")
     return replace(plan, epochs=epochs)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from torchhebb.evaluate.figures.tiles import Panel, checkered, sheet, stack, stretched
+from torchhebb.evaluate.figures.tiles import TilePanel, checkered, sheet, stack, stretched
 
 
 def test_every_pixel_has_its_place_and_colour() -> None:
@@ -44,7 +44,10 @@ def test_each_image_is_stretched_by_itself() -> None:
 
 
 def test_panels_stand_under_each_other_in_their_size() -> None:
-    panels = [Panel("small", torch.rand(6, 1, 4, 4), 3, 0.2), Panel("large\nand wide", torch.rand(2, 3, 4, 8), 2, 1.0)]
+    panels = [
+        TilePanel("small", torch.rand(6, 1, 4, 4), 3, 0.2),
+        TilePanel("large\nand wide", torch.rand(2, 3, 4, 8), 2, 1.0),
+    ]
     canvas = stack(panels)
     width, height = canvas.get_size_inches()
     first, second = canvas.axes

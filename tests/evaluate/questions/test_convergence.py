@@ -6,17 +6,15 @@ from typing import Any
 import pytest
 import torch
 
-from tests.evaluate.questions.test_cross_entropy import layer_run
-from torchhebb.data import Batches, Store
+from tests.evaluate.by_hand import accuracies_by_hand, curve, percent_right
+from torchhebb.data import Batches, Images
 from torchhebb.errors import UserError
 from torchhebb.evaluate import Run, evaluate
-from torchhebb.evaluate.questions.convergence import Convergence, first_reached, read_out
+from torchhebb.evaluate.questions.convergence import Convergence
+from torchhebb.evaluate.statistics import first_reached
 from torchhebb.nn import learn
-from torchhebb.readouts import Labels
-from torchhebb.readouts.base import percent_correct, predict_logits
 from torchhebb.runs.baselines import baseline
-from torchhebb.train import Curve, Learning, Result
-from torchhebb.train.accuracy import model_accuracy
+from torchhebb.train import Learning, Result
 from torchhebb.train.learn import learn_images, make_optimizer
 from torchhebb.train.supervised import backpropagation_model, fit_supervised
 
@@ -25,17 +23,8 @@ IMAGES = 1348
 
 
 @pytest.fixture(scope="module")
-def layer(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return layer_run(tmp_path_factory.mktemp("runs") / "layer", store)
-
-
-@pytest.fixture(scope="module")
 def answer(layer: Run) -> Result:
     return evaluate(QUESTION, layer)
-
-
-def curve(result: Result, name: str) -> Curve:
-    return next(curve for curve in result.curves if curve.name == name)
 
 
 def ask(question: Convergence, run: Run) -> dict[str, Any]:
@@ -43,15 +32,10 @@ def ask(question: Convergence, run: Run) -> dict[str, Any]:
     return {finding.name: finding for finding in question.run(run)}
 
 
-def read(run: Run, network: torch.nn.Module) -> dict[str, float]:
+def read(run: Run, network: torch.nn.Module, images: Images | None = None, seed: int = 0) -> dict[str, float]:
     """Both accuracies by hand."""
-    data, plan = run.data, replace(run.recipe.readout, epochs=QUESTION.readout_epochs)
-    with torch.no_grad():
-        features, tested = (network.eval()(part.images / 255.0) for part in (data.train, data.test))
-    linear = plan.fit(features, data.train.labels, 10, seed=0).readout
-    labels = Labels().fit(features, data.train.labels, 10).readout
-    pairs = {"linear": linear, "labels": labels}
-    return {name: percent_correct(predict_logits(by, tested), data.test.labels) for name, by in pairs.items()}
+    plan = replace(run.recipe.readout, epochs=QUESTION.readout_epochs)
+    return accuracies_by_hand(network, images or run.data.train, run.data.test, plan, seed=seed)
 
 
 def test_a_point_is_the_network_after_so_many_images(layer: Run) -> None:
@@ -87,7 +71,9 @@ def test_every_number_of_passes_is_a_training_of_its_own(answer: Result, layer: 
 def test_backpropagation_answers_by_its_own_head(answer: Result, layer: Run) -> None:
     plan = replace(layer.recipe.supervised, epochs=2)
     model = fit_supervised(backpropagation_model(layer.recipe.architecture, 10, 1), layer.data.train, plan, seed=1)
-    expected = model_accuracy(model, layer.data.test)
+    with torch.no_grad():
+        answers = model.eval()(layer.data.test.images / 255.0).argmax(1)
+    expected = percent_right(answers, layer.data.test.labels)
     found = answer.measure("backpropagation_head_2_pass_accuracy")
     assert found.values[1] == pytest.approx(expected) and found.interval is not None
     assert curve(answer, "2_pass backpropagation head").y[-1] == pytest.approx(found.mean)
@@ -137,8 +123,7 @@ def test_an_accuracy_that_fell_has_no_rise(layer: Run) -> None:
 def test_readouts_may_see_a_part_of_the_training_images(layer: Run) -> None:
     network = layer.network(0)
     few = layer.data.train.select(torch.arange(40))
-    plan = replace(layer.recipe.readout, epochs=3)
-    expected = read_out(network, few, layer.data.test, 10, plan, run=layer, seed=0)
+    expected = read(layer, network, few)
     run = replace(layer, result=replace(layer.result, seeds=(0,)))
     result = ask(replace(QUESTION, baselines=("own",), passes=(2,), samples=(1,), readout_images=40), run)
     assert result["own_linear_2_pass_accuracy"].values == pytest.approx((expected["linear"],))

@@ -1,25 +1,23 @@
 """The post-hoc curve on a tiny layer: where it starts, where it must end, and that no label was read on the way."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from tests.evaluate.by_hand import curve
 from tests.tiny import digits, equal, state
-from torchhebb.data import Batches, Images, Store
+from torchhebb.data import Batches, Images
 from torchhebb.errors import UserError
-from torchhebb.evaluate import Run, evaluate, open_run
+from torchhebb.evaluate import Run, evaluate
 from torchhebb.evaluate.evaluator import Figure
 from torchhebb.evaluate.methods.watch import at_rest, fit, samples_seen
 from torchhebb.evaluate.questions.cross_entropy import CrossEntropy
 from torchhebb.evaluate.statistics import mean_curve
 from torchhebb.nn import Architecture, ConvBlock, LinearBlock, LinearReadout
-from torchhebb.recipes import get_recipe
 from torchhebb.rules import SoftHebb
-from torchhebb.runs import TrainOptions, run_recipe
 from torchhebb.runs.baselines import baseline
 from torchhebb.train import Curve, Learning, Result, Supervised
 from torchhebb.train.learn import learn_images
@@ -28,35 +26,9 @@ from torchhebb.train.supervised import backpropagation_model, fit_supervised
 QUESTION = CrossEntropy(readout_epochs=8, points=6)
 
 
-def layer_run(folder: Path, store: Store) -> Run:
-    """A finished run of a single layer of 30 neurons on the digits, two seeds."""
-    recipe = get_recipe("softhebb2022-digits")
-    block = replace(recipe.architecture.blocks[0], features=30)  # type: ignore[call-arg]
-    recipe = replace(
-        recipe,
-        architecture=replace(recipe.architecture, blocks=(block,)),
-        learning=Learning(batch_size=16, epochs=2),
-        readout=replace(recipe.readout, epochs=3),
-        supervised=Supervised(epochs=1, batch_size=32),
-        baselines=(),
-        seeds=2,
-    )
-    run_recipe(recipe, TrainOptions(device="cpu", precision="float32"), folder=folder, store=store)
-    return open_run(folder, store=store)
-
-
-@pytest.fixture(scope="module")
-def layer(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return layer_run(tmp_path_factory.mktemp("runs") / "layer", store)
-
-
 @pytest.fixture(scope="module")
 def answer(layer: Run) -> Result:
     return evaluate(QUESTION, layer)
-
-
-def curve(result: Result, name: str) -> Curve:
-    return next(curve for curve in result.curves if curve.name == name)
 
 
 def loss_and_accuracy(features: nn.Module, readout: nn.Module, images: Images) -> tuple[float, float]:
@@ -160,7 +132,7 @@ def test_another_order_ends_elsewhere(layer: Run, answer: Result) -> None:
 
 
 @pytest.mark.parametrize("order", ["joint", "greedy", "pipeline"])
-def test_looking_changes_nothing_and_comes_after_every_step(order: str) -> None:
+def test_looking_changes_nothing_and_comes_before_the_first_and_after_every_step(order: str) -> None:
     blocks = (ConvBlock(4, 3, SoftHebb(1.0), init_radius=3.0), LinearBlock(6, SoftHebb(1.0), init_radius=3.0))
     architecture, plan = Architecture((1, 8, 8), blocks), Learning(batch_size=30, epochs=2, order=order)  # type: ignore[arg-type]
     images, steps = digits(100), list[int]()
@@ -174,7 +146,7 @@ def test_looking_changes_nothing_and_comes_after_every_step(order: str) -> None:
     fit(model, images, plan, look, seed=3, precision="float32")
     assert equal(state(model[0]), state(learn_images(architecture.build(0), images, plan, seed=3)))
     seen = samples_seen(100, plan, len(blocks))
-    assert steps == list(range(1, len(seen))) and seen[4] == 100 and seen[5] == 130
+    assert steps == list(range(len(seen))) and seen[4] == 100 and seen[5] == 130
     assert seen[-1] == (400 if order == "greedy" else 200)
 
 

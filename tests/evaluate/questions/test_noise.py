@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.evaluate.by_hand import curve
 from torchhebb.data.corruptions import CORRUPTIONS, Contrast
 from torchhebb.errors import UserError
 from torchhebb.evaluate import Run, evaluate
@@ -24,10 +25,6 @@ NOISE = Noise(
 @pytest.fixture(scope="module")
 def noise(run: Run) -> Result:
     return evaluate(NOISE, run)
-
-
-def curve(result: Result, name: str) -> Curve:
-    return next(curve for curve in result.curves if curve.name == name)
 
 
 def test_clean_accuracies_are_those_of_the_run(noise: Result, run: Run) -> None:

@@ -9,17 +9,17 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from tests.evaluate.questions.test_cross_entropy import layer_run
+from tests.evaluate.by_hand import curve, features_by_hand, labels_by_hand, percent_right
 from tests.tiny import equal, state
-from torchhebb.data import Batches, Images, Store
+from torchhebb.data import Batches, Images
 from torchhebb.errors import UserError
 from torchhebb.evaluate import Run, evaluate
-from torchhebb.evaluate.methods.online import Gradient, Learner, Plastic, Votes
+from torchhebb.evaluate.methods.continual.record import as_matrix
+from torchhebb.evaluate.methods.online import OnlineBackpropagation, OnlineHebbian, OnlineLearner
 from torchhebb.evaluate.questions import online
 from torchhebb.evaluate.questions.online import WORDS, Online
 from torchhebb.nn import LinearBlock, Network
-from torchhebb.readouts import Labels
-from torchhebb.train import Curve, Result
+from torchhebb.train import Result
 from torchhebb.train.learn import learn_images
 from torchhebb.train.supervised import backpropagation_model, fit_supervised
 
@@ -27,9 +27,9 @@ QUESTION = Online(samples=200, readout_epochs=4, updates=6, warmup=2)
 
 
 @pytest.fixture(scope="module")
-def layer(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    run = layer_run(tmp_path_factory.mktemp("runs") / "layer", store)
-    return replace(run, recipe=replace(run.recipe, supervised=replace(run.recipe.supervised, lr=0.02)))
+def layer(layer: Run) -> Run:
+    """The run of the layer, by a higher rate of backpropagation."""
+    return replace(layer, recipe=replace(layer.recipe, supervised=replace(layer.recipe.supervised, lr=0.02)))
 
 
 @pytest.fixture(scope="module")
@@ -37,17 +37,13 @@ def answer(layer: Run) -> Result:
     return evaluate(QUESTION, layer)
 
 
-def plastic(run: Run, seed: int, factor: float = 1.0) -> Plastic:
-    return Plastic(run.recipe.architecture.build(seed), run.recipe.learning, "float32", factor)
+def plastic(run: Run, seed: int, factor: float = 1.0) -> OnlineHebbian:
+    return OnlineHebbian(run.recipe.architecture.build(seed), run.recipe.learning, "float32", factor)
 
 
-def gradient(run: Run, seed: int, factor: float = 1.0, *, sgd: bool = False) -> Gradient:
+def gradient(run: Run, seed: int, factor: float = 1.0, *, sgd: bool = False) -> OnlineBackpropagation:
     model = backpropagation_model(run.recipe.architecture, 10, seed)
-    return Gradient(model, run.recipe.supervised, "float32", factor, sgd=sgd)
-
-
-def curve(result: Result, name: str) -> Curve:
-    return next(curve for curve in result.curves if curve.name == name)
+    return OnlineBackpropagation(model, run.recipe.supervised, "float32", factor, sgd=sgd)
 
 
 def sorted_images(run: Run, seed: int) -> list[Images]:
@@ -56,18 +52,19 @@ def sorted_images(run: Run, seed: int) -> list[Images]:
     return [whole.select((whole.labels == name).nonzero().flatten()) for name in range(10)]
 
 
-def streamed(run: Run, seed: int) -> tuple[Network, Votes]:
-    """The layer by hand after the whole stream, and the wins counted on the way."""
+def streamed(run: Run, seed: int) -> tuple[Network, list[int]]:
+    """The layer by hand after the whole stream, and the class that each neuron has won most often on the way."""
     network = run.recipe.architecture.build(seed)
-    votes = Votes(30, 10, run.device)
+    seen, labels_seen = [], []
     for part in sorted_images(run, seed):
         for x, labels in Batches(part.images, 1, labels=part.labels, seed=seed).epoch(0):
             with torch.no_grad():
-                votes.count(network(x), labels)
+                seen.append(network(x))
+            labels_seen.append(labels)
             learn_images(
                 network, Images((x * 255).round().byte(), labels), replace(run.recipe.learning, batch_size=1, epochs=1)
             )
-    return network.eval(), votes
+    return network.eval(), labels_by_hand(torch.cat(seen), torch.cat(labels_seen), 10)
 
 
 def test_the_updates_are_those_of_the_training_loops(layer: Run) -> None:
@@ -87,7 +84,7 @@ def test_the_updates_are_those_of_the_training_loops(layer: Run) -> None:
 def test_a_factor_scales_the_rate(layer: Run) -> None:
     x, labels = layer.data.train.images[:1] / 255.0, layer.data.train.labels[:1]
 
-    def moved(learner: Learner) -> torch.Tensor:
+    def moved(learner: OnlineLearner) -> torch.Tensor:
         layer_weight = learner.network.get_parameter("block1.layer.weight")
         before = layer_weight.detach().clone()
         learner.step(x, labels)
@@ -131,8 +128,8 @@ def test_one_by_one_is_a_pass_in_batches_of_one(answer: Result, layer: Run) -> N
         network = learn_images(layer.recipe.architecture.build(0), images, plan, seed=0)
         with torch.no_grad():
             features, tested = (network(part.images / 255.0) for part in (images, layer.data.test))
-        readout = Labels().fit(features, images.labels, 10).readout
-        expected = 100 * (readout(tested).argmax(1) == layer.data.test.labels).double().mean().item()
+        named = labels_by_hand(features, images.labels, 10)
+        expected = percent_right([named[winner] for winner in tested.argmax(1).tolist()], layer.data.test.labels)
         measure = answer.measure(f"own_labels_{way}_accuracy")
         assert measure.values[0] == pytest.approx(expected) and measure.interval is not None
     assert answer.measure("own_linear_one_by_one_accuracy").mean > answer.measure("own_linear_batches_accuracy").mean
@@ -141,23 +138,12 @@ def test_one_by_one_is_a_pass_in_batches_of_one(answer: Result, layer: Run) -> N
 def test_neuron_labels_are_counted_as_classes_pass_by(answer: Result, layer: Run) -> None:
     values = []
     for seed in (0, 1):
-        network, votes = streamed(layer, seed)
-        with torch.no_grad():
-            right = votes.readout()(network(layer.data.test.images / 255.0)).argmax(1) == layer.data.test.labels
-        each = [100 * right[layer.data.test.labels == name].double().mean().item() for name in range(10)]
+        network, named = streamed(layer, seed)
+        winners = features_by_hand(network, layer.data.test).argmax(1)
+        answers, labels = torch.tensor([named[winner] for winner in winners.tolist()]), layer.data.test.labels
+        each = [percent_right(answers[labels == name], labels[labels == name]) for name in range(10)]
         values.append(sum(each) / 10)
     assert answer.measure("own_labels_by_class_accuracy").values == pytest.approx(tuple(values))
-
-
-def test_votes_name_a_neuron_as_the_labels_of_finished_features_do() -> None:
-    generator = torch.Generator().manual_seed(0)
-    y, labels = torch.rand(60, 8, 3, generator=generator), torch.randint(4, (60,), generator=generator)
-    y[:, 7] = 0.01 * y[:, 7]  # never wins
-    votes = Votes(8, 4, torch.device("cpu"))
-    for part, names in zip(y.split(7), labels.split(7), strict=True):
-        votes.count(part, names)
-    assert torch.equal(votes.readout().labels, Labels().fit(y, labels, 4).readout.labels)
-    assert votes.wins.sum() == 60 and votes.wins[:, 7].sum() == 0
 
 
 def test_what_is_kept_of_the_first_classes(answer: Result) -> None:
@@ -177,7 +163,7 @@ def test_rows_and_curves_of_known_answers() -> None:
     logits, labels = torch.tensor([[2.0, 1.0], [1.0, 2.0], [1.0, 2.0], [5.0, 0.0]]), torch.tensor([0, 0, 1, 2])
     row = online._row(logits, labels, 3)
     assert row == [50.0, 100.0, None]
-    matrix = online._matrix([[100.0, None, None], row, [30.0, 60.0, 90.0]])
+    matrix = as_matrix([[100.0, None, None], row, [30.0, 60.0, 90.0]])
     assert matrix.isnan().sum() == 3
     assert online._against_stages("first_classes a", [matrix], 2).y == (75.0, 45.0)
     assert online._against_stages("classes_so_far a", [matrix], 1).y == (100.0, 75.0, 60.0)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.evaluate.by_hand import curve
 from tests.tiny import tiny_recipe
 from torchhebb.errors import UserError
 from torchhebb.evaluate import Cell, LearningRate, PerBlock, Run, evaluate
@@ -23,10 +24,6 @@ SMALL: dict[str, Any] = {"passes": 1, "images": 200, "holdout": 0.3, "probe": Pr
 @pytest.fixture(scope="module")
 def answer(run: Run) -> Result:
     return evaluate(PerBlock(factors=(0.1, 20.0), **SMALL), run)
-
-
-def curve(result: Result, name: str) -> Curve:
-    return next(curve for curve in result.curves if curve.name == name)
 
 
 @pytest.mark.parametrize("number", [1, 2])

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tests.evaluate.by_hand import curve
 from tests.tiny import tiny_recipe
 from torchhebb.data import Batches
 from torchhebb.errors import UserError
@@ -13,7 +14,7 @@ from torchhebb.evaluate.methods.subsample import subsample
 from torchhebb.evaluate.probe import Probe
 from torchhebb.evaluate.questions.radius import decaying
 from torchhebb.nn import Architecture, SPHeReConvBlock, learn
-from torchhebb.train import Curve, Recipe, Result
+from torchhebb.train import Recipe, Result
 from torchhebb.train.calibrate import calibrate
 from torchhebb.train.diagnostics import plastic_layers, r1_share, radii
 from torchhebb.train.learn import make_optimizer
@@ -24,10 +25,6 @@ QUESTION = Radius(factors=(2.0,), points=3, passes=2, images=400, probe=Probe(po
 @pytest.fixture(scope="module")
 def answer(run: Run) -> Result:
     return evaluate(QUESTION, run)
-
-
-def curve(result: Result, name: str) -> Curve:
-    return next(curve for curve in result.curves if curve.name == name)
 
 
 def test_decaying_rates_are_scalar_and_fall_to_zero() -> None:

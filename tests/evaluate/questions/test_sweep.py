@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.evaluate.by_hand import curve
 from tests.tiny import tiny_recipe
 from torchhebb.data import Images
 from torchhebb.errors import UserError
@@ -24,10 +25,6 @@ SMALL: dict[str, Any] = {"passes": 1, "images": 200, "holdout": 0.3, "probe": PR
 @pytest.fixture(scope="module")
 def answer(run: Run) -> Result:
     return evaluate(InitialRadius(values=(0.5, 3.0), **SMALL), run)
-
-
-def curve(result: Result, name: str) -> Curve:
-    return next(curve for curve in result.curves if curve.name == name)
 
 
 def hand_cell(accuracy: float, r1: float, radius: float) -> Cell:

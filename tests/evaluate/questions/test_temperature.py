@@ -7,17 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.evaluate.questions.test_cross_entropy import layer_run
-from torchhebb.data import Images, Store
+from tests.evaluate.by_hand import accuracies_by_hand, curve
+from torchhebb.data import Images
 from torchhebb.errors import UserError
 from torchhebb.evaluate import Run, evaluate
-from torchhebb.evaluate.methods.subsample import subsample
-from torchhebb.evaluate.questions.convergence import read_out
 from torchhebb.evaluate.questions.temperature import Temperature, at_temperature
 from torchhebb.functional import soft_wta
 from torchhebb.nn import Architecture, LinearBlock, Network, SPHeReConvBlock
 from torchhebb.rules import HardHebb, SoftHebb
-from torchhebb.train import Curve, Measure, Result
+from torchhebb.train import Measure, Result
 from torchhebb.train.diagnostics import r1_share
 from torchhebb.train.learn import learn_images
 
@@ -25,17 +23,8 @@ QUESTION = Temperature(inverse_temperatures=(1.0, 40.0, 1e5), passes=1, holdout=
 
 
 @pytest.fixture(scope="module")
-def layer(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return layer_run(tmp_path_factory.mktemp("runs") / "layer", store)
-
-
-@pytest.fixture(scope="module")
 def answer(layer: Run) -> Result:
     return evaluate(QUESTION, layer)
-
-
-def curve(result: Result, name: str) -> Curve:
-    return next(curve for curve in result.curves if curve.name == name)
 
 
 def trained(run: Run, inverse_temperature: float, seed: int) -> tuple[Network, Images, Images]:
@@ -56,7 +45,7 @@ def test_a_point_is_the_recipe_at_that_temperature_judged_on_held_out_images(ans
     for seed in (0, 1):
         network, kept, held = trained(layer, 40.0, seed)
         assert len(held) == answer.notes["held_out_images"] == 270
-        found = read_out(network, kept, held, 10, plan, run=layer, seed=seed)
+        found = accuracies_by_hand(network, kept, held, plan, seed=seed)
         linear.append(found["linear"])
         labels.append(found["labels"])
         with torch.no_grad():
@@ -173,15 +162,20 @@ def test_mistakes_are_named_before_anything_is_trained(
         next(Temperature(**settings).run(layer))  # type: ignore[arg-type]
 
 
+def drawn(images: Images, count: int) -> Images:
+    """So many images, drawn by the seed 0 and in their own order."""
+    return images.select(torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:count].sort().values)
+
+
 def test_bounds_leave_a_part_of_the_images(layer: Run) -> None:
     run = replace(layer, result=replace(layer.result, seeds=(0,)))
     asked = replace(QUESTION, inverse_temperatures=(40.0,), hard=False, images=200, readout_images=100)
     found = {finding.name: finding for finding in asked.run(run)}
     data, plan = run.data.holdout(0.2, 0), replace(run.recipe.readout, epochs=4)
     network = at_temperature(run.recipe.architecture, 40.0).build(0)
-    images = subsample(data.train, 200)
+    images = drawn(data.train, 200)
     learn_images(network, images, replace(run.recipe.learning, epochs=1), seed=0)
-    expected = read_out(network, subsample(data.train, 100), data.test, 10, plan, run=run, seed=0)
+    expected = accuracies_by_hand(network, drawn(data.train, 100), data.test, plan)
     assert found["hebbian_best_linear_accuracy"].values == (pytest.approx(expected["linear"]),)  # type: ignore[union-attr]
     with torch.no_grad():
         x = images.images.flatten(1) / 255.0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from torchhebb.evaluate.figures.tiles import Panel, show
+from torchhebb.evaluate.figures.tiles import TilePanel, show
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 WIDTH, TOP, BOTTOM, GAP = 2.5, 0.45, 1.0, 0.3  # inches: of a sheet, above it, below it with radii, between columns
 
 
-def draw_filters(panels: Sequence[Panel], radii: Sequence[Tensor]) -> "Canvas":
+def draw_filters(panels: Sequence[TilePanel], radii: Sequence[Tensor]) -> "Canvas":
     """Sheets side by side, each above a histogram of the radii (K,) of all its neurons on one logarithmic axis."""
     from matplotlib.figure import Figure as Canvas
     from matplotlib.ticker import NullFormatter

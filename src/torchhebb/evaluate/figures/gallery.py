@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from torchhebb.evaluate.evaluator import Figure
 from torchhebb.evaluate.figures.text import plain
+from torchhebb.evaluate.figures.tiles import show_image
 from torchhebb.nn import HebbLinear, Network, SoftWTA
 from torchhebb.train.perturb import Norm, fooled
 
@@ -62,7 +63,7 @@ def gallery(
         for image in range(len(x)):
             block = grid[rows * image : rows * (image + 1)]
             reach = max(float((moved[image] - x[image]).abs().amax()) for moved, _ in found.values())
-            _show(block[0, 0], x[image])
+            show_image(block[0, 0], x[image])
             block[0, 0].set_title("clean image", fontsize=9)
             block[0, 0].set_xlabel(f"true class {plain(classes[int(labels[image])])}", fontsize=8)
             _say(block[1, 0], f"the change\nred brighter\nblue darker\n(full colour: {reach:.2f})")
@@ -72,7 +73,7 @@ def gallery(
             for column, (name, network) in enumerate(networks.items(), 1):
                 moved, radii = found[name][0][image : image + 1], found[name][1]
                 answer, read = network.classifier(moved).argmax(1)[0], judge(moved).argmax(1)[0]
-                _show(block[0, column], moved[0])
+                show_image(block[0, column], moved[0])
                 block[0, column].set_title(name, fontsize=9)
                 block[0, column].set_xlabel(
                     f"eps {radii[image]:g}: says {plain(classes[int(answer)])}\njudge: {plain(classes[int(read)])}"
@@ -126,15 +127,10 @@ def winning_prototypes(network: Network, x: Tensor) -> Tensor | None:
     return layer.weight.detach().unflatten(1, x.shape[1:])[network(x).argmax(1)]
 
 
-def _show(axes: "Axes", image: Tensor) -> None:
-    pixels = image.cpu().permute(1, 2, 0) if len(image) == 3 else image.cpu().mean(0)
-    axes.imshow(pixels.numpy(), cmap="gray", vmin=0, vmax=1)
-
-
 def _show_weights(axes: "Axes", weight: Tensor) -> None:
     tile = weight.cpu()
     low, high = tile.amin(), tile.amax()
-    _show(axes, (tile - low) / (high - low).clamp_min(1e-12))
+    show_image(axes, (tile - low) / (high - low).clamp_min(1e-12))
 
 
 def _say(axes: "Axes", text: str) -> None:

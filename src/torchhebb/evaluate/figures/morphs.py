@@ -8,6 +8,7 @@ from torch import Tensor
 
 from torchhebb.evaluate.evaluator import Figure
 from torchhebb.evaluate.figures.text import plain
+from torchhebb.evaluate.figures.tiles import show_image
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -79,7 +80,7 @@ def samples_figure(images: Tensor, classes: Tensor, judged: Tensor, names: Seque
     for line, name in zip(grid, rows, strict=True):
         line[0].set_ylabel(plain(names[name]), fontsize=11)
         for axes, image, read in zip(line, images[classes == name], judged[classes == name].argmax(1), strict=True):
-            _show(axes, image)
+            show_image(axes, image)
             axes.set_frame_on(False)
             if read != name:
                 axes.set_xlabel(f"judge: {plain(names[read])}", fontsize=7, color=TARGET)
@@ -104,7 +105,7 @@ def _canvas(rows: Sequence[tuple[str, Path, int]], classes: Sequence[str], title
                 path.posterior[number, step],
                 path.judged[number, step],
             )
-            _show(axes, image)
+            show_image(axes, image)
             _bar(axes, image.shape[-2:], float(posterior[source]), float(posterior[target]))
             read = int(judged.argmax())
             says = f"{plain(classes[read])}  {100 * float(judged[read]):.0f} %"
@@ -128,12 +129,6 @@ def _bar(axes: "Axes", size: Sequence[int], source: float, target: float) -> Non
     ):
         axes.barh(middle, share * width, thick, left=left + start * width, color=colour, linewidth=0)
     axes.set(xlim=(left, width - 0.5), ylim=(middle + thick, -0.5), frame_on=False)
-
-
-def _show(axes: "Axes", image: Tensor) -> None:
-    pixels = (image.permute(1, 2, 0) if len(image) == 3 else image.mean(0)).cpu().numpy()
-    axes.imshow(pixels, cmap="gray", vmin=0, vmax=1, aspect="equal")
-    axes.set(xticks=[], yticks=[])
 
 
 def _ends(path: Path) -> list[tuple[int, int]]:

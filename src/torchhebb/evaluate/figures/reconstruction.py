@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from torchhebb.evaluate.figures.text import plain
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
@@ -33,14 +35,9 @@ def picture_rows(rows: Mapping[str, Tensor]) -> "Canvas":
     canvas = Canvas(figsize=(margin + breadth, 0.6 * len(tiles)))
     axes = canvas.add_axes((margin / (margin + breadth), 0.0, breadth / (margin + breadth), 1.0))
     axes.imshow(pixels.numpy(), interpolation="nearest")
-    axes.set_yticks([(number + 0.5) * height for number in range(len(rows))], [_plain(label) for label in rows])
+    axes.set_yticks([(number + 0.5) * height for number in range(len(rows))], [plain(label) for label in rows])
     axes.set_xticks([])
     axes.set_xlim(-0.5, tiles.shape[1] * width - 1.5)
     axes.tick_params(length=0, labelsize=8)
     axes.set_frame_on(False)
     return canvas
-
-
-def _plain(label: str) -> str:
-    """A label without the dollar that matplotlib would read mathematics into."""
-    return label.replace("$", r"\$")

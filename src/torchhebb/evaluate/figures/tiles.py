@@ -21,7 +21,7 @@ MARGIN, TITLE = 0.12, 0.27  # inches
 
 
 @dataclass(frozen=True, eq=False)
-class Panel:
+class TilePanel:
     """Images (N, C, H, W) in [0, 1], NaN where there is nothing to see, in rows of `columns`; a tile is `side` inches.
 
     Three channels are colours; of other numbers the mean is shown in grey.  The first `lead` columns stand apart.
@@ -97,7 +97,7 @@ def checkered(images: Tensor) -> Tensor:
     return torch.where(images.isnan(), board, images)
 
 
-def stack(panels: Sequence[Panel]) -> "Canvas":
+def stack(panels: Sequence[TilePanel]) -> "Canvas":
     """Panels under each other, each under its title."""
     from matplotlib.figure import Figure as Canvas
 
@@ -121,6 +121,13 @@ def show(axes: "Axes", pixels: np.ndarray) -> None:
     """A sheet on axes of its own, without frame and ticks."""
     axes.imshow(pixels, interpolation="none", aspect="auto")
     axes.set_axis_off()
+
+
+def show_image(axes: "Axes", image: Tensor) -> None:
+    """An image (C, H, W) in [0, 1] on axes without ticks: three channels in colour, the mean of others in grey."""
+    pixels = image.cpu().permute(1, 2, 0) if len(image) == 3 else image.cpu().mean(0)
+    axes.imshow(pixels.numpy(), cmap="gray", vmin=0, vmax=1)
+    axes.set(xticks=[], yticks=[])
 
 
 def side_of(size: tuple[int, int], largest: int, inches: float) -> float:

@@ -18,7 +18,7 @@ _DRAWN_RADIUS = 3**-0.5  # of a convolution as torch draws it, U(-1/sqrt(fan_in)
 
 
 @dataclass(frozen=True)
-class Variant:
+class Ablated:
     """A network to learn and to read out, after the blocks of `depths` or, with none, after all of them."""
 
     label: str

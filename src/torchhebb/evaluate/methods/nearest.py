@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from torchhebb.evaluate.statistics import percent
+
 ROWS = 10_000  # images that are compared at a time
 QUERIES = 500
 NEIGHBOURS = 50
@@ -97,12 +99,3 @@ def spread(x: Tensor, classes: Tensor) -> float:
         torch.pdist(x[classes == name].flatten(1)).mean() for name in classes.unique() if (classes == name).sum() > 1
     ]
     return torch.stack(means).mean().item() if means else 0.0
-
-
-def percent(which: Tensor) -> float:
-    """The share in % that is True.
-
-    >>> percent(torch.tensor([True, False]))
-    50.0
-    """
-    return 100 * which.double().mean().item()

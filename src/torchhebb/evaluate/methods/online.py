@@ -1,4 +1,4 @@
-"""Learners that take one batch after another as it comes, and neurons that are named while samples pass by."""
+"""Learners that take one batch after another as it comes."""
 
 from abc import ABC, abstractmethod
 
@@ -6,13 +6,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from torchhebb.nn import Network, NeuronLabels, learn
+from torchhebb.nn import Network, learn
 from torchhebb.train import Learning, Supervised
 from torchhebb.train.device import Precision, autocast
 from torchhebb.train.learn import make_optimizer
 
 
-class Learner(ABC):
+class OnlineLearner(ABC):
     """Learns from batches at a constant rate; `model` is everything that learning changes."""
 
     model: nn.Module
@@ -26,7 +26,7 @@ class Learner(ABC):
         """Learn from x (B, C, H, W) and labels (B,); returns what the model made of x before that."""
 
 
-class Plastic(Learner):
+class OnlineHebbian(OnlineLearner):
     """A network that learns without feedback and reads no label.
 
     Args: plan, whose optimizer is taken; factor, of its rates.
@@ -47,7 +47,7 @@ class Plastic(Learner):
         return y
 
 
-class Gradient(Learner):
+class OnlineBackpropagation(OnlineLearner):
     """Blocks and a linear layer, end to end with labels by AdamW, or by plain SGD.
 
     Args: model, as `backpropagation_model` makes it; plan, whose rate and weight decay are taken; factor, of the rate.
@@ -74,28 +74,3 @@ class Gradient(Learner):
         self.optimizer.step()
         self.optimizer.zero_grad()
         return logits.detach()
-
-
-class Votes:
-    """For which class each neuron wins, counted while samples pass by; no sample is needed twice.
-
-    A neuron stands for the class for which it has won most often; after a tie, and where it never won, for the class
-    with its largest summed activity.
-    """
-
-    def __init__(self, neurons: int, classes: int, device: torch.device) -> None:
-        self.wins = torch.zeros(classes, neurons, dtype=torch.float64, device=device)
-        self.activity = torch.zeros_like(self.wins)
-
-    def count(self, y: Tensor, labels: Tensor) -> None:
-        """Take y (B, neurons, positions...), averaged over positions, and labels (B,) into account."""
-        y = (y.flatten(2).mean(2) if y.dim() > 2 else y).double()
-        self.activity.index_add_(0, labels, y)
-        self.wins.index_put_((labels, y.argmax(1)), torch.ones_like(y[:, 0]), accumulate=True)
-
-    def readout(self) -> NeuronLabels:
-        """The labels as they stand."""
-        classes, neurons = self.wins.shape
-        readout = NeuronLabels(neurons, classes).to(self.wins.device)
-        readout.labels.copy_(self.activity.masked_fill(self.wins < self.wins.amax(0), -torch.inf).argmax(0))
-        return readout.eval()

@@ -22,7 +22,7 @@ from torchhebb.nn import (
     UnitNorm,
     as_local_loss,
 )
-from torchhebb.train.diagnostics import CONV_TOLERANCE, LINEAR_TOLERANCE
+from torchhebb.train.diagnostics import at_radius_1, radii
 
 LAYERS = (HebbConv2d, HebbLinear, nn.Conv2d)
 Layer = HebbConv2d | HebbLinear | nn.Conv2d
@@ -77,9 +77,7 @@ def choose_blocks(network: Network, numbers: tuple[int, ...]) -> list[str]:
 
 def learned_neurons(layer: Layer) -> Tensor:
     """The neurons that have come to radius 1, the R1 features, as rising indices."""
-    radius = torch.linalg.vector_norm(layer.weight.flatten(1), dim=1)
-    tolerance = LINEAR_TOLERANCE if isinstance(layer, HebbLinear) else CONV_TOLERANCE
-    return ((radius - 1).abs() <= tolerance).nonzero()[:, 0]
+    return at_radius_1(layer).nonzero()[:, 0]
 
 
 def choose_neurons(layer: Layer, count: int, *, learned: bool = True) -> list[int]:
@@ -100,8 +98,7 @@ def choose_neurons(layer: Layer, count: int, *, learned: bool = True) -> list[in
     if not learned:
         there = torch.arange(len(layer.weight))
     elif len(there) < count:
-        radius = torch.linalg.vector_norm(layer.weight.flatten(1), dim=1)
-        there = (radius - 1).abs().argsort(stable=True)[:count].sort().values
+        there = (radii(layer) - 1).abs().argsort(stable=True)[:count].sort().values
     return there[evenly_spaced(count, len(there)).to(there.device)].tolist()
 
 

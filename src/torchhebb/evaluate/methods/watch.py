@@ -31,12 +31,15 @@ def fit(
     precision: Precision,
     progress: Progress = SILENT,
 ) -> None:
-    """Train a network and what stands above it, and call `look(steps done)` after the steps `at`, by default all.
+    """Train a model and call `look(steps)` after the numbers of steps in `at`, 0 among them; by default after all.
 
-    By Learning the network alone learns, without labels; by Supervised, the network and what above it has gradients.
+    A plan of `Learning` trains the network, the model's first module, without labels; one of `Supervised` trains the
+    network and those parameters above it that have gradients.
     """
     network = model[0]
     assert isinstance(network, Network)
+    if 0 in at:
+        look(0)
     on_step = (At(_After(at), look),)
     if isinstance(plan, Supervised):
         network.requires_grad_(True)
@@ -47,7 +50,7 @@ def fit(
 
 @dataclass(frozen=True)
 class _After:
-    """Steps but the zeroth, before which callers look by themselves."""
+    """Numbers of steps but 0: at 0, `fit` looks before the loop draws first weights from the images."""
 
     steps: Container[int]
 

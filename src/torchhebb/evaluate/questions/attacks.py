@@ -16,7 +16,7 @@ from torchhebb.evaluate.figures.gallery import NORMS, gallery
 from torchhebb.evaluate.figures.panels import Panel, draw_panels
 from torchhebb.evaluate.methods.attack_suite import ATTACKS, AttackName, Suite, answers_of, per_image
 from torchhebb.evaluate.methods.square import check_square
-from torchhebb.evaluate.statistics import mean_curve, wilson
+from torchhebb.evaluate.statistics import mean_curve, percent, wilson
 from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study
 from torchhebb.runs.baselines import BaselineName, baseline, baseline_label
 from torchhebb.runs.reference_classifier import judge
@@ -157,7 +157,7 @@ class Attacks(Study[BaselineName]):
         seen = answers_of(eye, x, JUDGED) == labels
         yield Note("test_images", len(images))
         yield Note("precision", "float32")
-        yield Note("judge_accuracy_on_clean", 100 * seen.double().mean().item())
+        yield Note("judge_accuracy_on_clean", percent(seen))
         for note, counted in (("successful_attacks", "fooled"), ("fooled_by_square_alone", "square_alone")):
             yield Note(note, {name: [cell[counted] for cell in of_seeds] for name, of_seeds in cells.items()})
 
@@ -199,8 +199,8 @@ class Tally:
         """What the judge read in the images that made the network answer wrongly."""
         fools = answered != labels
         if fools.any():
-            self.percent[f"{name}_judge_agrees"] = 100 * (read == answered)[fools].double().mean().item()
-            self.percent[f"{name}_judge_true"] = 100 * (read == labels)[fools].double().mean().item()
+            self.percent[f"{name}_judge_agrees"] = percent((read == answered)[fools])
+            self.percent[f"{name}_judge_true"] = percent((read == labels)[fools])
 
 
 def _measures(name: str, of_seeds: Sequence[Tally]) -> Iterator[Measure]:

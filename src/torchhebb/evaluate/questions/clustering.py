@@ -18,11 +18,11 @@ from torchhebb.readouts import Labels
 from torchhebb.readouts.base import readout_accuracy
 from torchhebb.runs.run import Run
 
-Method = Literal["k_means", "mixture"]
+ClusteringMethod = Literal["k_means", "mixture"]
 
 
 @dataclass(frozen=True)
-class Clustering(Study[Method]):
+class Clustering(Study[ClusteringMethod]):
     """k-means and a diagonal Gaussian mixture with as many components as the run's single layer has neurons.
 
     Both see the training images as the layer does, scaled to unit norm where it has them so, as often as they need.
@@ -43,10 +43,10 @@ class Clustering(Study[Method]):
     def check(self, run: Run) -> None:
         _layer(run, run.seeds[0])
 
-    def variants(self, run: Run) -> dict[str, Method]:
+    def variants(self, run: Run) -> dict[str, ClusteringMethod]:
         return {"k_means": "k_means", "mixture": "mixture"}
 
-    def cell(self, run: Run, variant: Method, seed: int) -> Cell:
+    def cell(self, run: Run, variant: ClusteringMethod, seed: int) -> Cell:
         """Test accuracy by the recipe's readout and by labelled components, and how many iterations it took."""
         run.progress.start(f"seed {seed}: {variant.replace('_', '-')}", 1, "methods")
         train, test, iterations = self.features(run, seed, variant)
@@ -62,7 +62,7 @@ class Clustering(Study[Method]):
         yield from self.measures(run, cells)
         yield Note("iterations", {name: list(values(of_seeds, "iterations")) for name, of_seeds in cells.items()})
 
-    def features(self, run: Run, seed: int, method: Method) -> tuple[Tensor, Tensor, int]:
+    def features(self, run: Run, seed: int, method: ClusteringMethod) -> tuple[Tensor, Tensor, int]:
         """What a method makes of training and of test images (N, neurons), and how many iterations it took."""
         neurons, how = _layer(run, seed).out_features, {"iterations": self.iterations, "seed": seed}
         train, test = (_inputs(run, images) for images in (run.data.train.images, run.data.test.images))

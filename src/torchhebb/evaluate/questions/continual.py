@@ -18,7 +18,12 @@ from torchhebb.data.tasks import Task, first_of_each_class, split_classes
 from torchhebb.errors import UserError
 from torchhebb.evaluate.evaluator import Figure, Finding, Note
 from torchhebb.evaluate.figures.continual import CAPTIONS, METHODS, heat_maps
-from torchhebb.evaluate.methods.continual.learners import Backpropagation, Frozen, Learner, Plastic
+from torchhebb.evaluate.methods.continual.learners import (
+    BackpropagationLearner,
+    FrozenLearner,
+    HebbianLearner,
+    TaskLearner,
+)
 from torchhebb.evaluate.methods.continual.memories import Buffer, ElasticWeights, Memory, NoMemory
 from torchhebb.evaluate.methods.continual.metrics import (
     average_accuracy,
@@ -36,6 +41,7 @@ from torchhebb.runs.folder import alone_in
 from torchhebb.runs.networks import built
 from torchhebb.runs.run import Run
 from torchhebb.train import Learning, Measure, Supervised
+from torchhebb.train.recipe import shortened
 from torchhebb.train.supervised import backpropagation_model
 
 MethodName = Literal["own", "random", "joint_own", "backpropagation", "ewc", "replay", "joint"]
@@ -227,10 +233,8 @@ class Continual(Study[Training]):
         if method == "random":
             return [Training(method, method, self.readouts)]
         if method in _WITHOUT_LABELS:
-            plan, epochs = run.recipe.learning, self.learning_epochs
-            return [Training(method, method, self.readouts, plan if epochs is None else replace(plan, epochs=epochs))]
-        taught, passes = run.recipe.supervised, self.supervised_epochs
-        taught = taught if passes is None else replace(taught, epochs=passes)
+            return [Training(method, method, self.readouts, shortened(run.recipe.learning, self.learning_epochs))]
+        taught = shortened(run.recipe.supervised, self.supervised_epochs)
         memories: dict[str, dict[str, Any]] = {
             "ewc": {"strength": self.ewc_strength, "images": self.ewc_images},
             "replay": {"size": self.replay_images},
@@ -244,25 +248,25 @@ class Continual(Study[Training]):
         digest = blake2b(key.encode(), digest_size=4).hexdigest()
         return run.folder / "continual" / f"{training.name}-{seed}-{digest}"
 
-    def _learner(self, run: Run, seed: int, training: Training) -> Learner:
+    def _learner(self, run: Run, seed: int, training: Training) -> TaskLearner:
         how: dict[str, Any] = {"seed": seed, "precision": run.precision, "progress": run.progress}
         if training.method == "random":
-            return Frozen(built(run, seed), seed)
+            return FrozenLearner(built(run, seed), seed)
         if isinstance(training.plan, Learning):
-            return Plastic(built(run, seed), training.plan, **how)
+            return HebbianLearner(built(run, seed), training.plan, **how)
         layers = backpropagation_model(run.recipe.architecture, len(run.data.classes), seed)
         layers.to(run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if training.plan is None:
             network = layers[0]
             assert isinstance(network, Network)
-            return Frozen(network, seed)
+            return FrozenLearner(network, seed)
         memory: Memory = NoMemory()
         if training.method == "ewc":
             memory = ElasticWeights(**training.memory, seed=seed)
         elif training.method == "replay":
             memory = Buffer(**training.memory, seed=seed)
         heads = self.tasks if training.readouts == ("task_aware",) else 1
-        return Backpropagation(layers, training.plan, memory, heads=heads, **how)
+        return BackpropagationLearner(layers, training.plan, memory, heads=heads, **how)
 
 
 def _is_joint(method: str) -> bool:

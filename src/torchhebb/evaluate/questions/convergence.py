@@ -13,7 +13,7 @@ from torchhebb.evaluate.evaluator import Figure, Finding, Note
 from torchhebb.evaluate.figures.panels import Panel, draw_panels
 from torchhebb.evaluate.methods.watch import at_rest, fit, samples_seen
 from torchhebb.evaluate.probe import read_out
-from torchhebb.evaluate.statistics import mean_curve
+from torchhebb.evaluate.statistics import first_reached, mean_curve
 from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study, count_test_images, values
 from torchhebb.nn import Network
 from torchhebb.runs.baselines import baseline, baseline_label
@@ -153,7 +153,7 @@ class Convergence(Study[tuple[Followed, int | None]]):
     def _follow(self, run: Run, seed: int, name: Followed, passes: int) -> Cell:
         """Train from the beginning, and read out on the way."""
         images, gradient = run.data.train, name == "backpropagation"
-        plan = replace(run.recipe.supervised if gradient else run.recipe.learning, epochs=passes)
+        plan = shortened(run.recipe.supervised, passes) if gradient else shortened(run.recipe.learning, passes)
         if gradient:
             model = backpropagation_model(run.recipe.architecture, len(run.data.classes), seed)
         else:
@@ -168,8 +168,6 @@ class Convergence(Study[tuple[Followed, int | None]]):
         trace: Cell = {"samples": []}
 
         def look(step: int) -> None:
-            if step not in steps:
-                return
             with at_rest(model):
                 found = self._read_out(run, seed, network)
                 if gradient:
@@ -180,8 +178,7 @@ class Convergence(Study[tuple[Followed, int | None]]):
             run.progress.advance(1)
 
         run.progress.start(f"seed {seed}: {baseline_label(run, name)}, {passes} passes", len(steps), "points")
-        look(0)
-        fit(model, images, plan, look, seed=seed, precision=run.precision)
+        fit(model, images, plan, look, at=steps, seed=seed, precision=run.precision)
         run.progress.finish()
         return trace
 
@@ -190,20 +187,6 @@ class Convergence(Study[tuple[Followed, int | None]]):
         train = Images(data.train.images[:count], data.train.labels[:count])
         plan = shortened(run.recipe.readout, self.readout_epochs)
         return read_out(network, train, data.test, len(data.classes), plan, run=run, seed=seed)
-
-
-def first_reached(x: Sequence[float], y: Sequence[float], level: float) -> float | None:
-    """Where the broken line through the points is first at a level or above it; None if it never is.
-
-    >>> first_reached([0, 100, 200], [50.0, 70.0, 90.0], 80.0), first_reached([0, 100], [50.0, 70.0], 80.0)
-    (150.0, None)
-    """
-    if y[0] >= level:
-        return float(x[0])
-    for i in range(1, len(x)):
-        if y[i] >= level:
-            return x[i - 1] + (x[i] - x[i - 1]) * (level - y[i - 1]) / (y[i] - y[i - 1])
-    return None
 
 
 def without_first(curve: Curve) -> Curve:

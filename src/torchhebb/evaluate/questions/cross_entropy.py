@@ -25,13 +25,13 @@ from torchhebb.train.device import autocast
 from torchhebb.train.features import extract_features
 from torchhebb.train.recipe import shortened
 
-Learner = Literal["own", "hard", "backpropagation"]
+LearnerName = Literal["own", "hard", "backpropagation"]
 TEST_BATCH = 500
 OTHER_ORDER = 1_000_000  # added to a seed, for images in another order
 
 
 @dataclass(frozen=True)
-class CrossEntropy(Study[Learner]):
+class CrossEntropy(Study[LearnerName]):
     """The post-hoc curve: cross-entropy of a finished readout while the layers below it learn once more.
 
     1. The layers learn, and a readout is trained with labels on what they have become.
@@ -56,7 +56,7 @@ class CrossEntropy(Study[Learner]):
         "batch_cross_entropy": Quantity("cross-entropy of the next batch, nats", "nats"),
     }
 
-    baselines: tuple[Learner, ...] = field(
+    baselines: tuple[LearnerName, ...] = field(
         default=("own", "hard", "backpropagation"), metadata=distinct() | NOT_IN_CELLS
     )
     """Who learns."""
@@ -69,7 +69,7 @@ class CrossEntropy(Study[Learner]):
     reorder: bool = False
     """Whether the images come in another order the second time."""
 
-    def variants(self, run: Run) -> dict[str, Learner]:
+    def variants(self, run: Run) -> dict[str, LearnerName]:
         return {name: name for name in self.baselines}
 
     def findings(self, run: Run, cells: Mapping[str, Sequence[Cell]]) -> Iterator[Finding]:
@@ -97,7 +97,7 @@ class CrossEntropy(Study[Learner]):
         caption = "A finished readout while the layers below it learn once more."
         yield Figure("curves", caption, draw_panels(drawn))
 
-    def cell(self, run: Run, variant: Learner, seed: int) -> Cell:
+    def cell(self, run: Run, variant: LearnerName, seed: int) -> Cell:
         """Losses and accuracies while the layers learn again, against `samples` and `batch_samples` seen."""
         trained, train, test = baseline(run, seed, variant), run.data.train, run.data.test
         readout = self._readout(run, trained, seed, variant)
@@ -126,7 +126,6 @@ class CrossEntropy(Study[Learner]):
             run.progress.advance(1)
 
         run.progress.start(f"seed {seed}: {variant} learns again", len(seen), "steps")
-        look(0)
         fit(model, train, plan, look, seed=order, precision=run.precision)
         run.progress.finish()
         of_batch = torch.stack(losses).cpu()

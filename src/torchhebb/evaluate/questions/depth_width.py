@@ -6,13 +6,12 @@ Not a `Study`: it computes nothing for a seed; it compares results of several ru
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from torchhebb.errors import UserError
 from torchhebb.evaluate.evaluator import Evaluator, Figure, Finding, Note
 from torchhebb.evaluate.figures.panels import Panel, draw_panels
-from torchhebb.evaluate.statistics import wilson
+from torchhebb.evaluate.statistics import points_curve, wilson
 from torchhebb.rules import SoftHebb
 from torchhebb.runs import read_config
 from torchhebb.runs.baselines import learner
@@ -148,14 +147,8 @@ def _lines(name: str, x_label: str, rule: str, points: Sequence[tuple[int, Train
             found.setdefault(who, []).append((x, measure.values))
             if measure.published is not None:
                 found.setdefault(f"{who}{PUBLISHED}", []).append((x, (measure.published,)))
-    curves = {}
-    for who, line in found.items():
-        if len({x for x, _ in line}) > 1:
-            std = tuple(stdev(values) if len(values) > 1 else 0.0 for _, values in line)
-            mean, at = tuple(fmean(values) for _, values in line), tuple(float(x) for x, _ in line)
-            title = f"{name} {who}"
-            curves[title] = Curve(title, x_label, "test accuracy, %", at, mean, std if any(std) else None)
-    return curves
+    names = {who: f"{name} {who}" for who, line in found.items() if len({x for x, _ in line}) > 1}
+    return {title: points_curve(title, x_label, "test accuracy, %", found[who]) for who, title in names.items()}
 
 
 def _figure(depth: Mapping[str, Curve], width: Mapping[str, Curve]) -> "Canvas":

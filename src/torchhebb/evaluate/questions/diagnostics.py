@@ -11,7 +11,7 @@ from torchhebb.bounds import at_least
 from torchhebb.data import Batches
 from torchhebb.errors import UserError
 from torchhebb.evaluate.evaluator import Finding
-from torchhebb.evaluate.statistics import mean_curve
+from torchhebb.evaluate.statistics import mean_curve, percent
 from torchhebb.evaluate.study import Cell, Quantity, Study, values
 from torchhebb.runs.networks import learning_task
 from torchhebb.runs.run import Run
@@ -82,7 +82,7 @@ class Diagnostics(Study[None]):
             r1, radius = (
                 [of_seed[f"{layer} {name}"][-1][1] for of_seed in logged] for name in ("r1_share", "radius_mean")
             )
-            dead = [100 * (of_seed == 0).double().mean().item() for of_seed in of_layer]
+            dead = [percent(of_seed == 0) for of_seed in of_layer]
             yield self.measure(run, f"{layer}_r1_share", [100 * share for share in r1], "r1_share")
             yield self.measure(run, f"{layer}_radius_mean", radius, "radius_mean")
             yield self.measure(run, f"{layer}_dead_share", dead, "dead_share")

@@ -10,7 +10,7 @@ from torchhebb.bounds import at_least, distinct
 from torchhebb.errors import UserError
 from torchhebb.evaluate.evaluator import Figure, Finding, Note
 from torchhebb.evaluate.figures.filters import draw_filters
-from torchhebb.evaluate.figures.tiles import Panel
+from torchhebb.evaluate.figures.tiles import TilePanel
 from torchhebb.evaluate.methods.filters import appearance, colour_shares, full_colour, nearest_cosine
 from torchhebb.evaluate.methods.receptive_field import block_layers
 from torchhebb.evaluate.methods.subsample import evenly_spaced
@@ -81,13 +81,13 @@ class Filters(Study[BaselineName]):
         radii = [weight.flatten(1).norm(dim=1) for weight in shown.values()]
         yield Figure("weights", caption, draw_filters(panels, radii))
 
-    def _panel(self, run: Run, name: BaselineName, weight: Tensor, scale: float) -> Panel:
+    def _panel(self, run: Run, name: BaselineName, weight: Tensor, scale: float) -> TilePanel:
         """The filters of a network on their scale, grey and smooth ones first."""
         title = baseline_label(run, name)
         if name == "own" and title in map(COMPARED.get, self.baselines):
             title = COMPARED["own"]  # where the run's own network is hard, and the other hard one is shown too
         tiles = 0.5 + weight[appearance(weight)] / (2 * scale)
-        return Panel(title, tiles, min(self.columns, len(tiles)), 1.0)
+        return TilePanel(title, tiles, min(self.columns, len(tiles)), 1.0)
 
 
 def first_filters(network: Network, run: Run) -> Tensor:

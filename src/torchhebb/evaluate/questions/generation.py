@@ -13,8 +13,8 @@ from torchhebb.errors import UserError
 from torchhebb.evaluate.evaluator import Finding, Note
 from torchhebb.evaluate.figures.morphs import Path, controls_figure, paths_figure, samples_figure
 from torchhebb.evaluate.methods.interpolation import Causes, as_pixels, ascent, bridge, mixtures
-from torchhebb.evaluate.methods.nearest import nearness, percent, spread
-from torchhebb.evaluate.statistics import mean_curve, wilson
+from torchhebb.evaluate.methods.nearest import nearness, spread
+from torchhebb.evaluate.statistics import mean_curve, percent, wilson
 from torchhebb.evaluate.study import Cell, Quantity, Study, values
 from torchhebb.nn import HebbLinear, NeuronLabels, SoftWTA
 from torchhebb.readouts import Labels

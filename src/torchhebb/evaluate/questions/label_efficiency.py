@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
-from statistics import fmean, stdev
 from typing import ClassVar, Literal
 
 import torch
@@ -17,6 +16,7 @@ from torchhebb.evaluate.evaluator import Figure, Finding, Note
 from torchhebb.evaluate.figures.panels import Panel, draw_panels
 from torchhebb.evaluate.methods.subsample import subsample
 from torchhebb.evaluate.probe import Probe
+from torchhebb.evaluate.statistics import points_curve
 from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study, count_test_images, values
 from torchhebb.runs.baselines import baseline, baseline_label
 from torchhebb.runs.networks import placed, untrained
@@ -108,7 +108,9 @@ class LabelEfficiency(Study[Compared]):
             of_levels: list[list[float]] = [sum(values(of_seeds, words), []) for words in levels]
             for words, accuracies in zip(levels, of_levels, strict=True):
                 yield self.measure(run, f"{name}_{words}_accuracy", accuracies, "accuracy")
-            curves[baseline_label(run, self.variants(run)[name])] = curve = _curve(name, x, of_levels)
+            curves[baseline_label(run, self.variants(run)[name])] = curve = points_curve(
+                name, "labelled images", "test accuracy, %", list(zip(x, of_levels, strict=True))
+            )
             yield curve
         yield Note("left_out", [n for n in sorted({*self.labels}) if n not in levels.values()])
         yield Note("test_images", count_test_images(run))
@@ -167,13 +169,6 @@ def labelled(labels: Tensor, per_class: int, seed: int, number: int) -> Tensor:
     order = torch.randperm(len(labels), generator=generator)
     parts = [order[labels[order] == name][:per_class] for name in labels.unique()]
     return torch.cat(parts).sort().values
-
-
-def _curve(name: str, x: Sequence[int], levels: Sequence[Sequence[float]]) -> Curve:
-    """The mean of the values at each x, with their spread, which is 0 for a single one."""
-    std = tuple(stdev(values) if len(values) > 1 else 0.0 for values in levels)
-    mean = tuple(map(fmean, levels))
-    return Curve(name, "labelled images", "test accuracy, %", tuple(map(float, x)), mean, std if any(std) else None)
 
 
 def _panel(curves: Mapping[str, Curve]) -> Panel:

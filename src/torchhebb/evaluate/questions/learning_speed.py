@@ -13,8 +13,7 @@ from torchhebb.evaluate.figures.panels import Panel, draw_panels
 from torchhebb.evaluate.methods.subsample import subsample
 from torchhebb.evaluate.methods.watch import fit, samples_seen
 from torchhebb.evaluate.probe import Probe
-from torchhebb.evaluate.questions.convergence import first_reached
-from torchhebb.evaluate.statistics import mean_curve
+from torchhebb.evaluate.statistics import first_reached, mean_curve
 from torchhebb.evaluate.study import Cell, Quantity, Study, count_test_images, values
 from torchhebb.progress import SILENT
 from torchhebb.runs.baselines import baseline_label
@@ -22,6 +21,7 @@ from torchhebb.runs.networks import built
 from torchhebb.runs.run import Run
 from torchhebb.train import Curve
 from torchhebb.train.calibrate import calibrate
+from torchhebb.train.recipe import shortened
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class LearningSpeed(Study[None]):
     def cell(self, run: Run, variant: None, seed: int) -> Cell:
         """`share` of the samples seen in %, `samples`, and the `accuracy` in % after them."""
         data, images, quiet = run.data, subsample(run.data.train, self.images), replace(run, progress=SILENT)
-        plan = run.recipe.learning if self.passes is None else replace(run.recipe.learning, epochs=self.passes)
+        plan = shortened(run.recipe.learning, self.passes)
         seen = samples_seen(len(images), plan, len(run.recipe.architecture.blocks))
         # A pipeline has steps after its last sample, so the whole phase is its last step.
         steps = [0, *(bisect_left(seen, share * seen[-1]) if share < 1 else len(seen) - 1 for share in self.shares)]
@@ -100,16 +100,13 @@ class LearningSpeed(Study[None]):
         found: dict[int, float] = {}
 
         def look(step: int) -> None:
-            if step not in steps:
-                return
             twin.load_state_dict(network.state_dict())
             calibrate(twin, images, seed=seed, learned=step > 0)
             found[step] = self.probe.score(twin, data.train, data.test, quiet, seed)
             run.progress.advance(1)
 
         run.progress.start(f"seed {seed}: learning, read out on the way", len({*steps}), "points")
-        look(0)
-        fit(nn.Sequential(network), images, plan, look, seed=seed, precision=run.precision)
+        fit(nn.Sequential(network), images, plan, look, at=steps, seed=seed, precision=run.precision)
         run.progress.finish()
         return {
             "share": [100 * seen[step] / seen[-1] for step in steps],

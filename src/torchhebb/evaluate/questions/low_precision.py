@@ -10,17 +10,16 @@ from torchhebb.bounds import bound, distinct
 from torchhebb.evaluate.evaluator import Figure, Finding, Note
 from torchhebb.evaluate.figures.panels import Panel, draw_panels
 from torchhebb.evaluate.methods.quantized import kept_quantized, quantize_weights
-from torchhebb.evaluate.statistics import mean_curve
-from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study, count_test_images, values
+from torchhebb.evaluate.methods.radii import mean_radii
+from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study, count_test_images, curve_over, values
 from torchhebb.nn import Network
 from torchhebb.readouts.base import readout_accuracy
 from torchhebb.runs.networks import built, frozen_features, learn_run
 from torchhebb.runs.run import Run
 from torchhebb.train.calibrate import calibrate
-from torchhebb.train.diagnostics import plastic_layers, radii
 
-Method = Literal["nearest", "stochastic", "afterwards"]
-METHODS: dict[Method, str] = {
+RoundingTime = Literal["nearest", "stochastic", "afterwards"]
+METHODS: dict[RoundingTime, str] = {
     "nearest": "rounded to the nearest after every step",
     "stochastic": "rounded stochastically after every step",
     "afterwards": "rounded to the nearest after learning",
@@ -32,7 +31,7 @@ _BITS = bound("numbers from 2 to 24", lambda values: len(values) > 0 and all(2 <
 
 
 @dataclass(frozen=True)
-class LowPrecision(Study[tuple[Method, int] | None]):
+class LowPrecision(Study[tuple[RoundingTime, int] | None]):
     """Test accuracy against the bits of a weight, beside that of the run, whose weights are float32.
 
     Weights alone are quantised: as they are drawn and after every step, so that nothing finer is remembered; or, to
@@ -54,25 +53,25 @@ class LowPrecision(Study[tuple[Method, int] | None]):
 
     bits: tuple[int, ...] = field(default=(4, 8, 16), metadata=_BITS | NOT_IN_CELLS)
     """Bits of a weight, its sign among them."""
-    methods: tuple[Method, ...] = field(
+    methods: tuple[RoundingTime, ...] = field(
         default=("nearest", "stochastic", "afterwards"), metadata=distinct() | NOT_IN_CELLS
     )
     """When and how weights are rounded."""
     scale: Literal["neuron", "layer"] = "neuron"
     """What shares one level: the weights of a neuron, or those of a layer."""
 
-    def variants(self, run: Run) -> dict[str, tuple[Method, int] | None]:
+    def variants(self, run: Run) -> dict[str, tuple[RoundingTime, int] | None]:
         grid = [(method, bits) for method in self.methods for bits in sorted({*self.bits})]
         return {"": None} | {_name(*pair): pair for pair in grid}
 
-    def cell(self, run: Run, variant: tuple[Method, int] | None, seed: int) -> Cell:
+    def cell(self, run: Run, variant: tuple[RoundingTime, int] | None, seed: int) -> Cell:
         """Test accuracy in % and the mean radius of every layer; of None, those of the run itself."""
         if variant is None:
             accuracy = run.result.measure("test_accuracy").values[list(run.seeds).index(seed)]
-            return {"test_accuracy": accuracy} | _radii(run.network(seed))
+            return {"test_accuracy": accuracy} | mean_radii(run.network(seed))
         (method, bits), task = variant, f"seed {seed}: {variant[0]}, {variant[1]} bits"
         network = self.network(run, seed, method, bits)
-        return {"test_accuracy": _accuracy(run, network, seed, task)} | _radii(network)
+        return {"test_accuracy": _accuracy(run, network, seed, task)} | mean_radii(network)
 
     def findings(self, run: Run, cells: Mapping[str, Sequence[Cell]]) -> Iterator[Finding]:
         for prefix, of_seeds in cells.items():
@@ -84,11 +83,10 @@ class LowPrecision(Study[tuple[Method, int] | None]):
         for method in self.methods:
             row = [*(cells[_name(method, number)] for number in bits), cells[""]]
             for quantity in cells[""][0]:
-                lines = list(zip(*(values(of_seeds, quantity) for of_seeds in row), strict=True))
                 accuracy = quantity == "test_accuracy"
                 name = method if accuracy else f"{method} {quantity.replace('_', ' ')}"
                 label = self.quantities["test_accuracy" if accuracy else "radius"].label
-                curve = mean_curve(name, "bits of a weight", label, x, lines)
+                curve = curve_over(name, "bits of a weight", label, x, row, quantity)
                 yield curve
                 if accuracy:
                     curves[METHODS[method]] = curve
@@ -98,7 +96,7 @@ class LowPrecision(Study[tuple[Method, int] | None]):
         panel = Panel(self.quantities["test_accuracy"].label, curves, x_scale="log", ticks=ticks)
         yield Figure("bits", caption, draw_panels([panel]))
 
-    def network(self, run: Run, seed: int, method: Method, bits: int) -> Network:
+    def network(self, run: Run, seed: int, method: RoundingTime, bits: int) -> Network:
         """The network of a seed with weights of so many bits, in eval mode, without a readout."""
         if method == "afterwards":
             network = run.network(seed)
@@ -119,10 +117,5 @@ def _accuracy(run: Run, network: Network, seed: int, task: str) -> float:
     return readout_accuracy(readout, test, run.data.test.labels)
 
 
-def _radii(network: Network) -> Cell:
-    layers = plastic_layers(network).items()
-    return {f"{name.removesuffix('.layer')}_radius": radii(layer).mean().item() for name, layer in layers}
-
-
-def _name(method: Method, bits: int) -> str:
+def _name(method: RoundingTime, bits: int) -> str:
     return f"{method}_{bits}_bits"

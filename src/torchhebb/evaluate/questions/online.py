@@ -16,17 +16,19 @@ from torchhebb.errors import UserError
 from torchhebb.evaluate.evaluator import Figure, Finding
 from torchhebb.evaluate.figures.panels import Panel, draw_panels
 from torchhebb.evaluate.methods.continual import average_accuracy, forgetting
-from torchhebb.evaluate.methods.online import Gradient, Learner, Plastic, Votes
+from torchhebb.evaluate.methods.continual.record import Row, Rows, as_matrix
+from torchhebb.evaluate.methods.online import OnlineBackpropagation, OnlineHebbian, OnlineLearner
 from torchhebb.evaluate.methods.watch import at_rest
 from torchhebb.evaluate.probe import read_out
-from torchhebb.evaluate.statistics import mean_curve
+from torchhebb.evaluate.statistics import mean_curve, percent
 from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study, count_test_images, values
 from torchhebb.nn.learning import needs_data
 from torchhebb.readouts.base import predict_logits
+from torchhebb.readouts.labels import WinCounts
 from torchhebb.runs.run import Run
 from torchhebb.train import Curve, Measure, Readout
 from torchhebb.train.accuracy import model_accuracy
-from torchhebb.train.device import autocast
+from torchhebb.train.device import autocast, synchronize
 from torchhebb.train.features import extract_features
 from torchhebb.train.recipe import shortened
 from torchhebb.train.supervised import backpropagation_model
@@ -41,9 +43,6 @@ WORDS = {
     "backpropagation head": "backpropagation, its own head",
 }
 """What is read from whom, in the words of figures."""
-
-Rows = list[list[float | None]]
-"""Accuracy in % after every stage on every class, None for one that has not arrived."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +168,7 @@ class Online(Study[Showing]):
                     shuffled[WORDS[who]] = len(run.data.classes), measure.mean  # at last those one by one
                     yield measure
                     continue
-                matrices = [_matrix(rows) for rows in numbers]
+                matrices = [as_matrix(rows).float() for rows in numbers]
                 kept, lost = (list(map(of, matrices)) for of in (average_accuracy, forgetting))
                 yield self.measure(run, f"{name}_accuracy", kept, "by_class_accuracy")
                 yield self.measure(run, f"{name}_forgetting", lost, "by_class_forgetting")
@@ -199,29 +198,29 @@ class Online(Study[Showing]):
         run.progress.start(f"seed {seed}: timing", count, "updates")
         for x, labels in itertools.islice(samples, count):
             for name, learner in learners.items():
-                _synchronize(run.device)
+                synchronize(run.device)
                 started = time.perf_counter()
                 learner.step(x, labels)
-                _synchronize(run.device)
+                synchronize(run.device)
                 found[name].append(1000 * (time.perf_counter() - started))
             run.progress.advance(1)
         run.progress.finish()
         return {name: torch.tensor(times[self.warmup :], dtype=torch.float64) for name, times in found.items()}
 
-    def _stream(self, run: Run, seed: int, learner: Learner, images: Images) -> dict[str, Rows]:
+    def _stream(self, run: Run, seed: int, learner: OnlineLearner, images: Images) -> dict[str, Rows]:
         """Accuracies in % on the classes so far, after each of them has passed by once."""
         test = run.data.test
         classes, device, seen = len(run.data.classes), run.device, Images(images.images[:0], images.labels[:0])
         with at_rest(learner.model):
             shape = learner.network(test.images[:1].to(device) / 255.0).shape[1:]
-        votes, rows = Votes(shape[0], classes, device), dict[str, Rows]()
+        counts, rows = WinCounts(shape[0], classes, device), dict[str, Rows]()
         run.progress.start(f"seed {seed}: classes in turn", len(images), "images")
         for stage in range(classes):
             arriving = images.select((images.labels == stage).nonzero().flatten())
             for x, labels in Batches(arriving.images, 1, labels=arriving.labels, seed=seed, device=device).epoch(0):
                 y = learner.step(x, labels)
                 if learner.head is None:
-                    votes.count(y, labels)
+                    counts.add(y, labels)
                 run.progress.advance(1)
             seen = join([seen, arriving])
             with at_rest(learner.model), autocast(run.precision, device):
@@ -229,7 +228,7 @@ class Online(Study[Showing]):
             linear = self._plan(run).fit(features, seen.labels, classes, seed=seed).readout
             logits = {"linear": predict_logits(linear, tested)}
             if learner.head is None:
-                logits["labels"] = predict_logits(votes.readout(), tested.unflatten(1, shape))
+                logits["labels"] = predict_logits(counts.readout(), tested.unflatten(1, shape))
             else:
                 logits["head"] = predict_logits(learner.head, tested)
             for readout, answers in logits.items():
@@ -237,12 +236,14 @@ class Online(Study[Showing]):
         run.progress.finish()
         return rows
 
-    def _learner(self, run: Run, seed: int, showing: Showing, *, sgd: bool = False) -> Learner:
+    def _learner(self, run: Run, seed: int, showing: Showing, *, sgd: bool = False) -> OnlineLearner:
         architecture, recipe = run.recipe.architecture, run.recipe
         if showing.learner == "own":
-            return Plastic(architecture.build(seed).to(run.device), recipe.learning, run.precision, showing.factor)
+            return OnlineHebbian(
+                architecture.build(seed).to(run.device), recipe.learning, run.precision, showing.factor
+            )
         model = backpropagation_model(architecture, len(run.data.classes), seed).to(run.device)
-        return Gradient(model, recipe.supervised, run.precision, showing.factor, sgd=sgd)
+        return OnlineBackpropagation(model, recipe.supervised, run.precision, showing.factor, sgd=sgd)
 
     def _images(self, run: Run, seed: int) -> Images:
         """The samples, of which every class has its share."""
@@ -253,23 +254,16 @@ class Online(Study[Showing]):
 
     def _plan(self, run: Run) -> Readout:
         plan = run.recipe.readout
-        if self.readout_epochs is not None:
-            return shortened(plan, self.readout_epochs)
         if not isinstance(plan, Readout):
-            raise UserError(f"{run.recipe.name} reads out in closed form, not sample by sample")
-        return plan
+            raise UserError(f"{run.recipe.name} has a readout in closed form, which does not learn sample by sample")
+        return shortened(plan, self.readout_epochs)
 
 
-def _row(logits: Tensor, labels: Tensor, classes: int) -> list[float | None]:
+def _row(logits: Tensor, labels: Tensor, classes: int) -> Row:
     """Accuracy in % on every class that the logits know, None for the others."""
     right, known = logits.argmax(1) == labels, logits.shape[1]
-    accuracies = [100 * right[labels == name].double().mean().item() for name in range(known)]
+    accuracies = [percent(right[labels == name]) for name in range(known)]
     return [*accuracies, *[None] * (classes - known)]
-
-
-def _matrix(rows: Rows) -> Tensor:
-    """(stages, classes) in %, NaN for a class that has not arrived."""
-    return torch.tensor([[torch.nan if value is None else value for value in row] for row in rows])
 
 
 def _against_stages(name: str, matrices: Sequence[Tensor], start: int) -> Curve:
@@ -279,8 +273,3 @@ def _against_stages(name: str, matrices: Sequence[Tensor], start: int) -> Curve:
     lines = [[matrix[s - 1, : start if first else s].mean().item() for s in stages] for matrix in matrices]
     label = f"accuracy on the first {start} classes, %" if first else "accuracy on the classes so far, %"
     return mean_curve(name, "classes that have arrived", label, list(stages), lines)
-
-
-def _synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

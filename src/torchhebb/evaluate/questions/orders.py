@@ -7,8 +7,6 @@ from dataclasses import dataclass, field, replace
 from itertools import accumulate, islice
 from typing import ClassVar, Literal
 
-import torch
-
 from torchhebb.bounds import at_least, distinct
 from torchhebb.data import Data, batches_of
 from torchhebb.data.images import stratified_split
@@ -19,7 +17,7 @@ from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study, count_
 from torchhebb.runs.run import Run
 from torchhebb.train import Curve
 from torchhebb.train.calibrate import init_from_images
-from torchhebb.train.device import autocast
+from torchhebb.train.device import autocast, synchronize
 from torchhebb.train.features import fingerprint
 from torchhebb.train.learn import make_optimizer
 from torchhebb.train.pipeline import Microbatch, Pipeline
@@ -77,7 +75,7 @@ class Orders(Study[OrderName | None]):
         plan = replace(run.recipe.learning, order=variant)
         started = time.perf_counter()
         learn_from(network, data, plan, seed=seed, precision=run.precision, task=task, progress=run.progress)
-        _wait(run.device)
+        synchronize(run.device)
         seconds = time.perf_counter() - started
         accuracy = judge(
             network,
@@ -136,18 +134,13 @@ class Orders(Study[OrderName | None]):
         for step, batch in enumerate(islice(batches.epoch(0), warm_up + self.timed_batches)):
             x = batch
             for number, own in enumerate(times):
-                _wait(run.device)
+                synchronize(run.device)
                 started = time.perf_counter()
                 x = pipeline.learn(number, Microbatch(step, x))
-                _wait(run.device)
+                synchronize(run.device)
                 if step >= warm_up:
                     own.append(1e3 * (time.perf_counter() - started))
         return [statistics.median(own) for own in times]
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def chains(times: Sequence[float]) -> dict[str, Curve]:

@@ -11,11 +11,12 @@ from torchhebb.bounds import SIZE, at_least, each
 from torchhebb.data import Images
 from torchhebb.errors import UserError
 from torchhebb.evaluate.evaluator import Figure, Finding, Note
-from torchhebb.evaluate.figures.tiles import Panel, checkered, side_of, stack, stretched
+from torchhebb.evaluate.figures.tiles import TilePanel, checkered, side_of, stack, stretched
 from torchhebb.evaluate.methods.receptive_field import block_layers, choose_neurons
 from torchhebb.evaluate.methods.subsample import evenly_spaced_images
 from torchhebb.evaluate.methods.top_activating import TopActivating, clipped, cut, top_activating
 from torchhebb.evaluate.questions.receptive_fields import ReceptiveFields, field_title, fields_of
+from torchhebb.evaluate.statistics import percent
 from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study
 from torchhebb.nn import Network
 from torchhebb.runs.baselines import BaselineName, baseline, baseline_label
@@ -98,7 +99,7 @@ class Patches(Study[None]):
         cell: Cell = {f"{name}_same_class": same_class(images.labels[best.image]) for name, best in measured.items()}
         for name, best in measured.items():
             outside = clipped(best, fields[name], run.data.image_size)
-            cell[f"{name}_clipped"] = 100 * outside.double().mean().item()
+            cell[f"{name}_clipped"] = percent(outside)
         kept = {name: found[name].of(list(map(every[name].index, shown[name]))).to_json() for name in fields}
         return cell | {"neurons": shown, "strongest": kept}
 
@@ -160,7 +161,7 @@ class Patches(Study[None]):
             if self.steps:
                 tiles = torch.cat([stretched(torch.tensor(ascended[name])).unsqueeze(1), tiles], 1)
             title, side = field_title(name, seen.size, layers[name]), side_of(seen.size, largest, INCHES)
-            panels.append(Panel(title, tiles.flatten(0, 1), tiles.shape[1], side, int(self.steps > 0)))
+            panels.append(TilePanel(title, tiles.flatten(0, 1), tiles.shape[1], side, int(self.steps > 0)))
         return stack(panels)
 
 

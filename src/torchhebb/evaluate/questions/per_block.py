@@ -10,13 +10,12 @@ from torchhebb.errors import UserError
 from torchhebb.evaluate.evaluator import Figure, Finding, Note
 from torchhebb.evaluate.figures.panels import Panel, draw_panels
 from torchhebb.evaluate.held_out import HeldOut
-from torchhebb.evaluate.statistics import mean_curve
-from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, values
+from torchhebb.evaluate.methods.radii import mean_radii
+from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, curve_over, values
 from torchhebb.fields import read_field, replace_field
 from torchhebb.runs.networks import built
 from torchhebb.runs.run import Run
 from torchhebb.train import Curve, Recipe
-from torchhebb.train.diagnostics import plastic_layers, radii
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
@@ -98,9 +97,7 @@ class PerBlock(HeldOut[Change | str]):
         recipe = variant.of(run.recipe) if isinstance(variant, Change) else run.recipe
         network = built(run, seed, recipe.architecture)
         found = {"accuracy": self.learned_accuracy(network, run, seed, recipe, f"seed {seed}: {variant}")}
-        for name, layer in plastic_layers(network).items():
-            found[f"{name.removesuffix('.layer')}_radius"] = radii(layer).mean().item()
-        return found
+        return found | mean_radii(network)
 
     def findings(self, run: Run, cells: Mapping[str, Sequence[Cell]]) -> Iterator[Finding]:
         recipe, random = cells["recipe"], values(cells["random"], "accuracy")
@@ -111,9 +108,8 @@ class PerBlock(HeldOut[Change | str]):
         for block, setting in self._places(run.recipe):
             row = [recipe if f == 1 else cells[str(Change(block, setting, f))] for f in factors]
             for quantity, key in (("accuracy", "accuracy"), ("radius", f"block{block}_radius")):
-                lines = list(zip(*(values(of_seeds, key) for of_seeds in row), strict=True))
                 name, label = f"block{block}_{setting}_{quantity}", self.quantities[quantity].label
-                curves[name] = mean_curve(name, f"factor of the {_words(setting)}", label, factors, lines)
+                curves[name] = curve_over(name, f"factor of the {_words(setting)}", label, factors, row, key)
                 yield curves[name]
                 for factor, of_seeds in zip(factors, row, strict=True):
                     if factor != 1:

@@ -10,6 +10,7 @@ from torch import nn
 from torchhebb.bounds import at_least, distinct
 from torchhebb.evaluate.evaluator import Figure, Finding, Note
 from torchhebb.evaluate.figures.panels import Panel, draw_panels
+from torchhebb.evaluate.methods.radii import plastic_blocks
 from torchhebb.evaluate.methods.subsample import subsample
 from torchhebb.evaluate.methods.watch import fit, samples_seen
 from torchhebb.evaluate.probe import Probe
@@ -19,7 +20,8 @@ from torchhebb.runs.networks import built
 from torchhebb.runs.run import Run
 from torchhebb.train import Curve, Recipe
 from torchhebb.train.calibrate import calibrate
-from torchhebb.train.diagnostics import plastic_layers, r1_share, radii
+from torchhebb.train.diagnostics import r1_share, radii
+from torchhebb.train.recipe import shortened
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
@@ -72,7 +74,7 @@ class Radius(Study[float | None]):
         """`samples`, and after so many of them every quantity of every block; `accuracy` in the end."""
         recipe = run.recipe if variant is None else decaying(run.recipe, variant)
         images, task = subsample(run.data.train, self.images), f"seed {seed}: {_words(variant)} rates"
-        plan = recipe.learning if self.passes is None else replace(recipe.learning, epochs=self.passes)
+        plan = shortened(recipe.learning, self.passes)
         network = built(run, seed, recipe.architecture)
         seen = samples_seen(len(images), plan, len(recipe.architecture.blocks))
         # The square spaces the points as most of the way is gone at the beginning.
@@ -81,18 +83,14 @@ class Radius(Study[float | None]):
 
         @torch.no_grad()
         def look(step: int) -> None:
-            run.progress.advance(1)
-            if step not in steps:
-                return
             found["samples"].append(seen[step])
-            for name, layer in plastic_layers(network).items():
-                block = name.removesuffix(".layer")
+            for block, layer in plastic_blocks(network).items():
                 found.setdefault(f"{block}_r1", []).append(100 * r1_share(layer).item())
                 found.setdefault(f"{block}_radius", []).append(radii(layer).mean().item())
+            run.progress.advance(1)
 
-        run.progress.start(task, len(seen), "steps")
-        look(0)
-        fit(nn.Sequential(network), images, plan, look, seed=seed, precision=run.precision)
+        run.progress.start(task, len(steps), "points")
+        fit(nn.Sequential(network), images, plan, look, at=steps, seed=seed, precision=run.precision)
         run.progress.finish()
         calibrate(network, images, seed=seed, learned=True)
         return found | {"accuracy": self.probe.score(network, run.data.train, run.data.test, run, seed, task)}

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from torchhebb.bounds import SIZE, above, at_least, each
 from torchhebb.evaluate.evaluator import Figure, Finding, Note
-from torchhebb.evaluate.figures.tiles import Panel, side_of, stack, stretched
+from torchhebb.evaluate.figures.tiles import TilePanel, side_of, stack, stretched
 from torchhebb.evaluate.methods.activation_maximization import maximize_activation
 from torchhebb.evaluate.methods.receptive_field import (
     Field,
@@ -102,7 +102,7 @@ class ReceptiveFields(Study[None]):
         yield Note("neurons", first["neurons"])
         largest = max(map(max, sizes.values()))
         panels = [
-            Panel(
+            TilePanel(
                 field_title(block, sizes[block], layers[block]),
                 stretched(of_block),
                 COLUMNS,

@@ -13,6 +13,7 @@ from torchhebb.errors import UserError
 from torchhebb.evaluate.evaluator import Figure, Finding
 from torchhebb.evaluate.figures.panels import Panel, draw_panels
 from torchhebb.evaluate.held_out import HeldOut
+from torchhebb.evaluate.methods.radii import plastic_blocks
 from torchhebb.evaluate.methods.watch import fit, samples_seen
 from torchhebb.evaluate.statistics import mean_curve
 from torchhebb.evaluate.study import Cell, Quantity, values
@@ -114,8 +115,6 @@ class Stopping(HeldOut[None]):
         stops: dict[str, dict[str, float]] = {}
 
         def look(step: int) -> None:
-            if step not in steps:
-                return
             samples.append(seen[step])
             for block, distance in mean_distances(network).items():
                 distances.setdefault(block, []).append(distance)
@@ -130,8 +129,7 @@ class Stopping(HeldOut[None]):
             run.progress.advance(1)
 
         run.progress.start(f"seed {seed}: learning, read out where the rule stops", len({*steps}), "looks")
-        look(0)
-        fit(nn.Sequential(network), images, plan, look, seed=seed, precision=run.precision)
+        fit(nn.Sequential(network), images, plan, look, at=steps, seed=seed, precision=run.precision)
         run.progress.finish()
         found = {"samples": samples, "distances": distances, "stops": stops}
         return found | {"random": self.random_accuracy(run, seed)}
@@ -149,9 +147,9 @@ class Stopping(HeldOut[None]):
 @torch.no_grad()
 def mean_distances(network: Network) -> dict[str, float]:
     """The mean of |r - 1| over the neurons of each block, r a neuron's radius; one transfer to the host."""
-    layers = plastic_layers(network)
+    layers = plastic_blocks(network)
     means = torch.stack([(radii(layer) - 1).abs().mean() for layer in layers.values()]).tolist()
-    return {name.removesuffix(".layer"): mean for name, mean in zip(layers, means, strict=True)}
+    return dict(zip(layers, means, strict=True))
 
 
 def settled(distances: Mapping[str, Sequence[float]], tolerance: float) -> bool:

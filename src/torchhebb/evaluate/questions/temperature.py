@@ -1,7 +1,7 @@
 """The layers trained again at one inverse temperature of the competition after another."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from statistics import fmean
 from typing import TYPE_CHECKING, ClassVar
 
@@ -12,10 +12,11 @@ from torchhebb.bounds import at_least, between, distinct, rising
 from torchhebb.data import Batches, Images
 from torchhebb.evaluate.evaluator import Figure, Finding, Note
 from torchhebb.evaluate.figures.panels import Panel, draw_panels
+from torchhebb.evaluate.methods.radii import plastic_blocks
 from torchhebb.evaluate.methods.subsample import subsample
 from torchhebb.evaluate.probe import read_out
-from torchhebb.evaluate.statistics import mean_curve
-from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study, values
+from torchhebb.evaluate.statistics import percent
+from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study, curve_over, values
 from torchhebb.functional import hard_wta, soft_wta
 from torchhebb.nn import Architecture, Block, Network
 from torchhebb.rules import HardHebb, SoftHebb
@@ -23,7 +24,7 @@ from torchhebb.runs.networks import built, learn_run
 from torchhebb.runs.run import Run
 from torchhebb.train import Curve, Measure
 from torchhebb.train.device import autocast
-from torchhebb.train.diagnostics import plastic_layers, r1_share
+from torchhebb.train.diagnostics import r1_share
 from torchhebb.train.features import batch_size_for
 from torchhebb.train.recipe import shortened
 
@@ -111,7 +112,7 @@ class Temperature(Study[Regime]):
         return {regime.words: regime for regime in [*soft, *([HARD] if self.hard else [])]}
 
     def cell(self, run: Run, variant: Regime, seed: int) -> Cell:
-        data, readout = run.data.holdout(self.holdout, seed), run.recipe.readout
+        data = run.data.holdout(self.holdout, seed)
         architecture = at_temperature(
             run.recipe.architecture,
             variant.inverse_temperature,
@@ -124,11 +125,10 @@ class Temperature(Study[Regime]):
             run,
             seed,
             images=images,
-            plan=replace(run.recipe.learning, epochs=self.passes),
+            plan=shortened(run.recipe.learning, self.passes),
             task=f"seed {seed}: {variant.words}",
         )
-        readout = readout if self.readout_epochs is None else shortened(readout, self.readout_epochs)
-        fitted = subsample(data.train, self.readout_images)
+        fitted, readout = subsample(data.train, self.readout_images), shortened(run.recipe.readout, self.readout_epochs)
         found = read_out(network, fitted, data.test, len(data.classes), readout, run=run, seed=seed)
         competing = competition(network, images, variant.inverse_temperature, run)
         return {f"{name}_accuracy": value for name, value in found.items()} | competing
@@ -147,12 +147,11 @@ class Temperature(Study[Regime]):
             of_seeds = tuple(temperatures[i] for i in accuracy.argmax(0).tolist())
             measures.append(Measure(f"{losers}_best_inverse_temperature", "", of_seeds))
             for quantity in swept[0][0]:
-                lines = list(zip(*(values(of_seeds, quantity) for of_seeds in swept), strict=True))
                 name, label = f"{quantity} {losers}", self.quantity(quantity).label
-                curve = mean_curve(name, "inverse temperature", label, temperatures, lines)
+                curve = curve_over(name, "inverse temperature", label, temperatures, swept, quantity)
                 panels.setdefault(quantity, {})[f"{losers.replace('_', '-')} losers"] = curve
                 yield curve
-                at_best = [line[best] for line in lines]
+                at_best = values(swept[best], quantity)
                 measures.append(self.measure(run, f"{losers}_best_{quantity}", at_best, quantity))
         hard = cells[HARD.words] if self.hard else []
         yield from measures
@@ -217,7 +216,7 @@ def at_temperature(
 @torch.no_grad()
 def competition(network: Network, images: Images, inverse_temperature: float | None, run: Run) -> Cell:
     """For every block: the neurons that win on some image in %, the mean largest posterior, the R1 share in %."""
-    batch_size, layers = batch_size_for(network.eval(), images, run.device), plastic_layers(network)
+    batch_size, layers = batch_size_for(network.eval(), images, run.device), plastic_blocks(network)
     won = {name: torch.zeros(len(layer.weight), dtype=torch.bool, device=run.device) for name, layer in layers.items()}
     largest = {name: torch.zeros((), dtype=torch.float64, device=run.device) for name in layers}
 
@@ -243,9 +242,8 @@ def competition(network: Network, images: Images, inverse_temperature: float | N
     for handle in handles:
         handle.remove()
     found: Cell = {}
-    for name, layer in layers.items():
-        block = name.removesuffix(".layer")
-        found[f"{block}_winners"] = 100 * won[name].double().mean().item()
-        found[f"{block}_posterior"] = largest[name].item() / len(images)
+    for block, layer in layers.items():
+        found[f"{block}_winners"] = percent(won[block])
+        found[f"{block}_posterior"] = largest[block].item() / len(images)
         found[f"{block}_r1"] = 100 * r1_share(layer).item()
     return found

@@ -16,7 +16,7 @@ from torchhebb.train.learn import learn_images
 from torchhebb.train.supervised import fit_supervised
 
 
-class Learner(ABC):
+class TaskLearner(ABC):
     """One network for all tasks; `model` is everything that learning changes."""
 
     model: nn.Module
@@ -40,58 +40,49 @@ class Learner(ABC):
         """The task of these images is over; called again for each one when a stopped run goes on."""
 
 
-class Plastic(Learner):
+class WithoutLabels(TaskLearner):
+    """A network that reads no label: it has no head, and keeps nothing of a task besides its weights."""
+
+    model: Network
+
+    @property
+    def network(self) -> Network:
+        return self.model
+
+    @property
+    def head(self) -> None:
+        return None
+
+    def remember(self, images: Images) -> None:
+        pass
+
+
+class HebbianLearner(WithoutLabels):
     """A network that never reads a label: the same weights go on learning, task after task.
 
     Optimizer and rate start anew with every task.
     Args: how, the seed, precision and progress of `learn_images`.
     """
 
-    model: Network
-
     def __init__(self, network: Network, plan: Learning, **how: Any) -> None:
         self.model, self.plan, self.how = network, plan, how
-
-    @property
-    def network(self) -> Network:
-        return self.model
-
-    @property
-    def head(self) -> None:
-        return None
 
     def learn(self, images: Images, first: bool, checkpoint: Checkpoint, task: str) -> None:
         learn_images(self.model, images, self.plan, checkpoint=checkpoint, task=task, **self.how)
 
-    def remember(self, images: Images) -> None:
-        pass
 
-
-class Frozen(Learner):
+class FrozenLearner(WithoutLabels):
     """Random weights, their batch norm calibrated on the images of the first task, then left alone."""
-
-    model: Network
 
     def __init__(self, network: Network, seed: int) -> None:
         self.model, self.seed = network, seed
-
-    @property
-    def network(self) -> Network:
-        return self.model
-
-    @property
-    def head(self) -> None:
-        return None
 
     def learn(self, images: Images, first: bool, checkpoint: Checkpoint, task: str) -> None:
         if first:
             calibrate(self.model, images, seed=self.seed)
 
-    def remember(self, images: Images) -> None:
-        pass
 
-
-class Backpropagation(Learner):
+class BackpropagationLearner(TaskLearner):
     """The same blocks, end to end with labels by AdamW; optimizer and rate start anew with every task.
 
     Args: layers, as `backpropagation_model` makes them; heads, the number of heads, each with its own softmax, or 1 for

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from torchhebb.data.tasks import Task, join
 from torchhebb.errors import UserError
-from torchhebb.evaluate.methods.continual.learners import Learner
+from torchhebb.evaluate.methods.continual.learners import TaskLearner
 from torchhebb.evaluate.methods.continual.probes import Probes, stack
 from torchhebb.nn import LinearReadout
 from torchhebb.nn.packing import pack, unpack
@@ -43,7 +43,7 @@ def as_matrix(rows: Rows) -> Tensor:
 
 
 def learn_in_turn(
-    learner: Learner,
+    learner: TaskLearner,
     tasks: Sequence[Task],
     probes: Probes,
     folder: Path,
@@ -94,7 +94,7 @@ def make_folder(folder: Path) -> None:
 
 
 def _rows(
-    learner: Learner, probes: Probes, kept: Sequence[LinearReadout] | None, seen: int, readouts: Sequence[str]
+    learner: TaskLearner, probes: Probes, kept: Sequence[LinearReadout] | None, seen: int, readouts: Sequence[str]
 ) -> dict[str, Row]:
     """The row of every matrix after `seen` tasks; kept is None where no task came later than another."""
     rows: dict[str, Row] = {}
@@ -108,13 +108,13 @@ def _rows(
     return rows | {f"{name}_kept": by_kept[name] for name in readouts}
 
 
-def _weights(learner: Learner) -> Tensor:
+def _weights(learner: TaskLearner) -> Tensor:
     """All weights that the features depend on as one vector; a local loss has others beside them."""
     named = learner.network.named_parameters()
     return torch.cat([weight.detach().flatten().double() for name, weight in named if ".auxiliary." not in name])
 
 
-def _unpack_kept(tensors: dict[str, Tensor], count: int, learner: Learner) -> list[LinearReadout]:
+def _unpack_kept(tensors: dict[str, Tensor], count: int, learner: TaskLearner) -> list[LinearReadout]:
     if learner.head is not None:
         return []
     found = []
