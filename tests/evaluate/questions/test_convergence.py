@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.evaluate.by_hand import accuracies_by_hand, curve, percent_right
+from tests.evaluate.by_hand import accuracies_by_hand, curve, features_by_hand, percent_right
 from torchhebb.data import Batches, Images
 from torchhebb.errors import UserError
 from torchhebb.evaluate import Run, evaluate
@@ -71,9 +71,7 @@ def test_every_number_of_passes_is_a_training_of_its_own(answer: Result, layer: 
 def test_backpropagation_answers_by_its_own_head(answer: Result, layer: Run) -> None:
     plan = replace(layer.recipe.supervised, epochs=2)
     model = fit_supervised(backpropagation_model(layer.recipe.architecture, 10, 1), layer.data.train, plan, seed=1)
-    with torch.no_grad():
-        answers = model.eval()(layer.data.test.images / 255.0).argmax(1)
-    expected = percent_right(answers, layer.data.test.labels)
+    expected = percent_right(features_by_hand(model, layer.data.test).argmax(1), layer.data.test.labels)
     found = answer.measure("backpropagation_head_2_pass_accuracy")
     assert found.values[1] == pytest.approx(expected) and found.interval is not None
     assert curve(answer, "2_pass backpropagation head").y[-1] == pytest.approx(found.mean)

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
+from tests.evaluate.by_hand import drawn, ridge_by_hand
 from torchhebb.data import Batches
 from torchhebb.errors import UserError
 from torchhebb.evaluate import LearningSpeed, Run, evaluate
-from torchhebb.evaluate.methods.subsample import subsample
 from torchhebb.evaluate.probe import Probe
 from torchhebb.evaluate.questions.learning_speed import half_gain
 from torchhebb.nn import learn
@@ -25,7 +25,7 @@ def answer(run: Run) -> Result:
 
 
 def test_a_point_is_the_network_after_that_share(answer: Result, run: Run) -> None:
-    images, seed = subsample(run.data.train, 400), 1
+    images, seed = drawn(run.data.train, 400), 1
     network, twin = (run.recipe.architecture.build(seed) for _ in range(2))
     optimizer, seen = make_optimizer(network, run.recipe.learning), 0
     expected: list[float] = []
@@ -33,7 +33,7 @@ def test_a_point_is_the_network_after_that_share(answer: Result, run: Run) -> No
     def look() -> None:
         twin.load_state_dict(network.state_dict())
         calibrate(twin, images, seed=seed)
-        expected.append(QUESTION.probe.score(twin, run.data.train, run.data.test, run, seed))
+        expected.append(ridge_by_hand(twin, drawn(run.data.train, 300), run.data.test, seed=seed))
 
     look()
     for epoch in range(2):

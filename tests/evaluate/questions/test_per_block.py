@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from tests.evaluate.by_hand import curve
+from tests.evaluate.by_hand import curve, drawn, ridge_by_hand
 from tests.tiny import tiny_recipe
 from torchhebb.errors import UserError
-from torchhebb.evaluate import Cell, LearningRate, PerBlock, Run, evaluate
+from torchhebb.evaluate import Cell, PerBlock, Run, evaluate
 from torchhebb.evaluate.evaluator import Note
 from torchhebb.evaluate.probe import Probe
 from torchhebb.evaluate.questions.per_block import Change
@@ -17,6 +17,8 @@ from torchhebb.fields import differences
 from torchhebb.nn import Architecture, ConvBlock, SPHeReConvBlock
 from torchhebb.rules import HardHebb
 from torchhebb.train import Curve, Measure, Recipe, Result
+from torchhebb.train.calibrate import calibrate
+from torchhebb.train.learn import learn_images
 
 SMALL: dict[str, Any] = {"passes": 1, "images": 200, "holdout": 0.3, "probe": Probe(pool=1)}
 
@@ -38,16 +40,22 @@ def test_one_field_of_one_block_is_changed(number: int) -> None:
     assert differences(recipe, hot) == {field: 0.5 * block.rule.inverse_temperature}  # type: ignore[attr-defined]
 
 
-def test_the_only_block_of_a_network_answers_as_the_sweep_of_all_does(run: Run, tmp_path: Path) -> None:
-    first = replace(run.recipe.architecture, blocks=run.recipe.architecture.blocks[:1])
+def test_a_changed_rate_is_learned_by_and_read_out_on_held_out_images(run: Run, tmp_path: Path) -> None:
+    block = run.recipe.architecture.blocks[0]
+    first = replace(run.recipe.architecture, blocks=(block,))
     alone = replace(run, folder=tmp_path, recipe=replace(run.recipe, architecture=first))
     own = evaluate(PerBlock(factors=(5.0,), settings=("rate",), **SMALL), alone)
-    swept = evaluate(LearningRate(values=(1.0, 5.0), **SMALL), alone)
-    assert own.measure("accuracy").values == swept.measure("accuracy_at_1").values
-    assert own.measure("random_accuracy").values == swept.measure("random_accuracy").values
-    for quantity in ("accuracy", "radius"):
-        name = "accuracy" if quantity == "accuracy" else "block1_radius"
-        assert own.measure(f"block1_rate_{quantity}_at_5").values == swept.measure(f"{name}_at_5").values
+    assert isinstance(block, ConvBlock) and block.lr is not None
+    for name, lr in (("accuracy", block.lr), ("block1_rate_accuracy_at_5", 5 * block.lr)):
+        data = run.data.holdout(0.3, 1)
+        images = drawn(data.train, 200)
+        network = replace(first, blocks=(replace(block, lr=lr),)).build(1)
+        learn_images(network, images, replace(run.recipe.learning, epochs=1), seed=1)
+        calibrate(network, images, seed=1, learned=True)
+        expected = ridge_by_hand(network, data.train, data.test, seed=1)
+        assert own.measure(name).values[1] == pytest.approx(expected, abs=0.3), name
+    norms = network.get_parameter("block1.layer.weight").detach().flatten(1).norm(dim=1)
+    assert own.measure("block1_rate_radius_at_5").values[1] == pytest.approx(norms.mean().item(), rel=1e-4)
 
 
 def hand_cell(change: Change | str) -> Cell:

@@ -5,12 +5,11 @@ from typing import Any
 
 import pytest
 
-from tests.evaluate.by_hand import curve
+from tests.evaluate.by_hand import curve, drawn, ridge_by_hand
 from tests.tiny import tiny_recipe
 from torchhebb.data import Batches
 from torchhebb.errors import UserError
 from torchhebb.evaluate import Radius, Run, evaluate
-from torchhebb.evaluate.methods.subsample import subsample
 from torchhebb.evaluate.probe import Probe
 from torchhebb.evaluate.questions.radius import decaying
 from torchhebb.nn import Architecture, SPHeReConvBlock, learn
@@ -36,7 +35,7 @@ def test_decaying_rates_are_scalar_and_fall_to_zero() -> None:
 @pytest.mark.parametrize("rates", ["adaptive", "decaying_2"])
 def test_a_point_is_the_layers_after_so_many_samples(rates: str, answer: Result, run: Run) -> None:
     recipe: Recipe = run.recipe if rates == "adaptive" else decaying(run.recipe, 2.0)
-    images, seed = subsample(run.data.train, 400), 1
+    images, seed = drawn(run.data.train, 400), 1
     network = recipe.architecture.build(seed)
     optimizer = make_optimizer(network, recipe.learning)
     base = [group["lr"] for group in optimizer.param_groups]
@@ -66,7 +65,7 @@ def test_a_point_is_the_layers_after_so_many_samples(rates: str, answer: Result,
         if quantity == "block1_radius":  # both seeds begin close to the initial radius
             assert line.y[0] == pytest.approx(3.0, rel=0.3) and line.y[-1] != pytest.approx(line.y[0], rel=1e-3)
     calibrate(network, images, seed=seed)
-    expected = QUESTION.probe.score(network, run.data.train, run.data.test, run, seed)
+    expected = ridge_by_hand(network, run.data.train, run.data.test, seed=seed)
     assert answer.measure(f"{rates}_accuracy").values[seed] == pytest.approx(expected, abs=0.3)
 
 

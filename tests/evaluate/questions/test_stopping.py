@@ -9,11 +9,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.evaluate.by_hand import drawn, ridge_by_hand
 from tests.tiny import tiny_recipe
 from torchhebb.data import Batches, Images
 from torchhebb.errors import UserError
 from torchhebb.evaluate import Run, Stopping, evaluate
-from torchhebb.evaluate.methods.subsample import subsample
 from torchhebb.evaluate.probe import Probe
 from torchhebb.evaluate.questions.stopping import mean_distances, settled
 from torchhebb.nn import Architecture, SPHeReConvBlock, learn
@@ -44,7 +44,7 @@ def answer(fast: Run) -> Result:
 def test_a_stop_is_the_training_cut_off_where_no_radius_comes_nearer(answer: Result, fast: Run) -> None:
     for seed in (0, 1):
         data = fast.data.holdout(0.3, seed)
-        images = subsample(data.train, 400)
+        images = drawn(data.train, 400)
         network, twin = built(fast, seed), built(fast, seed)
         optimizer = make_optimizer(network, fast.recipe.learning)
         seen, before, stops = 0, mean_distances(network), {}
@@ -52,7 +52,7 @@ def test_a_stop_is_the_training_cut_off_where_no_radius_comes_nearer(answer: Res
         def accuracy(seed: int = seed, network=network, twin=twin, images=images, data=data) -> float:  # type: ignore[no-untyped-def]
             twin.load_state_dict(network.state_dict())
             calibrate(twin, images, seed=seed)
-            return ASKED.probe.score(twin, data.train, data.test, fast, seed)
+            return ridge_by_hand(twin, data.train, data.test, seed=seed)
 
         for epoch in range(3):
             for x in Batches(images.images, 50, seed=seed).epoch(epoch):
@@ -69,7 +69,7 @@ def test_a_stop_is_the_training_cut_off_where_no_radius_comes_nearer(answer: Res
         for name in NAMES:
             images_seen, expected = stops.get(name) or (1200, accuracy())
             assert answer.measure(f"{name}_images").values[seed] == images_seen
-            assert answer.measure(f"{name}_accuracy").values[seed] == expected
+            assert answer.measure(f"{name}_accuracy").values[seed] == pytest.approx(expected, abs=0.3)
 
 
 def test_tolerances_part_and_the_last_sees_all(answer: Result) -> None:

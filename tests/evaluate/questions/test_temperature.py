@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.evaluate.by_hand import accuracies_by_hand, curve
+from tests.evaluate.by_hand import accuracies_by_hand, curve, drawn
 from torchhebb.data import Images
 from torchhebb.errors import UserError
 from torchhebb.evaluate import Run, evaluate
@@ -160,11 +160,6 @@ def test_mistakes_are_named_before_anything_is_trained(
     monkeypatch.setattr("torchhebb.evaluate.questions.temperature.learn_run", None)
     with pytest.raises(UserError, match=message):
         next(Temperature(**settings).run(layer))  # type: ignore[arg-type]
-
-
-def drawn(images: Images, count: int) -> Images:
-    """So many images, drawn by the seed 0 and in their own order."""
-    return images.select(torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:count].sort().values)
 
 
 def test_bounds_leave_a_part_of_the_images(layer: Run) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.evaluate.by_hand import features_by_hand, percent_right
 from tests.tiny import digits, equal, few_digits, state
 from torchhebb.data import Data, Images
 from torchhebb.errors import UserError
@@ -18,10 +19,8 @@ from torchhebb.evaluate.methods.subsample import subsample
 from torchhebb.evaluate.questions.transfer import Transfer, label_of
 from torchhebb.nn import Network, load
 from torchhebb.readouts import Ridge
-from torchhebb.readouts.base import percent_correct, predict_logits
 from torchhebb.runs.baselines import baseline
 from torchhebb.train import Result
-from torchhebb.train.features import extract_features
 from torchhebb.train.learn import learn_images
 
 TRANSFER = Transfer(targets=("digits", "negatives"), train_images=300, test_images=150)
@@ -115,8 +114,8 @@ def test_the_runs_own_network_is_native_to_its_data(transfer: Result, run: Run) 
         train, test = (torch.randperm(n, generator=torch.Generator().manual_seed(0))[:k].sort().values
                        for n, k in ((1348, 300), (449, 150)))  # fmt: skip
         fitted = Ridge().fit(run.features(seed, "train")[train], run.data.train.labels[train], 10, seed=seed)
-        logits = predict_logits(fitted.readout, run.features(seed, "test")[test])
-        assert percent_correct(logits, run.data.test.labels[test]) == pytest.approx(value)
+        answers = fitted.readout(run.features(seed, "test")[test].float()).argmax(1)
+        assert percent_right(answers, run.data.test.labels[test]) == pytest.approx(value)
 
 
 def test_other_sources_learn_by_the_plan_of_the_run_and_are_kept(transfer: Result, run: Run) -> None:
@@ -166,10 +165,10 @@ def test_contenders_and_the_trained_readout(run: Run) -> None:
         resize_to(subsample(part, n), (1, 8, 8)) for part, n in ((negatives().train, 200), (negatives().test, 100))
     )
     network = baseline(run, 1, "backpropagation")
-    seen, unseen = (extract_features(network, images, device=run.device) for images in (train, test))
-    logits = predict_logits(run.recipe.readout.fit(seen, train.labels, 10, seed=1).readout, unseen)
+    seen, unseen = (features_by_hand(network, images).flatten(1) for images in (train, test))
+    answers = run.recipe.readout.fit(seen, train.labels, 10, seed=1).readout(unseen).argmax(1)
     value = found.measure("backpropagation_digits_to_negatives_accuracy").values[1]
-    assert value == pytest.approx(percent_correct(logits, test.labels))
+    assert value == pytest.approx(percent_right(answers, test.labels), abs=1.0)
     assert found.notes["matrix"]["rows"] == ["digits", "backpropagation_digits", "random"]
     ridge = evaluate(replace(asked, readout="ridge"), run)
     name = "negatives_native_accuracy"
