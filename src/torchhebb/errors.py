@@ -5,6 +5,8 @@ from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
+_LISTED = 20  # known names in one line
+
 
 class UserError(ValueError):
     """Bad input from a user: the message names what came and what is allowed. The command line exits with code 2."""
@@ -22,7 +24,8 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
     """
     known = sorted(known)
     near = get_close_matches(name, known, n=3, cutoff=0.5)
-    hint = f"nearest: {', '.join(near)}" if near else f"known: {', '.join(known)}"
+    others = f" and {len(known) - _LISTED} more" if len(known) > _LISTED else ""
+    hint = f"nearest: {', '.join(near)}" if near else f"known: {', '.join(known[:_LISTED])}{others}"
     return UserError(f"unknown {kind} {name!r}; {hint}")
 
 

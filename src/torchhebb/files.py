@@ -59,8 +59,19 @@ def read_json(path: Path) -> dict[str, Any]:
 
     Raises FileNotFoundError, OSError where it cannot be read, and ValueError for another content.
     """
+    return parse_json(path.read_bytes())
+
+
+def json_line(value: dict[str, Any]) -> str:
+    """An object as one line of JSON with a checksum, for files that grow.  Raises ValueError for numbers JSON lacks."""
+    value = json.loads(json.dumps(value, allow_nan=False))
+    return json.dumps({**value, _CHECKSUM: _checksum(value)}) + "\n"
+
+
+def parse_json(content: str | bytes) -> dict[str, Any]:
+    """The object that `write_json` or `json_line` wrote, or one without a checksum.  Raises ValueError for another."""
     try:
-        value = json.loads(path.read_bytes())
+        value = json.loads(content)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     if not isinstance(value, dict):

@@ -64,6 +64,19 @@ def test_too_many_pixels_are_refused_before_any_is_decoded(size: tuple[int, int]
         assert "\n" not in str(caught.value)
 
 
+def test_a_png_with_a_changed_byte_is_refused():
+    whole = bytearray(png(8, 8, bytes(72)))
+    with opened("here", bytes(whole)):
+        pass
+    whole[whole.index(b"IDAT") - 5] ^= 1  # in the checksum of the header
+    with pytest.raises(UserError, match="cannot read the image here"):
+        read_pixels("here", bytes(whole), SMALL)
+    data = png(8, 8, bytes(range(72)))
+    place = data.index(b"IDAT") + 20
+    with pytest.raises(UserError, match="the checksum of its IDAT does not match"):
+        read_pixels("here", data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :], SMALL)
+
+
 @pytest.mark.parametrize("rows", [0, 1, 7])
 def test_a_png_whose_stream_ends_early_is_refused(rows: int):
     whole = bytes(9 * 8)

@@ -5,11 +5,13 @@ import re
 import shutil
 import subprocess
 import sys
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
+from unittest.mock import ANY
 
 import pytest
 import torch
@@ -224,8 +226,12 @@ class Drawn(Evaluator):
 def test_figures_and_notes_are_kept_beside_the_result(run: Run) -> None:
     result = evaluate(Drawn(), run)
     assert result.notes["fact"] == [1, 2]
-    assert result.notes["figures"] == [{"name": "empty", "caption": "nothing to see", "file": "drawn-empty.svg"}]
-    assert (run.folder / "drawn-empty.svg").read_text().startswith("<?xml")
+    drawn = (run.folder / "drawn-empty.svg").read_bytes()
+    (figure,) = result.notes["figures"]
+    assert figure.pop("crc32") == zlib.crc32(drawn)
+    assert figure == {"name": "empty", "caption": "nothing to see", "file": "drawn-empty.svg"}
+    assert drawn.startswith(b"<?xml") and evaluate(Drawn(), run).notes == {**result.notes, "figures": [ANY]}
+    assert (run.folder / "drawn-empty.svg").read_bytes() == drawn, "the same figure, the same bytes"
 
 
 def test_what_is_no_finished_run_is_refused(run: Run, store: Store, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ keeps a record; `tests/faults/test_quick.py` tries the first ones.
 """
 
 import multiprocessing
+import os
 import random
 import resource
 import shutil
@@ -21,7 +22,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from pkgutil import iter_modules
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -41,6 +42,9 @@ CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
     ["tests.tiny", "tests.small_runs", "torchhebb.cli", "torchhebb.report", "sklearn.datasets"]
 )
+
+
+T = TypeVar("T")
 
 
 class Kind(StrEnum):
@@ -102,6 +106,8 @@ class Surface:
     """Of the tests."""
     seconds: float = LIMIT_SECONDS
     bytes: int = LIMIT_BYTES
+    isolated: bool = False
+    """Whether each case has a process of its own, forked after `prepare`; cases that share one are cheaper."""
 
 
 @dataclass(frozen=True)
@@ -199,7 +205,8 @@ def carry_out(surface: Surface, numbers: Iterable[int], folder: Path) -> Iterato
                 done += 1
                 yield tried
         finally:
-            process.kill()
+            with suppress(ProcessLookupError):  # its group: children of a case that hangs go with it
+                os.killpg(process.pid or 0, signal.SIGKILL)
             process.join()
         if not done:
             raise RuntimeError(f"{surface.name} could not be prepared, see above")
@@ -233,12 +240,48 @@ def _heard(surface: Surface, process: BaseProcess, receive: Connection) -> Itera
 
 
 def _work(surface: Surface, numbers: list[int], folder: Path, send: Connection) -> None:
+    os.setsid()
     torch.set_num_threads(1)
     folder.mkdir(parents=True, exist_ok=True)
     ready = surface.prepare(folder)
     for number in numbers:
         send.send((number, "drawing the case", ""))
-        send.send(try_case(surface, ready, number, folder / f"case-{number}", send.send))
+
+        def one(number: int = number) -> Tried:
+            return try_case(surface, ready, number, folder / f"case-{number}", send.send)
+
+        send.send(in_child(one) if surface.isolated else one())
+
+
+def in_child(call: Callable[[], T]) -> T:
+    """What a call returns, made in a process forked from this one; ends this process as that one, where it dies.
+
+    Whoever forks must not have started threads; torch's gradients do.
+    """
+    receive, send = multiprocessing.Pipe(duplex=False)
+    if (child := os.fork()) == 0:
+        code = 1
+        try:
+            send.send(call())
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    send.close()
+    try:
+        return receive.recv()
+    except EOFError:
+        _, status = os.waitpid(child, 0)
+        child = 0
+        code = os.waitstatus_to_exitcode(status)
+        if code < 0:
+            os.kill(os.getpid(), -code)
+        os._exit(code or 1)
+    finally:
+        receive.close()
+        if child:
+            os.waitpid(child, 0)
 
 
 def try_case(

@@ -17,6 +17,7 @@ from tests.tiny import digits, equal, network, state
 from torchhebb import load, save
 from torchhebb.errors import UserError
 from torchhebb.nn import HebbLinear, LinearReadout, Network, NeuronLabels, learn
+from torchhebb.nn.saving import read_class_names, write_class_names
 from torchhebb.nn.tensors import read_tensors, write_tensors
 
 
@@ -245,6 +246,17 @@ def test_class_names_come_back_with_the_readout(tmp_path: Path):
         learned().attach(linear(), ["a", "b"])
 
 
+def test_class_names_have_a_checksum_and_older_files_have_none(tmp_path: Path):
+    path, names = tmp_path / "classes.json", ["cat", "dog"]
+    write_class_names(path, names)
+    assert read_class_names(path) == names
+    path.write_bytes(path.read_bytes().replace(b"cat", b"cap"))
+    with pytest.raises(UserError, match="classes.json is damaged .its checksum does not match"):
+        read_class_names(path)
+    path.write_text(json.dumps(names))
+    assert read_class_names(path) == names
+
+
 @pytest.mark.parametrize("classes", [3, ["a", 1], {"a": 1}])
 def test_class_names_that_are_none_are_refused(tmp_path: Path, classes: Any):
     save(learned().attach(linear(), [str(i) for i in range(10)]), tmp_path / "m.safetensors")
@@ -256,5 +268,5 @@ def test_class_names_that_are_none_are_refused(tmp_path: Path, classes: Any):
     save(learned(), folder / "model.safetensors")
     save(linear(), folder / "readout.safetensors")
     (folder / "classes.json").write_text(json.dumps(classes))
-    with pytest.raises(UserError, match="classes must be a list of names"):
+    with pytest.raises(UserError, match="classes must be a list of names|classes.json is damaged"):
         load(folder)

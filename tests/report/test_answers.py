@@ -4,6 +4,7 @@ import json
 import math
 import re
 import shutil
+import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -59,6 +60,14 @@ def folder(tiny_run: Path, tmp_path: Path) -> Path:
     figures = [{"name": "map", "caption": f"Seen {HOSTILE}.", "file": "diagnostics-map.svg"}]
     answer(notes={"figures": figures}).write(folder / "diagnostics.json")
     return folder
+
+
+def test_a_figure_that_was_changed_is_left_out(folder: Path, store: Store) -> None:
+    figures = [{"name": "map", "caption": "Seen.", "file": "diagnostics-map.svg", "crc32": zlib.crc32(SVG.encode())}]
+    answer(notes={"figures": figures}).write(folder / "diagnostics.json")
+    assert "is left out" not in page(folder, store)
+    (folder / "diagnostics-map.svg").write_text(SVG + "\n")
+    assert "The figure map is left out: diagnostics-map.svg was changed or is damaged." in page(folder, store)
 
 
 def page(folder: Path, store: Store) -> str:

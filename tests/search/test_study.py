@@ -124,6 +124,18 @@ def test_a_killed_process_leaves_its_trial_to_others(tmp_path: Path):
     assert len(found.trials) == 3 and 0 not in [trial.number for trial in found.trials]
 
 
+@pytest.mark.parametrize("name", ["journal.log", "search.json", "best.json", "journal.json"])
+def test_a_changed_digit_of_its_files_is_said(name: str, tmp_path: Path):
+    hill(tmp_path, 3)
+    path = tmp_path / name
+    content = bytearray(path.read_bytes())
+    place = max(n for n, byte in enumerate(content[:-12]) if chr(byte).isdigit())
+    content[place] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="damaged|does not match"):
+        read_best(path) if name == "best.json" else hill(tmp_path, 4)
+
+
 def test_no_trial_starts_that_would_outlast_the_budget(tmp_path: Path):
     started = time.monotonic()
     found = search(

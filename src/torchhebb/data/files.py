@@ -72,7 +72,7 @@ def _source(content: bytes | Path) -> io.BytesIO | Path:
 
 
 def _check_png(data: bytes) -> None:
-    """Raise ValueError where a PNG's data end before its last row: Pillow would give black pixels in their place."""
+    """Raise ValueError where a PNG's data are damaged or end before its last row: Pillow would give other pixels."""
     header = data.find(b"IHDR")
     width, height, depth, colour, _, _, interlaced = unpack_from(">IIBBBBB", data, header + 4)
     bits = depth * _SAMPLES.get(colour, 1)
@@ -80,6 +80,10 @@ def _check_png(data: bytes) -> None:
     stream, found, at = zlib.decompressobj(), 0, len(_PNG)
     while at + 8 <= len(data) and found < expected:
         length, kind = unpack_from(">I4s", data, at)
+        body = data[at + 4 : at + 8 + length]
+        # Of the chunks that pixels depend on, whose names begin with a capital letter.
+        if not kind[0] & 0x20 and data[at + 8 + length : at + 12 + length] != zlib.crc32(body).to_bytes(4, "big"):
+            raise ValueError(f"the checksum of its {kind.decode('latin-1')} does not match")
         rest = data[at + 8 : at + 8 + length] if kind == b"IDAT" else b""
         while rest and found < expected and not stream.eof:
             found += len(stream.decompress(rest, 1 << 20))

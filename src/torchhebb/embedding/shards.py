@@ -22,6 +22,7 @@ from torchhebb.distributed import ProcessGroup
 from torchhebb.embedding.encoder import Encoder
 from torchhebb.embedding.formats import Part, format_of
 from torchhebb.errors import UserError
+from torchhebb.files import read_json, write_json
 from torchhebb.memory import adaptive_chunks
 from torchhebb.progress import SILENT, Progress
 
@@ -95,9 +96,9 @@ def _planned(encoder: Encoder, inputs: Inputs, folder: Path, skip_unreadable: bo
     }
     path = folder / "plan.json"
     plan = None
-    with suppress(FileNotFoundError, ValueError):
-        plan = json.loads(path.read_text(encoding="utf-8"))
-    if isinstance(plan, dict) and plan.get("of") != json.loads(json.dumps(identity)):
+    with suppress(FileNotFoundError, ValueError):  # a damaged one is made again, and the shards with it
+        plan = read_json(path)
+    if plan is not None and plan.get("of") != json.loads(json.dumps(identity)):
         raise UserError(f"{folder} keeps shards of other images or another network: remove it, or choose another file")
     if plan is not None:
         return plan
@@ -108,7 +109,7 @@ def _planned(encoder: Encoder, inputs: Inputs, folder: Path, skip_unreadable: bo
     try:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        _replace(path, json.dumps(plan).encode())
+        write_json(path, plan)
     except OSError as error:
         raise UserError(f"cannot write {folder}: {error.strerror}; choose another file") from error
     return plan
@@ -195,9 +196,3 @@ def _join(out: Path, folder: Path, count: int, width: int, inputs: Inputs, write
             beside.unlink()
     shutil.rmtree(folder, ignore_errors=True)
     return Written(rows, width, tuple(skipped))
-
-
-def _replace(path: Path, content: bytes) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_bytes(content)
-    os.replace(beside, path)

@@ -1,7 +1,9 @@
 """The interface of a question, and how its findings become a result."""
 
+import io
 import math
 import time
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
@@ -11,6 +13,7 @@ from typing import Any, ClassVar
 from torchhebb.bounds import Checked, metadata_of
 from torchhebb.config import to_json
 from torchhebb.errors import UserError
+from torchhebb.files import write_atomically
 from torchhebb.runs.baselines import check_baselines
 from torchhebb.runs.run import Run
 from torchhebb.train import Curve, Measure, Result
@@ -118,7 +121,7 @@ def evaluate(evaluator: Evaluator, run: Run, *, command: str = "torchhebb.evalua
     started = time.monotonic()
     measures: list[Measure] = []
     curves: list[Curve] = []
-    figures: list[dict[str, str]] = []
+    figures: list[dict[str, Any]] = []
     notes: dict[str, Any] = {"precision": run.precision, "settings": evaluator.noted_settings()}
     if run.compile:
         notes["compiled"] = True
@@ -167,11 +170,13 @@ def _without_undefined(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _keep(figure: Figure, question: str, run: Run) -> dict[str, str]:
-    """Write a figure as RUN/<question>-<name>.svg."""
-    path = run.folder / f"{question}-{figure.name}.svg"
-    try:
-        figure.picture.savefig(path, format="svg", metadata={"Date": None})
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}; free space or choose another folder") from error
-    return {"name": figure.name, "caption": figure.caption, "file": path.name}
+def _keep(figure: Figure, question: str, run: Run) -> dict[str, Any]:
+    """Write a figure as RUN/<question>-<name>.svg; the same figure gives the same bytes."""
+    import matplotlib
+
+    path, drawn = run.folder / f"{question}-{figure.name}.svg", io.BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": question}):  # else the names inside it are drawn at random
+        figure.picture.savefig(drawn, format="svg", metadata={"Date": None})
+    write_atomically(path, drawn.getvalue())
+    crc32 = zlib.crc32(drawn.getvalue())
+    return {"name": figure.name, "caption": figure.caption, "file": path.name, "crc32": crc32}

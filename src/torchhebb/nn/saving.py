@@ -2,6 +2,7 @@
 
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ from torch import Tensor, nn
 
 from torchhebb.config import find_type, type_name
 from torchhebb.errors import NotImportedError, UserError
+from torchhebb.files import parse_json, write_json
 from torchhebb.nn.tensors import read_tensors, write_tensors
 from torchhebb.nn.wrappers import state_without_wrappers, unwrapped
 
+_CLASSES = "classes"
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
@@ -86,10 +89,26 @@ def load(path: str | Path, *, into: nn.Module | None = None) -> nn.Module:
 def _class_names(path: Path) -> list[str]:
     """The names that a run keeps beside its readout; none where there is no such file."""
     try:
-        return class_names(json.loads(path.read_text(encoding="utf-8")))
+        return read_class_names(path)
     except FileNotFoundError:
         return []
-    except (OSError, ValueError) as error:
+
+
+def write_class_names(path: Path, names: Sequence[str]) -> None:
+    """Write a classes.json."""
+    write_json(path, {_CLASSES: list(names)})
+
+
+def read_class_names(path: Path) -> list[str]:
+    """The names in a classes.json; raises FileNotFoundError, and UserError for one that is damaged."""
+    try:
+        content = path.read_bytes()
+        if content.lstrip()[:1] == b"[":  # version 0.1 and 0.2 wrote the list alone
+            return class_names(json.loads(content))
+        return class_names(parse_json(content)[_CLASSES])
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, KeyError, RecursionError) as error:
         raise UserError(f"{path} is damaged ({error})") from None
 
 

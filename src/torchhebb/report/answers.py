@@ -2,6 +2,7 @@
 
 import math
 import shlex
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,14 +49,15 @@ def _read(folder: Path, question: str) -> Evaluation:
     pictures, left_out = [], []
     for figure in result.notes.get("figures", []):
         try:
-            pictures.append(Picture(figure["name"], figure["caption"], _svg(folder, figure["file"])))
+            pictures.append(Picture(figure["name"], figure["caption"], _svg(folder, figure)))
         except ValueError as error:
             left_out.append(f"The figure {figure['name']} is left out: {error}.")
     return Evaluation(question, result, tuple(pictures), tuple(left_out))
 
 
-def _svg(folder: Path, name: str) -> bytes:
+def _svg(folder: Path, figure: dict[str, Any]) -> bytes:
     """The bytes of an SVG that lies in the folder itself; raises ValueError."""
+    name = figure["file"]
     if Path(name).name != name:
         raise ValueError(f"{name} does not lie in the run folder")
     try:
@@ -67,6 +69,8 @@ def _svg(folder: Path, name: str) -> bytes:
         whole = False
     if not whole:
         raise ValueError(f"{name} is no SVG")
+    if figure.get("crc32", written := zlib.crc32(content)) != written:  # version 0.2 kept none
+        raise ValueError(f"{name} was changed or is damaged")
     return content
 
 

@@ -14,6 +14,7 @@ from torchhebb.config import from_json, to_json
 from torchhebb.data import Data, Fit, Preprocessing, absolute_name, is_own
 from torchhebb.errors import NotImportedError, UserError
 from torchhebb.files import read_json, write_atomically, write_json
+from torchhebb.nn.saving import read_class_names, write_class_names
 from torchhebb.runs.options import TrainOptions
 from torchhebb.train.recipe import Recipe
 from torchhebb.train.result import Result, read_result
@@ -78,7 +79,7 @@ def prepare_folder(folder: Path, recipe: Recipe, options: TrainOptions, data: Da
         began = _config(folder).get("command") or command
         if recipe == known:
             return began
-    write_atomically(folder / "classes.json", json.dumps(data.classes) + "\n")
+    write_class_names(folder / "classes.json", data.classes)
     if data.skipped:
         write_atomically(folder / "skipped.json", json.dumps(data.skipped, indent=1) + "\n")
     _write_config(folder, recipe, options, data, began)
@@ -194,6 +195,6 @@ def _earlier_fit(recipe: Recipe) -> Fit:
 def read_classes(folder: Path) -> list[str]:
     """The names of a run's classes, in the order of its logits; raises UserError if the run has none."""
     try:
-        return json.loads((folder / "classes.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise UserError(f"{folder} has no readable classes.json: it is not a run folder, or damaged") from None
+        return read_class_names(folder / "classes.json")
+    except FileNotFoundError:
+        raise UserError(f"{folder} has no classes.json: it is not a run folder, or damaged") from None

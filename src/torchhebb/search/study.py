@@ -4,6 +4,7 @@ import json
 import os
 import statistics
 import time
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from torchhebb.bounds import SIZE, Checked, at_least, between
 from torchhebb.config import from_json, to_json
 from torchhebb.errors import NotImportedError, UserError
 from torchhebb.fields import read_field
-from torchhebb.files import write_atomically
+from torchhebb.files import json_line, read_json, write_atomically, write_json
 from torchhebb.progress import SILENT, Progress
 from torchhebb.runs.reproduce import parse_duration
 from torchhebb.search.objective import Objective
@@ -151,6 +152,7 @@ class _Study:
                 self.study = optuna.create_study(
                     storage=storage, study_name="search", direction="maximize", load_if_exists=True
                 )
+                _seal(journal)
         except OSError as error:
             raise UserError(f"cannot write {folder}: {error.strerror}; choose another folder") from error
 
@@ -175,6 +177,7 @@ class _Study:
             fields = {dimension.field: dimension.suggest(trial) for dimension in self.space}
             self.working = self._lock_of(trial.number)
             self.working.acquire(timeout=0)
+            _seal(self.folder / "journal.log")
             return trial.number, fields
 
     def end(self, trial: Trial) -> None:
@@ -192,6 +195,7 @@ class _Study:
                 self.study.tell(trial.number, state=self.optuna.trial.TrialState.FAIL)
             self.working.release()
             Path(self.working.lock_file).unlink(missing_ok=True)
+            _seal(self.folder / "journal.log")
             self._write()
 
     def found(self) -> Found:
@@ -217,7 +221,7 @@ class _Study:
         finished, failed = self._trials()
         lines = [{**vars(trial), "accuracies": list(trial.accuracies)} for trial in [*finished, *failed]]
         lines.sort(key=lambda line: line["number"])
-        write_atomically(self.folder / "trials.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+        write_atomically(self.folder / "trials.jsonl", "".join(json_line(line) for line in lines))
         if finished:
             found = Found(self.recipe, tuple(finished), tuple(failed), self.held_images)
             best = {
@@ -226,7 +230,7 @@ class _Study:
                 "held_out_images": self.held_images,
                 "trials": len(finished),
             }
-            write_atomically(self.folder / "best.json", json.dumps(best, indent=1) + "\n")
+            write_json(self.folder / "best.json", best)
 
     def _give_up_abandoned(self) -> None:
         """Trials of processes that were killed: the system has let go of their locks."""
@@ -249,9 +253,12 @@ class _Study:
     def _identify(self, identity: Mapping[str, Any]) -> None:
         path = self.folder / "search.json"
         if not path.exists():
-            write_atomically(path, json.dumps(identity, indent=1) + "\n")
+            write_json(path, dict(identity))
             return
-        known = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            known = read_json(path)
+        except ValueError as error:
+            raise UserError(f"{path} is damaged ({error}): search in another folder with --out") from None
         if other := [name for name, value in identity.items() if known.get(name) != value]:
             raise UserError(
                 f"{self.folder} holds a search with another {' and '.join(other)}: give the same flags or another --out"
@@ -262,7 +269,7 @@ def read_best(path: Path) -> Recipe:
     """The recipe of a best.json, or of the search folder that holds one; raises UserError for anything else."""
     path = path / "best.json" if path.is_dir() else path
     try:
-        return from_json(Recipe, json.loads(path.read_text(encoding="utf-8"))["recipe"])
+        return from_json(Recipe, read_json(path)["recipe"])
     except FileNotFoundError:
         raise UserError(f"no such file: {path}") from None
     except NotImportedError as error:
@@ -272,9 +279,36 @@ def read_best(path: Path) -> Recipe:
 
 
 def _mend(journal: Path) -> None:
-    """Cut off the part of a line that a process left which was killed while it wrote."""
-    if journal.exists():
+    """Cut off the part of a line that a process left which was killed while it wrote.
+
+    Raises UserError where the journal is not what `_seal` saw, with whole lines after it.
+    """
+    seal = _seal_of(journal)
+    if not (journal.exists() or seal.exists()):
+        return
+    try:
         content = journal.read_bytes()
+        sealed = read_json(seal) if seal.exists() else {"bytes": 0, "crc32": 0}  # version 0.2 sealed none
+        if zlib.crc32(content[: sealed["bytes"]]) != sealed["crc32"] or len(content) < sealed["bytes"]:
+            raise ValueError("its checksum does not match")
         whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            os.truncate(journal, whole)
+        for line in content[sealed["bytes"] : whole].splitlines():
+            json.loads(line)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(
+            f"{journal} is damaged ({reason}); trials.jsonl and best.json keep what was found: "
+            "search in another folder with --out"
+        ) from None
+    if whole < len(content):
+        os.truncate(journal, whole)
+
+
+def _seal(journal: Path) -> None:
+    """Keep the length and the checksum of a journal; optuna's own lines have none.  The caller holds the lock."""
+    content = journal.read_bytes()
+    write_json(_seal_of(journal), {"bytes": len(content), "crc32": zlib.crc32(content)})
+
+
+def _seal_of(journal: Path) -> Path:
+    return journal.with_suffix(".json")

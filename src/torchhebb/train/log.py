@@ -1,13 +1,16 @@
-"""metrics.jsonl: one JSON object a line, appended as they come, cut back exactly when a run resumes."""
+"""metrics.jsonl: one JSON object a line with its checksum, appended as they come, cut back exactly on a resumption."""
 
-import json
 import logging
 import math
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from torchhebb.errors import UserError
+from torchhebb.files import json_line, parse_json
+
+_log = logging.getLogger(__name__)
 
 
 class Log:
@@ -24,7 +27,7 @@ class Log:
             return
         try:
             with open(self.path, "a", encoding="utf-8") as file:
-                file.write(json.dumps(_finite(metrics), allow_nan=False) + "\n")
+                file.write(json_line(_finite(metrics)))
         except OSError as error:
             raise UserError(f"cannot write {self.path}: {error.strerror}; free space, then --resume") from error
 
@@ -49,7 +52,7 @@ class Log:
         except OSError as error:
             raise UserError(f"cannot write {self.path}: {error.strerror}; free it, then --resume") from error
         if len(whole) < offset:
-            logging.getLogger(__name__).warning("%s has lost %d bytes of its lines", self.path, offset - len(whole))
+            _log.warning("%s has lost %d bytes of its lines", self.path, offset - len(whole))
             self.write(kind="lost", bytes=offset - len(whole))
 
     def close(self) -> None:
@@ -57,19 +60,20 @@ class Log:
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """All lines of a metrics.jsonl; a line that was cut by a kill or a power cut is left out."""
+    """All lines of a metrics.jsonl that are as they were written; a warning says how many are not and left out.
+
+    What follows the last end of a line was cut by a kill or a power cut, and is no line.
+    """
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]
-    return [line for line in map(_parsed, lines) if line is not None]
-
-
-def _parsed(line: str) -> dict[str, Any] | None:
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
+    lines = path.read_bytes().split(b"\n")[:-1]
+    found = []
+    for line in lines:
+        with suppress(ValueError):  # of bytes that are no text as well
+            found.append(parse_json(line))
+    if damaged := len(lines) - len(found):
+        _log.warning("%s: %d of %d lines are damaged and left out", path, damaged, len(lines))
+    return found
 
 
 def _finite(value: Any) -> Any:

@@ -1,0 +1,170 @@
+"""A process that ends by SIGKILL inside a chosen step of writing, or after a chosen time.
+
+The library knows nothing of this: in the child alone, what it writes by is replaced with functions that count.
+"""
+
+import builtins
+import io
+import os
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+
+import torchhebb.nn.tensors
+
+STEPS = ("fsync", "replace", "rename", "truncate", "unlink", "rmdir", "mkdir", "posix_fallocate")
+"""Functions of `os`, before each of which a process may die."""
+
+
+class Killer:
+    """Counts steps of writing and kills its own process at the `moment`-th; of a write, after a part of its bytes."""
+
+    def __init__(self, moment: int | None, part: float = 0.5) -> None:
+        self.moment, self.part, self.count, self.what = moment, part, 0, ""
+
+    def install(self) -> None:
+        """Replace what this process writes by, for good."""
+        for name in STEPS:
+            setattr(os, name, self._stepping(getattr(os, name), name))
+        opened = builtins.open
+        builtins.open = io.open = self._opening(opened)  # type: ignore[assignment]
+        torchhebb.nn.tensors.save_file = self._saving(opened)  # type: ignore[assignment]
+
+    def step(self, what: str) -> bool:
+        """Whether this step is the last one."""
+        self.count += 1
+        self.what = what
+        return self.count == self.moment
+
+    def _stepping(self, function: Callable[..., Any], name: str) -> Callable[..., Any]:
+        def stepped(*arguments: Any, **named: Any) -> Any:
+            if self.step(name):
+                die()
+            return function(*arguments, **named)
+
+        return stepped
+
+    def _opening(self, opened: Callable[..., Any]) -> Callable[..., Any]:
+        def opening(file: Any, mode: str = "r", *arguments: Any, **named: Any) -> Any:
+            handle = opened(file, mode, *arguments, **named)
+            writes = isinstance(file, str | os.PathLike) and set(mode) & set("wax+")
+            return _Torn(handle, self) if writes else handle
+
+        return opening
+
+    def _saving(self, opened: Callable[..., Any]) -> Callable[..., Any]:
+        """`save_file` writes outside Python: the same bytes, written here."""
+
+        def save(tensors: Any, path: Any, metadata: Any = None) -> None:
+            data = safetensors.torch.save(tensors, metadata)
+            with opened(path, "wb") as file:
+                if self.step("save"):
+                    file.write(data[: int(self.part * len(data))])
+                    file.flush()
+                    die()
+                file.write(data)
+
+        return save
+
+
+class _Torn:
+    """A file of which the killer may leave a part of what is written."""
+
+    def __init__(self, file: Any, killer: Killer) -> None:
+        self._file, self._killer = file, killer
+
+    def write(self, data: Any) -> Any:
+        if self._killer.step("write"):
+            whole = data if isinstance(data, str) else bytes(data)
+            self._file.write(whole[: int(self._killer.part * len(whole))])
+            self._file.flush()
+            die()
+        return self._file.write(data)
+
+    def __enter__(self) -> "_Torn":
+        self._file.__enter__()
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self._file.__exit__(*exception)
+
+    def __iter__(self) -> Any:
+        return iter(self._file)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(60)
+
+
+def count_moments(call: Callable[[], Any], folder: Path) -> tuple[int, float]:
+    """How many steps of writing a call has, and the seconds that it takes; it must end well."""
+    counted = folder / "moments"
+
+    def count() -> None:
+        killer = Killer(None)
+        killer.install()
+        call()
+        moments = killer.count
+        counted.write_text(str(moments))
+
+    started = time.monotonic()
+    code, said = in_process(count, folder)
+    if code != 0:
+        raise RuntimeError(f"it ended with exit code {code}: {said}")
+    return int(counted.read_text()), time.monotonic() - started
+
+
+def killed(call: Callable[[], Any], folder: Path, *, moment: int | None, part: float, seconds: float | None) -> int:
+    """The exit code of a process killed at a moment of writing, or after so many seconds; 0 where it was over."""
+
+    def work() -> None:
+        Killer(moment, part).install()
+        call()
+
+    return in_process(work, folder, seconds)[0]
+
+
+def in_process(call: Callable[[], Any], folder: Path, seconds: float | None = None) -> tuple[int, str]:
+    """Exit code and last words of a call in a process forked from this one, killed after so many seconds."""
+    words = folder / "words"
+    if (child := os.fork()) == 0:
+        code = 1
+        try:
+            call()
+            code = 0
+        except BaseException:
+            with suppress(BaseException):
+                words.write_text(traceback.format_exc())
+        finally:
+            os._exit(code)
+    timer = None if seconds is None else threading.Timer(seconds, _kill, (child,))
+    try:
+        if timer is not None:
+            timer.start()
+        _, status = os.waitpid(child, 0)
+    except BaseException:  # the time of the case is over
+        _kill(child)
+        os.waitpid(child, 0)
+        raise
+    finally:
+        if timer is not None:
+            timer.cancel()
+    said = words.read_text() if words.exists() else ""
+    words.unlink(missing_ok=True)
+    return os.waitstatus_to_exitcode(status), said
+
+
+def _kill(child: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(child, signal.SIGKILL)
