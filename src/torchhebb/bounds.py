@@ -10,6 +10,7 @@ bound of their own.  A bound that involves several fields belongs into `__post_i
 `super().__post_init__()`.
 """
 
+import functools
 from collections.abc import Callable
 from dataclasses import fields
 from math import inf
@@ -56,6 +57,7 @@ def check_bounds(settings: Any) -> None:
             check(field.name, value)
 
 
+@functools.cache
 def metadata_of(kind: type, name: str) -> dict[str, Any]:
     """The metadata of a field, with that of the classes that it overrides: a new default keeps the bounds."""
     found: dict[str, Any] = {}

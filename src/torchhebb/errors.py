@@ -5,7 +5,8 @@ from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
-_LISTED = 20  # known names in one line
+_LISTED = 12  # known names in one line
+_SHOWN = 80
 
 
 class UserError(ValueError):
@@ -17,7 +18,7 @@ class NotImportedError(UserError):
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
-    """The error for a name that nothing answers to, with the nearest names that exist.
+    """The error for a name that nothing answers to, with the nearest names that exist, or the first ones.
 
     >>> str(unknown_name("recipe", "softheb2023-digits", ["softhebb2023-digits", "softhebb2023-mnist"]))
     "unknown recipe 'softheb2023-digits'; nearest: softhebb2023-digits, softhebb2023-mnist"
@@ -26,7 +27,8 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
     near = get_close_matches(name, known, n=3, cutoff=0.5)
     others = f" and {len(known) - _LISTED} more" if len(known) > _LISTED else ""
     hint = f"nearest: {', '.join(near)}" if near else f"known: {', '.join(known[:_LISTED])}{others}"
-    return UserError(f"unknown {kind} {name!r}; {hint}")
+    given = repr(name) if len(name) <= _SHOWN else f"{name[:_SHOWN]!r}..."
+    return UserError(f"unknown {kind} {given}; {hint}")
 
 
 def printable(text: str) -> str:

@@ -1,5 +1,6 @@
 """Files that are complete or absent: written beside, synced, renamed; JSON with a checksum that reading verifies."""
 
+import errno
 import json
 import os
 import zlib
@@ -34,6 +35,13 @@ def write_atomically(path: Path, content: str | bytes) -> None:
             beside.unlink()
 
 
+def read_bytes(path: Path) -> bytes:
+    """The content of a file.  Raises OSError also for a device, which may have no end."""
+    if path.is_char_device():
+        raise OSError(errno.EINVAL, "it is a device", str(path))
+    return path.read_bytes()
+
+
 def sync_folder(folder: Path) -> None:
     """Bring the names in a folder to the disk, where the system can do that."""
     with suppress(OSError):  # Windows opens no folders, and some file systems do not sync them
@@ -59,7 +67,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
     Raises FileNotFoundError, OSError where it cannot be read, and ValueError for another content.
     """
-    return parse_json(path.read_bytes())
+    return parse_json(read_bytes(path))
 
 
 def json_line(value: dict[str, Any]) -> str:

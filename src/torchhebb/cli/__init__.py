@@ -35,6 +35,7 @@ USAGE = """usage: torchhebb COMMAND ...
 torchhebb COMMAND --help tells more, torchhebb --version which versions these are.  --import MODULE, with every command,
 imports a module of your own first: rules, blocks, readouts and questions that it defines are then known."""
 
+_LONGEST = 800
 LOWER = "a batch size or the number of members, or go on with --device cpu; what was done is kept, see --resume"
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
@@ -62,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
         sys.stdout.flush()  # here, where a full disk or a closed pipe can still be said
         return code
     except UserError as error:
-        print(f"torchhebb: {printable(str(error))}", file=sys.stderr)
+        _say(str(error))
         return 2
     except (RuntimeError, MemoryError) as error:
         if not out_of_memory(error):
@@ -75,7 +76,7 @@ def main(argv: list[str] | None = None) -> int:
         return 141
     except OSError as error:
         about = "" if error.filename is None else f"{error.filename}: "
-        print(f"torchhebb: {printable(f'{about}{error.strerror or error}')}", file=sys.stderr)
+        _say(f"{about}{error.strerror or error}")
         try:
             sys.stdout.flush()
         except OSError:
@@ -84,6 +85,14 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("torchhebb: stopped", file=sys.stderr)
         return 130
+
+
+def _say(message: str) -> None:
+    """One line for the terminal, without its middle where it is longer than anybody reads."""
+    line = printable(message)
+    if len(line) > _LONGEST:
+        line = f"{line[: _LONGEST // 2]} ... {line[-_LONGEST // 2 :]}"
+    print(f"torchhebb: {line}", file=sys.stderr)
 
 
 def _run(arguments: list[str]) -> int:

@@ -11,6 +11,7 @@ from torchhebb.bounds import Checked
 from torchhebb.cli.flags import parse
 from torchhebb.recipes import get_experiments
 from torchhebb.runs import ComputeOptions, TrainOptions
+from torchhebb.train.device import find_precision, own_device
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ def run(arguments: list[str]) -> int:
 
     flags = parse(ReproduceFlags, arguments, "torchhebb reproduce")
     items, budget = choose_experiments(get_experiments(flags.paper), flags.only), parse_duration(flags.budget)
+    find_precision(flags.options.precision, own_device(flags.options.device))  # a mistake here is one of every item
     folder = flags.out or Path("runs") / f"reproduce-{flags.paper}"
     progress = make_progress()
     try:

@@ -61,6 +61,7 @@ def run(arguments: list[str]) -> int:
             device=device,
             precision=find_precision(options.precision, device),
         )
+        objective.check(recipe)
         with compiling:
             found = search(settings, recipe, objective, folder, progress=progress)
     except KeyboardInterrupt:

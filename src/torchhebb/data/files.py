@@ -65,6 +65,8 @@ def reason(error: BaseException) -> str:
 
 
 def _source(content: bytes | Path) -> io.BytesIO | Path:
+    if isinstance(content, Path) and content.exists() and not content.is_file():
+        raise ValueError("it is no regular file")
     size = len(content) if isinstance(content, bytes) else content.stat().st_size
     if size > MOST_BYTES:
         raise ValueError(f"{size:,} bytes; at most {MOST_BYTES:,} are read")

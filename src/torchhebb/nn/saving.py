@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from torchhebb.config import find_type, type_name
 from torchhebb.errors import NotImportedError, UserError
-from torchhebb.files import parse_json, write_json
+from torchhebb.files import parse_json, read_bytes, write_json
 from torchhebb.nn.tensors import read_tensors, write_tensors
 from torchhebb.nn.wrappers import state_without_wrappers, unwrapped
 
@@ -102,7 +102,7 @@ def write_class_names(path: Path, names: Sequence[str]) -> None:
 def read_class_names(path: Path) -> list[str]:
     """The names in a classes.json; raises FileNotFoundError, and UserError for one that is damaged."""
     try:
-        content = path.read_bytes()
+        content = read_bytes(path)
         if content.lstrip()[:1] == b"[":  # version 0.1 and 0.2 wrote the list alone
             return class_names(json.loads(content))
         return class_names(parse_json(content)[_CLASSES])

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from torchhebb.errors import UserError
+from torchhebb.files import read_bytes
 
 
 def write_tensors(tensors: dict[str, Tensor], header: dict[str, Any], path: str | Path) -> None:
@@ -48,7 +49,7 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     (`safetensors.safe_open` opens the header and the tensors by name, one after the other, and may mix two files.)
     """
     try:
-        content = Path(path).read_bytes()
+        content = read_bytes(Path(path))
         tensors = tensors_of(content)
         header = json.loads(_metadata(content).get("torchhebb", "{}"))
         if not isinstance(header, dict):

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from fnmatch import fnmatch
+from functools import cache
 from types import ModuleType
 from typing import Any
 
@@ -46,6 +47,7 @@ def get_recipe(name: str) -> Recipe:
     return known[name]()
 
 
+@cache
 def recipe_functions() -> dict[str, Callable[[], Recipe]]:
     """Every recipe's function by the name of its recipe."""
     return {function().name: function for module in MODULES for function in module.RECIPES}

@@ -63,9 +63,13 @@ class Objective:
         """What every trial is judged on."""
         return self.data.test
 
+    def check(self, recipe: Recipe) -> None:
+        """Raise UserError for a recipe that cannot be built, or does not fit the images."""
+        check_fit(recipe, self.data)
+
     def __call__(self, recipe: Recipe, *, task: str = "trial", progress: Progress = SILENT) -> list[float]:
         """Learn, read out and judge with every seed.  Raises UserError for a recipe that cannot be built."""
-        check_fit(recipe, self.data)
+        self.check(recipe)
         return [self._one(recipe, seed, f"{task}, seed {seed}", progress) for seed in range(self.seeds)]
 
     def _one(self, recipe: Recipe, seed: int, task: str, progress: Progress) -> float:

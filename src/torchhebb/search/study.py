@@ -25,6 +25,8 @@ from torchhebb.search.space import Dimension, apply, default_space, parse_space
 from torchhebb.train import Recipe
 
 SAMPLER_SEEDS = 1_000_003
+_MOST_FAILED = 50
+"""Trials in a row that cannot be built, after which a search gives up."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,7 @@ def search(
 ) -> Found:
     """Try settings until the budget is spent or the folder holds enough trials; several processes may share a folder.
 
+    A search ends as well after 50 trials in a row that cannot be built.
     No trial starts that would outlast the budget, going by the mean of those before.  A stopped search goes on; a
     trial under way is given up.  Kept are trials.jsonl, a line a finished trial, best.json, and optuna's journal.
     Args: objective, made for the data of the recipe.
@@ -101,6 +104,7 @@ def search(
     study = _Study(settings, recipe, objective, folder, space)
     deadline = time.monotonic() + settings.seconds
     durations: list[float] = []
+    failed = 0
     while time.monotonic() + (statistics.fmean(durations) if durations else 0.0) <= deadline:
         if (begun := study.begin()) is None:
             break
@@ -115,6 +119,9 @@ def search(
             raise
         durations.append(time.monotonic() - started)
         study.end(Trial(number, fields, tuple(accuracies), durations[-1], error))
+        failed = 0 if accuracies else failed + 1
+        if failed == _MOST_FAILED:
+            break
     return study.found()
 
 
@@ -274,7 +281,7 @@ def read_best(path: Path) -> Recipe:
         raise UserError(f"no such file: {path}") from None
     except NotImportedError as error:
         raise NotImportedError(f"{path}: {error}") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{path} is no best.json of a search ({error})") from None
 
 
