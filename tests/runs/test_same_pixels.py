@@ -1,136 +1,123 @@
-"""What training, prediction and the report see of an image is the same, whatever its source, mode, size and fit."""
+"""Every command sees the pixels that training saw: over sources, rules for the size, and image modes."""
 
-import io
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
+from torch.nn.modules.module import register_module_forward_pre_hook
 
-from tests.tiny import tiny_recipe
-from torchhebb import load
-from torchhebb.data import Store, load_data, open_inputs
-from torchhebb.nn import Architecture, ConvBlock, Network
-from torchhebb.report.collect import read_run
-from torchhebb.runs import TrainOptions, run_recipe
-from torchhebb.runs.folder import data_settings, read_preprocessing
-from torchhebb.runs.predict import predict_files
-from torchhebb.runs.run import open_run
-from torchhebb.train import Readout, Recipe
+from torchhebb.cli import main
+from torchhebb.nn import Network
 
-MODES = ["L", "RGB", "RGBA", "LA", "P", "CMYK", "I;16", "1"]
+SIZE = 12
+
+_EXIF_ORIENTATION, _ROTATED = 0x0112, 6
 
 
-def picture(mode: str, number: int, size: tuple[int, int]) -> Image.Image:
-    """An image of class number % 2: light or dark in the middle alone, the same stripes at the sides."""
-    width, height = size
-    array = np.zeros((height, width), np.uint8)
-    array[:, ::2] = 255
-    middle = slice(width // 2 - height // 2, width // 2 + height // 2)
-    array[:, middle] = 20 + number if number % 2 else 220 - number
-    if mode == "I;16":
-        return Image.fromarray(array.astype(np.uint16) * 4)
-    grey = Image.fromarray(array)
-    if mode in ("RGBA", "LA"):
-        grey = grey.convert(mode)
-        grey.putalpha(Image.fromarray(np.where(array == 255, 0, 200).astype(np.uint8)))
-        return grey
-    return grey.convert(mode)
+def _grey(pixels: np.ndarray, path: Path) -> None:
+    Image.fromarray(pixels[..., 0]).save(path)
 
 
-def written(root: Path, mode: str, sizes: list[tuple[int, int]], kind: str) -> str:
-    """A source of 20 images of two classes; returns its name."""
-    ending = {"CMYK": "tiff"}.get(mode, "png")
-    rows: dict[str, list[Any]] = {"image": [], "label": []}
+def _colour(pixels: np.ndarray, path: Path) -> None:
+    Image.fromarray(pixels).save(path)
+
+
+def _palette(pixels: np.ndarray, path: Path) -> None:
+    Image.fromarray(pixels).quantize(32).save(path)
+
+
+def _alpha(pixels: np.ndarray, path: Path) -> None:
+    opaque = Image.fromarray(pixels)
+    opaque.putalpha(Image.fromarray(pixels[..., 1]))
+    opaque.save(path)
+
+
+def _sixteen_bits(pixels: np.ndarray, path: Path) -> None:
+    Image.fromarray(pixels[..., 0].astype(np.uint16) * 16).save(path)  # 12 bits of 16 are used
+
+
+def _rotated(pixels: np.ndarray, path: Path) -> None:
+    exif = Image.Exif()
+    exif[_EXIF_ORIENTATION] = _ROTATED
+    Image.fromarray(pixels).save(path, exif=exif)
+
+
+Writer = Callable[[np.ndarray, Path], None]
+MODES: dict[str, tuple[Writer, ...]] = {
+    "grey": (_grey, _sixteen_bits),
+    "colour": (_colour, _palette, _alpha, _rotated, _grey),
+}
+
+
+def photographs(root: Path, modes: tuple[Writer, ...]) -> list[Path]:
+    """Two classes of images that are wider or higher than a square, all different, in each of these modes."""
+    draw, paths = np.random.default_rng(0), []
     for number in range(20):
-        buffer, name = io.BytesIO(), ("dark", "light")[number % 2]
-        tag = Image.Exif()
-        tag[0x0112] = 3 if number % 3 == 0 else 1
-        picture(mode, number, sizes[number % len(sizes)]).save(buffer, {"tiff": "TIFF"}.get(ending, "PNG"), exif=tag)
-        path = root / name / f"{number:02}.{ending}"
+        height, width = (20, 31) if number % 2 else (27, 16)
+        path = root / f"class{number // 10}" / f"{number:02}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(buffer.getvalue())
-        rows["image"].append(buffer.getvalue())
-        rows["label"].append(name)
-    if kind == "folder":
-        return f"folder:{root}"
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    pq.write_table(pa.table(rows), root / "all.parquet")
-    return f"parquet:{root / 'all.parquet'}"
+        modes[number // 2 % len(modes)](draw.integers(0, 256, (height, width, 3), dtype=np.uint8), path)
+        paths.append(path)
+    return paths
 
 
-def trained(folder: Path, name: str, store: Store, **settings: Any) -> tuple[Recipe, TrainOptions]:
-    options = TrainOptions(precision="float32", **settings)
-    channels, size = load_data(name, size=options.size, fit=options.fit, store=store).train.images.shape[1:3]
-    shape = (channels, size, size)
-    recipe = tiny_recipe(
-        data=name,
-        architecture=Architecture(shape, (ConvBlock(4, 3),)),
-        readout=Readout(epochs=1),
-        baselines=(),
-    )
-    run_recipe(recipe, options, folder=folder, store=store)
-    return recipe, options
+def as_parquet(paths: list[Path], path: Path) -> None:
+    images = [{"bytes": file.read_bytes(), "path": file.name} for file in paths]
+    path.parent.mkdir()
+    pq.write_table(pa.table({"image": images, "label": [file.parent.name for file in paths]}), path)
+
+
+@contextmanager
+def seen_by_networks() -> Iterator[set[bytes]]:
+    """The images, as bytes of their pixels, that pass through a network."""
+    found: set[bytes] = set()
+
+    def keep(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        if isinstance(module, Network) and inputs[0].dim() == 4 and not inputs[0].is_meta:
+            pixels = (inputs[0].detach().float() * 255).round().byte()
+            found.update(image.contiguous().numpy().tobytes() for image in pixels)
+
+    handle = register_module_forward_pre_hook(keep)
+    try:
+        yield found
+    finally:
+        handle.remove()
 
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("fit", ["crop", "squash", "pad"])
-@pytest.mark.parametrize("kind", ["folder", "parquet"])
-def test_every_command_sees_the_pixels_of_training(tmp_path: Path, kind: str, fit: str, mode: str):
-    name = written(tmp_path / "images", mode, [(24, 12), (12, 12), (16, 30)], kind)
-    store, folder = Store(tmp_path / "store"), tmp_path / "run"
-    trained(folder, name, store, size=8, fit=fit)
-    framed = read_preprocessing(folder)
-    data = open_run(folder, store=store).data
-    seen = {bytes(x.numpy().tobytes()) for images in (data.train, data.test) for x in images.images}
-    batches = list(open_inputs([name]).batches(framed, 7))
-    given = torch.cat([batch.pixels for batch in batches])
-    assert {bytes(x.numpy().tobytes()) for x in given} == seen and len(given) == 20
-    report = read_run(folder, store=store)
-    assert report.answers is not None and torch.equal(report.answers.images, data.test.images)
-    network = load(folder)
-    assert isinstance(network, Network)
-    with torch.no_grad():
-        wanted = network.eval().classifier(given / 255.0).softmax(1).max(1).values
-    predicted = predict_files(folder, [name])
-    assert [p.probabilities[0] for p in predicted] == pytest.approx(wanted.tolist(), rel=1e-5)
-
-
-def test_a_class_that_the_middle_alone_shows_is_found(tmp_path: Path):
-    name = written(tmp_path / "images", "L", [(48, 12)], "folder")
-    store, folder = Store(tmp_path / "store"), tmp_path / "run"
-    trained(folder, name, store, size=12)
-    assert open_run(folder, store=store).data.train.images[0].unique().numel() == 1  # nothing but the middle
-    framed = read_preprocessing(folder)
-    assert framed.shape == (1, 12, 12) and framed.fit == "crop"
-
-
-def test_a_run_of_an_earlier_version_squashes_as_it_did(tmp_path: Path):
-    import json
-
-    name = written(tmp_path / "images", "L", [(24, 12)], "folder")
-    store, folder = Store(tmp_path / "store"), tmp_path / "run"
-    recipe, options = trained(folder, name, store, size=8, fit="squash")
-    config = json.loads((folder / "config.json").read_text())
-    config.pop("checksum", None)
-    for new in ("preprocessing",):
-        del config[new]
-    for new in ("fit", "skip_unreadable"):
-        del config["options"][new]
-    (folder / "config.json").write_text(json.dumps(config))
-    assert data_settings(folder, recipe, options)["fit"] == read_preprocessing(folder).fit == "squash"
-    open_run(folder, store=store)  # its fingerprint is still that of the run
-
-
-def test_a_run_works_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    written(tmp_path / "images", "L", [(12, 12)], "folder")
+@pytest.mark.parametrize("source", ["folder", "parquet"])
+def test_every_command_sees_what_training_saw(
+    source: str, fit: str, mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    store, folder = Store(tmp_path / "store"), tmp_path / "run"
-    trained(folder, "folder:images", store, size=8)
-    (tmp_path / "elsewhere").mkdir()
-    monkeypatch.chdir(tmp_path / "elsewhere")
-    assert len(open_run(folder, store=store).data.train) == 16
+    monkeypatch.setenv("TORCHHEBB_STORE", str(tmp_path / "store"))
+    paths = photographs(tmp_path / "photos", MODES[mode])
+    as_parquet(paths, tmp_path / "tables" / "train.parquet")
+    data = "folder:photos" if source == "folder" else "parquet:tables"
+    flags = ["--size", str(SIZE), "--fit", fit, "--architecture.blocks.0.channels", "4", "--learning.epochs", "1"]
+    with seen_by_networks() as trained:
+        assert main(["train", "--data", data, "--out", "run", *flags, "--baselines"]) == 0
+    assert len({image for image in trained if any(image)}) >= len(paths)  # training and test images, and blank ones
+
+    for command in (
+        ["predict", "run", *map(str, paths)],
+        ["predict", "run", data],
+        ["embed", "run", data, "--out", "features.npz"],
+        ["embed", "run", "photos", "--out", "features.csv"],
+        ["explore", "run", data, "--map", "pca"],
+        ["evaluate", "accuracy", "run", "--readouts", "trained"],
+        ["report", "run"],
+    ):
+        with seen_by_networks() as seen:
+            assert main(command) == 0, command
+        shown = {image for image in seen if any(image)}  # what measures memory is blank
+        assert shown <= trained, command
+        if command[0] in ("predict", "embed", "explore"):
+            assert len(shown) == len(paths), command
