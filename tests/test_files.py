@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from torchhebb.errors import UserError
-from torchhebb.files import read_json, write_atomically, write_json
+from torchhebb.files import read_json, write_atomically, write_json, written_beside
 
 
 def test_json_comes_back_as_it_reads(tmp_path: Path) -> None:
@@ -59,3 +59,20 @@ def test_a_failing_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(UserError, match="cannot write .*x: No space left on device"):
         write_atomically(path, "new")
     assert path.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["x"]
+
+
+def test_what_a_killed_process_left_beside_a_file_is_removed(tmp_path: Path) -> None:
+    path, child = tmp_path / "x.json", os.fork()
+    if child == 0:
+        with written_beside(path) as beside:
+            beside.write_text("ha")
+            os._exit(0)
+    os.waitpid(child, 0)
+    (left,) = tmp_path.iterdir()
+    assert left.name.startswith(".x.json.")
+    machine = left.name.split(".")[3].split("-")[0]
+    others = {f".x.json.{machine}-{os.getppid()}-0", f".x.json.another{machine}-{child}-0", ".x.json", "x.json.bak"}
+    for name in others:
+        (tmp_path / name).touch()
+    write_atomically(path, "whole")
+    assert {path.name for path in tmp_path.iterdir()} == {"x.json", *others}

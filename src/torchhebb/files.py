@@ -3,36 +3,49 @@
 import errno
 import json
 import os
+import platform
+import re
 import zlib
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from torchhebb.errors import UserError
 
+_COUNT = count()  # of threads that write the same file, each has a name of its own
 _CHECKSUM = "checksum"  # no digit in it: a changed digit is then a changed value
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Put a file in place of the one of that name, so that a stop or a power cut leaves either the old or the new one.
+@contextmanager
+def written_beside(path: Path) -> Iterator[Path]:
+    """The name under which to write a file that is then put in place of `path`, synced first.
 
-    Raises UserError where that fails; the old file is then still there.
+    A stop or a power cut leaves either the old or the new one.  What killed processes of this machine left beside it is
+    removed.  OSError passes through; the old file is then still there.
     """
-    data = content.encode() if isinstance(content, str) else content
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(path)
+    beside = path.with_name(f".{path.name}.{_machine()}-{os.getpid()}-{next(_COUNT)}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(beside, "wb") as file:
-            file.write(data)
-            file.flush()
+        yield beside
+        with open(beside, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(beside, path)
         sync_folder(path.parent)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}; free space or choose another folder") from error
     finally:
         with suppress(OSError):  # renamed already, or in a folder that became read-only
             beside.unlink()
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Put a file in place of the one of that name, whole.  Raises UserError where that fails."""
+    try:
+        with written_beside(path) as beside:
+            beside.write_bytes(content.encode() if isinstance(content, str) else content)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}; free space or choose another folder") from error
 
 
 def read_bytes(path: Path) -> bytes:
@@ -40,6 +53,32 @@ def read_bytes(path: Path) -> bytes:
     if path.is_char_device():
         raise OSError(errno.EINVAL, "it is a device", str(path))
     return path.read_bytes()
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove what is named like `written_beside` names it for processes of this machine that are no more."""
+    begin = f".{path.name}.{_machine()}-"
+    for name in os.listdir(path.parent):
+        if name.startswith(begin) and not _alive(name.removeprefix(begin).partition("-")[0]):
+            with suppress(OSError):
+                os.unlink(path.with_name(name))
+
+
+def _alive(process: str) -> bool:
+    if os.name == "nt":  # there os.kill ends the process
+        return True
+    try:
+        os.kill(int(process), 0)
+    except (ProcessLookupError, ValueError):
+        return False
+    except OSError:  # it is another user's
+        return True
+    return True
+
+
+def _machine() -> str:
+    """The machine's name, as letters and digits: a folder may be shared by several."""
+    return re.sub(r"\W", "", platform.node())[:40]
 
 
 def sync_folder(folder: Path) -> None:

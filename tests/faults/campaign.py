@@ -32,6 +32,8 @@ LIMIT_SECONDS = 20.0
 """Longer than this is a hang, where a surface says nothing else."""
 GRACE_SECONDS = 10.0
 """A case that does not end itself by then is killed."""
+DRAWING, DRAWING_SECONDS = "drawing the case", 900.0
+"""What a case is compared with is found out before its time begins."""
 LIMIT_BYTES = 2 << 30
 """A case that adds more than this to the peak memory of its process is a fault."""
 LONGEST_LINE = 1000
@@ -219,8 +221,10 @@ def _heard(surface: Surface, process: BaseProcess, receive: Connection) -> Itera
     started = time.monotonic()
     while True:
         # A case ends itself when its time is over, unless it hangs where Python does not see the alarm.
-        if not receive.poll(None if begun is None else surface.seconds + GRACE_SECONDS):
-            assert begun is not None
+        wait = DRAWING_SECONDS if begun is None or begun[1] == DRAWING else surface.seconds + GRACE_SECONDS
+        if not receive.poll(wait):
+            if begun is None:
+                raise RuntimeError(f"{surface.name} was not prepared within {DRAWING_SECONDS:g} s")
             yield Tried(*begun, Kind.HANG, "inside a call", time.monotonic() - started, 0)
             return
         try:
@@ -245,7 +249,7 @@ def _work(surface: Surface, numbers: list[int], folder: Path, send: Connection) 
     folder.mkdir(parents=True, exist_ok=True)
     ready = surface.prepare(folder)
     for number in numbers:
-        send.send((number, "drawing the case", ""))
+        send.send((number, DRAWING, ""))
 
         def one(number: int = number) -> Tried:
             return try_case(surface, ready, number, folder / f"case-{number}", send.send)

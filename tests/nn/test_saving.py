@@ -199,7 +199,7 @@ def test_a_failing_write_leaves_the_old_file(
     def fail(*_: Any, **__: Any) -> None:
         raise error
 
-    monkeypatch.setattr(f"torchhebb.nn.tensors.{'save_file' if step == 'save_file' else f'os.{step}'}", fail)
+    monkeypatch.setattr(f"torchhebb.{'nn.tensors.save_file' if step == 'save_file' else f'files.os.{step}'}", fail)
     with pytest.raises(KeyboardInterrupt if isinstance(error, KeyboardInterrupt) else UserError):
         save(network(5), path)
     monkeypatch.undo()
@@ -212,7 +212,7 @@ def test_a_folder_that_becomes_read_only_meanwhile_is_said_in_one_line(tmp_path:
         raise PermissionError(13, "Permission denied")
 
     for name in ("replace", "unlink"):
-        monkeypatch.setattr(f"torchhebb.nn.tensors.os.{name}", refuse)
+        monkeypatch.setattr(f"torchhebb.files.os.{name}", refuse)
     with pytest.raises(UserError, match="cannot write .*Permission denied"):
         save(learned(), tmp_path / "model.safetensors")
     monkeypatch.undo()

@@ -5,7 +5,6 @@ shards and batches is part of the plan, so that a call that goes on, or one of s
 """
 
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
@@ -22,7 +21,7 @@ from torchhebb.distributed import ProcessGroup
 from torchhebb.embedding.encoder import Encoder
 from torchhebb.embedding.formats import Part, format_of
 from torchhebb.errors import UserError
-from torchhebb.files import read_json, write_json
+from torchhebb.files import read_json, write_json, written_beside
 from torchhebb.memory import adaptive_chunks
 from torchhebb.progress import SILENT, Progress
 
@@ -135,16 +134,10 @@ def _keep(
     folder: Path, number: int, embeddings: np.ndarray, files: list[str], labels: list[int], skipped: list[str]
 ) -> None:
     path = _shard(folder, number)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with open(beside, "wb") as file:
+        with written_beside(path) as beside, open(beside, "wb") as file:
             np.savez(file, embeddings=embeddings, files=_texts(files), labels=np.array(labels), skipped=_texts(skipped))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
     except OSError as error:
-        with suppress(OSError):
-            beside.unlink()
         raise UserError(
             f"cannot write {path}: {error.strerror}; free some space, then the same command goes on"
         ) from error
@@ -181,18 +174,12 @@ def _join(out: Path, folder: Path, count: int, width: int, inputs: Inputs, write
         kept = _read(folder, number)
         rows += len(kept["embeddings"])
         skipped += kept["skipped"].tolist()
-    beside = out.with_name(f".{out.name}.{os.getpid()}")
     try:
-        write(beside, parts, width, inputs.labelled)
-        with open(beside, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(beside, out)
+        with written_beside(out) as beside:
+            write(beside, parts, width, inputs.labelled)
     except OSError as error:
         raise UserError(
             f"cannot write {out}: {error.strerror}; free some space, then the same command goes on"
         ) from error
-    finally:
-        with suppress(OSError):
-            beside.unlink()
     shutil.rmtree(folder, ignore_errors=True)
     return Written(rows, width, tuple(skipped))

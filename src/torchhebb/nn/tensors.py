@@ -1,10 +1,7 @@
 """Tensors on disk: one safetensors file with a JSON header and a checksum; nothing is ever unpickled."""
 
 import json
-import os
-import tempfile
 import zlib
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from torchhebb.errors import UserError
-from torchhebb.files import read_bytes
+from torchhebb.files import read_bytes, written_beside
 
 
 def write_tensors(tensors: dict[str, Tensor], header: dict[str, Any], path: str | Path) -> None:
@@ -24,22 +21,11 @@ def write_tensors(tensors: dict[str, Tensor], header: dict[str, Any], path: str 
     tensors = _apart({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
     # Inside the one entry: safetensors writes several in random order, and equal models are to be equal files.
     header = {**header, "crc32": _checksum(header, tensors)}
-    temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        os.close(handle)
-        save_file(tensors, temporary, metadata={"torchhebb": json.dumps(header)})
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        with written_beside(path) as beside:
+            save_file(tensors, beside, metadata={"torchhebb": json.dumps(header)})
     except (OSError, SafetensorError) as error:
         raise UserError(f"cannot write {path}: {error}; free space or choose another folder") from error
-    finally:
-        if temporary is not None:
-            with suppress(OSError):  # renamed already, or in a folder that became read-only
-                os.unlink(temporary)
 
 
 def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
