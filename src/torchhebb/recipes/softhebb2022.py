@@ -181,7 +181,7 @@ _FASHION_NAMES = {
     f"{_FASHION}-100": "Fashion-MNIST, 100 neurons",
     f"{_FASHION}-hard": "Fashion-MNIST, hard WTA",
 }
-# What else is asked of MNIST: question, recipe, seconds a seed on one CPU core, settings.
+# Further questions on MNIST: question, recipe, seconds for each seed on one CPU core, settings.
 _QUESTIONS: tuple[tuple[str, str, float, dict[str, Any]], ...] = (
     ("generation", _MNIST, 60, {}),
     ("noise", _MNIST, 100, {}),
@@ -271,13 +271,14 @@ CLAIMS = (
         for ball, point in (("L-inf 0.1", "linf_0.1"), ("L2 1", "l2_1"))
     ),
     Claim(
-        "Attacks that succeed look like the other class: the judge agrees with a fooled SoftHebb more often than with "
-        "fooled backpropagation (PGD, L-inf 0.1)",
+        "Attacks that succeed look like the other class: the reference classifier agrees with a fooled SoftHebb more "
+        "often than with fooled backpropagation (PGD, L-inf 0.1)",
         MeasureRef(_MNIST, "attacks", "own_linf_0.1_pgd_judge_agrees"),
         MeasureRef(_MNIST, "attacks", "backpropagation_linf_0.1_pgd_judge_agrees"),
     ),
     Claim(
-        "Attacks that succeed on SoftHebb look like the other class to the judge more often than not (PGD, L-inf 0.1)",
+        "Attacks that succeed on SoftHebb look like the other class to the reference classifier more often than not "
+        "(PGD, L-inf 0.1)",
         MeasureRef(_MNIST, "attacks", "own_linf_0.1_pgd_judge_agrees"),
         50.0,
     ),
