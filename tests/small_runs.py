@@ -91,7 +91,15 @@ def whitened() -> Recipe:
     )
 
 
-RECIPES = {recipe.__name__: recipe for recipe in (conv, shallow, layer, local, whitened)}
+def patches() -> Recipe:
+    """One block of whitened patches that nothing has learned, both sides of the mean, under a ridge; one seed."""
+    block = WhitenedBlock(16, 3, floor=0.5, pool=Pool("avg", 3, 1), split=True, threshold=0.5)
+    architecture = Architecture((1, 8, 8), (block,), taps=(Tap(1, 3),), tap_power=0.5, flip_average=True)
+    learning = Learning(epochs=0, samples=300)
+    return tiny_recipe(name="patches", architecture=architecture, learning=learning, readout=WideRidge(), baselines=())
+
+
+RECIPES = {recipe.__name__: recipe for recipe in (conv, shallow, layer, local, whitened, patches)}
 
 HELD_OUT: dict[str, Any] = {"passes": 1, "images": 200, "holdout": 0.3, "probe": Probe(pool=1)}
 PROBE = Probe(pool=1, images=300)
@@ -155,6 +163,8 @@ QUESTIONS = (
                                      "holdout": 0.5, "readout_epochs": 1}),
     Asked("transfer", "conv", {"sources": ("digits",), "targets": ("digits",), "learning_images": 100,
                                "train_images": 200, "test_images": 50}),
+    Asked("width", "patches", {"learners": ("random", "soft"), "neurons": (16, 32), "group": 8, "images": 300,
+                               "held_out": 200, "learned_from": 100, "test": True}),
 )  # fmt: skip
 
 

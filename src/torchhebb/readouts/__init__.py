@@ -6,6 +6,7 @@ from torchhebb.readouts.labels import Labels
 from torchhebb.readouts.logistic import Logistic
 from torchhebb.readouts.neighbors import Neighbors
 from torchhebb.readouts.ridge import Ridge
+from torchhebb.readouts.streamed import StreamedRidge
 from torchhebb.readouts.wide import WideRidge
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Readout",
     "ReadoutPlan",
     "Ridge",
+    "StreamedRidge",
     "WideRidge",
     "percent_correct",
     "predict_logits",

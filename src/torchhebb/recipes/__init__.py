@@ -9,7 +9,7 @@ from typing import Any
 
 from torchhebb.errors import UserError, unknown_name
 from torchhebb.nn import Network
-from torchhebb.recipes import softhebb2022, softhebb2023, sphere2025
+from torchhebb.recipes import patches, softhebb2022, softhebb2023, sphere2025
 from torchhebb.recipes.claim import Claim
 from torchhebb.recipes.experiment import Experiment
 from torchhebb.recipes.pretrained import list_pretrained, load_pretrained
@@ -27,7 +27,7 @@ __all__ = [
     "training_seconds",
 ]
 
-MODULES = (softhebb2022, softhebb2023, sphere2025)
+MODULES = (softhebb2022, softhebb2023, sphere2025, patches)
 
 
 def list_recipes(pattern: str = "*") -> list[str]:

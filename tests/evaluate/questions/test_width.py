@@ -1,0 +1,103 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.tiny import tiny_recipe
+from torchhebb.data import Store
+from torchhebb.errors import UserError
+from torchhebb.evaluate import Width, evaluate, open_run
+from torchhebb.evaluate.questions import width as module
+from torchhebb.nn import Architecture, Pool, Tap, WhitenedBlock
+from torchhebb.readouts import WideRidge
+from torchhebb.runs import TrainOptions, run_recipe
+from torchhebb.train import Learning
+
+SMALL = {"neurons": (16, 32), "group": 8, "images": 300, "held_out": 200, "learned_from": 100}
+BLOCK = WhitenedBlock(16, 3, floor=0.5, pool=Pool("avg", 3, 1), split=True, threshold=0.5)
+ARCHITECTURE = Architecture((1, 8, 8), (BLOCK,), taps=(Tap(1, 3),), tap_power=0.5, flip_average=True)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("width")
+    recipe = tiny_recipe(
+        name="patches",
+        architecture=ARCHITECTURE,
+        learning=Learning(epochs=0, samples=300),
+        readout=WideRidge(),
+        baselines=(),
+    )
+    run_recipe(
+        recipe, TrainOptions(device="cpu", precision="float32"), folder=path / "run", store=Store(path / "store")
+    )
+    return path / "run"
+
+
+def test_random_and_learned_neurons_at_every_width(folder: Path):
+    answer = evaluate(Width(**SMALL, learners=("random", "hard"), test=True), open_run(folder))
+    names = {
+        f"{learner}_{width}_neurons_{kernel}_{part}_accuracy"
+        for learner in ("random", "hard")
+        for width in (16, 32)
+        for kernel in ("linear", "exponential")
+        for part in ("held_out", "test")
+    }
+    assert {measure.name for measure in answer.measures} == names
+    accuracies = {measure.name: measure.mean for measure in answer.measures}
+    assert all(80 < accuracy <= 100 for accuracy in accuracies.values()), accuracies
+    assert len(answer.curves) == 8 and all(curve.x == (16.0, 32.0) for curve in answer.curves)
+    assert not list((folder / "products").glob("*"))
+
+
+def test_stopped_at_any_group_it_ends_with_the_same_products(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    question, run = Width(**SMALL), open_run(folder)
+    whole = module._Products(question, run, "random", 0).at(32)
+    (folder / "products").rename(folder / "aside")
+    monkeypatch.setattr(module, "_SAVE_SECONDS", 0.0)
+    for groups in (1, 3):
+        stopped = module._Products(question, run, "random", 0)
+        stopped.at(8 * groups)
+    again = module._Products(question, run, "random", 0)
+    monkeypatch.setattr(
+        again, "_features", lambda group, do=again._features: do(group) if group == 3 else pytest.fail()
+    )
+    assert again.at(32).width == whole.width
+    assert all(torch.equal(again.at(32).tiles[place], tile) for place, tile in whole.tiles.items())
+    # asked for fewer than were summed, it begins anew
+    fewer = module._Products(question, run, "random", 0).at(8)
+    assert fewer.width == whole.width // 4
+
+
+def test_patches_of_several_sizes(folder: Path):
+    products = module._Products(Width(**{**SMALL, "kernel_sizes": (2, 3)}), open_run(folder), "random", 0)
+    sizes = [products._network(group).architecture.blocks[0].kernel_size for group in range(3)]  # type: ignore[union-attr]
+    assert sizes == [2, 3, 2]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"learners": ("random", "nothing")}, "learners must be among random, .*, got nothing"),
+        ({"neurons": (16, 20)}, "neurons must be multiples of group, 8, got 20"),
+        ({"images": 2000}, "has 1348 training images"),
+    ],
+)
+def test_mistakes(folder: Path, settings: dict, message: str):
+    with pytest.raises(UserError, match=message):
+        evaluate(Width(**{**SMALL, **settings}), open_run(folder))
+
+
+def test_too_little_memory_is_said_before_anything_is_computed(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "free_bytes", lambda _: 1000)
+    with pytest.raises(UserError, match=r"products of 500 images need 0.0 GB of memory"):
+        evaluate(Width(**SMALL), open_run(folder))
+
+
+def test_other_networks_are_refused(tmp_path: Path):
+    two = replace(ARCHITECTURE, blocks=(BLOCK, replace(BLOCK, kernel_size=1, pool=None)))
+    recipe = tiny_recipe(architecture=two, learning=Learning(epochs=0), readout=WideRidge(), baselines=())
+    run_recipe(recipe, TrainOptions(device="cpu"), folder=tmp_path / "run", store=Store(tmp_path / "store"))
+    with pytest.raises(UserError, match="is not one block of whitened patches"):
+        evaluate(Width(), open_run(tmp_path / "run"))
