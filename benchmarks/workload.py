@@ -8,12 +8,13 @@ from plain import PlainNetwork
 from torch import Tensor
 from torch.nn import functional as F
 
-from torchhebb.nn import Network, learn
+from torchhebb.nn import Network
 from torchhebb.ops.kernels import compiled_kernels
 from torchhebb.recipes import get_recipe
 from torchhebb.train import Learning
-from torchhebb.train.device import autocast
+from torchhebb.train.device import Precision
 from torchhebb.train.diagnostics import plastic_layers, radii
+from torchhebb.train.fused import learning_step
 from torchhebb.train.learn import make_optimizer
 
 RECIPE = "softhebb2023-cifar10"
@@ -52,17 +53,12 @@ def place(network: Network, device: torch.device) -> Network:
 
 def torchhebb_step(network: Network, batches: Tensor, precision: str, *, plan: Learning | None = None) -> Step:
     """The inner step of the training loop on the next of the batches (N, B, C, H, W); plan, that of SoftHebb-2023."""
-    optimizer = make_optimizer(network.train(), plan or Learning())
+    wanted: Precision = "bfloat16" if precision == "bfloat16" else "float32"
     stream = cycle(batches)
-    device = batches.device
-
-    def step() -> None:
-        with autocast("bfloat16" if precision == "bfloat16" else "float32", device):
-            learn(network, next(stream))
-        optimizer.step()
-        optimizer.zero_grad()
-
-    return step
+    step = learning_step(
+        network, make_optimizer(network.train(), plan or Learning()), device=batches.device, precision=wanted
+    )
+    return lambda: step(next(stream))
 
 
 def in_kernels(call: Step) -> Step:

@@ -107,12 +107,16 @@ class NormAdaptiveSGD(Optimizer):
 
 def _step(weight: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
     if weight.dim() == 1:
-        largest = gradient.abs().view(group["groups"], -1).amax(1).clamp_min(1.0)
-        each = largest.repeat_interleave(len(weight) // group["groups"])
-        weight.sub_(group["lr"] * gradient / each)
+        step_bias(weight, gradient, group)
     else:
         lr = torch.as_tensor(group["lr"], dtype=weight.dtype)  # what a rate falls to is not compiled anew
         _descend(weight, gradient, lr, group["power"], group["groups"])
+
+
+def step_bias(bias: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
+    """The step of a 1-D parameter of a group of the optimizer, in place."""
+    largest = gradient.abs().view(group["groups"], -1).amax(1).clamp_min(1.0)
+    bias.sub_(group["lr"] * gradient / largest.repeat_interleave(len(bias) // group["groups"]))
 
 
 @kernel

@@ -16,10 +16,11 @@ from torch import Tensor
 
 from torchhebb.data import Images
 from torchhebb.estimators.arrays import as_images
-from torchhebb.nn import Architecture, Network, learn
+from torchhebb.nn import Architecture, Network
 from torchhebb.nn.packing import pack, unpack
 from torchhebb.train import Learning
 from torchhebb.train.device import find_device
+from torchhebb.train.fused import learning_step
 from torchhebb.train.learn import init_from_images, learn_images, make_optimizer
 
 _CHUNK = 256  # samples whose features are computed at once
@@ -76,15 +77,14 @@ class HebbEstimator(BaseEstimator):
 
     def _steps(self, x: Tensor) -> list[tuple[slice, Tensor]]:
         """One step for every batch, in the order of the data; the batches and the features that they had."""
-        network, device = self.network_.train(), find_device(self.device)
+        device = find_device(self.device)
+        step = learning_step(self.network_.train(), self._optimizer, device=device)
         found, begin = [], 0
         for part in x.tensor_split(-(-len(x) // self.batch_size)):
-            features = learn(network, part.to(device).float())
-            self._optimizer.step()
-            self._optimizer.zero_grad()
+            features = step(part.to(device).float())
             found.append((slice(begin, begin + len(part)), features))
             begin += len(part)
-        network.eval()
+        self.network_.eval()
         return found
 
     def _begin(self, x: Tensor) -> None:

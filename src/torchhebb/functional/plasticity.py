@@ -12,19 +12,24 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from torchhebb.functional.form import widened
+from torchhebb.functional.form import in_kernel, widened
 
 
-def linear_statistic(x: Tensor, y: Tensor) -> Tensor:
-    """S_ki = sum over samples of y_k x_i.
+def linear_statistic(x: Tensor, y: Tensor, *, scale: float = 1.0, out: Tensor | None = None) -> Tensor:
+    """S_ki = scale * sum over samples of y_k x_i.
 
-    Args: x (B, in); y (B, out).  Returns: S (out, in), in float16 at most 65,504 like all its numbers.
+    Args: x (B, in); y (B, out); out, where to put S.
+    Returns: S (out, in), in float16 at most 65,504 like all its numbers.
     Source: SoftHebb-2022, the Hebbian term of the update.
 
     >>> linear_statistic(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0]]))
     tensor([[3., 6.]])
     """
-    return y.mT @ x
+    if scale == 1.0:
+        return torch.mm(y.mT, x, out=out)
+    if len(x) < x.shape[1]:  # then y has fewer numbers to scale than S
+        return torch.mm((scale * y).mT, x, out=out)
+    return torch.mm(y.mT, x, out=out).mul_(scale)
 
 
 def conv2d_statistic(
@@ -107,8 +112,12 @@ def norm_adaptive_rate(weight: Tensor, update: Tensor, lr: float | Tensor, power
     if weight.shape[0] % groups:
         raise ValueError(f"groups must divide the {weight.shape[0]} neurons, got {groups}")
     weight_rows, update_rows = _rows(weight, update)
-    largest = torch.maximum(update_rows.amax(1), -update_rows.amin(1)).view(groups, -1).amax(1)
-    largest = largest.clamp_min(torch.finfo(update.dtype).tiny).repeat_interleave(weight.shape[0] // groups)
+    if groups == 1 and not in_kernel():  # over all entries at once is faster, but for Inductor, which fuses rows
+        largest = torch.maximum(update_rows.amax(), -update_rows.amin())
+    else:
+        largest = torch.maximum(update_rows.amax(1), -update_rows.amin(1)).view(groups, -1).amax(1)
+        largest = largest.repeat_interleave(weight.shape[0] // groups)
+    largest = largest.clamp_min(torch.finfo(update.dtype).tiny)
     radius = torch.linalg.vector_norm(weight_rows, dim=1)
     rate = lr * ((radius - 1).abs() + 1e-10) ** power / largest
     return _per_neuron(rate.clamp_max(torch.finfo(rate.dtype).max), weight)  # inf times a zero update would be NaN

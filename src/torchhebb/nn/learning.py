@@ -142,7 +142,7 @@ def init_from_data(model: nn.Sequential, x: Tensor, generator: torch.Generator, 
     >>> model[0].weight.sum(1)
     tensor([1., 1., 1.])
     """
-    modules = list(_in_order(model))
+    modules = list(in_order(model))
     modes, needed = [module.training for module in modules], [needs_data(module) for module in modules]
     try:
         for number, module in enumerate(modules):
@@ -165,10 +165,10 @@ def needs_data(module: nn.Module) -> bool:
     return module.training and hasattr(module, "init_from_data") and getattr(module, "init", "patches") == "patches"
 
 
-def _in_order(model: nn.Module) -> Iterator[nn.Module]:
+def in_order(model: nn.Module) -> Iterator[nn.Module]:
     """The modules that a sequential computes one after another, those inside it taken apart."""
     if isinstance(model, nn.Sequential):
         for child in model:
-            yield from _in_order(child)
+            yield from in_order(child)
     else:
         yield model

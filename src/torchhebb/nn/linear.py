@@ -10,6 +10,7 @@ from torchhebb.functional import linear_statistic, log_prior_update, plasticity
 from torchhebb.nn.plastic import (
     DataInitialised,
     Init,
+    accumulate_gradient,
     accumulate_update,
     carry_rule_state,
     compete,
@@ -95,8 +96,10 @@ class HebbLinear(DataInitialised):
         u = self._project(x)
         carry_rule_state(self.rule, self.rule_state, u)
         y, decay = compete(self.rule, u, self.bias, self.rule_state)
-        statistic = linear_statistic(x.to(u.dtype), y.to(u.dtype)).to(self.weight.dtype)
-        accumulate_update(self.weight, plasticity(statistic, self.weight, decay=decay), len(x))
+        share = -1 / max(len(x), 1)
+        statistic = linear_statistic(x.to(u.dtype), y.to(u.dtype), scale=share).to(self.weight.dtype)
+        gradient = plasticity(statistic, self.weight, decay=share * decay, out=statistic)
+        accumulate_gradient(self.weight, gradient)
         if self.bias is not None:
             accumulate_update(self.bias, log_prior_update(y.abs().mean(0), self.bias, self.inverse_temperature))
         return rectify(u) if self.rule.rectify else u

@@ -95,9 +95,9 @@ class Patches:
         return F.linear(self.values, weight.permute(0, 2, 3, 1).flatten(1)).permute(0, 3, 1, 2)
 
     def statistic(self, y: Tensor, scale: float = 1.0) -> Tensor:
-        flat = linear_statistic(self.values.flatten(0, 2).to(y.dtype), y.permute(0, 2, 3, 1).flatten(0, 2))
+        flat = linear_statistic(self.values.flatten(0, 2).to(y.dtype), y.permute(0, 2, 3, 1).flatten(0, 2), scale=scale)
         kh, kw = self.geometry.kernel_size
-        return flat.mul_(scale).view(len(flat), kh, kw, -1).permute(0, 3, 1, 2)
+        return flat.view(len(flat), kh, kw, -1).permute(0, 3, 1, 2)
 
 
 @dataclass(frozen=True)

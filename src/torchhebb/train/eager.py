@@ -5,10 +5,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from torchhebb.distributed import average_gradients
-from torchhebb.nn import learn
 from torchhebb.nn.packing import pack, unpack
-from torchhebb.train.device import Precision, autocast
+from torchhebb.train.device import Precision
+from torchhebb.train.fused import learning_step
 from torchhebb.train.online import OnlineReadout
 
 
@@ -30,19 +29,15 @@ class EagerStepper:
         precision: Precision = "float32",
         online: OnlineReadout | None = None,
     ) -> None:
-        self.part, self.optimizer, self.rates, self.factor = part, optimizer, rates, factor
-        self.device, self.precision, self.online = device, precision, online
-        self.parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        self.optimizer, self.rates, self.factor = optimizer, rates, factor
+        self.online = online
+        self.learn = learning_step(part, optimizer, device=device, precision=precision)
 
     def step(self, number: int, x: Tensor, labels: Tensor | None) -> None:
         factor = self.factor(number)
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * factor
-        with autocast(self.precision, self.device):
-            output = learn(self.part, x)
-        average_gradients(self.parameters, len(x))
-        self.optimizer.step()
-        self.optimizer.zero_grad()
+        output = self.learn(x)
         if self.online is not None and labels is not None:
             self.online.step(output, labels, factor)
 
