@@ -1,4 +1,4 @@
-"""Questions that can be asked of a run: one file each in `questions/`, found by the name of the file."""
+"""Questions about a run: one file each in `questions/`, found by the name of the file."""
 
 from importlib import import_module
 from inspect import isabstract
@@ -14,7 +14,7 @@ from torchhebb.evaluate.statistics import mean_curve, mean_interval, wilson
 from torchhebb.evaluate.study import Cell, Quantity, Study, count_test_images, curve_over, values
 from torchhebb.runs.run import Run, open_run
 
-# The class of a question is named like its file, in CamelCase, and imported when it is first used.
+# The class of a question has the name of its file in CamelCase, and is imported when it is first used.
 _CLASSES = {
     "".join(word.capitalize() for word in module.name.split("_")): module.name
     for module in iter_modules(questions.__path__)
@@ -57,10 +57,10 @@ def list_evaluators() -> list[str]:
 
 
 def describe_evaluators() -> dict[str, str]:
-    """Every question of torchhebb with one line on what it answers.
+    """Every question of torchhebb with one line that describes it.
 
     >>> describe_evaluators()["batch_size"]
-    'The layers trained again in batches of one size after another; rates stay, as updates are normalised.'
+    'Held-out accuracy and radii against the batch size; learning rates stay, since updates are normalised.'
     """
     return {name: (get_evaluator(name).__doc__ or "").split("\n")[0] for name in list_evaluators()}
 

@@ -1,4 +1,4 @@
-"""Which test images networks answer rightly, as kept with a run, and what follows from it image by image."""
+"""Right and wrong answers on test images, as kept with a run, with accuracies and paired differences."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from torchhebb.train import Measure
 
 
 def to_letters(right: Tensor) -> str:
-    """Right (1) or wrong (0) on every image (N,), a letter each.
+    """Right (1) or wrong (0) answers on images (N,), as one character per image.
 
     >>> to_letters(torch.tensor([True, False]))
     '10'
@@ -19,7 +19,7 @@ def to_letters(right: Tensor) -> str:
 
 
 def from_letters(answers: Sequence[str]) -> Tensor:
-    """Right or wrong (networks, images).
+    """Right or wrong answers (networks, images) from their characters.
 
     >>> from_letters(["10", "11"]).tolist()
     [[True, False], [True, True]]
@@ -28,7 +28,7 @@ def from_letters(answers: Sequence[str]) -> Tensor:
 
 
 def accuracy(name: str, right: Tensor) -> Measure:
-    """Accuracy in % of right or wrong (seeds, images), with the 95 % Wilson interval over images.
+    """Accuracy in % of right or wrong answers (seeds, images), with the 95 % Wilson interval over images.
 
     >>> accuracy("accuracy", torch.tensor([[True, False]])).values
     (50.0,)
@@ -38,7 +38,7 @@ def accuracy(name: str, right: Tensor) -> Measure:
 
 
 def points(name: str, gained: Tensor) -> Measure:
-    """Percentage points gained (seeds, images), image by image: a value a seed, the 95 % interval over images, paired.
+    """Mean gain in points (seeds, images), one value per seed, with the paired 95 % interval over images.
 
     >>> points("gain", torch.tensor([[100.0, 0.0], [0.0, 0.0]])).values
     (50.0, 0.0)

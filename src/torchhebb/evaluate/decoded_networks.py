@@ -1,4 +1,4 @@
-"""Whose features are decoded: the run's, those of networks beside it, and those of other runs."""
+"""The networks whose features `reconstruction` decodes: the run's, its baselines, and those of other runs."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -25,22 +25,21 @@ PUBLISHED = {
 
 @dataclass(frozen=True)
 class Method:
-    """A network whose features are decoded: its name in measures, its words in figures, and how it is had."""
+    """A network whose features are decoded: its name in measures and in figures, and how it is made."""
 
     name: str
     words: str
     network: Callable[[int], Network]
     published: tuple[float, float] | None
     identity: str = ""
-    """What tells it from another of the same name."""
+    """What distinguishes it from another method of the same name."""
 
 
 def methods_of(run: Run, baselines: Sequence[BaselineName], others: Sequence[str]) -> list[Method]:
-    """A method for each baseline, and one for each folder of another run, called by its recipe.
+    """A method for each baseline, and one for each folder of another run, named like its recipe.
 
-    Runs of one recipe are told apart by their epochs of learning.  Random weights are calibrated; no readout is
-    trained for them.
-    Raises UserError for two methods of one name, or another run of other images or without a seed of this one.
+    The names of runs of one recipe have their epochs of learning.  The batch norm of random weights is calibrated.
+    Raises UserError for two methods of one name, or for a run with other images or without a seed of this run.
     """
     methods = []
     for name in baselines:
@@ -59,7 +58,7 @@ def methods_of(run: Run, baselines: Sequence[BaselineName], others: Sequence[str
 
 
 def published(recipe: Recipe, network: str) -> tuple[float, float] | None:
-    """What the paper reports of one image, clean and noisy; None unless blocks and learning are those of its recipe."""
+    """The published errors on one image, clean and noisy; None unless blocks and learning are those of the recipe."""
     key = (recipe.name, network, recipe.learning.epochs)
     if key not in PUBLISHED:
         return None
@@ -70,7 +69,7 @@ def published(recipe: Recipe, network: str) -> tuple[float, float] | None:
 
 
 def _open_other(run: Run, folder: str) -> Run:
-    """Another run on the same device; raises UserError for one of other images or without a seed of this run."""
+    """Another run on the same device; raises UserError for other images or a missing seed."""
     options = replace(read_config(Path(folder))[1], device=str(run.device), precision=run.precision)
     other = open_run(Path(folder), options, store=run.store, progress=run.progress)
     if other.data.fingerprint != run.data.fingerprint:

@@ -33,29 +33,29 @@ class Figure:
 
 @dataclass(frozen=True)
 class Note:
-    """A fact that is kept with the measures, as JSON can hold it, such as what was chosen on held-out images."""
+    """A fact that a result keeps with its measures, as JSON can hold it, such as a setting that was chosen."""
 
     name: str
     value: Any
 
 
 NOT_IN_CELLS: dict[str, Any] = {"in_cells": False}
-"""Metadata of a setting on which nothing depends that a question keeps, such as the list of what is compared."""
+"""Metadata of a setting on which no kept cell depends, such as the list of the variants."""
 
 Finding = Measure | Curve | Figure | Note
 
 
 class Evaluator(Checked, ABC):
-    """One question that can be asked of any run; deriving classes are frozen dataclasses of its settings.
+    """A question that is evaluated on a run; deriving classes are frozen dataclasses of its settings.
 
-    The first line of a deriving class's docstring is its answer in short: `torchhebb evaluate` lists these lines.
+    `torchhebb evaluate --help` shows the first line of a deriving class's docstring.
     """
 
     question: ClassVar[str]
     version: ClassVar[int] = 1
     """Raise it whenever the meaning of a kept number changes: what earlier versions kept is then computed again."""
     needs_labels: ClassVar[bool] = True
-    """Whether it cannot be asked of a run that learned without labels."""
+    """Whether it needs the labels of the run's data."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Raises TypeError for a setting with the name of a method, which it would replace."""
@@ -70,9 +70,9 @@ class Evaluator(Checked, ABC):
         """Yield measures, curves, figures and notes.  Draws no random number but from the seeds of the run."""
 
     def keep(self, run: Run, work: Callable[[], Any], **key: Any) -> Any:
-        """What `work()` returns, as JSON can hold it; kept in the run folder and read again by the next call.
+        """The value of `work()`, as JSON can hold it; it is kept in the run folder and read by the next call.
 
-        Args: key, what it depends on besides the settings, such as a seed.
+        Args: key, everything it depends on besides the settings, such as a seed.
         """
         return run.cached(work, **self.key(run, **key))
 
@@ -111,11 +111,11 @@ def check_settings(evaluator: Evaluator, run: Run) -> None:
 
 
 def evaluate(evaluator: Evaluator, run: Run, *, command: str = "torchhebb.evaluate") -> Result:
-    """Answer a question about a run, and keep the result as RUN/<question>.json, its figures as SVG files.
+    """Evaluate a question on a run, and keep the result as RUN/<question>.json and its figures as SVG files.
 
     Measures and curves that are not defined, such as a ratio to an accuracy of 0, are left out; the note `undefined`
     names them.
-    Raises UserError for an answer that cannot be had or written.
+    Raises UserError for a question that does not fit the run, or a result that cannot be written.
     """
     check_settings(evaluator, run)
     started = time.monotonic()

@@ -1,4 +1,4 @@
-"""Networks that are trained again and compared on held-out training images, so that settings may be chosen by them."""
+"""The shape of a question that trains networks again and compares them on held-out training images."""
 
 from dataclasses import dataclass, field
 
@@ -18,29 +18,30 @@ from torchhebb.train.recipe import shortened
 
 @dataclass(frozen=True)
 class HeldOut(Study[Variant]):
-    """A question that trains networks and compares them on held-out training images; test images are not touched.
+    """A question that trains networks and compares them on held-out training images.
 
-    Batch norm is calibrated after each training, so that networks differ in their weights alone.
+    Test images are not used, so that settings may be chosen by the result.  Batch norm is calibrated after each
+    training, so that networks differ only in their weights.
     """
 
     passes: int | None = field(default=None, metadata=at_least(1))
-    """Passes over the images; None is as many as the recipe says."""
+    """Passes over the images; None takes the recipe's."""
     images: int | None = field(default=None, metadata=at_least(1))
-    """How many images are learned from, drawn once from those not held out; None is all of them."""
+    """Number of images that are learned from, drawn once from those not held out; None takes all."""
     holdout: float = field(default=0.1, metadata=between(0, 1))
     """Share of the training images that is held out."""
     probe: Probe = field(default_factory=Probe)
-    """The readout, fitted to training images that are not held out."""
+    """Settings of the readout, which is fitted to training images that are not held out."""
 
     def check(self, run: Run) -> None:
         self.probe.check(run, run.data.holdout(self.holdout).train)
 
     def images_of(self, run: Run, seed: int) -> Images:
-        """What the networks of a seed learn from."""
+        """The images that the networks of a seed learn from."""
         return subsample(run.data.holdout(self.holdout, seed).train, self.images)
 
     def plan_of(self, recipe: Recipe) -> Learning:
-        """How they learn."""
+        """The learning plan of a recipe, with the passes of the settings."""
         return shortened(recipe.learning, self.passes)
 
     def learned_accuracy(self, network: Network, run: Run, seed: int, recipe: Recipe, task: str) -> float:
@@ -60,5 +61,5 @@ class HeldOut(Study[Variant]):
         return self.probe.score(network, data.train, data.test, run, seed, task)
 
     def held_out_images(self, run: Run) -> Note:
-        """How many images accuracies are measured on."""
+        """The number of held-out images, as a note."""
         return Note("held_out_images", len(run.data.holdout(self.holdout).test))

@@ -1,4 +1,4 @@
-"""The questions of a paper's items, for `torchhebb.runs.reproduce`."""
+"""The questions of a paper's experiments, for `torchhebb.runs.reproduce`."""
 
 from typing import Any
 
@@ -9,14 +9,14 @@ from torchhebb.train import Result
 
 
 class ExperimentQuestions:
-    """Answers items by the evaluators of their names."""
+    """Answers the questions of experiments by their evaluators."""
 
     def settings(self, item: Experiment) -> Any:
-        """The settings of an item's question, as JSON holds them."""
+        """The settings of an experiment's question, as JSON holds them."""
         return self._evaluator(item).noted_settings()
 
     def answer(self, item: Experiment, run: Run, command: str) -> Result:
-        """What an item's question finds about a run."""
+        """The result of an experiment's question about a run."""
         return evaluate(self._evaluator(item), run, command=command)
 
     def _evaluator(self, item: Experiment) -> Evaluator:

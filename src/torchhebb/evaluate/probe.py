@@ -1,4 +1,4 @@
-"""Readouts of a network's features that are fitted anew at every point of a curve."""
+"""Readouts of a network's features for questions that fit many of them, such as one at every point of a curve."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -21,25 +21,25 @@ from torchhebb.train.recipe import shortened
 
 @dataclass(frozen=True)
 class Probe(Checked):
-    """How the features of a network are read out, the same way at every point.
+    """A fast readout of the features of a network, the same at every point of a curve.
 
-    Its accuracies are to be compared with each other: averaged maps say less than the whole ones of the run's readout.
+    Compare its accuracies only with each other: it averages maps, which the run's readout takes whole.
     """
 
     readout: Literal["ridge", "logistic", "recipe"] = "ridge"
-    """Ridge or logistic regression, whose strength is chosen on a held-out part of the labelled images; or the
-    recipe's own readout by Adam, which chooses nothing."""
+    """Ridge or logistic regression, with a strength that is chosen on a held-out part of the labelled images; or the
+    readout of the recipe."""
     pool: int | None = field(default=2, metadata=at_least(1))
-    """The last maps are averaged to this height and width; None leaves them whole."""
+    """Height and width to which the last maps are averaged; None keeps them whole."""
     holdout: float = field(default=0.1, metadata=between(0, 1))
     """Share of the labelled images that chooses the strength."""
     epochs: int | None = field(default=None, metadata=at_least(1))
-    """Epochs of the recipe's readout; None is as many as the recipe says."""
+    """Epochs of the recipe's readout; None takes the recipe's."""
     images: int | None = field(default=None, metadata=at_least(1))
-    """How many labelled images it is fitted to, drawn once; None is all of them."""
+    """Number of labelled images that the readout is fitted to, drawn once; None takes all."""
 
     def check(self, run: Run, train: Images) -> None:
-        """Raise UserError where it cannot be fitted to so many images, or a readout has no epochs to set."""
+        """Raise UserError for too few images, or for `epochs` of a readout that has none."""
         self._plan(run).check_samples(subsample(train, self.images).labels, (1,))
 
     def score(self, network: Network, train: Images, test: Images, run: Run, seed: int, task: str = "probe") -> float:
@@ -49,7 +49,7 @@ class Probe(Checked):
         return self.accuracy(fitted, train.labels, tested, test.labels, run, seed)
 
     def features(self, network: Network, images: Images, run: Run, label: str = "features") -> Tensor:
-        """What is read out of a network (N, F): its last maps, averaged and flattened."""
+        """The features (N, F) of a network: its last maps, averaged and flattened."""
         shape = feature_shape(network, images, run)
         coarser = self.pool is not None and len(shape) == 3 and max(shape[1:]) > self.pool
         whole = nn.Sequential(network, nn.AdaptiveAvgPool2d(self.pool)) if coarser else network
@@ -73,12 +73,12 @@ ReadoutChoice = Literal["ridge", "trained"]
 
 
 def chosen_plan(choice: ReadoutChoice, ridge: Ridge, run: Run, width: int) -> ReadoutPlan:
-    """The plan of a choice; the ridge projects features only where they are wider than that."""
+    """The plan of a choice; a ridge projects only features that are wider than its projection."""
     return run.recipe.readout if choice == "trained" else ridge.for_width(width)
 
 
 def features_of(network: nn.Module, run: Run, *parts: Images, label: str = "features") -> list[Tensor]:
-    """What a network computes of each part, flattened (N, F), on the device and in the precision of a run."""
+    """The flattened features (N, F) of each part, on the device and in the precision of a run."""
     how: dict[str, Any] = {"device": run.device, "label": label, "progress": run.progress}
     with autocast(run.precision, run.device):
         return [extract_features(network, images, **how) for images in parts]
@@ -94,7 +94,7 @@ def feature_shape(network: nn.Module, images: Images, run: Run) -> tuple[int, ..
 def read_out(
     network: Network, train: Images, test: Images, classes: int, plan: ReadoutPlan, *, run: Run, seed: int
 ) -> dict[str, float]:
-    """Accuracies in % on `test` of what is fitted to the features of `train`: `linear` by the plan, and `labels`."""
+    """Test accuracies in % of two readouts fitted to `train`: `linear` by the plan, and `labels` of the neurons."""
     shape = feature_shape(network, test, run)
     features, tested = features_of(network, replace(run, progress=SILENT), train, test)
     linear = plan.fit(features, train.labels, classes, seed=seed).readout

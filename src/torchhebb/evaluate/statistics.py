@@ -32,7 +32,7 @@ def wilson(accuracies: Sequence[float], images: int) -> tuple[float, float]:
 
 
 def normal_interval(mean: float, std: float, samples: int) -> tuple[float, float]:
-    """The 95 % interval of a mean over so many samples of this standard deviation: mean -+ z s / sqrt(N)."""
+    """The 95 % interval of a mean over N samples with standard deviation s: mean -+ z s / sqrt(N)."""
     half = NORMAL_95 * std / sqrt(samples)
     return mean - half, mean + half
 
@@ -40,7 +40,7 @@ def normal_interval(mean: float, std: float, samples: int) -> tuple[float, float
 def mean_interval(samples: Tensor) -> tuple[float, float]:
     """The 95 % interval of the mean of samples (N,); unbounded for a single sample.
 
-    Of the differences of two networks, image by image, it is the interval of a paired comparison.
+    For the differences of two networks on each image, it is the interval of a paired comparison.
 
     >>> tuple(round(bound, 2) for bound in mean_interval(torch.tensor([1.0, 2.0, 3.0, 4.0])))
     (1.23, 3.77)
@@ -50,12 +50,12 @@ def mean_interval(samples: Tensor) -> tuple[float, float]:
 
 
 def welch(one: Measure | float, other: Measure | float) -> float | None:
-    """Half of the 95 % interval of the difference of two means; None where nothing tells how they spread.
+    """Half of the 95 % interval of the difference of two means; None if their variance is not known.
 
         t sqrt(s1^2 / n1 + s2^2 / n2), degrees of freedom by Welch and Satterthwaite
 
-    over the seeds where both sides have several; otherwise, or where all seeds agree to the last digit, from the
-    intervals of the two measures over the images.
+    over seeds if both sides have several.  Otherwise, or if all seeds have equal values, it follows from the intervals
+    of the two measures over images.
     Source: Welch 1947.
 
     >>> round(welch(Measure("a", "%", (1.0, 2.0, 3.0)), Measure("b", "%", (2.0, 2.0))), 3)
@@ -77,7 +77,7 @@ def welch(one: Measure | float, other: Measure | float) -> float | None:
 
 
 def mean_curve(name: str, x_label: str, y_label: str, x: Sequence[float], lines: Sequence[Sequence[float]]) -> Curve:
-    """The mean over seeds of lines of one x, with its standard deviation where there are several.
+    """The mean over seeds of lines with the same x, with the standard deviation if there are several lines.
 
     >>> mean_curve("loss", "images", "nats", [0, 10], [[2.0, 1.0], [4.0, 1.0]]).y
     (3.0, 1.0)
@@ -88,7 +88,7 @@ def mean_curve(name: str, x_label: str, y_label: str, x: Sequence[float], lines:
 
 
 def points_curve(name: str, x_label: str, y_label: str, points: Sequence[tuple[float, Sequence[float]]]) -> Curve:
-    """The mean of some values at each x, with their standard deviation, 0 for a single value; none where all have one.
+    """The mean of the values at each x, with their standard deviation if any x has several values.
 
     >>> points_curve("accuracy", "labels", "%", [(10, [50.0, 60.0]), (20, [70.0])]).y
     (55.0, 70.0)
@@ -99,7 +99,7 @@ def points_curve(name: str, x_label: str, y_label: str, points: Sequence[tuple[f
 
 
 def first_reached(x: Sequence[float], y: Sequence[float], level: float) -> float | None:
-    """Where the broken line through the points is first at a level or above it; None if it never is.
+    """The first x at which the linear interpolation of the points reaches a level; None if it never does.
 
     >>> first_reached([0, 100, 200], [50.0, 70.0, 90.0], 80.0), first_reached([0, 100], [50.0, 70.0], 80.0)
     (150.0, None)

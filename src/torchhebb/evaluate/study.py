@@ -1,25 +1,25 @@
-"""The one shape of a question: every variant is computed for every seed, and measures and curves are made of that.
+"""The shape of a question: every variant is computed for every seed, and measures and curves are made from the cells.
 
 How to write a question
 -----------------------
-One file in `questions/`, named like the question, with one frozen dataclass that derives from `Study`:
+Add one file to `questions/`, named like the question, with one frozen dataclass that derives from `Study`:
 
-1. **Settings** are fields with a docstring each.  Bounds are metadata (`torchhebb.bounds`); settings that do not fit
-   the run, such as more images than there are, are refused in `check(run)`.
-2. **`variants(run)`** names what is compared: a mapping of names to what `cell` needs of each, as JSON can hold it.
-3. **`cell(run, variant, seed)`** does the work and returns numbers (or lists of them) by quantity.  Its value is kept
-   in the run folder, under a key made of the question, the variant, the seed and all settings, so that a question that
-   was stopped goes on where it was.  A setting on which no cell depends, such as the list of the variants, says so by
-   `metadata=NOT_IN_CELLS`, combined with bounds by `|`.
-4. **`quantities`** is a table of what becomes a measure: the words of each quantity, its unit, and the samples behind
-   its 95 % interval, if it is an accuracy over so many samples.  `block2_radius` finds `radius` there.
-5. **`findings(run, cells)`** turns cells into measures, curves, notes and figures.  By default it is `measures`, one
-   `<variant>_<quantity>` for each number; `measure`, `values` and `statistics.mean_curve` make others, and `figures/`
-   draws.
+1. **Settings** are fields, each with a docstring.  Bounds are metadata (`torchhebb.bounds`); `check(run)` refuses
+   settings that do not fit the run, such as more images than there are.
+2. **`variants(run)`** returns what is compared: a mapping of names to what `cell` needs, as JSON can hold it.
+3. **`cell(run, variant, seed)`** does the work and returns numbers (or lists of numbers) by quantity.  The cell is kept
+   in the run folder, under a key made of the question, its version, the variant, the seed and all settings, so that an
+   interrupted question continues with the next cell.  A setting on which no cell depends, such as the list of the
+   variants, has `metadata=NOT_IN_CELLS`, combined with bounds by `|`.
+4. **`quantities`** is a table of the quantities that become measures: the label of each, its unit and, for an accuracy,
+   the number of samples behind its 95 % interval.  `block2_radius` is found under `radius`.
+5. **`findings(run, cells)`** makes measures, curves, notes and figures from the cells.  By default it is `measures`,
+   one `<variant>_<quantity>` for each number; `measure`, `values`, `curve_over` and `statistics.mean_curve` make
+   others, and `figures/` draws.
 
     @dataclass(frozen=True)
     class Widths(Study[int]):
-        '''How many neurons win on some test image, at several widths.'''
+        '''Share of the neurons that win on at least one test image, at several widths.'''
 
         question: ClassVar[str] = "widths"
         quantities: ClassVar[dict[str, Quantity]] = {"winners": Quantity("neurons that win, %", "%")}
@@ -34,9 +34,9 @@ One file in `questions/`, named like the question, with one frozen dataclass tha
             ...
             return {"winners": 100 * share}
 
-`accuracy` is an example that keeps no cells, `sweep` of curves against a setting, `radius` of cells that hold whole
-curves, `parts` of one that needs no more than the default.  A question of another shape derives from `Evaluator` and
-implements `run(run)`; `keep` keeps parts of it as it keeps cells.
+Examples: `parts` needs little more than the defaults, `accuracy` keeps no cells, `sweep` makes curves against a
+setting, and the cells of `radius` hold whole curves.  A question of another shape derives from `Evaluator` and
+implements `run(run)`; `keep` keeps parts of it in the same way as cells.
 """
 
 from abc import abstractmethod
@@ -55,7 +55,7 @@ from torchhebb.train import Curve, Measure
 Variant = TypeVar("Variant")
 
 Cell = dict[str, Any]
-"""What is found of one variant and seed, by quantity, as JSON can hold it."""
+"""The numbers of one variant and seed by quantity, as JSON can hold them."""
 
 
 def count_test_images(run: Run) -> int:
@@ -65,7 +65,7 @@ def count_test_images(run: Run) -> int:
 
 @dataclass(frozen=True)
 class Quantity:
-    """What a cell measures: its words in figures and on axes, its unit, and how many samples its interval is for."""
+    """A number of a cell: its label in figures, its unit, and the number of samples behind its interval."""
 
     label: str
     unit: str = ""
@@ -77,7 +77,7 @@ class Study(Evaluator, Generic[Variant]):
 
     quantities: ClassVar[Mapping[str, Quantity]]
     keeps_cells: ClassVar[bool] = True
-    """Whether cells are kept in the run folder; not where they are quick, hold times, or keep their own parts."""
+    """Whether to keep cells in the run folder; not if they are fast, measure times, or keep parts of their own."""
 
     @abstractmethod
     def variants(self, run: Run) -> Mapping[str, Variant]:
@@ -105,12 +105,12 @@ class Study(Evaluator, Generic[Variant]):
         return {name: list(column) for name, column in zip(variants, zip(*rows, strict=True), strict=True)}
 
     def kept_cell(self, run: Run, variant: Variant, seed: int) -> Cell:
-        """The cell of a variant and seed, read again where it was kept."""
+        """The cell of a variant and seed, read from the run folder if it is kept there."""
         work = partial(self.cell, run, variant, seed)
         return self.keep(run, work, variant=to_json(variant), seed=seed) if self.keeps_cells else work()
 
     def measures(self, run: Run, cells: Mapping[str, Sequence[Cell]]) -> Iterator[Measure]:
-        """`<variant>_<quantity>` of everything in the cells that the table has; `<quantity>` where the name is ""."""
+        """`<variant>_<quantity>` for all quantities of the table in the cells; `<quantity>` if the name is ""."""
         for name, of_seeds in cells.items():
             for quantity in of_seeds[0]:
                 if self._row(quantity) is not None:
@@ -118,7 +118,7 @@ class Study(Evaluator, Generic[Variant]):
                     yield self.measure(run, full, values(of_seeds, quantity), quantity)
 
     def quantity(self, name: str) -> Quantity:
-        """The row of the table; `block2_radius` is that of `radius`, and its words begin with "block 2: "."""
+        """A row of the table; `block2_radius` is that of `radius`, with a label that begins with "block 2: "."""
         row = self._row(name)
         if row is None:
             raise KeyError(name)
@@ -127,18 +127,18 @@ class Study(Evaluator, Generic[Variant]):
         return replace(whole, label=f"{stage}: {whole.label}") if stage else whole
 
     def measure(self, run: Run, name: str, numbers: Sequence[float], quantity: str) -> Measure:
-        """One number a seed under a name, with the unit and the interval of its quantity."""
+        """A measure with one value per seed, and the unit and interval of its quantity."""
         found = self.quantity(quantity)
         interval = None if found.samples is None else wilson(numbers, found.samples(run))
         return Measure(name, found.unit, tuple(numbers), None, interval)
 
     def _row(self, name: str) -> str | None:
-        """The longest name in the table that a quantity's name ends with."""
+        """The longest name in the table with which the name of a quantity ends."""
         return max((row for row in self.quantities if f"_{name}".endswith(f"_{row}")), key=len, default=None)
 
 
 def values(cells: Sequence[Cell], quantity: str) -> tuple[Any, ...]:
-    """One quantity of some cells.
+    """The values of one quantity in several cells.
 
     >>> values([{"accuracy": 91.0}, {"accuracy": 93.0}], "accuracy")
     (91.0, 93.0)
@@ -149,7 +149,7 @@ def values(cells: Sequence[Cell], quantity: str) -> tuple[Any, ...]:
 def curve_over(
     name: str, x_label: str, y_label: str, x: Sequence[float], cells: Sequence[Sequence[Cell]], quantity: str
 ) -> Curve:
-    """A quantity against x, its mean over seeds; `cells` are those of each x, one a seed.
+    """The mean over seeds of a quantity against x; `cells` has the cells of each x, one per seed.
 
     >>> curve_over("a", "bits", "%", [4, 8], [[{"a": 1.0}, {"a": 3.0}], [{"a": 5.0}, {"a": 5.0}]], "a").y
     (2.0, 5.0)

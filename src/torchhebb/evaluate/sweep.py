@@ -1,4 +1,4 @@
-"""The plastic layers trained again at one value of a setting after another."""
+"""The shape of a question that trains the plastic layers again at several values of one setting."""
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,22 +28,22 @@ RANDOM = "random"
 
 @dataclass(frozen=True)
 class Sweep(HeldOut[float | None]):
-    """Every plastic layer trained anew at one value of a setting after another, all else as in the recipe.
+    """Held-out accuracy and radii of networks that are trained again at several values of one setting.
 
     Curves against the setting:
 
         accuracy            of the probe on the held-out images, in %
         <block>_r1          neurons whose radius is 1 within 1e-2 (convolution) or 5e-3 (linear), in %
         <block>_radius      the mean radius
-        <block>_cosine      between the weights of a neuron and those that it began with, the mean; 1: none has turned
+        <block>_cosine      mean cosine between the weights of a neuron and its initial weights
 
-    Measures `<quantity>_at_<value>`, and `random_accuracy` of the weights as drawn by the recipe.  The value of the
-    highest mean accuracy is noted as `best`.
-    Raises UserError for settings out of range, or blocks that the setting does not apply to.
+    Measures `<quantity>_at_<value>`, and `random_accuracy` of the weights as drawn by the recipe.  The note `best` has
+    the value of the highest mean accuracy.
+    Raises UserError for settings out of range, or blocks without the setting.
     """
 
     setting: ClassVar[str]
-    """The words for what is swept."""
+    """The name of the setting on axes and in captions."""
     quantities: ClassVar[dict[str, Quantity]] = {
         "accuracy": Quantity("held-out accuracy, %", "%"),
         "r1": Quantity("neurons at radius 1, %", "%"),
@@ -52,11 +52,11 @@ class Sweep(HeldOut[float | None]):
     }
 
     values: tuple[float, ...] = field(default=(), metadata=rising(above=0) | NOT_IN_CELLS)
-    """What to sweep, in rising order."""
+    """Values of the setting to compare, in increasing order."""
 
     @abstractmethod
     def at(self, recipe: Recipe, value: float) -> Recipe:
-        """The recipe with the setting at a value; raises UserError where it has no such setting."""
+        """The recipe with the setting at a value; raises UserError for blocks without the setting."""
 
     def check(self, run: Run) -> None:
         super().check(run)
@@ -93,11 +93,11 @@ class Sweep(HeldOut[float | None]):
         accuracy = curves["accuracy"].y
         yield Note("best", self.values[accuracy.index(max(accuracy))])
         yield self.held_out_images(run)
-        caption = f"Training at one {self.setting} after another; held-out images."
+        caption = f"Held-out accuracy and radii against the {self.setting}."
         yield Figure("sweep", caption, self._figure(curves, fmean(random)))
 
     def _figure(self, curves: Mapping[str, Curve], random: float) -> "Canvas":
-        """A panel a quantity, a line a block; random features are a level line."""
+        """One panel per quantity, one line per block; random features are a level line."""
         panels, ticks = [], {value: f"{value:g}" for value in self.values}
         for quantity, row in self.quantities.items():
             lines = {_words(name): curve for name, curve in curves.items() if name.endswith(quantity)}

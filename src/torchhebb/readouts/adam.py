@@ -1,4 +1,4 @@
-"""The linear readout by Adam on cached features: the paper's, as fused steps without autograd."""
+"""Linear readout trained with Adam on cached features, in fused steps without autograd."""
 
 from dataclasses import dataclass, field
 
@@ -21,12 +21,12 @@ from torchhebb.readouts.standardized import Scaling
 
 @dataclass(frozen=True)
 class Readout(ReadoutPlan):
-    """The paper's linear readout: cross-entropy by Adam on dropped-out features, the rate halved along the epochs.
+    """Linear readout of SoftHebb-2023: cross-entropy by Adam with dropout on features and a rate halved in steps.
 
     The gradient of the loss is (softmax(W x + b) - onehot) x^T / B, so a step is two matrix products and one Adam.
     With `standardize` the scaling is folded into the readout.
 
-    Raises UserError for a plan with views: they need `fit_source` on fresh features.
+    Raises UserError for a plan with augmented views, which need `fit_source` on features of each epoch.
     Source: SoftHebb-2023, appendix on the linear classifier.
     """
 
@@ -35,9 +35,9 @@ class Readout(ReadoutPlan):
     batch_size: int = field(default=64, metadata=SIZE)
     """Samples of one step."""
     lr: float = field(default=1e-3, metadata=RATE)
-    """Rate of Adam at the start."""
+    """Initial learning rate of Adam."""
     dropout: float = field(default=0.5, metadata=at_least(0, below=1))
-    """Share of the features that is dropped."""
+    """Probability of dropping a feature."""
     halve_at: tuple[float, ...] = field(
         default=(0.2, 0.35, 0.5, 0.6, 0.7, 0.8, 0.9), metadata=each(at_least(0, up_to=1), empty=True)
     )
@@ -45,11 +45,11 @@ class Readout(ReadoutPlan):
     init_scale: float = field(default=0.1105, metadata=RATE)
     """Weights start at init_scale * U[0, 1)."""
     standardize: bool = False
-    """Scale every feature to zero mean and unit variance over the training images."""
+    """Whether to scale every feature to zero mean and unit variance over the training images."""
     online: bool = False
-    """Train another one beside the blocks while they learn, by their own optimizer, AdamW."""
+    """Whether to train another readout with AdamW while the blocks learn."""
     augment: Augment = field(default_factory=Augment)
-    """Fresh views of the training images in every epoch; their features are computed again batch by batch."""
+    """Augmentation of the training images in every epoch; their features are then computed in every epoch."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -57,7 +57,7 @@ class Readout(ReadoutPlan):
             raise UserError("readout.standardize needs the same features in every epoch: leave out readout.augment")
 
     def check(self, samples: int, width: int, device: torch.device) -> None:
-        """Any number of features goes: they are read batch by batch."""
+        """Any number of features is allowed, since they are used batch by batch."""
 
     @out_of_memory_as_user_error("the readout", "readout.batch_size")
     def _fit(self, features: Tensor, labels: Tensor, classes: int, context: FitContext) -> Fitted:
@@ -90,7 +90,7 @@ def fit_source(
     task: str = "readout",
     progress: Progress = SILENT,
 ) -> LinearReadout:
-    """`Readout.fit` on any source of batches; `resume` continues exactly, within an epoch too.
+    """`Readout.fit` on any source of batches; `resume` continues exactly, even within an epoch.
 
     Args: scaling, which standardises the features.
     """
@@ -139,7 +139,7 @@ def fit_source(
 
 
 def _step(readout: LinearReadout, optimizer: torch.optim.Adam, x: Tensor, labels: Tensor) -> Tensor:
-    """One Adam step in place; returns the summed loss of the batch, still on the device."""
+    """One Adam step in place; returns the summed loss of the batch on the device."""
     log_probability = F.log_softmax(readout(x), 1)
     error = log_probability.exp()
     error[torch.arange(len(x), device=x.device), labels] -= 1

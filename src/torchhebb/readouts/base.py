@@ -1,4 +1,4 @@
-"""What every readout shares: the interface, and the held-out part that chooses."""
+"""The interface of readouts, with the checks of their inputs and the split for choosing settings."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
@@ -15,30 +15,30 @@ from torchhebb.errors import UserError
 from torchhebb.memory import adaptive_chunks
 from torchhebb.progress import SILENT, Progress
 
-_ROUNDING = 1e-6  # of features in float32, with room
+_ROUNDING = 1e-6  # relative, of features in float32, with a margin
 ROWS = 1000  # features are converted this many samples at a time
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A readout (features -> logits) and what was chosen for it on held-out training images."""
+    """A readout (features -> logits), and notes such as the setting that was chosen on held-out training images."""
 
     readout: nn.Module
     notes: dict[str, float] = field(default_factory=dict)
 
 
 class Resume(Protocol):
-    """Where a fit of many steps keeps how far it is, and what it logs; a run's checkpoint is one."""
+    """Keeps the state of a fit of many steps, and its log; a run's checkpoint is one."""
 
     @property
     def due(self) -> bool:
         """Whether it is time to save."""
 
     def restore(self, task: str) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
-        """Position and tensors of a task that was under way; None where it starts afresh."""
+        """Position and tensors of an interrupted task; None if there is none."""
 
     def save(self, task: str, position: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-        """Keep where a task is."""
+        """Keep the position and the tensors of a task."""
 
     def write(self, **metrics: Any) -> None:
         """Log numbers."""
@@ -64,7 +64,7 @@ FRESH = Fresh()
 
 @dataclass(frozen=True)
 class FitContext:
-    """One fit: its seed, its name in the log and the progress, and where it keeps how far it is."""
+    """One fit: its seed, its name in the log and the progress, and where it keeps its state."""
 
     seed: int = 0
     name: str = "readout"
@@ -100,10 +100,10 @@ class ReadoutPlan(Checked, ABC):
         resume: Resume = FRESH,
         progress: Progress = SILENT,
     ) -> Fitted:
-        """Fit to features (N, ...) of any float dtype and labels (N,); only these choose what is left open.
+        """Fit to features (N, ...) of any float dtype and labels (N,).
 
-        The outcome depends on the arguments and the seed alone.
-        Args: task, its name in the log and the progress; resume, where a plan of many steps keeps how far it is.
+        Settings that are not fixed are chosen on a part of these samples.  The outcome depends only on the arguments.
+        Args: task, the name in the log and the progress; resume, where a plan of many steps keeps its state.
         Raises UserError for features that are not finite, or need more memory than is free.
         """
         features = features.flatten(1) if self.flattens else features
@@ -140,7 +140,7 @@ def kept_and_held(labels: Tensor, part: float, seed: int, device: torch.device) 
 
 
 def best(scores: Iterable[tuple[float, float]]) -> tuple[float, float]:
-    """The (setting, held-out accuracy) of the highest accuracy; the first one wins a tie.
+    """The (setting, held-out accuracy) with the highest accuracy; ties go to the first.
 
     >>> best([(100.0, 71.0), (10.0, 80.0), (1.0, 80.0)])
     (10.0, 80.0)
@@ -151,24 +151,24 @@ def best(scores: Iterable[tuple[float, float]]) -> tuple[float, float]:
 def checked_inputs(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """The features, and the labels as int64 on their device.  Raises UserError for features that are not finite."""
     for part in features.split(ROWS):
-        if part.numel() and not all(extreme.isfinite() for extreme in part.aminmax()):  # one pass; NaN is passed on
+        if part.numel() and not all(extreme.isfinite() for extreme in part.aminmax()):  # aminmax propagates NaN
             raise UserError("features must be finite, got infinite or missing numbers: did the network diverge?")
     return features, labels.to(features.device, torch.long)
 
 
 def is_constant(std: Tensor, mean: Tensor) -> Tensor:
-    """Which features do not vary: a standard deviation within rounding of their own magnitude, whatever their unit."""
+    """Which features are constant: their standard deviation is within rounding of their magnitude."""
     return std <= _ROUNDING * (mean.square() + std.square()).sqrt()
 
 
 def percent_correct(logits: Tensor, labels: Tensor) -> float:
-    """Correct answers in percent."""
+    """The share of correct answers in %."""
     return 100.0 * (logits.argmax(1) == labels).double().mean().item()
 
 
 @torch.no_grad()
 def predict_logits(readout: torch.nn.Module, features: Tensor, *, batch_size: int = 1000) -> Tensor:
-    """Logits (N, classes) in float32, batch by batch; smaller batches where memory is short."""
+    """Logits (N, classes) in float32, computed in batches, which become smaller if memory runs out."""
     parts: list[Tensor] = []
     adaptive_chunks(
         lambda begin, end: parts.append(readout(features[begin:end].float())), len(features), batch_size, what="logits"

@@ -1,4 +1,4 @@
-"""Dropout for wide features: masks from packed random bits, since on a CPU a mask of floats costs more than a layer."""
+"""Dropout with masks from packed random bits, since a mask of floats takes more time than a layer on a CPU."""
 
 import torch
 from torch import Tensor
@@ -9,8 +9,8 @@ _BYTE_VALUES = 256
 class PackedDropout:
     """x * m / (1 - p) with every m_i drawn from Bernoulli(1 - p), in place.
 
-    At p = 1/2 one random 64-bit word makes 64 mask entries through a table of byte -> 8 entries; at another p,
-    one random byte makes one entry and p is rounded to a multiple of 1/256, at most 255/256.
+    For p = 1/2, a random 64-bit word gives 64 mask entries through a table of byte -> 8 entries.  For another p, a
+    random byte gives one entry, and p is rounded to a multiple of 1/256, at most 255/256.
 
     Args: p in [0, 1); generator, on the device of the features.
     Raises ValueError for another p.

@@ -1,4 +1,4 @@
-"""The Cholesky factor of a matrix so large that there is no memory for a second one."""
+"""Cholesky factor of a large matrix within its own memory."""
 
 from collections.abc import Callable, Iterator
 
@@ -10,16 +10,16 @@ BLOCK = 2048  # columns that are factored at once
 
 
 class Factor:
-    """U, upper triangular, with U^T U = A, kept where nobody looks: above the diagonal of `room`.
+    """The upper triangular factor U with U^T U = A, stored above the diagonal of `room`.
 
-    Block row by block row, with U_i what lies above block j: the entries of A there, less U_i^T U, are the corner
-    U_j^T U_j and, solved by it, the rest of the row.  Blocks on the diagonal are kept aside, so what stands in `room`
-    on the diagonal and below it is left as it was: where A is a function of it, A can be factored again for another
-    strength, and one matrix is all that is ever held.
+    U is computed one block row at a time.  With U_i the part of U above block j, the entries of A in this row minus
+    U_i^T U are the corner U_j^T U_j and, solved by it, the rest of the row.  The blocks on the diagonal are stored
+    separately, so that the diagonal of `room` and the part below it do not change.  If A is a function of them, it can
+    be factored again for another strength, and only one matrix is held in memory.
 
-    Args: room (n, n), of which the first `size` rows and columns are used; entries, rows -> the columns of A with
-    those numbers, from their first row on down, (size - start, stop - start), a tensor that may be overwritten.
-    Raises ValueError where A is not positive definite to rounding.
+    Args: room (n, n), of which the first `size` rows and columns are used; entries, rows -> these columns of A from
+    their first row on, (size - start, stop - start), a tensor that may be overwritten.
+    Raises ValueError if A is not positive definite to rounding.
     Source: Golub and Van Loan 2013, section 4.2.
 
     >>> a = torch.tensor([[4.0, 2.0], [2.0, 5.0]])
@@ -53,7 +53,7 @@ class Factor:
 
 
 def blocks(size: int, width: int) -> Iterator[slice]:
-    """0 to `size`, `width` at a time.
+    """Slices from 0 to `size`, each of at most `width`.
 
     >>> list(blocks(5, 2))
     [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]

@@ -1,4 +1,4 @@
-"""Unsupervised scoring: every neuron stands for the class for which it wins most often."""
+"""Neuron labels: every neuron is labelled with the class for which it wins most often."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,10 +15,11 @@ from torchhebb.readouts.base import ROWS, FitContext, Fitted, ReadoutPlan
 
 @dataclass(frozen=True)
 class Labels(ReadoutPlan):
-    """Each neuron takes the class for which it wins most often on the training images; the winner's label answers.
+    """Each neuron is labelled with the class for which it wins most often; the prediction is the winner's label.
 
-    Ties and neurons that never win take the class with the largest summed activity.  Features are (N, neurons), or
-    (N, neurons, positions...), which are averaged over positions.  Nothing is left open, so nothing is held out.
+    Ties, and neurons that never win, take the class with the largest summed activity.  Features are (N, neurons), or
+    (N, neurons, positions...), which are averaged over positions.  There is no setting to choose, so no sample is held
+    out.
     Source: SoftHebb-2022.
 
     >>> x = torch.tensor([[2.0, 0.0, 0.1], [0.0, 3.0, 0.2], [1.0, 0.0, 0.1]])
@@ -46,7 +47,7 @@ class Labels(ReadoutPlan):
 
 
 class WinCounts:
-    """How often each neuron wins for each class, counted batch by batch, with its summed activity.
+    """Counts of the wins of each neuron for each class, and its summed activity, batch by batch.
 
     Args: neurons, classes; device, that of the activity.
     """
@@ -62,7 +63,7 @@ class WinCounts:
         self.wins.index_put_((labels, y.argmax(1)), torch.ones_like(y[:, 0]), accumulate=True)
 
     def readout(self) -> NeuronLabels:
-        """The class of each neuron by the counts so far: that of most wins, of equal ones that of most activity."""
+        """The label of each neuron by the counts so far; ties go to the class with the largest activity."""
         classes, neurons = self.wins.shape
         readout = NeuronLabels(neurons, classes).to(self.wins.device)
         readout.labels.copy_(self.activity.masked_fill(self.wins < self.wins.amax(0), -torch.inf).argmax(0))

@@ -1,4 +1,4 @@
-"""What the regularised linear readouts share: projecting, choosing a strength, solving for it on everything."""
+"""The base of regularised linear readouts: projection, choice of the strength, and the final solution."""
 
 from abc import abstractmethod
 from collections.abc import Iterator
@@ -21,17 +21,17 @@ _SMALLEST = 256
 
 @dataclass(frozen=True)
 class LinearPlan(ChoosingPlan):
-    """The strength that classifies the held-out training images best is solved for again on all training images."""
+    """A regularised linear readout, whose strength is chosen on held-out training images and then fitted to all."""
 
     strengths: tuple[float, ...] = field(default=(1e-4, 1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2, 1e3), metadata=each(above(0)))
     """Strengths of the regularisation to choose from."""
     holdout: float = field(default=0.1, metadata=between(0, 1))
-    """Share of the training images that chooses the strength."""
+    """Share of the training images on which the strength is chosen."""
     project: int | None = field(default=None, metadata=SIZE)
-    """Project the features to this many dimensions by a seeded random matrix first; None keeps them all."""
+    """Number of dimensions to which a seeded random matrix projects the features first; None keeps all features."""
 
     def for_width(self, width: int) -> Self:
-        """This plan, without a projection where the features are not wider than it."""
+        """This plan, without its projection if the features are not wider."""
         narrow = self.project is not None and self.project >= width
         return replace(self, project=None) if narrow else self
 
@@ -58,7 +58,7 @@ class LinearPlan(ChoosingPlan):
 
     @abstractmethod
     def _scores(self, z: Standardized, held: Tensor, labels: Tensor, classes: int) -> Iterator[tuple[float, float]]:
-        """(strength, accuracy on the samples `held`) of solutions on z; the strongest first, as it wins a tie."""
+        """(strength, accuracy on the samples `held`) of solutions on z, the largest strength first, which wins ties."""
 
     @abstractmethod
     def _solve(self, z: Standardized, labels: Tensor, classes: int, strength: float) -> Fitted:
@@ -66,7 +66,7 @@ class LinearPlan(ChoosingPlan):
 
     @abstractmethod
     def _bytes(self, samples: int, width: int) -> int:
-        """The most memory that choosing and solving hold at once."""
+        """The largest memory in bytes while choosing and solving."""
 
     def _needed(self, samples: int, width: int, project: int | None) -> int:
         return self._bytes(samples, width) if project is None else self._bytes(samples, project) + 4 * samples * project

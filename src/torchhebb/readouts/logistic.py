@@ -17,8 +17,9 @@ from torchhebb.readouts.standardized import Standardized
 class Logistic(LinearPlan):
     """argmin over W, b of mean cross-entropy(W z + b) + strength / 2 |W|^2 on standardised features z.
 
-    The strength that classifies the held-out training images best is solved for again on all of them; each solution
-    starts from the one before it, the strongest first.  Features in float32, parameters and loss in float64.
+    The strength with the best accuracy on held-out training images is fitted again to all of them.  Each solution
+    starts from the previous one, beginning with the largest strength.  Features are float32, parameters and the loss
+    float64.
 
     Raises UserError for features too wide for the memory, or settings out of range.
 
@@ -30,7 +31,7 @@ class Logistic(LinearPlan):
     strengths: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
     """Strengths to choose from."""
     iterations: int = field(default=200, metadata=SIZE)
-    """The most L-BFGS steps for one strength."""
+    """Largest number of L-BFGS steps for one strength."""
 
     def _scores(self, z: Standardized, held: Tensor, labels: Tensor, classes: int) -> Iterator[tuple[float, float]]:
         x = _matrix(z)
@@ -51,14 +52,14 @@ class Logistic(LinearPlan):
 
 
 class _Solution:
-    """The parameters, which one minimisation hands to the next."""
+    """The parameters, from which the next minimisation starts."""
 
     def __init__(self, width: int, classes: int, device: torch.device) -> None:
         self.weight = torch.zeros(classes, width, dtype=torch.float64, device=device, requires_grad=True)
         self.bias = torch.zeros(classes, dtype=torch.float64, device=device, requires_grad=True)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Logits; the one large product in float32."""
+        """Logits, with the large product in float32."""
         return F.linear(x, self.weight.float()).double() + self.bias
 
     @torch.enable_grad()
@@ -86,7 +87,7 @@ class _Solution:
 
 
 def _matrix(z: Standardized) -> Tensor:
-    """All standardised features in float32: what every one of the many passes reads."""
+    """All standardised features in float32, which every pass uses."""
     x = torch.empty(len(z), z.features.shape[1], device=z.features.device)
     done = 0
     for part in z.rows():

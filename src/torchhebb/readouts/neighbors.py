@@ -17,10 +17,10 @@ _REFERENCES = 2000
 
 @dataclass(frozen=True)
 class Neighbors(ChoosingPlan):
-    """The class that most of the k most similar training images have; k chosen on held-out training images.
+    """The most frequent class among the k most similar training images, with k chosen on held-out training images.
 
-    Similarity is the cosine of raw features; a tie goes to the class whose neighbours are more similar.
-    Raises UserError for a k that is not positive or exceeds what there is to choose from.
+    Similarity is the cosine of raw features; ties go to the class whose neighbours are more similar.
+    Raises UserError for a k that is not positive or exceeds the number of images.
 
     >>> x, labels = torch.eye(2).repeat(20, 1), torch.arange(2).repeat(20)
     >>> Neighbors(k=(1, 3)).fit(x, labels, 2).readout(torch.eye(2)).argmax(1).tolist()
@@ -30,7 +30,7 @@ class Neighbors(ChoosingPlan):
     k: tuple[int, ...] = field(default=(1, 3, 5, 10, 20, 50), metadata=each(SIZE))
     """Numbers of neighbours to choose from."""
     holdout: float = field(default=0.1, metadata=between(0, 1))
-    """Share of the training images that chooses k."""
+    """Share of the training images on which k is chosen."""
 
     def check(self, samples: int, width: int, device: torch.device) -> None:
         return  # one block of similarities at a time
@@ -62,7 +62,7 @@ class Neighbors(ChoosingPlan):
 class NearestNeighbors(nn.Module):
     """x (B, F) -> votes of the k most similar references (B, classes).
 
-    Args: features (N, F), kept as they are (they may be memory-mapped); labels (N,).
+    Args: features (N, F), which may be memory-mapped; labels (N,).
     """
 
     def __init__(self, features: Tensor, labels: Tensor, classes: int, k: int) -> None:
@@ -76,7 +76,7 @@ class NearestNeighbors(nn.Module):
         return torch.cat([_tally(similarity, votes, self.classes) for similarity, votes in found])
 
     def find(self, x: Tensor, absent: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Similarities and labels (B, k) of the nearest references, the most similar first; `absent` (N,) are none."""
+        """Similarities and labels (B, k) of the nearest references, the most similar first, without `absent` (N,)."""
         x = F.normalize(x, dim=1, eps=torch.finfo(torch.float32).tiny)
         values = x.new_empty(len(x), 0)
         indices = torch.empty(len(x), 0, dtype=torch.long, device=x.device)
@@ -93,6 +93,6 @@ class NearestNeighbors(nn.Module):
 
 
 def _tally(similarity: Tensor, votes: Tensor, classes: int) -> Tensor:
-    """One vote each; similarities add less than one vote together, so they decide ties alone."""
+    """One vote each; similarities add less than one vote in total, so that they only decide ties."""
     weight = 1 + similarity / (3 * similarity.shape[1])
     return weight.new_zeros(len(votes), classes).scatter_add_(1, votes, weight)

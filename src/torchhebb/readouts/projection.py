@@ -1,4 +1,4 @@
-"""Seeded random projection of wide features, drawn block by block so that its matrix is never held whole."""
+"""Seeded random projection of wide features, with a matrix that is drawn block by block to save memory."""
 
 from collections.abc import Iterator
 

@@ -17,9 +17,9 @@ _COLUMNS = 1024
 class Ridge(LinearPlan):
     """W = argmin |Y - Z W|^2 / N + strength |W|^2 on standardised features Z (N, F), centred one-hot targets Y.
 
-    The smaller Gram matrix is decomposed once on the kept training images, G = Q L Q^T, so that every strength costs
-    one product: W = Q (L + N strength)^-1 Q^T Z^T Y, or its dual with Z Z^T where N < F.  The strength that classifies
-    the held-out training images best is then solved for on all of them.  Everything in float64.
+    The smaller Gram matrix of the kept training images is decomposed once, G = Q L Q^T, so that every strength needs
+    one product: W = Q (L + N strength)^-1 Q^T Z^T Y, or its dual with Z Z^T if N < F.  The strength with the best
+    accuracy on held-out training images is then solved for on all of them.  All computations are in float64.
 
     Raises UserError for features too wide for the memory, or settings out of range.
     Source: Hoerl and Kennard 1970.
@@ -61,7 +61,7 @@ def _is_dual(z: Standardized) -> bool:
 
 
 def _system(z: Standardized, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Gram matrix and right side: Z^T Z and Z^T Y, or Z Z^T and Y where there are fewer samples than features."""
+    """Gram matrix and right side: Z^T Z and Z^T Y, or Z Z^T and Y if there are fewer samples than features."""
     size = min(len(z), z.features.shape[1])
     gram = torch.zeros(size, size, dtype=torch.float64, device=target.device)
     if _is_dual(z):
@@ -78,7 +78,7 @@ def _system(z: Standardized, target: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _basis(z: Standardized, x: Tensor) -> Tensor:
-    """What multiplies the solution of the system for samples x: x itself, or x Z^T in the dual."""
+    """The factor of the solution for samples x: x itself, or x Z^T in the dual."""
     return torch.cat([x @ other.T for other in z.rows()], 1) if _is_dual(z) else x
 
 

@@ -1,4 +1,4 @@
-"""Where a readout gets its batches of features, and in which order."""
+"""Sources of batches of features for a readout, and their order."""
 
 from collections.abc import Iterator
 from typing import Protocol
@@ -15,12 +15,12 @@ class FeatureSource(Protocol):
     device: torch.device
 
     def epoch(self, number: int, start: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches `start`, `start` + 1, ... of epoch `number`; the features may be written into, up to the next."""
+        """Batches `start`, `start` + 1, ... of epoch `number`; a batch may be overwritten until the next one."""
         ...
 
 
 class KeptFeatures:
-    """Features (N, F) of any float dtype that were computed once, in an order that (seed, epoch) gives."""
+    """Cached features (N, F) of any float dtype, in an order that is determined by seed and epoch."""
 
     def __init__(self, features: Tensor, labels: Tensor, batch_size: int, seed: int) -> None:
         self.features, self.labels = features, labels.to(features.device)
@@ -34,7 +34,7 @@ class KeptFeatures:
 
 
 class Rows:
-    """Some rows of features (N, F) in float32, in memory that the next call uses again: a readout writes on it."""
+    """Some rows of features (N, F) in float32, in memory that the next call reuses."""
 
     def __init__(self, features: Tensor, most: int) -> None:
         self._features = features
@@ -45,7 +45,7 @@ class Rows:
 
 
 def readout_order(samples: int, seed: int, epoch: int) -> Tensor:
-    """The permutation of the samples in an epoch of a readout: the same on every device."""
+    """The permutation of the samples in an epoch of a readout, the same on every device."""
     return torch.randperm(samples, generator=torch.Generator().manual_seed(epoch_seed(seed, epoch)))
 
 

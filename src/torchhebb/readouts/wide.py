@@ -1,4 +1,4 @@
-"""Ridge regression for tens of thousands of features: one Gram matrix in float32, and no second one."""
+"""Ridge regression for tens of thousands of features, with a single Gram matrix in float32."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -32,10 +32,10 @@ class WideRidge(ChoosingPlan):
     """W = argmin |Y - Z W|^2 / N + strength |W|^2 on standardised features Z (N, F), centred one-hot targets Y.
 
     The smaller of two systems is solved in float32: W = (Z^T Z / N + strength I)^-1 Z^T Y / N, or its dual
-    W = Z^T (Z Z^T / N + strength I)^-1 Y / N where there are more features than samples.  Its matrix is summed once
-    for all strengths, and the strength that classifies the held-out training images best is then solved for on all of
-    them.  The dual standardises by all training images, whose labels it does not see; the other by those it is solved
-    for.  `Ridge` is exact in float64, for fewer features.
+    W = Z^T (Z Z^T / N + strength I)^-1 Y / N if there are more features than samples.  Its matrix is summed once for
+    all strengths; the strength with the best accuracy on held-out training images is then solved for on all of them.
+    The dual standardises by all training images, without using their labels; the primal by those it is solved for.
+    `Ridge` is exact in float64, for fewer features.
 
     Raises UserError for features too wide for the memory, settings out of range, or features that are not finite.
     Source: Hoerl and Kennard 1970; for the dual, Saunders, Gammerman and Vovk 1998.
@@ -48,7 +48,7 @@ class WideRidge(ChoosingPlan):
     strengths: tuple[float, ...] = field(default=(1e-3, 3e-3, 1e-2, 3e-2), metadata=each(above(0)))
     """Strengths of the regularisation to choose from."""
     holdout: float = field(default=0.1, metadata=between(0, 1))
-    """Share of the training images that chooses the strength."""
+    """Share of the training images on which the strength is chosen."""
 
     def check(self, samples: int, width: int, device: torch.device) -> None:
         size, free = min(samples, width), free_bytes(device)
@@ -74,12 +74,12 @@ class WideRidge(ChoosingPlan):
 
 
 class _System(ABC):
-    """The Gram matrix of the kept training images, its lower triangle; the upper one is room for a factor."""
+    """The lower triangle of the Gram matrix of the kept training images; a factor uses the upper one."""
 
     def __init__(self, features: Tensor, targets: Tensor, kept: Tensor, held: Tensor, context: FitContext) -> None:
         self.features, self.targets, self.kept, self.held = features, targets, kept, held
         self.label, self.progress = context.name, context.progress
-        self.centre = features[:ROWS].float().mean(0)  # near the mean: sums of squares then lose no digits
+        self.centre = features[:ROWS].float().mean(0)  # near the mean, so that sums of squares lose no digits
         self.take_kept()
 
     @abstractmethod
@@ -88,7 +88,7 @@ class _System(ABC):
 
     @abstractmethod
     def held_logits(self, strength: float) -> Tensor:
-        """What a ridge on the kept images answers to those held out."""
+        """The logits of a ridge on the kept images for those held out."""
 
     @abstractmethod
     def solve(self, strength: float) -> LinearReadout:
@@ -96,7 +96,7 @@ class _System(ABC):
 
 
 class _OfFeatures(_System):
-    """Z^T Z: sums over samples of x x^T, x y^T, x and y, with x less `centre`; standardised afterwards."""
+    """Z^T Z from sums over samples of x x^T, x y^T, x and y, with x minus `centre`; standardised afterwards."""
 
     def take_kept(self) -> None:
         width, device = len(self.centre), self.centre.device
@@ -146,7 +146,7 @@ class _OfFeatures(_System):
 
 
 class _OfSamples(_System):
-    """Z Z^T: the kept images first, then those held out; standardised by the moments of both."""
+    """Z Z^T of the kept images, then those held out, standardised by the moments of both."""
 
     def take_kept(self) -> None:
         self.order = torch.cat([self.kept, self.held])
@@ -176,7 +176,7 @@ class _OfSamples(_System):
         return Scaling(self.scaling.mean.double(), self.scaling.scale).fold(weight.T, prior)
 
     def _dual(self, size: int, nearness: Tensor, strength: float) -> tuple[Tensor, Tensor]:
-        """One number a class for each of the first `size` samples, centred among themselves; their mean target."""
+        """One number per class for each of the first `size` samples, which are centred, and their mean target."""
         overall = nearness.mean()
 
         def entries(rows: slice) -> Tensor:

@@ -128,7 +128,7 @@ def test_neurons_that_see_whole_images() -> None:
 def test_what_cannot_be_told_is_said() -> None:
     network = built((SPHeReConvBlock(4, residual=True), SPHeReConvBlock(6)))
     OnField(network, "block1")
-    with pytest.raises(UserError, match="block2 stands on the residual of block1, which needs whole images"):
+    with pytest.raises(UserError, match="block2 is above the residual of block1, which needs whole images"):
         OnField(network, "block2")
     network.block1.body.add_module("strange", nn.Softmax2d())
     with pytest.raises(UserError, match="the receptive field above a Softmax2d is not known"):

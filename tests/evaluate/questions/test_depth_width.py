@@ -123,5 +123,5 @@ def test_what_cannot_be_compared_is_refused(run: Run, other: Path) -> None:
 def test_runs_without_a_line_are_refused(run: Run, other: Path) -> None:
     one = made(run, (3,), (50.0,), HardHebb())
     alone = replace(run, recipe=one.recipe, result=one.result)
-    with pytest.raises(UserError, match="no two runs of one rule differ in depth alone or in width alone"):
+    with pytest.raises(UserError, match="no two runs of one rule differ only in depth or only in width"):
         list(DepthWidth(others=(str(other),)).run(alone))

@@ -57,7 +57,7 @@ def test_fully_connected_weights_are_images(run: Run) -> None:
     network = Architecture((1, 8, 8), (LinearBlock(5),)).build(0)
     filters = first_filters(network, run)
     whitened = Architecture((1, 8, 8), (WhitenedBlock(5, 3),)).build(0)
-    with pytest.raises(UserError, match="block1 learns on whitened patches: ask receptive_fields"):
+    with pytest.raises(UserError, match="block1 learns on whitened patches: use receptive_fields"):
         first_filters(whitened, run)
     assert filters.shape == (5, 1, 8, 8) and torch.equal(filters[2].flatten(), network.block1.layer.weight[2])
 

@@ -320,7 +320,7 @@ def test_a_class_without_a_neuron_and_another_network_are_named(
         next(GENERATION.run(run))
     without = replace(causes, labels=causes.labels.masked_fill(causes.labels == 8, 3))
     monkeypatch.setattr("torchhebb.evaluate.questions.generation.causes_of", lambda run, seed: without)
-    with pytest.raises(UserError, match="no neuron stands for class 8"):
+    with pytest.raises(UserError, match="no neuron is labelled 8"):
         next(GENERATION.run(single))
 
 

@@ -178,7 +178,7 @@ def test_contenders_and_the_trained_readout(run: Run) -> None:
 def test_by_default_targets_are_what_is_at_hand(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     targets, left_out = Transfer()._targets(run)
     assert list(targets) == ["digits", "negatives"] and left_out == {
-        "absent": "it cannot be had here",
+        "absent": "it is not available here",
         "huge": "its images are 28 pixels high, the input 8",
     }
 
@@ -197,7 +197,7 @@ def test_images_are_brought_to_channels_and_size() -> None:
     assert (resize_to(colour, (1, 32, 32)).images == luma).all()
     assert resize_to(colour, (3, 32, 32)).images[0, :, 5, 5].tolist() == [200, 100, 50]
     assert resize_to(colour, (3, 64, 64)) is colour
-    with pytest.raises(UserError, match="images of 3 channels cannot be brought to 2"):
+    with pytest.raises(UserError, match="images of 3 channels cannot be converted to 2"):
         resize_to(colour, (2, 64, 64))
 
 
@@ -223,8 +223,8 @@ def test_a_folder_is_called_by_its_last_name() -> None:
     [
         ({"targets": ("mnest",)}, "no data set 'mnest' here"),
         ({"sources": ("absent",), "targets": ("digits",)}, "no data set 'absent' here"),
-        ({"targets": ("negatives", "folder:a/negatives")}, "data sets must have names of their own"),
-        ({"sources": ("negatives",), "targets": ("folder:a/negatives",)}, "data sets must have names of their own"),
+        ({"targets": ("negatives", "folder:a/negatives")}, "data sets must have different names"),
+        ({"sources": ("negatives",), "targets": ("folder:a/negatives",)}, "data sets must have different names"),
         ({"baselines": ("backpropagation",), "learning_images": 10}, "leave learning_images out"),
         ({"train_images": 0}, "train_images must be at least 1, got 0"),
         ({"baselines": ("soft",)}, "baselines must be among own, .*, got 'soft'"),

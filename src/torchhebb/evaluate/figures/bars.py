@@ -8,9 +8,9 @@ if TYPE_CHECKING:
 
 
 def draw_bars(bars: Mapping[str, Sequence[float]], label: str) -> "Canvas":
-    """A bar for each name, at the mean of its values over seeds; the first one is what the others are compared with.
+    """A bar for each name at the mean of its values over seeds; the others are compared with the first one.
 
-    Args: label, the words below the axis.
+    Args: label, that of the axis.
     """
     from matplotlib.figure import Figure as Canvas
 

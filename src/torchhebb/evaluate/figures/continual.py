@@ -1,4 +1,4 @@
-"""Accuracy matrices as heat maps side by side, on one scale of colours, with their numbers."""
+"""Figures of accuracy matrices as heat maps with one colour scale."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -19,7 +19,7 @@ METHODS: dict[str, str] = {
     "replay": "replay",
     "joint": "backpropagation, joint",
 }
-"""The words of figures."""
+"""The names of the methods in figures."""
 
 CAPTIONS = {
     "task_aware": "Accuracy in % among the classes of the task, by a readout fitted to the features of that stage.",
@@ -30,7 +30,7 @@ CAPTIONS = {
 
 
 def heat_maps(matrices: Mapping[str, Tensor]) -> "Canvas":
-    """A panel a matrix (stages, tasks) in %, with one row for a network that learned all tasks at once."""
+    """One panel per matrix (stages, tasks) in %; a network that learned all tasks at once has a single row."""
     return draw_matrices([_panel(*item) for item in matrices.items()], scale=(0, 100), label="accuracy (%)")
 
 

@@ -1,4 +1,4 @@
-"""Maps of images as points of the plane, a colour a class."""
+"""Figures of images as points in the plane, with one colour per class."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 SIDE, LEGEND = 1.9, 0.45  # inches
 FEW = 10
-"""Classes that have colours of their own and names in the legend; of more, colours repeat."""
+"""The largest number of classes with their own colours and a legend; for more, colours repeat."""
 
 
 def maps_figure(
     rows: Mapping[str, Mapping[str, tuple[np.ndarray, str]]], labels: Tensor, classes: Sequence[str]
 ) -> "Canvas":
-    """A row a network, a column a stage: title -> points (N, 2) and the words below them."""
+    """One row per network and one column per stage: title -> points (N, 2) and the text below them."""
     from matplotlib import colormaps
     from matplotlib.figure import Figure as Canvas
     from matplotlib.lines import Line2D

@@ -1,4 +1,4 @@
-"""Figure of filters as images, a sheet a network, with a histogram of the radii under each."""
+"""Figure of filters as images, one sheet per network, with a histogram of the radii under each."""
 
 import math
 from collections.abc import Sequence
@@ -44,5 +44,5 @@ def draw_filters(panels: Sequence[TilePanel], radii: Sequence[Tensor]) -> "Canva
 
 
 def _least(radius: Tensor) -> float:
-    """The least radius for a logarithmic axis: that of the neurons that are not extinct."""
+    """The smallest radius for a logarithmic axis, which cannot show 0."""
     return max(float(radius.min()), 1e-3)

@@ -1,4 +1,4 @@
-"""Figures of attacked images: what they look like by the time that a network errs."""
+"""Figures of the smallest changes of images that make networks misclassify them."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 NORMS: dict[Norm, tuple[str, str]] = {"inf": ("linf", "L-inf"), "2": ("l2", "L2")}
-"""How a norm is called in names and in words."""
+"""The name of a norm in measures and in text."""
 
 GRID: dict[Norm, tuple[float, ...]] = {
     "inf": tuple(round(0.02 * k, 2) for k in range(1, 31)),
     "2": tuple(round(0.2 * k, 1) for k in range(1, 41)),
 }
-"""The radii among which the smallest that fools is sought."""
+"""The radii that are tried, from the smallest one on."""
 
 
 class Attack(Protocol):
@@ -41,13 +41,13 @@ def gallery(
     *,
     norm: Norm,
 ) -> Figure:
-    """Images at equal success: each network's column shows the smallest change found that makes it err.
+    """The smallest change found of each image that makes each network misclassify it, one column per network.
 
-    A block of rows an image: what the network errs on, the change, and for a single layer of competing neurons the
-    prototype (the weights) of the winner before and after.  Under an image stand eps, the network's answer and how
-    the judge reads it.
+    For each image there is a row with the changed image, a row with the change, and for a single layer of competing
+    neurons two rows with the prototype (the weights) of the winner before and after.  The text under an image has eps
+    and the classes that the network and the judge predict.
 
-    Args: networks, by what they are called; x (B, C, H, W), answered rightly by all of them when clean; labels (B,).
+    Args: networks by their names; x (B, C, H, W), which all networks classify rightly; labels (B,).
     """
     from matplotlib.figure import Figure as Canvas
 
@@ -90,10 +90,9 @@ def gallery(
                 elif competing:
                     _say(block[2, column], "no competition")
     caption = (
-        f"Every column at equal success: the smallest {NORMS[norm][1]} change among those tried, in steps of "
-        f"{GRID[norm][0]:g}, by which a gradient attack makes that network err, eps its size. The judge is another "
-        "network that never saw attacked images: where it reads what the network says, the image itself has changed "
-        "its meaning."
+        f"Every column shows the smallest {NORMS[norm][1]} change, in steps of {GRID[norm][0]:g}, by which a gradient "
+        "attack makes that network misclassify the image; eps is its size. The judge is another network that was not "
+        "trained on attacked images: where both predict the same class, the image itself shows that class."
     )
     return Figure(f"gallery-{NORMS[norm][0]}", caption, canvas)
 
@@ -101,9 +100,9 @@ def gallery(
 def smallest(
     model: nn.Module, x: Tensor, labels: Tensor, attack: Attack, norm: Norm
 ) -> tuple[Tensor, list[float | None]]:
-    """Per image, the adversarial image of the smallest radius of the grid that fools, and that radius.
+    """The adversarial image of the smallest successful radius of the grid for each image, and that radius.
 
-    An image that withstands the whole grid comes as the last attack left it, with None.
+    If no radius is successful, the image is that of the last attack, with None.
     """
     moved = x.clone()
     radii: list[float | None] = [None] * len(x)

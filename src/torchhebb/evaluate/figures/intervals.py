@@ -1,4 +1,4 @@
-"""Figures of accuracies with their intervals, one row for each variant, beside curves where there are any."""
+"""Figures of accuracies with their intervals, one row for each variant, with an optional panel of curves."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 def draw_intervals(
     measures: Mapping[str, Measure], label: str, panel: Panel | None = None, *, reference: str | None = None
 ) -> "Canvas":
-    """A dot for each seed and a bar for the interval, row by row; the panel on the right.
+    """A dot for each seed and a bar for the interval of each measure; the panel is on the right.
 
-    Args: label, the words below the axis; reference, the measure whose mean is dotted through all rows.
+    Args: label, that of the axis; reference, the measure whose mean is a dotted line through all rows.
     """
     from matplotlib.figure import Figure as Canvas
 

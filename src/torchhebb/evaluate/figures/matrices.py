@@ -1,4 +1,4 @@
-"""Figures of matrices as colours: numbers in their cells, or similarities sorted by class."""
+"""Figures of matrices in colours: with numbers in their cells, or similarities sorted by class."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Matrix:
-    """Numbers (R, C), NaN where nothing was measured, with the words of rows and columns; no words are no ticks."""
+    """Numbers (R, C), NaN where nothing was measured, with the labels of rows and columns, if any."""
 
     title: str
     values: Tensor
@@ -32,7 +32,7 @@ def draw_matrices(
 ) -> "Canvas":
     """A panel for each matrix, with its numbers in their cells.
 
-    Args: scale, the range of colours of all panels, by default that of each; label, the words of the colour bar.
+    Args: scale, the range of colours of all panels, by default that of each; label, that of the colour bar.
     """
     from matplotlib.figure import Figure as Canvas
 
@@ -64,7 +64,7 @@ def draw_matrices(
 
 
 def similarity_maps(rows: Mapping[str, Mapping[str, Tensor]], per_class: int) -> "Canvas":
-    """Similarities (B, B) of images sorted by class, a row a network and a column a stage, all of one colour scale."""
+    """Similarities (B, B) of images sorted by class, one row per network, one column per stage, one colour scale."""
     from matplotlib.figure import Figure as Canvas
 
     columns = max(map(len, rows.values()))

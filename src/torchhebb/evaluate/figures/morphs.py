@@ -1,4 +1,4 @@
-"""Pictures of objects between classes: what they are, what the layer believes of them, what the judge reads."""
+"""Figures of generated images, with the posterior of the layer and the class that the judge predicts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
 
-# Told apart by people who see colours differently (Okabe and Ito).
+# Colours that colour-blind people can distinguish (Okabe and Ito).
 SOURCE, TARGET, REST = "#0072B2", "#D55E00", "#D9D9D9"
 WORDS = {"bridge": "bridge", "blend": "blend of\nits two ends", "ascent": "posterior\nalone"}
 LEGEND = "Bar: the layer's posterior, blue for the source class, orange for the target, grey for all others"
@@ -24,8 +24,8 @@ LEGEND = "Bar: the layer's posterior, blue for the source class, orange for the 
 class Path:
     """Paths from one class to another.
 
-    Args: images (B, steps, C, H, W); pair, source, target (B,), number of each one's pair and its classes; posterior
-    and judged (B, steps, classes), probabilities of layer and judge.
+    Args: images (B, steps, C, H, W); pair, source, target (B,), the number of the pair and its classes; posterior and
+    judged (B, steps, classes), the probabilities of the layer and of the judge.
     """
 
     images: Tensor
@@ -36,7 +36,7 @@ class Path:
     judged: Tensor
 
     def lines(self) -> dict[str, list[list[float]]]:
-        """Mean probability of both classes by pair and step: "judge source", "posterior target" and so on."""
+        """The mean probability of both classes by pair and step: "judge source", "posterior target" and so on."""
         found = {}
         for who, values in {"judge": self.judged, "posterior": self.posterior}.items():
             for word, classes in {"source": self.source, "target": self.target}.items():
@@ -46,14 +46,14 @@ class Path:
 
 
 def paths_figure(path: Path, classes: Sequence[str], shares: Sequence[float]) -> Figure:
-    """Every path as a row, every step as a column."""
+    """One row per path, one column per step."""
     labels = [f"{plain(classes[a])} \u2192 {plain(classes[b])}" for a, b in _ends(path)]
     titles = [{0.0: "test image", 1.0: "target class"}.get(share, f"{share:.3g}") for share in shares]
     canvas = _canvas([(label, path, number) for number, label in enumerate(labels)], classes, titles)
     caption = (
-        "Test images on a bridge to another class, each the first that was drawn for its pair. Between its ends an "
-        "object is expected of both classes. The bar is the layer's posterior mass of the source class (blue), the "
-        "target class (orange) and all others (grey); below it what the independent judge reads, and how surely."
+        "Paths (bridges) from test images to another class, for the first image of each pair. Between the ends, the "
+        "density of both classes is high. The bar is the layer's posterior of the source class (blue), the target "
+        "class (orange) and all others (grey); below it, the class that the judge predicts, with its probability."
     )
     return Figure("paths", caption, canvas)
 

@@ -1,4 +1,4 @@
-"""Figures of curves with error bars: panels beside each other under one legend."""
+"""Figures of curves with error bars: panels in a grid with one legend."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,24 +15,24 @@ COLUMNS = 3
 
 @dataclass(frozen=True)
 class Panel:
-    """One pair of axes: curves by their words in the legend, and level lines by theirs."""
+    """One pair of axes: curves and level lines by their labels in the legend."""
 
     title: str
     curves: Mapping[str, Curve]
     levels: Mapping[str, float] = field(default_factory=dict)
     x_scale: Literal["linear", "log", "symlog"] = "linear"
     ticks: Mapping[float, str] | None = None
-    """Where x is labelled, and with what; by default as matplotlib sees fit."""
+    """The ticks of x with their labels; by default matplotlib's."""
     published: Mapping[str, str] = field(default_factory=dict)
-    """Curves that are dotted, and the name of the curve whose colour each has."""
+    """Dotted curves, with the name of the curve whose colour each has."""
     stars: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    """Single points (x, y) beside curves, by the name of the curve whose colour each has."""
+    """Single points (x, y), by the name of the curve whose colour each has."""
 
 
 def draw_panels(panels: Sequence[Panel], *, columns: int = COLUMNS, share_y: bool = False) -> "Canvas":
-    """A picture of the panels, row by row.  A name has one colour everywhere; level lines are grey and dashed.
+    """The panels in rows.  A name has the same colour in all panels; level lines are grey and dashed.
 
-    Args: share_y, whether all panels have one scale of y.
+    Args: share_y, whether all panels have the same y axis.
     """
     from matplotlib.figure import Figure as Canvas
 
@@ -70,7 +70,7 @@ def draw_on(canvas: "Canvas", places: Iterable[Any], panels: Sequence[Panel]) ->
         axes.tick_params(labelsize=8)
         axes.grid(alpha=0.25)
     if len(handles) > 1:
-        letters = 11 * canvas.get_figwidth()  # that fit beside each other
+        letters = 11 * canvas.get_figwidth()  # that fit in one line
         wide = max(1, min(len(handles), int(letters // (max(map(len, handles)) + 6))))
         canvas.set_figheight(
             canvas.get_figheight() + 0.17 * (-(-len(handles) // wide) - 1)
@@ -81,7 +81,7 @@ def draw_on(canvas: "Canvas", places: Iterable[Any], panels: Sequence[Panel]) ->
 
 
 def _scale(axes: Any, panel: Panel) -> None:
-    """The axis of x; on symlog, 0 has its place left of the smallest value above it."""
+    """Set the x axis; on symlog, 0 is left of the smallest positive value."""
     from matplotlib.ticker import MaxNLocator, NullLocator
 
     if panel.x_scale == "symlog":
@@ -94,7 +94,7 @@ def _scale(axes: Any, panel: Panel) -> None:
     else:
         axes.set_xscale(panel.x_scale)
     if panel.x_scale == "linear":
-        axes.xaxis.set_major_locator(MaxNLocator(5))  # thousands of images are wide
+        axes.xaxis.set_major_locator(MaxNLocator(5))  # labels of thousands of images are wide
     if panel.ticks is not None:
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xticks(list(panel.ticks), list(panel.ticks.values()))

@@ -1,4 +1,4 @@
-"""Figures of decoded images, in labelled rows."""
+"""Figures of decoded images in labelled rows."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING

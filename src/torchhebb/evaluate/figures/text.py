@@ -1,8 +1,8 @@
-"""Words in figures."""
+"""Text in figures."""
 
 
 def plain(label: str) -> str:
-    r"""A label whose dollars matplotlib does not read as mathematics.
+    r"""A label whose dollar signs matplotlib does not interpret as mathematics.
 
     >>> print(plain("2 $ a piece"))
     2 \$ a piece

@@ -12,19 +12,20 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
 
-TILE_PIXELS = 64  # a tile is magnified by whole numbers to about this, so that viewers show its pixels sharply
+TILE_PIXELS = 64  # a tile is magnified by a whole number to about this size, so that its pixels stay sharp
 GAP = 0.12  # between tiles, in widths of a tile
-APART = 0.35  # more of it after the leading columns of a sheet
-LINE, FRAME = 1, 150  # pixels and grey of the frame of a tile, without which white would run into the page
-CHECKERS = (0.85, 0.95)  # greys of pixels that are outside of an image
+APART = 0.35  # a wider gap after the leading columns of a sheet
+LINE, FRAME = 1, 150  # width and grey of the frame of a tile, which separates white pixels from the page
+CHECKERS = (0.85, 0.95)  # greys of pixels outside an image
 MARGIN, TITLE = 0.12, 0.27  # inches
 
 
 @dataclass(frozen=True, eq=False)
 class TilePanel:
-    """Images (N, C, H, W) in [0, 1], NaN where there is nothing to see, in rows of `columns`; a tile is `side` inches.
+    """Images (N, C, H, W) in [0, 1], NaN for transparent pixels, in rows of `columns`; a tile is `side` inches wide.
 
-    Three channels are colours; of other numbers the mean is shown in grey.  The first `lead` columns stand apart.
+    Three channels are shown in colour, the mean of any other number in grey.  A wider gap follows the first `lead`
+    columns.
     """
 
     title: str
@@ -46,7 +47,7 @@ class TilePanel:
 
 
 def sheet(images: Tensor, columns: int, lead: int = 0) -> np.ndarray:
-    """Images (N, C, H, W) in [0, 1] as one RGBA array, each magnified by a whole number and framed in the gap.
+    """Images (N, C, H, W) in [0, 1] as one RGBA array, each magnified by a whole number, with a frame in the gap.
 
     NaN is transparent.
 
@@ -75,7 +76,7 @@ def sheet(images: Tensor, columns: int, lead: int = 0) -> np.ndarray:
 
 
 def stretched(images: Tensor) -> Tensor:
-    """Every image (N, C, H, W) scaled by itself, from its smallest value at 0 to its largest at 1; NaN stays.
+    """Every image (N, C, H, W) scaled from its smallest value at 0 to its largest at 1; NaN stays.
 
     >>> stretched(torch.tensor([-2.0, 0.0, 2.0]).view(1, 1, 1, 3)).flatten().tolist()
     [0.0, 0.5, 1.0]
@@ -87,7 +88,7 @@ def stretched(images: Tensor) -> Tensor:
 
 
 def checkered(images: Tensor) -> Tensor:
-    """Images (..., H, W) whose NaN, what lies outside of an image, became a light chequerboard.
+    """Images (..., H, W) with a light chequerboard in place of NaN, which marks pixels outside an image.
 
     >>> checkered(torch.tensor([[0.5, torch.nan, torch.nan]]))
     tensor([[0.5000, 0.9500, 0.8500]])
@@ -98,7 +99,7 @@ def checkered(images: Tensor) -> Tensor:
 
 
 def stack(panels: Sequence[TilePanel]) -> "Canvas":
-    """Panels under each other, each under its title."""
+    """Panels one below the other, each with its title."""
     from matplotlib.figure import Figure as Canvas
 
     sizes = [panel.inches() for panel in panels]
@@ -118,20 +119,20 @@ def stack(panels: Sequence[TilePanel]) -> "Canvas":
 
 
 def show(axes: "Axes", pixels: np.ndarray) -> None:
-    """A sheet on axes of its own, without frame and ticks."""
+    """Show a sheet on axes without frame and ticks."""
     axes.imshow(pixels, interpolation="none", aspect="auto")
     axes.set_axis_off()
 
 
 def show_image(axes: "Axes", image: Tensor) -> None:
-    """An image (C, H, W) in [0, 1] on axes without ticks: three channels in colour, the mean of others in grey."""
+    """Show an image (C, H, W) in [0, 1] without ticks: three channels in colour, the mean of others in grey."""
     pixels = image.cpu().permute(1, 2, 0) if len(image) == 3 else image.cpu().mean(0)
     axes.imshow(pixels.numpy(), cmap="gray", vmin=0, vmax=1)
     axes.set(xticks=[], yticks=[])
 
 
 def side_of(size: tuple[int, int], largest: int, inches: float) -> float:
-    """Inches of a tile for images of this size where the largest of the figure get `inches`: areas grow as sizes do.
+    """Width of a tile in inches, if the largest images of the figure have `inches`; areas are proportional to sizes.
 
     >>> side_of((5, 5), 20, 1.0), side_of((20, 20), 20, 1.0)
     (0.5, 1.0)

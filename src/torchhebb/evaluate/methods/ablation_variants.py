@@ -19,7 +19,7 @@ _DRAWN_RADIUS = 3**-0.5  # of a convolution as torch draws it, U(-1/sqrt(fan_in)
 
 @dataclass(frozen=True)
 class Ablated:
-    """A network to learn and to read out, after the blocks of `depths` or, with none, after all of them."""
+    """A network to train and read out, after each number of blocks in `depths` or, without any, after all blocks."""
 
     label: str
     architecture: Architecture
@@ -27,7 +27,7 @@ class Ablated:
     depths: tuple[int, ...] = ()
 
     def build(self, seed: int) -> Network:
-        """As drawn from the seed."""
+        """The network with weights drawn by the seed."""
         if self.kind == "softhebb_blocks":
             return softhebb_blocks(self.architecture, seed)
         return self.architecture.build(seed)
@@ -44,26 +44,26 @@ def local_blocks(architecture: Architecture) -> tuple[Block, ...]:
 
 
 def changed(architecture: Architecture, **fields: Any) -> Architecture:
-    """The same fields of all blocks set to new values."""
+    """The architecture with these fields of all blocks set to new values."""
     return replace(architecture, blocks=tuple(block.with_settings(**fields) for block in local_blocks(architecture)))
 
 
 def widened(architecture: Architecture, factor: float) -> Architecture:
-    """All blocks with so many times their channels, rounded, one at least."""
+    """The architecture with the channels of all blocks multiplied by a factor, rounded, and at least 1."""
     channels = [max(1, round(factor * block.width)) for block in local_blocks(architecture)]
     blocks = tuple(block.with_width(c) for block, c in zip(local_blocks(architecture), channels, strict=True))
     return replace(architecture, blocks=blocks)
 
 
 def deepened(architecture: Architecture, depth: int) -> Architecture:
-    """The first `depth` blocks; above as many as there are, the last one again and again, without pooling."""
+    """The first `depth` blocks; beyond the last block, it is repeated without pooling."""
     blocks = local_blocks(architecture)
     further = blocks[-1].with_settings(pool=None)
     return replace(architecture, blocks=(blocks + (further,) * depth)[:depth])
 
 
 def until(network: Network, depth: int) -> nn.Sequential:
-    """A network without the blocks above `depth`; what follows all blocks stays."""
+    """A network without the blocks above `depth`, but with the modules that follow all blocks."""
     kept = {f"block{number}" for number in range(1, depth + 1)}
     children = network.named_children()
     return nn.Sequential(*(child for name, child in children if name in kept or not name.startswith("block")))
@@ -99,7 +99,7 @@ def softhebb_blocks(architecture: Architecture, seed: int = 0) -> Network:
 
 @torch.no_grad()
 def start_from_softhebb(network: Network, images: Images, *, seed: int, task: str, **learning: Any) -> None:
-    """Give the convolutions of local-loss blocks what SoftHebb learns in one pass over the images in batches of 10.
+    """Set the convolutions of local-loss blocks to weights that SoftHebb learns in one pass in batches of 10.
 
     SoftHebb's network has the same convolutions and pools, with SoftHebb-2023's batch norm, triangles, temperatures and
     rates.  Each neuron's weights are scaled to the radius that the block's own are drawn with; biases stay as drawn.
@@ -121,6 +121,6 @@ def start_from_softhebb(network: Network, images: Images, *, seed: int, task: st
 
 
 def _softhebb_like(number: int) -> Block:
-    """SoftHebb-2023's block of that number at depth 3; its third for all above."""
+    """SoftHebb-2023's block of that number at depth 3; its third block for larger numbers."""
     blocks = depth3((3, 32, 32)).blocks
     return blocks[min(number, len(blocks)) - 1]

@@ -1,4 +1,4 @@
-"""Activation maximisation: the image that drives one neuron most, for many neurons at once."""
+"""Activation maximisation: the image that activates a neuron most, for many neurons at once."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 NEAR_ZERO = 1e-2
-"""Norm of the image that an ascent starts from, over the norm that it is held at."""
+"""Norm of the initial image, as a factor of the norm after every step."""
 
 
 def maximize_activation(
@@ -21,14 +21,14 @@ def maximize_activation(
     norm: float = 1.0,
     advance: Callable[[int], None] = lambda _: None,
 ) -> tuple[Tensor, Tensor]:
-    """Images (N, C, h, w) that each drive one neuron as far as it goes at a fixed norm, and their pre-activations (N,).
+    """Images (N, C, h, w) that each maximise a neuron's pre-activation at a fixed norm, and the pre-activations (N,).
 
     From Gaussian noise near zero, every step is
 
         x <- norm * unit(x + rate * norm * unit(d u_k / d x))        unit(x) = x / ||x||
 
-    for all neurons as one batch: u_k of image k depends on that image alone, so one backward pass of their sum gives
-    every gradient.  A neuron that is linear in the pixels ends at its own weights, scaled to the norm.
+    for all neurons as one batch: u_k of image k depends on that image alone, so that one backward pass of their sum
+    gives all gradients.  For a neuron that is linear in the pixels, the image converges to its weights at the norm.
 
     Args: unit, pixels (N, C, h, w) -> pre-activations (N, K); neurons (N,), on its device.
     Source: SoftHebb-2023, receptive fields by gradient ascent, 500 steps, the image renormalised at each.

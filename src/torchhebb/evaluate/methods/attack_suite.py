@@ -1,4 +1,4 @@
-"""Attacks of several kinds on one classifier: gradients, gradients of a softened copy, and random search."""
+"""Adversarial attacks on a classifier: by gradients, by gradients of a softened copy, and by random search."""
 
 import copy
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ ATTACKS: tuple[AttackName, ...] = get_args(AttackName)
 
 @dataclass(frozen=True)
 class Suite:
-    """Which attacks to run, and how hard each of them tries; all draws follow from a seed."""
+    """The attacks to run and their settings; a seed determines all random draws."""
 
     attacks: Sequence[AttackName]
     steps: int
@@ -28,7 +28,7 @@ class Suite:
     softness: Sequence[float]
 
     def applicable(self, model: nn.Module) -> list[AttackName]:
-        """The attacks that say something about a model: softening needs a soft WTA output."""
+        """The attacks that apply to a model: the softened attack needs a soft WTA output."""
         return [attack for attack in self.attacks if attack != "softened" or has_soft_output(model)]
 
     def move(
@@ -43,7 +43,7 @@ class Suite:
         seed: int,
         chunk: int,
     ) -> Tensor:
-        """What one attack makes of images (B, C, H, W) in [0, 1], `chunk` of them at a time."""
+        """The images (B, C, H, W) in [0, 1] after one attack, computed `chunk` at a time."""
         if attack == "square":
             return square(model, x, labels, eps=eps, norm=norm, queries=self.queries, seed=seed, batch_size=chunk)
         climb = partial(pgd, model, eps=eps, norm=norm, steps=self.steps, restarts=self.restarts)
@@ -66,7 +66,7 @@ class Suite:
         return torch.cat(moved)
 
     def strongest(self, model: nn.Module, x: Tensor, labels: Tensor, *, norm: Norm, eps: float, seed: int) -> Tensor:
-        """What the first gradient attack that fools the model makes of each image, else the last one."""
+        """Each image after the first gradient attack that the model misclassifies, or else after the last attack."""
         moved = x
         for attack in self.applicable(model):
             if attack != "square":
@@ -76,12 +76,12 @@ class Suite:
 
 
 def has_soft_output(model: nn.Module) -> bool:
-    """Whether a soft WTA passes its posterior on."""
+    """Whether the model has a soft WTA output."""
     return any(isinstance(module, SoftWTA) for module in model.modules())
 
 
 def soften(model: nn.Module, share: float) -> nn.Module:
-    """A copy of the model in which every soft WTA output has `share` of its inverse temperature."""
+    """A copy of the model in which the inverse temperature of every soft WTA output is multiplied by `share`."""
     softer = copy.deepcopy(model)
     for module in softer.modules():
         if isinstance(module, SoftWTA):
@@ -90,12 +90,12 @@ def soften(model: nn.Module, share: float) -> nn.Module:
 
 
 def per_image(chosen: Tensor) -> Tensor:
-    """A choice (B,) in the shape that selects among images (B, C, H, W)."""
+    """A mask (B,) in a shape that broadcasts over images (B, C, H, W)."""
     return chosen.view(-1, 1, 1, 1)
 
 
 @torch.no_grad()
 def answers_of(model: nn.Module, x: Tensor, chunk: int) -> Tensor:
-    """The classes (B,) that a model answers images with, `chunk` of them at a time."""
+    """The classes (B,) that a model predicts for images, computed `chunk` at a time."""
     parts = [model(part).argmax(1) for part in x.split(chunk)] if len(x) else []
     return torch.cat([torch.empty(0, dtype=torch.long, device=x.device), *parts])

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def k_means(x: Tensor, clusters: int, *, iterations: int, seed: int) -> tuple[Tensor, int]:
-    """The centres (clusters, d) of samples x (N, d) by Lloyd's algorithm, and how many iterations it took."""
+    """The centres (clusters, d) of samples x (N, d) by Lloyd's algorithm, and the number of iterations."""
     from sklearn.cluster import KMeans
 
     model = KMeans(clusters, init="random", n_init=1, max_iter=iterations, random_state=seed)
@@ -22,9 +22,9 @@ def mixture(
 ) -> tuple[Tensor, Tensor, int]:
     """A mixture of Gaussians with diagonal covariances, fitted to x (N, d) by expectation maximisation.
 
-    Args: variance_floor, what is added to every variance.
-    Returns: the responsibilities (N, components) of its components for x, those for others (M, d), and how many
-    iterations it took.
+    Args: variance_floor, which is added to every variance.
+    Returns: the responsibilities (N, components) of its components for x, those for others (M, d), and the number of
+    iterations.
     """
     from sklearn.mixture import GaussianMixture
 
@@ -42,7 +42,7 @@ def mixture(
 
 
 def _quietly(fit: Callable[..., Any], x: Any) -> None:
-    """Fit without the warning that the iterations were used up: callers are told how many there were."""
+    """Fit without a warning about convergence, since callers report the number of iterations."""
     from sklearn.exceptions import ConvergenceWarning
 
     with warnings.catch_warnings():

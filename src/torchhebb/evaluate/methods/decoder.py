@@ -1,4 +1,4 @@
-"""Images from frozen features: the decoder, and the two ways in which it is fitted.
+"""A decoder of images from frozen features, and its two protocols of training.
 
 Shapes: B images, C channels, H x W pixels; features (B, K, h, w).
 """
@@ -18,20 +18,20 @@ from torchhebb.progress import SILENT, Progress
 from torchhebb.train.device import Precision, autocast
 
 SCALE = 1000  # errors are mean squared errors of pixels in [0, 1] times this
-BATCH = 250  # of every decoder alike, so that a batch and its noise are the same for each
+BATCH = 250  # the same for all decoders, so that the noise of each image is the same
 SCALING_IMAGES = 2000
-_TINY = 1e-6  # a channel of less spread is constant
+_TINY = 1e-6  # a channel with a smaller standard deviation is constant
 
 
 class Decoder(nn.Module):
-    """Features (B, K, h, w) -> images (B, C, H, W): transposed convolutions 3x3 of stride 2, relu between them.
+    """Features (B, K, h, w) -> images (B, C, H, W): transposed 3x3 convolutions of stride 2 with ReLUs between them.
 
-    There are as many as the features were halved; features of the images' size get one of stride 1.  An image that
-    they miss by some pixels, such as 28x28 from 3x3, is brought to its size by bilinear interpolation.
+    There is one convolution for each halving of the image; features of the size of the image have one of stride 1.  An
+    output that differs in size, such as for 28x28 from 3x3, is resized by bilinear interpolation.
 
-    Args: feature_shape (K, h, w); image_shape (C, H, W); widths, channels between the convolutions, of which the last
-    ones are used, the first one again where there are more convolutions; seed, of the weights.
-    Raises UserError for features that are no maps, or widths below 1.
+    Args: feature_shape (K, h, w); image_shape (C, H, W); widths, channels between the convolutions: the last ones are
+    used, and the first one is repeated if there are more convolutions; seed, that of the weights.
+    Raises UserError for features that are not maps, or widths below 1.
     Source: SPHeRe-2025: 1536-512-256-3 from 4x4 to 32x32.
 
     >>> Decoder((1536, 4, 4), (3, 32, 32))(torch.zeros(2, 1536, 4, 4)).shape
@@ -75,9 +75,9 @@ class Decoder(nn.Module):
 
 
 def encoder_to(network: Network, depth: int) -> nn.Sequential:
-    """What pixels pass up to block `depth`, counted from 1: the same modules, frozen.
+    """The modules of a network up to block `depth`, counted from 1, in evaluation mode.
 
-    Raises UserError for a block that is not there.
+    Raises UserError for a missing block.
     """
     names = [name for name, _ in network.named_children()]
     if f"block{depth}" not in names:
@@ -86,7 +86,7 @@ def encoder_to(network: Network, depth: int) -> nn.Sequential:
 
 
 def by_own_statistics(encoder: nn.Sequential) -> nn.Sequential:
-    """A copy whose batch norms take the statistics of the images that they are given."""
+    """A copy whose batch norms use the statistics of their input."""
     encoder = copy.deepcopy(encoder).eval()
     for module in encoder.modules():
         if isinstance(module, BatchNorm | nn.BatchNorm2d):
@@ -125,11 +125,11 @@ def fit_decoder(
     label: str = "decoder",
     progress: Progress = SILENT,
 ) -> Decoder:
-    """Adam on the mean squared error of images and what is decoded from their frozen features.
+    """Adam on the mean squared error between images and their reconstructions from frozen features.
 
-    Every feature channel is first scaled to zero mean and unit variance over training images, so that no method is
-    helped or hurt by the scale of its features.  The decoder starts from the mean colour, its last convolution from
-    zero; the rate falls to zero by a half cosine.  Returns the decoder, in eval mode.
+    Every feature channel is first scaled to zero mean and unit variance over training images, so that results do not
+    depend on the scale of the features.  The last convolution starts at zero with the mean colour as its bias; the
+    rate falls to zero by a half cosine.  Returns the decoder in evaluation mode.
     """
     device = next(decoder.parameters()).device
     _start(decoder, encoder, Batches(images.images, BATCH, seed=seed, device=device), precision)
@@ -162,7 +162,7 @@ def image_errors(
     precision: Precision = "float32",
     device: torch.device | None = None,
 ) -> Tensor:
-    """The error (N,) of every image, times 1000, where noise of `std` was added to what the encoder sees."""
+    """The error (N,) of every image, times 1000, with noise of `std` added to the input of the encoder."""
     errors, begin = [], 0
     for x in Batches(images.images, BATCH, shuffle=False, device=device).epoch(0):
         seen = add_noise(x, std, seed, begin)
@@ -172,7 +172,7 @@ def image_errors(
 
 
 def add_noise(x: Tensor, std: float, seed: int, begin: int = 0) -> Tensor:
-    """x + noise of N(0, std^2), not clipped: the draw follows from the seed and the number of the first image alone.
+    """x + noise of N(0, std^2), not clipped; the draw depends only on the seed and the index of the first image.
 
     >>> x = torch.zeros(2, 1, 4, 4)
     >>> bool((add_noise(x, 0.1, seed=0) == add_noise(x, 0.1, seed=0)).all()), add_noise(x, 0.0, seed=0) is x
@@ -181,7 +181,7 @@ def add_noise(x: Tensor, std: float, seed: int, begin: int = 0) -> Tensor:
     if std == 0:
         return x
     generator = torch.Generator().manual_seed((seed + 1) * 1_000_003 + begin)
-    return x + std * torch.randn(x.shape, generator=generator).to(x.device)  # drawn alike for every device
+    return x + std * torch.randn(x.shape, generator=generator).to(x.device)  # the same on every device
 
 
 @torch.no_grad()
@@ -193,7 +193,7 @@ def encode(encoder: Callable[[Tensor], Tensor], x: Tensor, precision: Precision 
 
 @torch.no_grad()
 def _start(decoder: Decoder, encoder: nn.Module, batches: Batches, precision: Precision) -> None:
-    """Set the scale of features by their mean and spread, summed in float64, and the last layer to the mean colour."""
+    """Set the scale of the features by their moments, summed in float64, and the last layer to the mean colour."""
     scale, last = decoder.scale, decoder.layers[-1]
     assert isinstance(last, nn.ConvTranspose2d) and last.bias is not None
     total = torch.zeros(2, len(scale.mean), dtype=torch.float64, device=scale.mean.device)

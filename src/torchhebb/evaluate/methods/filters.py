@@ -1,11 +1,11 @@
-"""What filters look like: their colour, their spatial frequency, and how alike they are."""
+"""Properties of filters: colour, spatial frequency and similarity."""
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
 BRIGHTEST = 0.995
-"""The quantile of a network's absolute weights that is shown as full colour."""
+"""Quantile of a network's absolute weights that is shown as full colour."""
 
 
 def full_colour(weight: Tensor) -> float:
@@ -14,7 +14,7 @@ def full_colour(weight: Tensor) -> float:
 
 
 def colour_shares(weight: Tensor) -> Tensor:
-    """The share (K,) of a filter's energy in weight (K, C, h, w) that is a difference between its channels.
+    """The share (K,) of a filter's energy in differences between its channels, for weight (K, C, h, w).
 
     >>> red, grey = torch.tensor([1.0, 0.0, 0.0]), torch.ones(3)
     >>> colour_shares(torch.stack([red, grey]).view(2, 3, 1, 1))
@@ -26,7 +26,7 @@ def colour_shares(weight: Tensor) -> Tensor:
 
 
 def frequencies(weight: Tensor) -> Tensor:
-    """The mean spatial frequency (K,) of weight (K, C, h, w) in cycles a pixel, weighted by power, the mean apart.
+    """The mean spatial frequency (K,) of weight (K, C, h, w) in cycles per pixel, weighted by power, without the mean.
 
     >>> row = torch.arange(8) * (2 * torch.pi / 8)
     >>> frequencies(torch.sin(2 * row).expand(1, 1, 8, 8))
@@ -40,7 +40,7 @@ def frequencies(weight: Tensor) -> Tensor:
 
 
 def appearance(weight: Tensor) -> Tensor:
-    """The order (K,) in which filters are shown: grey before colourful, then from smooth to fine."""
+    """The order (K,) in which filters are shown: grey before coloured, each from low to high spatial frequency."""
     colourful = colour_shares(weight) > 0.5
     return (colourful * 1000.0 + frequencies(weight)).argsort(stable=True)
 

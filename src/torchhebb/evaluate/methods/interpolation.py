@@ -1,13 +1,13 @@
-"""Objects between classes: images moved through the density that a layer of competing neurons believes in.
+"""Images between classes, from the density that is implied by a layer of competing neurons.
 
 | symbol | meaning |
 |---|---|
 | x | a direction: an image scaled to unit norm, no pixel below 0 |
 | w_k, b_k, t | prototype and bias of neuron k; inverse temperature |
-| S, T | the neurons that stand for the source class and for the target class |
+| S, T | the neurons labelled with the source class and with the target class |
 | p(x, C) | sum over k in C of exp(t (w_k x + b_k)): the density of a class, up to a constant |
 | P_x(C) | sum over k in C of y_k: the posterior mass of a class, p(x, C) over its sum over all classes |
-| m_C(x) | mean of w_k over k in C, weighted by y_k: what the class looks like from x |
+| m_C(x) | mean of w_k over k in C, weighted by y_k |
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from torchhebb.train.perturb import pgd
 
 @dataclass(frozen=True, eq=False)
 class Causes:
-    """What a layer believes in: its neurons as hidden causes, and the class that each of them stands for.
+    """The generative model of a layer: its neurons as hidden causes, and the class that each is labelled with.
 
     Args: weight (K, d); bias (K,) or None; inverse_temperature t; labels (K,).
     """
@@ -38,15 +38,15 @@ class Causes:
         return self.inverse_temperature * (u if self.bias is None else u + self.bias)
 
     def members(self, classes: Tensor) -> Tensor:
-        """Which neurons stand for each of the classes (B,).  Returns: (B, K) bool."""
+        """Which neurons are labelled with each of the classes (B,).  Returns: (B, K) bool."""
         return self.labels == classes.unsqueeze(1)
 
     def log_density(self, x: Tensor, classes: Tensor) -> Tensor:
-        """log p(x, C), C the class of each row.  Returns: (B,)."""
+        """log p(x, C) for the class C of each row.  Returns: (B,)."""
         return self.log_joint(x).masked_fill(~self.members(classes), -torch.inf).logsumexp(1)
 
     def mean(self, x: Tensor, classes: Tensor) -> Tensor:
-        """m_C(x), C the class of each row; t m_C(x) is the gradient of log p(x, C).  Returns: (B, d)."""
+        """m_C(x) for the class C of each row; t m_C(x) is the gradient of log p(x, C).  Returns: (B, d)."""
         among = self.log_joint(x).masked_fill(~self.members(classes), -torch.inf)
         return torch.softmax(among, 1) @ self.weight
 
@@ -59,24 +59,24 @@ class Causes:
 def bridge(
     causes: Causes, x: Tensor, source: Tensor, target: Tensor, shares: Sequence[float], *, iterations: int = 20
 ) -> Tensor:
-    """The path from images to another class that stays where the layer expects images.
+    """A path from images to another class through regions of high density.
 
-    At share s it climbs, from the path's last point,
+    At share s it maximises, starting from the last point of the path,
 
         J_s(x) = (1-s)^2 t x_0 x + s (1-s) log p(x, S) + s log p(x, T)
 
-    over directions x.  The three weights sum to one: at 0 there is the image x_0 alone, at 1 the density of the target
-    class alone, between them a geometric mean of both classes' densities, tied to x_0.  log p(x, T) is
-    log P_x(T) + log p(x): unlike the posterior, it does not rise where no image is expected.  Each iteration is
+    over directions x.  The three weights sum to one: at 0 only the image x_0 counts, at 1 only the density of the
+    target class, and in between a geometric mean of both classes' densities and x_0.  Since log p(x, T) is
+    log P_x(T) + log p(x), it is low where no image is expected, unlike the posterior.  Each iteration is
 
         x <- normalise(relu((1-s)^2 x_0 + s (1-s) m_S(x) + s m_T(x)))
 
-    the direction without negative pixels at which the tangent of J_s is largest; J_s is convex, so it never falls.
+    the direction without negative pixels that maximises the tangent of J_s; J_s is convex, so it does not decrease.
 
-    The end is a mode of the target's density; the posterior there is the target's unless another class is denser still.
+    The end is a mode of the target's density, with a high posterior of the target unless another class is denser there.
 
-    Args: x (B, d), directions; source and target (B,), classes that at least one neuron stands for; shares, in [0, 1],
-    rising.  Returns: (B, shares, d), directions.
+    Args: x (B, d), directions; source and target (B,), classes with at least one neuron; shares in [0, 1], increasing.
+    Returns: (B, shares, d), directions.
     Source: SoftHebb-2022, objects that interpolate real classes; the path of densities is that of Neal 2001.
 
     >>> causes = Causes(torch.eye(3), None, 2.0, torch.tensor([0, 1, 1]))
@@ -97,11 +97,11 @@ def bridge(
 def ascent(
     causes: Causes, x: Tensor, target: Tensor, shares: Sequence[float], *, reach: float, steps: int = 40
 ) -> Tensor:
-    """The path that climbs the posterior alone: within s * reach (L2) of the image, lower log (1 - P_x(T)).
+    """A path that maximises the posterior alone: it minimises log (1 - P_x(T)) within s * reach (L2) of the image.
 
-    Nothing holds it where images are expected.
+    It is not restricted to regions of high density.
 
-    Args: x (B, ...), pixels in [0, 1]; target (B,); reach, how far the last point may be.
+    Args: x (B, ...), pixels in [0, 1]; target (B,); reach, the largest distance of the last point.
     Returns: (B, shares, ...), pixels in [0, 1].
     Source: projected gradient steps as in Madry et al. 2018.
     """
@@ -110,12 +110,12 @@ def ascent(
 
 
 def mixtures(causes: Causes, classes: Tensor, generator: torch.Generator) -> Tensor:
-    """Objects of given classes, none of them an image or a prototype.
+    """Samples of given classes, as mixtures of prototypes.
 
-    A neuron k of the class at random, another one by its posterior within the class at w_k, a point at random on the
-    arc between their prototypes, and from there one step to m_C.
+    A neuron k of the class is drawn at random, and another one by its posterior within the class at w_k.  From a random
+    point on the arc between their prototypes, one step leads to m_C.
 
-    Args: classes (B,), each of which two neurons stand for.  Returns: (B, d), directions without negative pixels.
+    Args: classes (B,), each with at least two neurons.  Returns: (B, d), directions without negative pixels.
     """
     members = causes.members(classes)
     one = _draw(members.double(), generator)
@@ -154,7 +154,7 @@ def as_pixels(x: Tensor, brightest: Tensor) -> Tensor:
 
 
 class _AgainstTarget(nn.Module):
-    """Pixels (B, ...) -> logits (B, 2): everything but the target class, and the target class."""
+    """Pixels (B, ...) -> logits (B, 2): all other classes, and the target class."""
 
     def __init__(self, causes: Causes, target: Tensor) -> None:
         super().__init__()

@@ -1,19 +1,19 @@
-"""Other bio-plausible algorithms on CIFAR-10: their numbers, where these come from, and four qualities."""
+"""Published results of other bio-plausible algorithms on CIFAR-10, with their sources and four qualities."""
 
 from dataclasses import dataclass
 
 QUALITIES = ("no weight transport", "local plasticity", "no update locking", "unsupervised")
-"""No backward path that copies forward weights; a weight learns from what its own two ends know; it learns without
-waiting for layers above; it learns without labels.  The qualities by which SoftHebb-2023 compares."""
+"""No backward path with the forward weights; updates that depend only on the pre- and post-synaptic neuron; updates
+that do not wait for layers above; learning without labels.  SoftHebb-2023 compares these qualities."""
 
 
 @dataclass(frozen=True)
 class Peer:
     """One algorithm: its test accuracy on CIFAR-10 in percent, and which of `QUALITIES` it has.
 
-    `verified` is False for a number quoted from memory, which nobody here has looked up.  A quality is None where the
-    question does not arise, as nothing below the readout learns.  `judged` holds the places in `QUALITIES` that are
-    our own judgement of the algorithm, not a statement of its authors.
+    `verified` is False for a number that is quoted from memory.  A quality is None if it does not apply, since nothing
+    below the readout learns.  `judged` holds the indices in `QUALITIES` that are our own judgement, not a statement of
+    the authors.
     """
 
     name: str

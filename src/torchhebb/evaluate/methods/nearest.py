@@ -1,4 +1,4 @@
-"""The nearest of many images, found by matrix products and measured exactly, and which objects are copies."""
+"""Distances to the nearest of many images, and which generated images are close to them or copies."""
 
 from collections.abc import Mapping
 
@@ -12,15 +12,16 @@ ROWS = 10_000  # images that are compared at a time
 QUERIES = 500
 NEIGHBOURS = 50
 LOWEST = 0.05
-"""The share of real images whose nearness to another image counts as close."""
+"""Quantile of the distances of real images below which a distance counts as close."""
 
 
 @torch.no_grad()
 def nearest_distances(x: Tensor, images: Tensor, count: int = 1, *, unit: bool = False) -> Tensor:
-    """L2 distances to the `count` nearest images, rising.
+    """L2 distances to the `count` nearest images, in increasing order.
 
-    Candidates are found by ||x||^2 + ||z||^2 - 2 x z; their distances are then taken of the differences, so an image is
-    at distance 0 from itself.  With `unit` both are scaled to unit norm first: the distance squared is 2 - 2 cosine.
+    Candidates are found by ||x||^2 + ||z||^2 - 2 x z; their distances are then computed from differences, so that an
+    image has distance 0 from itself.  With `unit`, both are scaled to unit norm first: the squared distance is
+    2 - 2 cosine.
 
     Args: x (B, ...), pixels in [0, 1]; images (N, ...) uint8; count from 1 to N.  Returns: (B, count).
     Raises ValueError for another count.
@@ -39,7 +40,7 @@ def _distances(x: Tensor, images: Tensor, count: int, unit: bool) -> Tensor:
     squares, places = x.new_empty(len(x), 0), torch.empty(len(x), 0, dtype=torch.long, device=x.device)
     for begin in range(0, len(images), ROWS):
         z = _rows(images[begin : begin + ROWS], x, unit)
-        found = z.square().sum(1) - 2 * x @ z.mT  # the same for every image but for ||x||^2
+        found = z.square().sum(1) - 2 * x @ z.mT  # without ||x||^2, which is the same for all images
         here = torch.arange(begin, begin + len(z), device=x.device).expand(len(x), -1)
         squares, places = torch.cat([squares, found], 1), torch.cat([places, here], 1)
         squares, kept = squares.topk(min(count, squares.shape[1]), 1, largest=False)
@@ -58,13 +59,14 @@ def _rows(images: Tensor, like: Tensor, unit: bool) -> Tensor:
 def nearness(
     objects: Mapping[str, Tensor], read_as: Mapping[str, Tensor], images: Tensor, *, reference: str
 ) -> dict[str, float]:
-    """How near objects are to images, beside the real images among them that are named `reference`.
+    """Distances of generated images to training images, compared with those of the real images named `reference`.
 
-    For each name, `<name>_nearest` and `_nearest_cosine`, the median distance and cosine to the nearest image;
-    `_nearest_ratio`, the median distance to the nearest over the mean of the nearest 50; `_close` and `_copies`, the
-    share in % whose distance, and whose ratio, is below the lowest 5 % of the reference that is read as the same class.
+    For each name, `<name>_nearest` and `_nearest_cosine` are the median distance and cosine to the nearest image, and
+    `_nearest_ratio` is the median ratio of the distance to the nearest and the mean of the nearest 50.  `_close` and
+    `_copies` are the shares in % whose distance and ratio are below the 5 % quantile of the reference images that are
+    classified as the same class.
 
-    Args: objects (B, C, H, W) in [0, 1]; read_as, the class (B,) that each of them is read as; images (N, C, H, W),
+    Args: objects (B, C, H, W) in [0, 1]; read_as, the class (B,) that the judge assigns to each; images (N, C, H, W),
     uint8.
     """
     found: dict[str, float] = {}
@@ -86,7 +88,7 @@ def nearness(
 
 
 def _lowest(values: Tensor, read: Tensor, classes: int) -> Tensor:
-    """Below which the lowest of values (B,) lie, for every class; 0, which nothing is below, for a class unread."""
+    """The low quantile of values (B,) for every class; 0 for a class without values."""
     limits = values.new_zeros(classes)
     for name in read.unique():
         limits[name] = values[read == name].quantile(LOWEST)
@@ -94,7 +96,7 @@ def _lowest(values: Tensor, read: Tensor, classes: int) -> Tensor:
 
 
 def spread(x: Tensor, classes: Tensor) -> float:
-    """Mean L2 distance between two images of a class; x (B, ...), classes (B,)."""
+    """Mean L2 distance between two images of the same class; x (B, ...), classes (B,)."""
     means = [
         torch.pdist(x[classes == name].flatten(1)).mean() for name in classes.unique() if (classes == name).sum() > 1
     ]

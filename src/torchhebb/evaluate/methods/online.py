@@ -1,4 +1,4 @@
-"""Learners that take one batch after another as it comes."""
+"""Networks that learn from a stream of batches at constant rates."""
 
 from abc import ABC, abstractmethod
 
@@ -13,23 +13,23 @@ from torchhebb.train.learn import make_optimizer
 
 
 class OnlineLearner(ABC):
-    """Learns from batches at a constant rate; `model` is everything that learning changes."""
+    """A network that learns from batches at a constant rate; `model` is everything that learning changes."""
 
     model: nn.Module
     network: Network
     """Pixels -> features."""
     head: nn.Module | None
-    """Features -> logits, where learning makes one."""
+    """Features -> logits, if learning trains one."""
 
     @abstractmethod
     def step(self, x: Tensor, labels: Tensor) -> Tensor:
-        """Learn from x (B, C, H, W) and labels (B,); returns what the model made of x before that."""
+        """Learn from x (B, C, H, W) and labels (B,); returns the output for x before the step."""
 
 
 class OnlineHebbian(OnlineLearner):
-    """A network that learns without feedback and reads no label.
+    """A network that learns without feedback and without labels.
 
-    Args: plan, whose optimizer is taken; factor, of its rates.
+    Args: plan, for its optimizer; factor, that of its learning rates.
     """
 
     def __init__(self, network: Network, plan: Learning, precision: Precision, factor: float = 1.0) -> None:
@@ -50,7 +50,7 @@ class OnlineHebbian(OnlineLearner):
 class OnlineBackpropagation(OnlineLearner):
     """Blocks and a linear layer, end to end with labels by AdamW, or by plain SGD.
 
-    Args: model, as `backpropagation_model` makes it; plan, whose rate and weight decay are taken; factor, of the rate.
+    Args: model, from `backpropagation_model`; plan, for its learning rate and weight decay; factor, that of the rate.
     """
 
     def __init__(

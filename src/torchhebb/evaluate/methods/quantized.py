@@ -1,4 +1,4 @@
-"""Weights that are kept on the grid of few bits while a network learns."""
+"""Weights that are rounded to a grid of few bits while a network learns."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +20,7 @@ def quantize_weights(
     rounding: Rounding = "nearest",
     generator: torch.Generator | None = None,
 ) -> None:
-    """Put every weight of a network on the grid of its neuron or layer, in place; biases stay as they are."""
+    """Round every weight of a network to the grid of its neuron or layer, in place; biases are not changed."""
     for weight in network.parameters():
         if weight.dim() > 1:
             level = power_of_two_scale(weight, bits, per=scale)
@@ -29,7 +29,7 @@ def quantize_weights(
 
 @contextmanager
 def kept_quantized(network: Network, bits: int, **how: Any) -> Iterator[None]:
-    """Quantise the weights now, and after every step that an optimizer takes on them while the context lasts.
+    """Quantise the weights at the start of the context, and in it after every step of an optimizer on them.
 
     Args: how, the other arguments of `quantize_weights`.
     """

@@ -1,4 +1,4 @@
-"""What a neuron of a block sees: where its receptive field lies in the image, and its pre-activation on that alone."""
+"""Receptive fields of the neurons of a block, and their pre-activations on images of that size."""
 
 from copy import copy
 from dataclasses import dataclass, replace
@@ -27,14 +27,14 @@ from torchhebb.train.diagnostics import at_radius_1, radii
 LAYERS = (HebbConv2d, HebbLinear, nn.Conv2d)
 Layer = HebbConv2d | HebbLinear | nn.Conv2d
 
-# What leaves every position of a map where it is.
+# Modules that keep every position of a map.
 _POINTWISE = (BatchNorm, Standardize, Triangle, Power, SoftWTA, nn.BatchNorm2d, nn.ReLU, nn.LeakyReLU, nn.Identity)
 _SLIDING = (HebbConv2d, PatchWhitening, nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
 
 
 @dataclass(frozen=True)
 class Field:
-    """Position (i, j) of a map sees `size` pixels from `start` + (i, j) `jump`; each is (height, width).
+    """Position (i, j) of a map depends on `size` pixels from `start` + (i, j) `jump`; each is (height, width).
 
     A start below 0 lies in the padding.
     """
@@ -44,7 +44,7 @@ class Field:
     start: tuple[int, int]
 
     def corner(self, row: int, column: int) -> tuple[int, int]:
-        """The first row and column of pixels that a position sees, which may lie outside the image."""
+        """The first row and column of the field of a position, which may lie outside the image."""
         return self.start[0] + row * self.jump[0], self.start[1] + column * self.jump[1]
 
 
@@ -58,15 +58,15 @@ def block_layers(network: Network) -> dict[str, Layer]:
         if name.startswith("block"):
             layers = [part for part in _parts(block) if isinstance(part, LAYERS)]
             if len(layers) != 1:
-                raise UserError(f"{name} has {len(layers)} layers of its own, so its neurons cannot be told")
+                raise UserError(f"{name} has {len(layers)} layers of its own, and neurons are those of a single layer")
             found[name] = layers[0]
     return found
 
 
 def choose_blocks(network: Network, numbers: tuple[int, ...]) -> list[str]:
-    """The names of the blocks of these numbers, from 1; of all blocks if there are none.
+    """The names of the blocks with these numbers, counted from 1; of all blocks if there are none.
 
-    Raises UserError for a number that no block has.
+    Raises UserError for a number without a block.
     """
     names = list(block_layers(network))
     for number in numbers:
@@ -76,15 +76,15 @@ def choose_blocks(network: Network, numbers: tuple[int, ...]) -> list[str]:
 
 
 def learned_neurons(layer: Layer) -> Tensor:
-    """The neurons that have come to radius 1, the R1 features, as rising indices."""
+    """The neurons at radius 1 (R1 features), as increasing indices."""
     return at_radius_1(layer).nonzero()[:, 0]
 
 
 def choose_neurons(layer: Layer, count: int, *, learned: bool = True) -> list[int]:
-    """At most `count` neurons of a layer, rising: evenly spread over those that have come to radius 1.
+    """At most `count` neurons of a layer in increasing order, evenly spaced over those at radius 1.
 
-    Where fewer than `count` have, those whose radii are nearest to 1: neurons that are still on their way hold much of
-    the noise that they started from.  If not `learned`, evenly spread over all.
+    If fewer than `count` are at radius 1, the neurons whose radii are nearest to 1: the weights of others still contain
+    much of their initial noise.  If not `learned`, neurons are evenly spaced over all.
 
     >>> layer = HebbLinear(3, 9)
     >>> layer.weight[:] = torch.arange(9, 0, -1).unsqueeze(1)
@@ -105,11 +105,11 @@ def choose_neurons(layer: Layer, count: int, *, learned: bool = True) -> list[in
 def receptive_field(network: Network, block: str, image_size: tuple[int, int]) -> Field:
     """The receptive field of the neurons of a block, from kernels, strides, dilations, pools and paddings below it.
 
-    From the input up: a kernel of k adds (k - 1) dilation jump pixels, a padding of p moves the start by -p jump, and
-    a stride multiplies the jump.  Fully connected neurons, and all above a norm over whole images, see the whole image.
-    The averages that a residual adds lie inside the field of its block's body.
+    From the input up, a kernel of k adds (k - 1) dilation jump pixels, a padding of p moves the start by -p jump, and
+    a stride multiplies the jump.  The field of fully connected neurons, and of all above a norm over whole images, is
+    the whole image.  The averages that a residual adds lie inside the field of its block's body.
 
-    Raises UserError where what lies below is of an unknown kind.
+    Raises UserError for a module of an unknown kind.
     Source: Araujo, Norris and Sim 2019, Computing receptive fields of convolutional neural networks.
     """
     size, jump, start = [1, 1], [1, 1], [0, 0]
@@ -127,11 +127,11 @@ def receptive_field(network: Network, block: str, image_size: tuple[int, int]) -
 
 
 class OnField(nn.Module):
-    """Pixels of exactly a block's receptive field (B, C, h, w) -> pre-activations (B, K) of its neurons there.
+    """Pixels of a block's receptive field (B, C, h, w) -> pre-activations (B, K) of its neurons.
 
-    The network's own modules, sharing its weights, without padding: a patch of the field's size leaves one position of
-    every map that is read.  A block that sees whole images keeps its padding and is read at its central position.
-    The pre-activation is linear in the layer's input, also where the layer's rule rectifies it afterwards.
+    It consists of the network's modules with shared weights and without padding: for an image of the field's size,
+    every map has one position.  A block whose field is the whole image keeps its padding, and its central position is
+    used.  The pre-activation is linear in the layer's input, even if the layer's rule rectifies it afterwards.
 
     Raises UserError above a residual, which averages over the whole map.
     """
@@ -144,7 +144,7 @@ class OnField(nn.Module):
                 break
             local = as_local_loss(child)
             if local is not None and local.residual:
-                raise UserError(f"{block} stands on the residual of {name}, which needs whole images: choose --blocks")
+                raise UserError(f"{block} is above the residual of {name}, which needs whole images: choose --blocks")
         whole = any(isinstance(module, UnitNorm | nn.Flatten | HebbLinear) for module in path)
         *below, layer = path if whole else map(_unpadded, path)
         self.path = nn.Sequential(*below, unrectified(layer)).eval()
@@ -182,7 +182,7 @@ def _parts(block: nn.Module) -> list[nn.Module]:
 
 
 def _window(module: nn.Module) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int], tuple[int, int]]:
-    """Kernel, stride, padding, dilation of what slides over a map."""
+    """Kernel, stride, padding and dilation of a module that slides over a map."""
     if isinstance(module, _SLIDING):
         stride, dilation = getattr(module, "stride", 1), getattr(module, "dilation", 1)
         return pair(module.kernel_size), pair(stride), pair(module.padding), pair(dilation)  # type: ignore[arg-type]

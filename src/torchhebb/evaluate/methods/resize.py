@@ -11,12 +11,12 @@ LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
 def resize_to(images: Images, shape: tuple[int, int, int]) -> Images:
-    """Images in the channels and size of an input (C, H, W).
+    """Images converted to the channels and size of an input (C, H, W).
 
-    Grey is repeated to all channels; colour becomes grey by its luma, 0.299 R + 0.587 G + 0.114 B.  Where no more than
-    an eighth of a side is missing, zeros are put around (28x28 in 32x32); otherwise the image is scaled, bilinearly
-    and without aliasing.
-    Raises UserError for channels that cannot be brought.
+    Grey is repeated for all channels; colour is converted to grey by its luma, 0.299 R + 0.587 G + 0.114 B.  If at most
+    an eighth of a side is missing, the image is padded with zeros (28x28 in 32x32); otherwise it is scaled bilinearly
+    with antialiasing.
+    Raises UserError for channels that cannot be converted.
 
     >>> grey = Images(torch.full((1, 1, 28, 28), 7, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64))
     >>> resize_to(grey, (3, 32, 32)).images[0, :, 2, 1:3].tolist()
@@ -35,7 +35,7 @@ def _resized(x: Tensor, shape: tuple[int, int, int]) -> Tensor:
     elif x.shape[1] == 1:
         x = x.expand(-1, channels, -1, -1)
     elif x.shape[1] != channels:
-        raise UserError(f"images of {x.shape[1]} channels cannot be brought to {channels}")
+        raise UserError(f"images of {x.shape[1]} channels cannot be converted to {channels}")
     down, right = height - x.shape[2], width - x.shape[3]
     if 0 <= down <= height / 8 and 0 <= right <= width / 8:
         x = F.pad(x, (right // 2, right - right // 2, down // 2, down - down // 2))

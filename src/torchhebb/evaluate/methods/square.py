@@ -1,7 +1,7 @@
-"""A gradient-free attack: what random squares find where gradients vanish.
+"""The Square attack, which needs no gradient.
 
-In the L-inf ball the Adversarial Robustness Toolbox (ART) searches.  Its L2 search divides a new window by the length
-that it should get instead of multiplying, and finds little, so that one is here.
+The L-inf attack is that of the Adversarial Robustness Toolbox (ART).  ART's L2 attack divides a new window by the norm
+that it should get instead of multiplying by it, and finds little, so that the L2 attack is implemented here.
 """
 
 import math
@@ -40,13 +40,13 @@ def square(
     seed: int,
     batch_size: int = 500,
 ) -> Tensor:
-    """The Square attack: change a random square of pixels, and keep the change where the margin shrinks.
+    """The Square attack: change a random square of pixels, and keep the change if the margin decreases.
 
-    It asks the network for logits alone, so it cannot be misled by a gradient that is masked.  Images that are
-    fooled already stay as they are.
+    It uses only the logits of the network, so that masked gradients do not affect it.  Images that are misclassified
+    already stay unchanged.
 
-    Args: model, pixels -> logits, in eval mode; x (B, C, H, W) in [0, 1], H = W; labels (B,); queries, how many
-    changes are tried on each image; seed, of every draw; batch_size, of the model's input.
+    Args: model, pixels -> logits, in evaluation mode; x (B, C, H, W) in [0, 1], H = W; labels (B,); queries, the number
+    of changes that are tried on each image; seed, that of all draws; batch_size, that of the model's input.
     Returns: adversarial images, shaped as x, in [0, 1].
     Raises UserError without ART, or for images that are not square or have fewer than 5 pixels a side; RuntimeError
     if the attack left the ball.
@@ -93,7 +93,7 @@ def _by_toolbox(
 
 
 def _in_l2(model: nn.Module, x: Tensor, labels: Tensor, eps: float, queries: int, generator: torch.Generator) -> Tensor:
-    """Each try moves length from one window of the change to another, whose two bumps of opposite sign it adds."""
+    """Every query moves norm from one window of the change to another, and adds two bumps of opposite sign there."""
     batch, channels, size, _ = x.shape
 
     def draw(top: int) -> int:
@@ -124,7 +124,7 @@ def _in_l2(model: nn.Module, x: Tensor, labels: Tensor, eps: float, queries: int
         trial = change.clone()
         trial[new] = 0
         trial[old] = 0
-        # What the ball leaves beside the untouched pixels, shared by the channels.
+        # The norm that the unchanged pixels leave within the ball, divided among the channels.
         free = (eps**2 - trial.square().sum((1, 2, 3), keepdim=True)).clamp_min(0).div(channels).sqrt()
         window = bumps(side) + change[new] / _length(change[new], (2, 3))
         trial[new] = free * window / _length(window, (2, 3))
@@ -138,7 +138,7 @@ def _in_l2(model: nn.Module, x: Tensor, labels: Tensor, eps: float, queries: int
 
 
 def opposite_bumps(side: int) -> Tensor:
-    """Two pyramids of opposite sign, one above the other, of length 1 together, (side, side).
+    """Two pyramids of opposite sign, one above the other, with norm 1 together, (side, side).
 
     A pixel at ring d around the top of its pyramid has the height sum_{i >= d} 1 / (i + 1)^2, i < side / 2.
 
@@ -155,7 +155,7 @@ def opposite_bumps(side: int) -> Tensor:
 
 
 def _first_share(size: int) -> float:
-    """Of an image that the first square covers; a larger one would not fit into a small image."""
+    """The share of an image that the first square covers, limited so that it fits into a small image."""
     return min(0.8, ((size - 2) / size) ** 2)
 
 
@@ -176,7 +176,7 @@ def _check(adversarial: Tensor, x: Tensor, eps: float, norm: Norm) -> None:
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """ART draws from the global generators of numpy and Python: seeded inside, as they were before outside."""
+    """Seed the global generators of numpy and Python, which ART uses, and restore them afterwards."""
     numpy_state, python_state = np.random.get_state(), random.getstate()
     np.random.seed(seed)
     random.seed(seed)

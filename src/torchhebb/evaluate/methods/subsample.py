@@ -7,7 +7,7 @@ from torchhebb.data import Images
 
 
 def evenly_spaced(count: int, among: int) -> Tensor:
-    """At most `count` different indices, rising, from the first to the last of `among`.
+    """At most `count` different indices in increasing order, from the first to the last of `among`.
 
     >>> evenly_spaced(3, 9), evenly_spaced(5, 3)
     (tensor([0, 4, 8]), tensor([0, 1, 2]))
@@ -16,12 +16,12 @@ def evenly_spaced(count: int, among: int) -> Tensor:
 
 
 def evenly_spaced_images(images: Images, count: int) -> Images:
-    """At most `count` images, evenly spaced over all, as they may lie sorted by class; 0 stands for all."""
+    """At most `count` images, evenly spaced over all, since they may be sorted by class; 0 takes all."""
     return images.select(evenly_spaced(count, len(images))) if 0 < count < len(images) else images
 
 
 def subsample(images: Images, count: int | None) -> Images:
-    """So many of the images, always the same and in the order that they have; all for None."""
+    """A fixed random draw of `count` images in their order; None takes all."""
     if count is None or count >= len(images):
         return images
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))

@@ -1,4 +1,4 @@
-"""The images that drive neurons most, found in one pass: a running list of the best for every neuron, on the device."""
+"""The images that activate neurons most, from one pass with a running list for every neuron on the device."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,9 +18,9 @@ NAMES = ("value", "image", "row", "column")
 
 @dataclass(frozen=True, eq=False)
 class TopActivating:
-    """For each of n neurons its `count` strongest images: value, image, row and column of the map, each (n, count).
+    """The `count` strongest images of n neurons: value, image, row and column of the map, each (n, count).
 
-    The strongest comes first; of equal ones, that which comes first in the data.
+    The strongest image comes first; ties are in the order of the data.
     """
 
     value: Tensor
@@ -36,7 +36,7 @@ class TopActivating:
         return cls(*(torch.tensor(data[name]) for name in NAMES))
 
     def of(self, places: Sequence[int]) -> "TopActivating":
-        """Those of some of the neurons, by their places here."""
+        """The images of some of the neurons, by their indices."""
         return TopActivating(self.value[places], self.image[places], self.row[places], self.column[places])
 
 
@@ -52,9 +52,9 @@ def top_activating(
     precision: Precision = "float32",
     advance: Callable[[int], None] = lambda _: None,
 ) -> dict[str, TopActivating]:
-    """For neurons of several blocks, the images where the largest pre-activation over all positions is highest.
+    """The images with the highest pre-activations, over all positions, for neurons of several blocks.
 
-    One pass over the images; what is kept is `count` images a neuron, each with its strongest position alone.
+    It takes one pass over the images, and keeps `count` images per neuron, each with its strongest position.
 
     Args: network, frozen, on the device; images (N, C, H, W) uint8, N >= count; neurons, by the block's name.
     """
@@ -86,7 +86,7 @@ def top_activating(
 
 
 def _merge(parts: Sequence[TopActivating], count: int) -> TopActivating:
-    """The strongest of several lists of the same neurons; a stable sort keeps the earlier of equals."""
+    """The strongest images of several lists of the same neurons; a stable sort keeps ties in order."""
     every = TopActivating(*(torch.cat([getattr(part, name) for part in parts], 1) for name in NAMES))
     value, order = every.value.sort(dim=1, descending=True, stable=True)
     order = order[:, :count]
@@ -95,16 +95,16 @@ def _merge(parts: Sequence[TopActivating], count: int) -> TopActivating:
 
 
 def clipped(found: TopActivating, field: Field, image_size: tuple[int, int]) -> Tensor:
-    """Whether the field reaches over the border of the image, (n, count)."""
+    """Whether the receptive field reaches outside the image, (n, count)."""
     top, left = found.row * field.jump[0] + field.start[0], found.column * field.jump[1] + field.start[1]
     over = (top + field.size[0] > image_size[0]) | (left + field.size[1] > image_size[1])
     return (top < 0) | (left < 0) | over
 
 
 def cut(images: Tensor, found: TopActivating, field: Field) -> Tensor:
-    """What each neuron saw there: (n, count, C, h, w) in [0, 1], NaN for pixels outside the image.
+    """The receptive fields in the images: (n, count, C, h, w) in [0, 1], NaN for pixels outside the image.
 
-    Args: images (N, C, H, W) uint8, those that were looked through.
+    Args: images (N, C, H, W) uint8, those that were searched.
     """
     height, width = images.shape[2:]
     patches = torch.full((*found.image.shape, images.shape[1], *field.size), torch.nan)

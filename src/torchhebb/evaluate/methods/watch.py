@@ -1,4 +1,4 @@
-"""Looking at networks while the ordinary training loops train them."""
+"""Measurements of networks during ordinary training."""
 
 import sys
 from collections.abc import Callable, Container, Iterator
@@ -59,7 +59,7 @@ class _After:
 
 
 def samples_seen(images: int, plan: Learning | Supervised, blocks: int) -> list[int]:
-    """How many samples a training has seen after 0, 1, 2, ... steps; greedy stages follow each other.
+    """The number of samples seen after 0, 1, 2, ... steps of a training; greedy stages follow each other.
 
     >>> samples_seen(5, Learning(batch_size=2, epochs=2), 1)
     [0, 2, 4, 5, 7, 9, 10]
@@ -71,7 +71,7 @@ def samples_seen(images: int, plan: Learning | Supervised, blocks: int) -> list[
 
 @contextmanager
 def at_rest(model: nn.Module) -> Iterator[None]:
-    """Eval mode without gradients, to look at a model in the middle of its training."""
+    """Evaluation mode without gradients, to measure a model in the middle of its training."""
     modes = {module: module.training for module in model.modules()}
     try:
         with torch.no_grad():

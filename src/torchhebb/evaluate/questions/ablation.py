@@ -1,4 +1,4 @@
-"""The recipe of a run of local losses learned again with one thing changed at a time: accuracies and differences."""
+"""Test accuracy of a network of local losses when one part of its recipe is changed at a time."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -54,28 +54,30 @@ ACCURACY = "test accuracy, %"
 
 @dataclass(frozen=True)
 class Ablation(Study[Ablated]):
-    """Test accuracy of variants of the run's recipe, each learned by its plan and read out alike.
+    """Test accuracy of a network of local losses with one part of its recipe changed at a time.
+
+    Every variant is trained by the recipe's plan and has the same readout:
 
         structure, orthogonality   one term of the loss alone
         projection_<d>             p of d dimensions
         channels_x<f>              f times as many channels
-        slope_<s>                  the leaky relu's negative slope: 0 is the relu, 1 no activation at all
+        slope_<s>                  the negative slope of the leaky ReLU: 0 is the ReLU, 1 is no activation
         softhebb_blocks            the same channels and loss in SoftHebb-2023's blocks, without a residual
-        softhebb_start             the convolutions start from what SoftHebb learned in one pass
-        random                     nothing learned, batch norm calibrated
-        depth_<n>                  n blocks: the run's first n; above as many as it has, its last one is repeated with
-                                   the same channels and residual and without pooling, so that maps keep their size
-        random_depth_<n>           the same blocks with nothing learned
+        softhebb_start             the convolutions start from weights that SoftHebb learned in one pass
+        random                     weights as drawn, with calibrated batch norm
+        depth_<n>                  n blocks: the first n of the run; beyond its depth, the last block is repeated with
+                                   the same channels and residual, without pooling, so that maps keep their size
+        random_depth_<n>           the same blocks with weights as drawn
 
-    All depths are read off one network: no gradient comes down, so its first n blocks are the network of depth n.
-    What equals the recipe is left out.  Measures, a value a seed:
+    One network serves all depths: no gradient crosses a block, so its first n blocks are the network of depth n.
+    A variant that equals the recipe is left out.  Measures, with one value per seed:
 
         <variant>_test_accuracy    in %, with the 95 % Wilson interval over test images; `unchanged` is the recipe
         <variant>_difference       from the recipe in points, with the 95 % interval over test images, paired
         depth_<n>_gain             from the next smaller depth in points, with the same interval
 
-    and the curves `depth` and `random_depth`.  `depth_pays_until` notes the depth from which on a further block's gain
-    is not above 0 by its interval.  All numbers are reports on the test images; nothing is chosen by them.
+    and the curves `depth` and `random_depth`.  The note `depth_pays_until` is the largest depth up to which the
+    interval of every gain lies above 0.  All numbers are measured on the test images; no setting is chosen by them.
     Raises UserError for settings out of range, a run that does not learn by local losses, or a variant that cannot be
     built.
     Source: SPHeRe-2025, its ablations and depth.
@@ -86,29 +88,29 @@ class Ablation(Study[Ablated]):
     quantities: ClassVar[dict[str, Quantity]] = {"test_accuracy": Quantity(ACCURACY, "%", count_test_images)}
 
     changes: tuple[Change, ...] = field(default=get_args(Change), metadata=NOT_IN_CELLS)
-    """What to change."""
+    """Parts of the recipe to change, one at a time."""
     projections: tuple[int, ...] = field(
         default=(32, 64, 128, 512), metadata=each_at_least(1, empty=True) | NOT_IN_CELLS
     )
-    """Dimensions of the projection."""
+    """Numbers of dimensions of the projection to compare."""
     channel_factors: tuple[float, ...] = field(
         default=(0.5, 2.0), metadata=distinct(above=0, empty=True) | NOT_IN_CELLS
     )
-    """By what to multiply the channels of all blocks."""
+    """Factors by which to multiply the channels of all blocks."""
     slopes: tuple[float, ...] = field(default=(0.0, 0.5, 1.0), metadata=each_at_least(0, empty=True) | NOT_IN_CELLS)
-    """Negative slopes of the activation."""
+    """Negative slopes of the leaky ReLU to compare."""
     depths: tuple[int, ...] = field(default=(1, 2, 3, 4, 5, 6), metadata=each_at_least(1, empty=True) | NOT_IN_CELLS)
-    """Numbers of blocks."""
+    """Numbers of blocks to compare."""
     epochs: int | None = field(default=None, metadata=at_least(1))
-    """Passes over the learning images, also of the unchanged network; None is the recipe's."""
+    """Passes over the images, for the unchanged network too; None takes the recipe's."""
     learning_images: int | None = field(default=None, metadata=at_least(1))
-    """How many training images the blocks learn from, drawn once; None is all of them."""
+    """Number of training images that the blocks learn from, drawn once; None takes all."""
     readout_images: int | None = field(default=None, metadata=at_least(1))
-    """How many training images the readout is fitted to, drawn once; None is all of them."""
+    """Number of training images that the readout is fitted to, drawn once; None takes all."""
     readout: ReadoutChoice = "ridge"
-    """Ridge regression, cheap, or the readout of the run's recipe."""
+    """Ridge regression, which is fast, or the readout of the run's recipe."""
     ridge: Ridge = field(default_factory=lambda: Ridge(project=1024))
-    """Features that are not wider than `project` are not projected."""
+    """Settings of the ridge; `project` applies only to features that are wider."""
 
     def check(self, run: Run) -> None:
         plan = run.recipe.readout if self.readout == "trained" else self.ridge
@@ -120,7 +122,7 @@ class Ablation(Study[Ablated]):
                 raise UserError(f"the variant {name} cannot be built: {str(error).splitlines()[0]}") from error
 
     def variants(self, run: Run) -> dict[str, Ablated]:
-        """All variants by name, the unchanged one first; none of the others equals it."""
+        """All variants by name, the unchanged network first; variants that equal it are left out."""
         base = run.recipe.architecture
         local_blocks(base)
         depths = tuple(sorted({*self.depths}))
@@ -154,7 +156,7 @@ class Ablation(Study[Ablated]):
         return {UNCHANGED: unchanged, **different}
 
     def cell(self, run: Run, variant: Ablated, seed: int) -> Cell:
-        """`answers`: right (1) or wrong (0) on every test image, a letter each, for every depth that is read out."""
+        """`answers`: right (1) or wrong (0) on every test image, a letter each, for every depth."""
         work = partial(self._read_out, run, seed, f"seed {seed}: {variant.label}", variant)
         plan = None if self.readout == "ridge" else to_json(run.recipe.readout)
         return {"answers": self.keep(run, work, seed=seed, variant=to_json(replace(variant, label="")), plan=plan)}
@@ -215,7 +217,7 @@ class Ablation(Study[Ablated]):
 
 
 def difference(name: str, right: Tensor, other: Tensor) -> Measure:
-    """Points of accuracy above another, both right or wrong (seeds, images), image by image.
+    """The difference of two accuracies in points, paired by image; both are right or wrong answers (seeds, images).
 
     >>> difference("more", torch.tensor([[True, True]]), torch.tensor([[False, True]])).values
     (50.0,)

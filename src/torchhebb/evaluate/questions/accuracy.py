@@ -21,13 +21,14 @@ ReadoutName = Literal["trained", "ridge", "logistic", "neighbors", "labels"]
 
 @dataclass(frozen=True)
 class Accuracy(Study[ReadoutName]):
-    """Test accuracy of every readout on the same frozen features, with the baselines of the run.
+    """Test accuracy of several readouts on the same frozen features, with the baselines of the run.
 
-    With `test_data` the same readouts also answer on the test images of another data set with the same classes, such as
-    imagenetv2 for a run on imagenet: `<test_data>_test_accuracy` and `<test_data>_<readout>_test_accuracy`.
+    With `test_data` the same readouts are also tested on another data set with the same classes, such as imagenetv2 for
+    a run on imagenet: `<test_data>_test_accuracy` and `<test_data>_<readout>_test_accuracy`.
 
-    Measures `test_accuracy` (the readout trained with the run) and `<readout>_test_accuracy` in %, a value a seed, with
-    the 95 % Wilson interval over test images; what each readout chose on held-out training images is noted.
+    Measures `test_accuracy` (the readout trained with the run) and `<readout>_test_accuracy` in %, one value per seed,
+    with the 95 % Wilson interval over test images.  The note `chosen` has the settings that each readout chose on
+    held-out training images.
     Raises UserError before anything is fitted if a readout needs more memory than is free.
     """
 
@@ -38,7 +39,7 @@ class Accuracy(Study[ReadoutName]):
     readouts: tuple[ReadoutName, ...] = field(
         default=("trained", "ridge", "logistic", "neighbors", "labels"), metadata=distinct() | NOT_IN_CELLS
     )
-    """Which readouts to fit; `trained` is the run's own."""
+    """Readouts to compare; `trained` is the one that was trained with the run."""
     ridge: Ridge = field(default_factory=Ridge)
     """Ridge regression on one-hot targets, in closed form."""
     logistic: Logistic = field(default_factory=Logistic)
@@ -47,7 +48,7 @@ class Accuracy(Study[ReadoutName]):
     """k nearest neighbours by cosine similarity."""
 
     test_data: str | None = None
-    """The name of another data set, whose test images the readouts answer on too."""
+    """Name of another data set with the same classes, on whose test images the readouts are tested too."""
 
     def variants(self, run: Run) -> dict[str, ReadoutName]:
         return {"" if name == "trained" else f"{name}_": name for name in self.readouts}
@@ -59,9 +60,9 @@ class Accuracy(Study[ReadoutName]):
                 plan.check(len(run.data.train), width, run.device)
 
     def cell(self, run: Run, variant: ReadoutName, seed: int) -> Cell:
-        """The `accuracy` on the test images, and on those of `test_data` as `other`; `chosen` is what was fitted."""
+        """`accuracy` on the test images, `other` on those of `test_data`, and the settings that were `chosen`."""
         plan, chosen = self._plans().get(variant), {}
-        shape = run.feature_shape(seed) if variant == "labels" else None  # a neuron is a channel, not a position
+        shape = run.feature_shape(seed) if variant == "labels" else None  # a neuron is a channel
         if plan is None:
             readout = run.readout(seed)
         else:
@@ -92,7 +93,7 @@ class Accuracy(Study[ReadoutName]):
         yield Note("chosen", {name: list(found) for name, found in chosen.items()})
 
     def _plans(self) -> dict[str, ReadoutPlan]:
-        """The readouts that are fitted here."""
+        """The readouts to fit."""
         plans: dict[str, ReadoutPlan] = {
             "ridge": self.ridge,
             "logistic": self.logistic,
@@ -103,13 +104,13 @@ class Accuracy(Study[ReadoutName]):
 
 
 def _shaped(features: Tensor, shape: tuple[int, ...] | None) -> Tensor:
-    """Features (N, F) in the shape that a readout takes; None leaves them flat."""
+    """Features (N, F) in another shape of each sample; None leaves them flat."""
     return features if shape is None else features.unflatten(1, shape)
 
 
 def _tested(readout: nn.Module, run: Run, seed: int, shape: tuple[int, ...] | None) -> float:
     """Accuracy in % on the test images of a run."""
-    if isinstance(run.data.train, Stream):  # such data give too many features to keep, of the test images too
+    if isinstance(run.data.train, Stream):  # the features of such data are too many to keep
         network = run.network(seed)
         return model_accuracy(network, run.data.test, readout=readout, device=run.device, precision=run.precision)
     test = _shaped(run.features(seed, "test"), shape)

@@ -1,4 +1,4 @@
-"""Robust accuracy under attacks, and what an independent network sees in the images that fool another."""
+"""Accuracy under adversarial attacks, and how an independent network classifies the attacked images."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -26,53 +26,54 @@ from torchhebb.train.features import batch_size_for
 from torchhebb.train.perturb import Norm
 
 LEFT = Quantity("accuracy left of all attacks, %", "%")
-JUDGED = 500  # images that the judge reads at a time
+JUDGED = 500  # images that the judge classifies at a time
 
 
 @dataclass(frozen=True)
 class Attacks(Study[BaselineName]):
-    """Robust accuracy of whole networks, pixels to logits, under gradient attacks and one that needs no gradient.
+    """Accuracy of whole networks, from pixels to logits, under gradient attacks and one that needs no gradient.
 
         fgsm      one step along the gradient of the cross-entropy
-        pgd       projected gradient ascent of the cross-entropy, every restart from a random point
-        margin    the same on the margin of the logits, whose gradient outlives a saturated softmax
-        softened  pgd through a copy of the network whose soft WTA output is softer, judged by the network as it is:
-                  a sharp competition hides its gradient; networks without a soft WTA output are spared
-        square    random search, without a gradient
+        pgd       projected gradient ascent on the cross-entropy, every restart from a random point
+        margin    the same on the margin of the logits, whose gradient does not vanish where the softmax saturates
+        softened  pgd on a copy of the network whose soft WTA output has a lower inverse temperature, since a sharp
+                  competition masks gradients; success is tested on the network itself.  Networks without a soft WTA
+                  output are not attacked so
+        square    random search, without gradients
 
-    Measures `<baseline>_<linf|l2>_<eps>_<attack>_accuracy` in % over all images, one that is wrong when clean being
-    fooled already.  `worst` survives all attacks, image by image, at this eps and, since balls are nested, at every
-    smaller one.  `..._<pgd|worst>_judge_agrees` and `..._judge_true`: the share of successful attacks in % whose
-    image an independent network reads as the class that the attacked one answered, or still as the true class;
-    absent where a seed has no successful attack.
-    Computes in float32.
+    Measures `<baseline>_<linf|l2>_<eps>_<attack>_accuracy` in % over all images; an image that is misclassified without
+    an attack counts as wrong.  `worst` counts images that no attack changes at this eps or a smaller one.
+    `..._<pgd|worst>_judge_agrees` and `..._judge_true` are shares in % of the successful attacks: those whose image an
+    independent network (the judge) assigns to the class that the attacked network answered, and those that it still
+    assigns to the true class.  They are absent where a seed has no successful attack.
+    All networks compute in float32.
     """
 
     question: ClassVar[str] = "attacks"
     quantities: ClassVar[dict[str, Quantity]] = {"worst_accuracy": LEFT}
 
     images: int = field(default=500, metadata=at_least(1))
-    """The first test images; all of them where there are fewer."""
+    """Number of test images to attack, the first ones."""
     baselines: tuple[BaselineName, ...] = field(
         default=("own", "hard", "backpropagation", "adversarial"), metadata=distinct() | NOT_IN_CELLS
     )
-    """Which networks to attack."""
+    """Networks to attack."""
     linf: tuple[float, ...] = field(default=(0.1, 0.2, 0.3), metadata=distinct(above=0, empty=True))
-    """Radii: the largest change of a pixel."""
+    """Radii of the L-inf ball: the largest change of a pixel."""
     l2: tuple[float, ...] = field(default=(1.0, 2.0, 3.0), metadata=distinct(above=0, empty=True))
-    """Radii: the Euclidean length of the change of an image."""
+    """Radii of the L2 ball: the Euclidean norm of the change of an image."""
     attacks: tuple[AttackName, ...] = field(default=ATTACKS, metadata=distinct())
-    """Which attacks to run."""
+    """Attacks to run."""
     steps: int = field(default=40, metadata=at_least(1))
-    """Steps of the gradient attacks."""
+    """Number of steps of the gradient attacks."""
     restarts: int = field(default=3, metadata=at_least(1))
-    """Restarts of the gradient attacks."""
+    """Number of random restarts of the gradient attacks."""
     queries: int = field(default=1000, metadata=at_least(1))
-    """Changes that the square attack tries on every image."""
+    """Number of changes that the square attack tries on every image."""
     softness: tuple[float, ...] = field(default=(0.3, 0.6), metadata=each_between(0, 1))
-    """Shares of the inverse temperature at which the softened attack takes its gradients."""
+    """Factors of the inverse temperature at which the softened attack computes its gradients."""
     examples: int = field(default=3, metadata=at_least(0) | NOT_IN_CELLS)
-    """Images in the galleries, on the first seed; 0 for no gallery."""
+    """Number of images in the galleries, for the first seed; 0 draws no gallery."""
 
     def check(self, run: Run) -> None:
         if not self.radii:
@@ -84,7 +85,7 @@ class Attacks(Study[BaselineName]):
 
     @property
     def radii(self) -> dict[Norm, list[float]]:
-        """The radii of every norm, rising."""
+        """The radii of every norm in increasing order."""
         norms: dict[Norm, list[float]] = {"inf": sorted(self.linf), "2": sorted(self.l2)}
         return {norm: radii for norm, radii in norms.items() if radii}
 
@@ -97,8 +98,8 @@ class Attacks(Study[BaselineName]):
         return {name: name for name in self.baselines}
 
     def cell(self, run: Run, variant: BaselineName, seed: int) -> Cell:
-        """A `Tally` of every attack in every ball on one network.  Only images that it answers rightly are attacked."""
-        images, suite, eye = self._images(run), self.suite, judge(run)
+        """The `Tally` of a network over all attacks and radii.  Only images that it classifies rightly are attacked."""
+        images, suite, reference = self._images(run), self.suite, judge(run)
         model = baseline(run, seed, variant).classifier
         chunk = batch_size_for(model, images, run.device)
         x, labels = _on_device(images, run)
@@ -124,11 +125,11 @@ class Attacks(Study[BaselineName]):
                         by_gradient = by_gradient | fools
                     tally.add(f"{point}_{attack}", fools)
                     if attack == "pgd":
-                        tally.judge(f"{point}_pgd", answers_of(eye, moved, chunk), answers, labels)
+                        tally.judge(f"{point}_pgd", answers_of(reference, moved, chunk), answers, labels)
                     run.progress.advance(1)
                 broken = broken | fresh
                 tally.add(f"{point}_worst", broken)
-                read, answers = answers_of(eye, worst, chunk), answers_of(model, worst, chunk)
+                read, answers = answers_of(reference, worst, chunk), answers_of(model, worst, chunk)
                 tally.judge(f"{point}_worst", read, answers, labels)
                 if "square" in attacks:
                     tally.square_alone[point] = int((broken & ~by_gradient).sum())
@@ -136,7 +137,7 @@ class Attacks(Study[BaselineName]):
         return asdict(tally)
 
     def findings(self, run: Run, cells: Mapping[str, Sequence[Cell]]) -> Iterator[Finding]:
-        images, eye = self._images(run), judge(run)
+        images, reference = self._images(run), judge(run)
         tallies = {name: [Tally(**cell) for cell in of_seeds] for name, of_seeds in cells.items()}
         for name, of_seeds in tallies.items():
             yield from _measures(name, of_seeds)
@@ -147,14 +148,14 @@ class Attacks(Study[BaselineName]):
             words = {baseline_label(run, name): curves[name] for name in self.baselines}
             panels.append(Panel(LEFT.label, words))
         caption = (
-            "Accuracy that survives every attack, image by image, against the radius within which pixels may move "
-            f"(0: clean); the first {len(images)} test images."
+            "Share of images that every attack leaves rightly classified, against the radius of the attacks "
+            f"(0: no attack); the first {len(images)} test images."
         )
         yield Figure("robustness", caption, draw_panels(panels, share_y=True))
         if self.examples:
-            yield from self._galleries(run, images, eye)
+            yield from self._galleries(run, images, reference)
         x, labels = _on_device(images, run)
-        seen = answers_of(eye, x, JUDGED) == labels
+        seen = answers_of(reference, x, JUDGED) == labels
         yield Note("test_images", len(images))
         yield Note("precision", "float32")
         yield Note("judge_accuracy_on_clean", percent(seen))
@@ -164,39 +165,39 @@ class Attacks(Study[BaselineName]):
     def _images(self, run: Run) -> Images:
         return run.data.test.select(torch.arange(min(self.images, len(run.data.test))))
 
-    def _galleries(self, run: Run, images: Images, eye: nn.Module) -> Iterator[Figure | Note]:
+    def _galleries(self, run: Run, images: Images, reference: nn.Module) -> Iterator[Figure | Note]:
         seed = run.seeds[0]
         networks = {baseline_label(run, name): baseline(run, seed, name) for name in self.baselines}
         x, labels = _on_device(images, run)
-        judges = [*(network.classifier for network in networks.values()), eye]
+        judges = [*(network.classifier for network in networks.values()), reference]
         known = torch.stack([answers_of(model, x, JUDGED) for model in judges])
         rows = _one_a_class(labels.where((known == labels).all(0), -1))[: self.examples]
         for norm in self.radii:
             if not rows:
-                yield Note("gallery", "no image that all baselines and the judge answer rightly when clean")
+                yield Note("gallery", "no image that all networks and the judge classify rightly without an attack")
                 return
             strongest = partial(self.suite.strongest, norm=norm, seed=seed)
-            yield gallery(networks, eye, x[rows], labels[rows], run.data.classes, strongest, norm=norm)
+            yield gallery(networks, reference, x[rows], labels[rows], run.data.classes, strongest, norm=norm)
 
 
 @dataclass
 class Tally:
-    """What became of the images of one network."""
+    """The outcome of all attacks on one network."""
 
     images: int
     percent: dict[str, float]
-    """By name of a measure."""
+    """Shares in % by the names of their measures."""
     fooled: dict[str, int] = field(default_factory=dict)
-    """How many images each attack turned."""
+    """How many images each attack made the network misclassify."""
     square_alone: dict[str, int] = field(default_factory=dict)
-    """How many images the square attack turned that no gradient attack did."""
+    """How many images only the square attack made it misclassify."""
 
     def add(self, name: str, fools: Tensor) -> None:
         self.fooled[name] = int(fools.sum())
         self.percent[f"{name}_accuracy"] = 100 * (len(fools) - self.fooled[name]) / self.images
 
     def judge(self, name: str, read: Tensor, answered: Tensor, labels: Tensor) -> None:
-        """What the judge read in the images that made the network answer wrongly."""
+        """Count how the judge classifies the images that the network misclassifies."""
         fools = answered != labels
         if fools.any():
             self.percent[f"{name}_judge_agrees"] = percent((read == answered)[fools])
@@ -204,7 +205,7 @@ class Tally:
 
 
 def _measures(name: str, of_seeds: Sequence[Tally]) -> Iterator[Measure]:
-    """What all seeds have; the shares of the judge rest on the images that were turned, on the fewest of any seed."""
+    """The measures that all seeds have.  An interval is for the images behind it, the fewest of any seed."""
     for quantity in of_seeds[0].percent:
         if all(quantity in tally.percent for tally in of_seeds):
             numbers = tuple(tally.percent[quantity] for tally in of_seeds)
@@ -226,7 +227,7 @@ def _on_device(images: Images, run: Run) -> tuple[Tensor, Tensor]:
 
 
 def _one_a_class(labels: Tensor) -> list[int]:
-    """The first index of every label but -1, in order of appearance."""
+    """The first index of each label in order of appearance; -1 is not a label."""
     first: dict[int, int] = {}
     for index, label in enumerate(labels.tolist()):
         first.setdefault(label, index)

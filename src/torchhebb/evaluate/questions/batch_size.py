@@ -1,4 +1,4 @@
-"""The batch size of the unsupervised phase, swept."""
+"""Held-out accuracy and radii against the batch size of the unsupervised phase."""
 
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -10,7 +10,7 @@ from torchhebb.train import Recipe
 
 @dataclass(frozen=True)
 class BatchSize(Sweep):
-    """The layers trained again in batches of one size after another; rates stay, as updates are normalised.
+    """Held-out accuracy and radii against the batch size; learning rates stay, since updates are normalised.
 
     Curves, measures and errors are those of `Sweep`.
     Source: SoftHebb-2023, which learns in batches of 10 or 32.
@@ -20,7 +20,7 @@ class BatchSize(Sweep):
     setting: ClassVar[str] = "batch size"
 
     values: tuple[float, ...] = (5, 10, 20, 50, 100, 200)
-    """Images of a batch, in rising order."""
+    """Batch sizes to compare, in increasing order."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

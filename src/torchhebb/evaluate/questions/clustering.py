@@ -1,4 +1,4 @@
-"""k-means and a Gaussian mixture of the size of the run's layer, read out in the same way."""
+"""Test accuracy of k-means and of a Gaussian mixture with as many components as the run's layer has neurons."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,12 +23,13 @@ ClusteringMethod = Literal["k_means", "mixture"]
 
 @dataclass(frozen=True)
 class Clustering(Study[ClusteringMethod]):
-    """k-means and a diagonal Gaussian mixture with as many components as the run's single layer has neurons.
+    """Test accuracy of k-means and of a Gaussian mixture with as many components as the run's layer has neurons.
 
-    Both see the training images as the layer does, scaled to unit norm where it has them so, as often as they need.
-    The unit-norm centres of k-means take the place of the layer's weights, so that its features are a posterior like
-    the layer's; those of the mixture are its responsibilities.  Linear readout as in the recipe, and labelled
-    components.  Measures `<method>_test_accuracy` and `<method>_labels_test_accuracy` in %, a value a seed.
+    Both are fitted to the training images as the layer sees them: scaled to unit norm if the run does so, in as many
+    passes as they need.  The centres of k-means, scaled to unit norm, replace the layer's weights, so that its features
+    are a posterior like the layer's; the features of the mixture are its responsibilities.  Two readouts are fitted:
+    the recipe's, and a class for each component.  Measures `<method>_test_accuracy` and
+    `<method>_labels_test_accuracy` in %, one value per seed.
     Raises UserError for a run of more than one fully connected layer, or with other scaling of its input.
     """
 
@@ -36,9 +37,9 @@ class Clustering(Study[ClusteringMethod]):
     quantities: ClassVar[dict[str, Quantity]] = {"test_accuracy": Quantity("test accuracy, %", "%", count_test_images)}
 
     iterations: int = field(default=30, metadata=at_least(1))
-    """At most so many of k-means, and of expectation maximisation; both stop when nothing changes any more."""
+    """Largest number of iterations of k-means and of expectation maximisation; both stop earlier on convergence."""
     variance_floor: float = field(default=1e-3, metadata=above(0))
-    """Added to every variance of the mixture: many pixels are zero in all images."""
+    """Added to every variance of the mixture, since many pixels are zero in all images."""
 
     def check(self, run: Run) -> None:
         _layer(run, run.seeds[0])
@@ -47,7 +48,7 @@ class Clustering(Study[ClusteringMethod]):
         return {"k_means": "k_means", "mixture": "mixture"}
 
     def cell(self, run: Run, variant: ClusteringMethod, seed: int) -> Cell:
-        """Test accuracy by the recipe's readout and by labelled components, and how many iterations it took."""
+        """Test accuracies of the recipe's readout and of labelled components, and the number of iterations."""
         run.progress.start(f"seed {seed}: {variant.replace('_', '-')}", 1, "methods")
         train, test, iterations = self.features(run, seed, variant)
         labels, classes = run.data.train.labels, len(run.data.classes)
@@ -63,7 +64,7 @@ class Clustering(Study[ClusteringMethod]):
         yield Note("iterations", {name: list(values(of_seeds, "iterations")) for name, of_seeds in cells.items()})
 
     def features(self, run: Run, seed: int, method: ClusteringMethod) -> tuple[Tensor, Tensor, int]:
-        """What a method makes of training and of test images (N, neurons), and how many iterations it took."""
+        """Features of the training and of the test images (N, neurons), and the number of iterations."""
         neurons, how = _layer(run, seed).out_features, {"iterations": self.iterations, "seed": seed}
         train, test = (_inputs(run, images) for images in (run.data.train.images, run.data.test.images))
         if method == "mixture":
@@ -73,7 +74,7 @@ class Clustering(Study[ClusteringMethod]):
         with torch.no_grad():
             block.get_parameter("layer.weight").copy_(F.normalize(centres, dim=1))
             for bias in (parameter for parameter in block.parameters() if parameter.dim() == 1):
-                bias.zero_()  # log priors of the layer's neurons, which say nothing of these centres
+                bias.zero_()  # they are log priors of the layer's neurons, not of these centres
             features, tested = (torch.cat([block(part) for part in x.split(1000)]) for x in (train, test))
         return features, tested, iterations
 
@@ -84,8 +85,8 @@ def _layer(run: Run, seed: int) -> HebbLinear:
     scaled = any(isinstance(module, BatchNorm | Standardize) for module in network.modules())
     if len(layers) != 1 or len(run.recipe.architecture.blocks) != 1 or scaled:
         raise UserError(
-            "clustering is asked of a network of one fully connected layer on pixels as they are or of unit norm, "
-            f"{run.recipe.name} has another"
+            "clustering needs a network of one fully connected layer on pixels as they are or of unit norm, "
+            f"and {run.recipe.name} has another"
         )
     return layers[0]
 

@@ -16,7 +16,7 @@ from torchhebb.runs.run import Run
 from torchhebb.train import Measure
 
 DATA = "cifar10"
-# What a baseline of a run has: random weights and raw pixels do not learn below the readout.
+# The qualities of baselines: random weights and raw pixels do not learn below the readout.
 _BASELINES: dict[str, tuple[bool | None, ...]] = {
     "random": (None, None, None, None),
     "raw": (None, None, None, None),
@@ -26,11 +26,10 @@ _BASELINES: dict[str, tuple[bool | None, ...]] = {
 
 @dataclass(frozen=True)
 class Comparison(Evaluator):
-    """A run's test accuracy and that of its baselines, among published numbers, with four qualities each.
+    """Test accuracy of a run and its baselines in a table of published results, with four qualities of each method.
 
-    The numbers of others and what they rest on are in `PEERS`; those quoted from memory are marked, and so is every
-    quality that is our judgement.  Measures are the run's own, as its result holds them; the note `table` has all rows,
-    the best first.
+    The published numbers and their sources are in `PEERS`; numbers quoted from memory and qualities that are our own
+    judgement are marked.  The measures are those of the run's result; the note `table` has all rows by accuracy.
 
     Raises UserError for a run on other data than CIFAR-10.
     Source: SoftHebb-2023, comparison with other bio-plausible algorithms.
@@ -66,7 +65,7 @@ def _peer(peer: Peer) -> dict[str, Any]:
 
 
 def _own(run: Run, measure: Measure) -> dict[str, Any]:
-    """The row of one of the run's own measures; how its blocks learn decides on the qualities of its network."""
+    """The row of one of the run's measures; the qualities of its network follow from how its blocks learn."""
     head = measure.name.removesuffix("test_accuracy").rstrip("_")
     words = baseline_label(run, "own") if head in ("", "online") else COMPARED.get(head, f"{head} pixels")
     layerwise = not all(block.is_local_to_synapses for block in run.recipe.architecture.blocks)
@@ -77,6 +76,6 @@ def _own(run: Run, measure: Measure) -> dict[str, Any]:
         "measured": True,
         "verified": True,
         "qualities": list(_BASELINES.get(head, (True, True, True, True))),
-        # A local loss, or a whitening, takes all neurons or inputs of a block: local to the layer, not to one synapse.
+        # A local loss or a whitening uses all neurons or inputs of a block: it is local to a layer, not to a synapse.
         "judged": [1] if layerwise and head not in _BASELINES else [],
     }

@@ -1,4 +1,4 @@
-"""Accuracy on old tasks while new ones are learned, without labels below the readout and by backpropagation."""
+"""Continual learning: accuracy on old tasks while new ones are learned, with and without backpropagation."""
 
 import json
 import math
@@ -56,12 +56,12 @@ PORT = {
 """Split-CIFAR-100 in 5 tasks as an unaffiliated replication of SoftHebb-2023 reports it, on that paper's network."""
 
 _WITHOUT_LABELS = ("own", "random", "joint_own")
-_START = "backpropagation_start"  # the blocks of backpropagation before they learn: where their transfer starts
+_START = "backpropagation_start"  # the blocks of backpropagation before training
 
 
 @dataclass(frozen=True)
 class Training:
-    """One network that learns all tasks: what it is called, what is read from it, and what its learning depends on."""
+    """One network that learns all tasks: its name, its readouts, and the settings of its training."""
 
     name: str
     method: str
@@ -69,7 +69,7 @@ class Training:
     plan: Learning | Supervised | None = None
     """None for a network that does not learn."""
     memory: Mapping[str, Any] = field(default_factory=dict)
-    """What EWC or replay are made with, besides the seed."""
+    """Settings of EWC or replay, besides the seed."""
 
     @property
     def is_joint(self) -> bool:
@@ -79,14 +79,13 @@ class Training:
 
 @dataclass(frozen=True)
 class Continual(Study[Training]):
-    """Accuracy on every task after each task: one network learns the classes of a data set a few at a time.
+    """Accuracy on every task after each task, when one network learns the classes of a data set a few at a time.
 
-    Measures `<method>_<readout>_average_accuracy`, `_forgetting`, `_backward_transfer`, `_forward_transfer` in %, a
-    value a seed; the readouts are `task_aware`, `task_free` and the same with `_kept`, as
-    docs/papers/continual.md says.  Joint training has an average accuracy alone; forward transfer needs a readout
-    before a task is learned, so `task_aware` alone has it.  Every
-    (method, seed) is kept in RUN/pieces/ as soon as it is complete, and until then each of its stages in
-    RUN/continual/.
+    Measures `<method>_<readout>_average_accuracy`, `_forgetting`, `_backward_transfer`, `_forward_transfer` in %, one
+    value per seed.  The readouts are `task_aware`, `task_free` and the same with `_kept`; docs/papers/continual.md
+    explains them.  Joint training has only an average accuracy.  Only `task_aware` has a forward transfer, which needs
+    a readout before the task is learned.  Every (method, seed) is kept in RUN/pieces/ once it is complete; until then
+    its stages are kept in RUN/continual/.
     Raises UserError, before anything is learned, for settings that do not fit the data or the memory.
     """
 
@@ -99,34 +98,35 @@ class Continual(Study[Training]):
     }
 
     tasks: int = field(default=5, metadata=at_least(2))
-    """How many tasks the classes are divided into."""
+    """Number of tasks that the classes are divided into."""
     class_order: int = field(default=0, metadata=at_least(0))
-    """0 keeps the natural order of the classes; any other seed permutes them."""
+    """Seed of a permutation of the classes; 0 keeps their order."""
     methods: tuple[MethodName, ...] = field(
         default=("own", "random", "joint_own", "backpropagation", "ewc", "replay", "joint"),
         metadata=distinct() | NOT_IN_CELLS,
     )
-    """Who learns: the network of the run, random weights, backpropagation alone, with EWC or replay; all at once."""
+    """Methods to compare: the run's network, random weights, backpropagation alone, with EWC, and with replay;
+    `joint_own` and `joint` learn all tasks at once."""
     readouts: tuple[ReadoutName, ...] = field(default=("task_aware", "task_free"), metadata=distinct() | NOT_IN_CELLS)
-    """Whether the task of a test image is told; backpropagation is trained once for each."""
+    """Whether the task of a test image is known; backpropagation is trained once for each readout."""
     images_per_class: int | None = field(default=None, metadata=at_least(1))
-    """Training images of a class that are learned from; None takes all."""
+    """Number of training images of each class; None takes all."""
     probe_images_per_class: int | None = field(default=100, metadata=at_least(1))
-    """How many of these the readouts are fitted to."""
+    """Number of these images of each class that the readouts are fitted to; None takes all."""
     test_images_per_class: int | None = field(default=None, metadata=at_least(1))
-    """Test images of a class; None takes all."""
+    """Number of test images of each class; None takes all."""
     learning_epochs: int | None = field(default=None, metadata=at_least(0) | NOT_IN_CELLS)
     """Passes over a task without labels; None takes the recipe's."""
     supervised_epochs: int | None = field(default=None, metadata=at_least(0) | NOT_IN_CELLS)
     """Passes over a task by backpropagation; None takes the recipe's."""
     ewc_strength: float = field(default=1000.0, metadata=at_least(0) | NOT_IN_CELLS)
-    """How strongly EWC holds the weights that old tasks need."""
+    """Strength of EWC's penalty on changes of weights that are important for old tasks."""
     ewc_images: int = field(default=200, metadata=at_least(1) | NOT_IN_CELLS)
-    """Images of a task that EWC measures the importance of weights on."""
+    """Number of images of a task on which EWC measures the importance of weights."""
     replay_images: int = field(default=2000, metadata=at_least(1) | NOT_IN_CELLS)
-    """Images that replay may store in all."""
+    """Total number of images that replay stores."""
     ridge: Ridge = field(default_factory=Ridge)
-    """How readouts are fitted; `project` makes wide features cheap."""
+    """Ridge regression of the readouts; `project` reduces the time for wide features."""
 
     def check(self, run: Run) -> None:
         _, probed = self._tasks(run)
@@ -142,7 +142,7 @@ class Continual(Study[Training]):
             )
 
     def variants(self, run: Run) -> dict[str, Training]:
-        """The trainings of all methods, and those that transfer is counted from."""
+        """The trainings of all methods, and the untrained networks that forward transfer is compared with."""
         origins = [self._origin(method) for method in self.methods] if "task_aware" in self.readouts else []
         methods = dict.fromkeys([*self.methods, *(origin for origin in origins if origin is not None)])
         return {training.name: training for method in methods for training in self._trainings(run, method)}
@@ -154,13 +154,13 @@ class Continual(Study[Training]):
             return super().cells(run)
 
     def kept_cell(self, run: Run, variant: Training, seed: int) -> Cell:
-        """The cell, after which the stages that led to it are no longer needed."""
+        """The cell; its stages are deleted once it is complete."""
         cell = super().kept_cell(run, variant, seed)
         shutil.rmtree(self._stages(run, variant, seed), ignore_errors=True)
         return cell
 
     def cell(self, run: Run, variant: Training, seed: int) -> Cell:
-        """A `Record`: accuracies after every task.  Each of its stages is kept until it is complete."""
+        """A `Record` of the accuracies after every task.  Its stages are kept until it is complete."""
         tasks, probed = self._tasks(run)
         return asdict(
             learn_in_turn(
@@ -197,7 +197,7 @@ class Continual(Study[Training]):
     def _measures(
         self, run: Run, method: str, by_readout: Mapping[str, Sequence[Rows]], origin: Sequence[Cell]
     ) -> Iterator[Measure]:
-        """Every quantity of a method by readout; transfer forward is counted from the cells of an untrained network."""
+        """Every quantity of a method by readout; `origin` are the cells of the untrained network."""
         for readout, of_seeds in by_readout.items():
             matrices = [as_matrix(rows) for rows in of_seeds]
             numbers = {"average_accuracy": [average_accuracy(matrix) for matrix in matrices]}
@@ -213,7 +213,7 @@ class Continual(Study[Training]):
                 yield replace(measure, published=PORT.get(measure.name)) if is_ported(run, self) else measure
 
     def _tasks(self, run: Run) -> tuple[tuple[Task, ...], tuple[Task, ...]]:
-        """The tasks to learn and those to probe; their labels are positions in the order of the tasks."""
+        """The tasks to learn and those for the readouts; labels are positions in the order of the tasks."""
         data = run.data
         train = _limited(data.train, self.images_per_class)
         whole = replace(data, train=train, test=_limited(data.test, self.test_images_per_class))
@@ -221,13 +221,13 @@ class Continual(Study[Training]):
         return tasks, tuple(replace(task, train=_limited(task.train, self.probe_images_per_class)) for task in tasks)
 
     def _origin(self, method: str) -> str | None:
-        """The training of an untrained network from which the transfer of a method is counted."""
+        """The untrained network with which the forward transfer of a method is compared."""
         if _is_joint(method):
             return None
         return "random" if method in _WITHOUT_LABELS else _START
 
     def _trainings(self, run: Run, method: str) -> list[Training]:
-        """Without labels one training serves all readouts; with labels each readout has a loss of its own."""
+        """The trainings of a method: one for all readouts without labels, one for each readout with labels."""
         if method == _START:
             return [Training(method, method, ("task_aware",))]
         if method == "random":
@@ -274,7 +274,7 @@ def _is_joint(method: str) -> bool:
 
 
 def is_ported(run: Run, settings: Continual) -> bool:
-    """Whether the replication has reported this: SoftHebb-2023's network, all images of CIFAR-100, 5 tasks, 1 pass."""
+    """Whether the replication reports this setting: SoftHebb-2023's network, CIFAR-100 whole, 5 tasks, 1 pass."""
     limits = (settings.images_per_class, settings.probe_images_per_class, settings.test_images_per_class)
     recipe, epochs = run.recipe, settings.learning_epochs
     same_data = recipe.data == "cifar100" and settings.tasks == 5 and limits == (None, None, None)

@@ -1,4 +1,4 @@
-"""Accuracy against the images that a network has seen while it learns, in one pass and in several."""
+"""Test accuracy against the number of training images seen, in one pass and in several."""
 
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,22 +33,22 @@ _PERCENT = bound("above 0 and at most 100", lambda value: 0 < value <= 100)
 
 @dataclass(frozen=True)
 class Convergence(Study[tuple[Followed, int | None]]):
-    """Test accuracy against training images seen, in one pass and in several.
+    """Test accuracy against the number of training images seen, in one pass and in several.
 
-    At every point the network is left as it is and read out by `linear`, trained anew on its features of the training
-    images; without backpropagation also by `labels`, a class for each neuron; with it by `head`, its own last layer.
-    Counted are the images that the network has learned from: a readout reads all labels at every point, whereas
-    backpropagation reads a label with its image.
+    At every point the network is tested with several readouts: `linear`, fitted to its features of the training images;
+    without backpropagation also `labels`, a class for each neuron; with backpropagation also `head`, its last layer.
+    The x axis counts the images that the network has learned from.  A fitted readout uses all labels at every point,
+    whereas backpropagation uses the label of each image that it has seen.
 
-    Curves `<passes>_pass <baseline> <readout>`: accuracy in % against images seen; random weights are a level line.
+    Curves `<passes>_pass <baseline> <readout>`: accuracy in % against images seen; random weights are a constant line.
     Measures:
 
-        <baseline>_<readout>_<passes>_pass_accuracy            in the end, in %; of random weights without passes
-        <baseline>_<readout>_<passes>_pass_images_to_<level>   until the accuracy is first `level` %
-        ..._images_to_<share>_percent_of_rise                   until that share of the way from untrained to trained
+        <baseline>_<readout>_<passes>_pass_accuracy            at the end, in %; for random weights without passes
+        <baseline>_<readout>_<passes>_pass_images_to_<level>   images until the accuracy first reaches `level` %
+        ..._images_to_<share>_percent_of_rise                   images until that share of the whole rise
 
-    where images are read off the broken line through the points, for the linear readout and the head.  A measure that
-    some seed never reaches is left out, and noted under `not_reached` with these seeds.
+    The numbers of images are interpolated linearly between the points, for the linear readout and the head.  A level
+    that some seed never reaches has no measure; the note `not_reached` lists these seeds.
     Raises UserError for settings out of range or baselines that cannot be followed.
     Source: SoftHebb-2022, accuracy against iterations.
     """
@@ -57,29 +57,29 @@ class Convergence(Study[tuple[Followed, int | None]]):
     quantities: ClassVar[dict[str, Quantity]] = {"accuracy": Quantity("test accuracy, %", "%", count_test_images)}
 
     baselines: tuple[Followed, ...] = field(default=FOLLOWED, metadata=distinct() | NOT_IN_CELLS)
-    """Who learns."""
+    """Networks to train."""
     passes: tuple[int, ...] = field(default=(1, 3), metadata=each_at_least(1) | NOT_IN_CELLS)
-    """How often the training images are shown; each is a training of its own, with the schedule of the recipe."""
+    """Numbers of passes over the training images; each is a separate training with the recipe's schedule."""
     samples: tuple[int, ...] = field(
         default=(100, 300, 1000, 3000, 10_000, 30_000, 60_000, 120_000), metadata=each_at_least(1, empty=True)
     )
-    """After how many images to look, rounded up to whole batches, beside before the first and after the last."""
+    """Numbers of images after which to test, rounded up to whole batches, besides the start and the end."""
     levels: tuple[float, ...] = field(default=(80.0, 90.0, 93.0), metadata=each_at_least(1, empty=True) | NOT_IN_CELLS)
-    """Accuracies in %."""
+    """Accuracies in % for which the number of images is measured."""
     share: float = field(default=90.0, metadata=_PERCENT | NOT_IN_CELLS)
-    """Share of the rise in %."""
+    """Share in % of the whole rise for which the number of images is measured."""
     readout_epochs: int = field(default=5, metadata=at_least(1))
-    """Epochs of the linear readouts, which are the recipe's in all else."""
+    """Epochs of the linear readouts; their other settings are the recipe's."""
     readout_images: int | None = field(default=None, metadata=at_least(1))
-    """How many training images readouts are fitted to, the first of them; None is all."""
+    """Number of training images that readouts are fitted to, the first ones; None takes all."""
 
     def variants(self, run: Run) -> dict[str, tuple[Followed, int | None]]:
         pairs = [(name, passes) for passes in self.passes for name in self.baselines]
-        # Random weights do not learn, so one look serves all passes.
+        # Random weights do not learn, so one cell serves all numbers of passes.
         return {_key(passes, name): (name, None if name == "random" else passes) for name, passes in pairs}
 
     def cell(self, run: Run, variant: tuple[Followed, int | None], seed: int) -> Cell:
-        """`samples` seen, and the accuracy in % by every readout after each of them; of random weights, without."""
+        """`samples` seen and the accuracies in % of every readout after them; for random weights only `levels`."""
         name, passes = variant
         if passes is None:
             return {"levels": self._read_out(run, seed, baseline(run, seed, name))}
@@ -116,7 +116,7 @@ class Convergence(Study[tuple[Followed, int | None]]):
     def _lines(
         self, run: Run, passes: int, name: Followed, cells: Sequence[Cell]
     ) -> tuple[list[float], dict[str, Sequence[list[float]]]]:
-        """Images seen, and for each readout the accuracies after them, a line a seed; level ones of random weights."""
+        """Images seen, and the accuracies of each readout after them, one line per seed."""
         if name == "random":
             x: list[float] = [0, passes * len(run.data.train)]
             cells = [{key: [level, level] for key, level in cell["levels"].items()} for cell in cells]
@@ -133,7 +133,7 @@ class Convergence(Study[tuple[Followed, int | None]]):
         run: Run,
         missed: dict[str, list[int]],
     ) -> Iterator[Measure]:
-        """Images to each level; a measure that is missed by a seed goes to `missed` instead."""
+        """Images to each level; levels that a seed does not reach are added to `missed` instead."""
         if readout == "labels":
             return
         goals = {f"{level:g}": [level] * len(lines) for level in self.levels}
@@ -151,7 +151,7 @@ class Convergence(Study[tuple[Followed, int | None]]):
                 missed[f"{key}_images_to_{goal}"] = late
 
     def _follow(self, run: Run, seed: int, name: Followed, passes: int) -> Cell:
-        """Train from the beginning, and read out on the way."""
+        """Train from the beginning, and test the network at every point."""
         images, gradient = run.data.train, name == "backpropagation"
         plan = shortened(run.recipe.supervised, passes) if gradient else shortened(run.recipe.learning, passes)
         if gradient:
@@ -190,7 +190,7 @@ class Convergence(Study[tuple[Followed, int | None]]):
 
 
 def without_first(curve: Curve) -> Curve:
-    """The curve without its first point, at 0, which has no place on a logarithmic axis."""
+    """The curve without its first point, since a logarithmic axis cannot show 0."""
     return replace(curve, x=curve.x[1:], y=curve.y[1:], std=curve.std and curve.std[1:])
 
 

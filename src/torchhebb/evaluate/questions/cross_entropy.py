@@ -1,4 +1,4 @@
-"""Cross-entropy of a readout that was trained before, while the layers below it learn again."""
+"""Cross-entropy of a trained, fixed readout while the layers below it learn again."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,24 +27,24 @@ from torchhebb.train.recipe import shortened
 
 LearnerName = Literal["own", "hard", "backpropagation"]
 TEST_BATCH = 500
-OTHER_ORDER = 1_000_000  # added to a seed, for images in another order
+OTHER_ORDER = 1_000_000  # added to the seed of the order of the images
 
 
 @dataclass(frozen=True)
 class CrossEntropy(Study[LearnerName]):
-    """The post-hoc curve: cross-entropy of a finished readout while the layers below it learn once more.
+    """Cross-entropy of a trained, fixed readout while the layers below it learn again (post-hoc cross-entropy).
 
-    1. The layers learn, and a readout is trained with labels on what they have become.
-    2. The layers get back the random weights that they began with; the readout stays as it is.
-    3. They learn again by the same plan: without labels, but for backpropagation, which follows the gradient of this
+    1. The layers learn, and a readout is trained with labels on their features.
+    2. The layers are reset to their random initial weights; the readout stays fixed.
+    3. The layers learn again by the same plan, without labels.  Backpropagation instead follows the gradient of this
        readout's loss.
 
-    Curves `test_cross_entropy`, `test_accuracy` and `batch_cross_entropy`, each followed by the baseline, against
-    images seen; the last is taken on every training batch just before it is learned, averaged between points.
-    Measures on test images: `<baseline>_cross_entropy_before`, `_after` and `_fall` in nats, positive where it fell,
-    and `<baseline>_accuracy_before` and `_after` in %.  Whether it fell with every seed is noted.
-    With the images in the same order as before, the layers end where the readout was trained; `reorder` tells what is
-    left of the fall in another order.
+    Curves `test_cross_entropy`, `test_accuracy` and `batch_cross_entropy`, each with the name of the baseline, against
+    images seen; the last one is measured on each training batch just before it is learned, averaged between points.
+    Measures on test images: `<baseline>_cross_entropy_before`, `_after` and `_fall` in nats, positive where the loss
+    fell, and `<baseline>_accuracy_before` and `_after` in %.  The note `falls` tells whether it fell for every seed.
+    If the images come in the same order as before, the layers return to the weights that the readout was trained on;
+    `reorder` shows how much of the fall remains in another order.
     Raises UserError for settings out of range or baselines that do not learn.
     Source: SoftHebb-2022, post-hoc cross-entropy.
     """
@@ -59,15 +59,15 @@ class CrossEntropy(Study[LearnerName]):
     baselines: tuple[LearnerName, ...] = field(
         default=("own", "hard", "backpropagation"), metadata=distinct() | NOT_IN_CELLS
     )
-    """Who learns."""
+    """Networks to train."""
     readout_epochs: int = field(default=100, metadata=at_least(1))
-    """Epochs of the readout, which is the recipe's in all else."""
+    """Epochs of the readout; its other settings are the recipe's."""
     points: int = field(default=60, metadata=at_least(1))
-    """How often to look after the first time, which is before any image."""
+    """Number of points of the curves after the first one, which is before any image."""
     images: int | None = field(default=None, metadata=at_least(1))
-    """How many test images, the first of them; None is all."""
+    """Number of test images, the first ones; None takes all."""
     reorder: bool = False
-    """Whether the images come in another order the second time."""
+    """Whether the images come in another order when the layers learn again."""
 
     def variants(self, run: Run) -> dict[str, LearnerName]:
         return {name: name for name in self.baselines}
@@ -94,7 +94,7 @@ class CrossEntropy(Study[LearnerName]):
             falls[name] = min(fall) > 0
         yield Note("falls", falls)
         drawn = [Panel(self.quantities[name].label, panels[name]) for name in ("test_cross_entropy", "test_accuracy")]
-        caption = "A finished readout while the layers below it learn once more."
+        caption = "A fixed readout while the layers below it learn again."
         yield Figure("curves", caption, draw_panels(drawn))
 
     def cell(self, run: Run, variant: LearnerName, seed: int) -> Cell:
@@ -137,7 +137,7 @@ class CrossEntropy(Study[LearnerName]):
         }
 
     def _readout(self, run: Run, trained: Network, seed: int, name: str) -> nn.Module:
-        """What is trained on the finished layers, with labels."""
+        """The readout, trained with labels on the features of the trained layers."""
         with autocast(run.precision, run.device):
             features = extract_features(
                 trained,

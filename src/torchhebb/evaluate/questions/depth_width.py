@@ -29,7 +29,7 @@ WORDS = {"random": "random weights", "raw": "raw pixels", "backpropagation": "ba
 
 @dataclass(frozen=True)
 class Trained:
-    """A finished run as a point: the neurons of its blocks, what it learns by, and what it found."""
+    """A finished run as a point of the curves: its widths, its learning rule and its result."""
 
     folder: Path
     recipe: Recipe
@@ -42,7 +42,7 @@ class Trained:
 
     @property
     def learner(self) -> str:
-        """The words for its rule."""
+        """The name of its learning rule."""
         rule = self.recipe.architecture.blocks[0].rule
         hebbian = isinstance(rule, SoftHebb) and not rule.anti_hebbian
         return learner(self.recipe.architecture) + (" without anti-Hebbian losers" if hebbian else "")
@@ -54,26 +54,26 @@ class Trained:
 
 @dataclass(frozen=True)
 class DepthWidth(Evaluator):
-    """Test accuracy against the number of blocks and of neurons, of finished runs on the same images.
+    """Test accuracy against the number of blocks and of neurons, for finished runs on the same images.
 
-    Nothing is trained: accuracies are those that the runs ended with, with the baselines that were trained beside them
-    and the published values that their recipes know.
+    Nothing is trained: the accuracies are those of the runs and of their baselines, next to the published values that
+    their recipes have.
 
-    Curves, one for each rule or baseline, and its `published` one:
+    Curves, one for each rule or baseline, and one for its published values:
 
-        depth <widths> <who>    against the number of blocks; the runs whose blocks are the first ones of <widths>
-        width <depth> <who>     against the neurons of all blocks; the runs of one depth
+        depth <widths> <who>    against the number of blocks: the runs whose blocks are the first ones of <widths>
+        width <depth> <who>     against the total number of neurons: the runs of one depth
 
-    A curve has two runs at least.  Measures `<recipe>_<widths>_accuracy` and `<recipe>_<widths>_<baseline>_accuracy`
-    in %, a value a seed, with the 95 % interval over test images.
-    Raises UserError without other runs, for one of other images, or two of the same recipe and widths.
+    A curve needs at least two runs.  Measures `<recipe>_<widths>_accuracy` and `<recipe>_<widths>_<baseline>_accuracy`
+    in %, one value per seed, with the 95 % interval over test images.
+    Raises UserError if no other run is given, or if runs differ in their images or agree in recipe and widths.
     Source: SoftHebb-2023, accuracy against depth and width.
     """
 
     question: ClassVar[str] = "depth_width"
 
     others: tuple[str, ...] = ()
-    """Folders of the runs that stand beside this one."""
+    """Folders of the runs to compare this one with."""
 
     def run(self, run: Run) -> Iterator[Finding]:
         runs = self._open(run)
@@ -86,7 +86,7 @@ class DepthWidth(Evaluator):
         for lines in (depth, width):
             yield from lines.values()
         if not depth and not width:
-            raise UserError("no two runs of one rule differ in depth alone or in width alone: give others that do")
+            raise UserError("no two runs of one rule differ only in depth or only in width: give others that do")
         yield Note("runs", {one.key: {"seeds": len(one.result.seeds), "rule": one.learner} for one in runs})
         yield Note("test_images", tested)
         caption = "Test accuracy of finished runs against the number of blocks and of neurons; dotted, as published."
@@ -109,12 +109,12 @@ class DepthWidth(Evaluator):
 
 
 def accuracies(result: Result) -> dict[str, Measure]:
-    """The test accuracies that a run ended with, by baseline; its own by ""."""
+    """The test accuracies of a run and its baselines, by baseline; the run's own under ""."""
     return {m.name.removesuffix(SUFFIX).rstrip("_"): m for m in result.measures if m.name.endswith(SUFFIX)}
 
 
 def depth_lines(runs: Sequence[Trained]) -> dict[str, Curve]:
-    """Curves against the number of blocks: for each widest stack, the runs whose blocks are its first ones."""
+    """Curves against the number of blocks: for each deepest run, all runs whose blocks are its first ones."""
     found: dict[str, Curve] = {}
     for rule in dict.fromkeys(one.learner for one in runs):
         of_rule = [one for one in runs if one.learner == rule]
@@ -129,7 +129,7 @@ def depth_lines(runs: Sequence[Trained]) -> dict[str, Curve]:
 
 
 def width_lines(runs: Sequence[Trained]) -> dict[str, Curve]:
-    """Curves against the neurons of all blocks: the runs of one rule and depth."""
+    """Curves against the total number of neurons, for the runs of one rule and depth."""
     found: dict[str, Curve] = {}
     for rule, depth in dict.fromkeys((one.learner, len(one.widths)) for one in runs):
         alike = [one for one in runs if (one.learner, len(one.widths)) == (rule, depth)]
@@ -139,7 +139,7 @@ def width_lines(runs: Sequence[Trained]) -> dict[str, Curve]:
 
 
 def _lines(name: str, x_label: str, rule: str, points: Sequence[tuple[int, Trained]]) -> dict[str, Curve]:
-    """A curve of the runs' own accuracy, each baseline's and each published value, where two places of x have it."""
+    """Curves of the runs, their baselines and the published values, where at least two values of x have one."""
     found: dict[str, list[tuple[int, tuple[float, ...]]]] = {}
     for x, one in sorted(points, key=lambda point: point[0]):
         for baseline, measure in accuracies(one.result).items():
@@ -152,7 +152,7 @@ def _lines(name: str, x_label: str, rule: str, points: Sequence[tuple[int, Train
 
 
 def _figure(depth: Mapping[str, Curve], width: Mapping[str, Curve]) -> "Canvas":
-    """A panel for depth and one for width, where there are lines; published values are dotted."""
+    """A panel for depth and a panel for width, if there are curves; published values are dotted."""
     panels = []
     for lines, kind in ((depth, "depth"), (width, "width")):
         if not lines:
@@ -168,7 +168,7 @@ def _figure(depth: Mapping[str, Curve], width: Mapping[str, Curve]) -> "Canvas":
 
 
 def _words(name: str, kind: str, *, alone: bool) -> str:
-    """A curve in the legend: who, and of which stack where there are several.
+    """The label of a curve: rule or baseline, and the number of blocks or widths if there are several.
 
     >>> _words("width 2 SoftHebb", "width", alone=False), _words("depth 96-384 random weights", "depth", alone=True)
     ('SoftHebb, 2 blocks', 'random weights')

@@ -1,4 +1,4 @@
-"""Maps of test images after every block, compared with pixels and random features."""
+"""Two-dimensional maps of test images after every block, and measures of how well classes separate."""
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,17 +31,18 @@ MOST = 10_000
 
 @dataclass(frozen=True)
 class Embeddings(Study[BaselineName | None]):
-    """Pixels and the output of every block, brought to 50 principal components, and from there to a map by t-SNE.
+    """How well classes separate in pixels and after every block: t-SNE maps, silhouettes and nearest neighbours.
 
-    Maps of a block are averaged to at most `positions` x `positions` before, which bounds the memory.  Measures, a
-    value a seed, where a stage is `pixels` or `<baseline>_<block>`:
+    Pixels and block outputs are reduced to 50 principal components, and these to a map by t-SNE.  The maps of a block
+    are first averaged to at most `positions` x `positions`, which bounds the memory.  Measures, with one value per
+    seed, where a stage is `pixels` or `<baseline>_<block>`:
 
-        <stage>_neighbours_accuracy   share in % of images whose class is that of most of their `k` nearest others, in
-                                      the principal components; of equal votes the lower class wins
-        <stage>_silhouette            mean silhouette of the classes there, from -1 to 1
-        <stage>_trustworthiness       how many of the neighbours in the map are neighbours there, from 0 to 1
+        <stage>_neighbours_accuracy   share in % of images whose class is the most frequent one of their `k` nearest
+                                      neighbours in the principal components; ties go to the lower class
+        <stage>_silhouette            mean silhouette of the classes in the principal components, from -1 to 1
+        <stage>_trustworthiness       share of neighbours in the map that are neighbours in the components, 0 to 1
 
-    The figure shows the first seed, a colour a class.
+    The figure shows the first seed, with one colour per class.
     Raises UserError for settings out of range, or images of a single class.
     Source: SoftHebb-2023, embeddings of layer outputs (by UMAP there); van der Maaten and Hinton 2008 for t-SNE;
     Rousseeuw 1987 for the silhouette; Venna and Kaski 2001 for trustworthiness.
@@ -55,15 +56,15 @@ class Embeddings(Study[BaselineName | None]):
     }
 
     images: int = 2000
-    """Test images, evenly spread over all."""
+    """Number of test images, evenly spaced over all."""
     baselines: tuple[BaselineName, ...] = field(default=("own", "random"), metadata=distinct() | NOT_IN_CELLS)
-    """Whose blocks, a row each."""
+    """Networks whose blocks are compared, one row of the figure each."""
     positions: int = field(default=4, metadata=at_least(1))
     """Height and width to which larger maps are averaged."""
     k: int = field(default=10, metadata=at_least(1))
-    """Nearest neighbours that vote, and among which the map is judged."""
+    """Number of nearest neighbours for the accuracy and the trustworthiness."""
     perplexity: float = 30.0
-    """About how many neighbours t-SNE keeps together."""
+    """Perplexity of t-SNE, about the number of neighbours that it keeps close."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -77,13 +78,13 @@ class Embeddings(Study[BaselineName | None]):
             raise UserError(f"images must be {allowed}, got {self.images}")
         labels = self._images(run).labels
         if not 2 <= len(labels.unique()) < len(labels):
-            raise UserError("embeddings need images of two classes at least, and two of one class")
+            raise UserError("embeddings need images of at least two classes, and at least two images of one class")
 
     def variants(self, run: Run) -> dict[str, BaselineName | None]:
         return {PIXELS: None} | {name: name for name in self.baselines}
 
     def cell(self, run: Run, variant: BaselineName | None, seed: int) -> Cell:
-        """Every quantity of the pixels or of every block of a baseline, and the `maps`."""
+        """All quantities and the `maps`, of the pixels or of every block of a baseline."""
         images = self._images(run)
         if variant is None:
             found = self._embedded(run, seed, PIXELS, images.images.flatten(1) / 255.0, images.labels)
@@ -102,16 +103,16 @@ class Embeddings(Study[BaselineName | None]):
         images = self._images(run)
         yield Note("images", len(images))
         caption = (
-            f"{len(images):,} test images, a colour a class: pixels and block outputs, brought to {COMPONENTS} "
+            f"{len(images):,} test images, one colour per class: pixels and block outputs, reduced to {COMPONENTS} "
             "principal components and from there to the plane by t-SNE. Below each map, the share of images whose "
-            f"class is that of most of their {self.k} nearest others among the components."
+            f"class is the most frequent one of their {self.k} nearest neighbours in the components."
         )
         pixels = self._maps(cells[PIXELS][0])
         rows = {baseline_label(run, name): pixels | self._maps(cells[name][0]) for name in self.baselines}
         yield Figure("maps", caption, maps_figure(rows, images.labels, run.data.classes))
 
     def _maps(self, cell: Cell) -> dict[str, tuple[np.ndarray, str]]:
-        """Every map of a cell by its title, with the words below it."""
+        """Every map of a cell by its title, with the text below it."""
         found = {}
         for stage, points in cell["maps"].items():
             accuracy = cell["neighbours_accuracy" if stage == PIXELS else f"{stage}_neighbours_accuracy"]
@@ -130,7 +131,7 @@ class Embeddings(Study[BaselineName | None]):
 
 
 def embed(rows: Tensor, labels: Tensor, seed: int, *, k: int, perplexity: float) -> dict[str, Any]:
-    """Rows (N, F) -> principal components -> the plane, with what is measured on the way.
+    """Reduce rows (N, F) to principal components and to the plane, and measure both.
 
     Returns: `map`, N points of the plane; `measures`, by name.
     """
@@ -141,7 +142,7 @@ def embed(rows: Tensor, labels: Tensor, seed: int, *, k: int, perplexity: float)
     x, y = rows.float().cpu().numpy(), labels.cpu().numpy()
     z = PCA(min(COMPONENTS, *x.shape), random_state=seed).fit_transform(x)
     with warnings.catch_warnings():
-        # The start of t-SNE divides by the spread of a component, which is nothing where all rows are equal.
+        # t-SNE divides by the standard deviation of a component, which is 0 if all rows are equal.
         warnings.filterwarnings("ignore", message="invalid value encountered", category=RuntimeWarning)
         plane = TSNE(perplexity=perplexity, random_state=seed, init="pca").fit_transform(z)
     measures = {
@@ -153,7 +154,7 @@ def embed(rows: Tensor, labels: Tensor, seed: int, *, k: int, perplexity: float)
 
 
 def neighbours_accuracy(z: np.ndarray, labels: np.ndarray, k: int) -> float:
-    """The share in % of rows of z (N, D) whose label is that of most of the k nearest other rows.
+    """The share in % of rows of z (N, D) whose label is the most frequent one of their k nearest other rows.
 
     >>> neighbours_accuracy(np.array([[0.0], [1.0], [5.0], [6.0]]), np.array([0, 0, 1, 0]), 1)
     50.0

@@ -22,17 +22,17 @@ from torchhebb.runs.run import Run
 
 @dataclass(frozen=True)
 class Filters(Study[BaselineName]):
-    """First-layer weights of several networks as images around mid grey, and a histogram of radii under each.
+    """First-layer weights of several networks as images, with a histogram of the radii of each network.
 
-    All filters of one network share one scale, so that strong and weak ones can be told apart; its full colour is the
-    99.5 % quantile of their absolute weights.  Grey filters come first and colourful ones last, both from smooth to
-    fine.  Weights are shown as they are, on the normalised input where the block has a norm.  Measures, a value a seed:
+    All filters of a network share one colour scale, so that strong and weak filters can be told apart; full colour is
+    the 99.5 % quantile of their absolute weights, and zero is mid grey.  Grey filters come first, then coloured ones,
+    each from low to high spatial frequency.  If a block normalises its input, the weights are those on the normalised
+    input.  Measures, with one value per seed:
 
         <baseline>_radius_mean       mean L2 norm of a neuron's weights
-        <baseline>_nearest_cosine    mean over neurons of the largest cosine with another neuron: 1 where all have a
-                                      twin
-        <baseline>_colour_share      share of the filters' energy that is a difference between channels; images of
-                                      several channels only
+        <baseline>_nearest_cosine    mean over neurons of the largest cosine with another neuron's weights
+        <baseline>_colour_share      share of the filters' energy in differences between channels, for images of
+                                     several channels only
 
     The figure shows the first seed.
     Raises UserError for settings out of range, or a baseline that the run's blocks cannot have.
@@ -49,11 +49,11 @@ class Filters(Study[BaselineName]):
     }
 
     baselines: tuple[BaselineName, ...] = field(default=("own", "hard", "random"), metadata=distinct())
-    """Whose filters, side by side; backpropagation takes long to train on a CPU."""
+    """Networks whose filters are shown; backpropagation takes long to train on a CPU."""
     neurons: int = field(default=96, metadata=at_least(1))
-    """How many neurons of each, evenly spread over all where there are more."""
+    """Largest number of neurons to show of each network, evenly spaced over all."""
     columns: int = field(default=8, metadata=at_least(1))
-    """Filters a row."""
+    """Number of filters in a row."""
 
     def variants(self, run: Run) -> dict[str, BaselineName]:
         return {name: name for name in self.baselines}
@@ -73,9 +73,9 @@ class Filters(Study[BaselineName]):
         scales = {name: full_colour(weight) for name, weight in picked.items()}
         yield Note("full_colour", scales)
         caption = (
-            "First-layer weights around mid grey, all of a network on one scale whose full colour is the 99.5 % "
-            "quantile of its absolute weights; grey filters first, colourful ones last. Below, the radii of all its "
-            "neurons."
+            "First-layer weights, with zero as mid grey; the filters of a network share one scale, whose full colour "
+            "is the 99.5 % quantile of their absolute weights. Grey filters come first, coloured ones last. Below, "
+            "the radii of all its neurons."
         )
         panels = [self._panel(run, name, weight, scales[name]) for name, weight in picked.items()]
         radii = [weight.flatten(1).norm(dim=1) for weight in shown.values()]
@@ -85,7 +85,7 @@ class Filters(Study[BaselineName]):
         """The filters of a network on their scale, grey and smooth ones first."""
         title = baseline_label(run, name)
         if name == "own" and title in map(COMPARED.get, self.baselines):
-            title = COMPARED["own"]  # where the run's own network is hard, and the other hard one is shown too
+            title = COMPARED["own"]  # if the run's own network has the same name as a baseline that is shown
         tiles = 0.5 + weight[appearance(weight)] / (2 * scale)
         return TilePanel(title, tiles, min(self.columns, len(tiles)), 1.0)
 
@@ -95,5 +95,5 @@ def first_filters(network: Network, run: Run) -> Tensor:
     weight = block_layers(network)["block1"].weight.detach().float().cpu()
     weight = weight if weight.dim() == 4 else weight.view(-1, run.data.in_channels, *run.data.image_size)
     if weight.shape[1] != run.data.in_channels:
-        raise UserError("filters need weights on pixels, and block1 learns on whitened patches: ask receptive_fields")
+        raise UserError("filters need weights on pixels, and block1 learns on whitened patches: use receptive_fields")
     return weight

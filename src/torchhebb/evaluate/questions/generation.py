@@ -1,4 +1,4 @@
-"""Objects between real classes, made by the model of a single layer, and how near they are to training images."""
+"""Images generated from the density of a single layer: paths between classes, samples, nearest training images."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -26,28 +26,30 @@ PER_CLASS = 10
 
 @dataclass(frozen=True)
 class Generation(Study[None]):
-    """Test images moved to another class, and objects made from prototypes, under the eye of an independent judge.
+    """Images that a single layer generates between classes and within a class, classified by an independent network.
 
-    Paths: `bridge` through the densities of both classes (see `interpolate`), and two controls from the same image:
-    `blend`, pixel by pixel to the end of the bridge, and `ascent`, which climbs the target's posterior alone and
-    goes as far as the bridge does on average.  `samples` are mixtures of prototypes of one class.
+    There are three kinds of paths from a test image to another class.  `bridge` follows the densities of both classes
+    (see `methods/interpolation.py`).  Two controls start from the same image: `blend` interpolates each pixel to the
+    end of the bridge, and `ascent` maximises the posterior of the target alone, over the mean length of the bridges.
+    `samples` are mixtures of prototypes of one class.  The independent network is called the judge.
 
-    Curves `<path> <judge or posterior> <source or target>`: probabilities along the path, with their spread over pairs.
-    Measures, in % or L2 of pixels:
+    Curves `<path> <judge or posterior> <source or target>`: probabilities along the path, with their standard deviation
+    over pairs.  Measures, in % or as L2 distances of pixels:
 
-        <path>_end_read_as_target                     by the judge, as is samples_read_as_class
-        <path>_middle_read_as_<source|target|third>   by the judge, half way
+        <path>_end_read_as_target                     share classified as the target by the judge, at the end
+        <path>_middle_read_as_<source|target|third>   share classified so by the judge, half way
+        samples_read_as_class                         share of samples that the judge assigns to their class
         <what>_nearest, <what>_nearest_cosine         median distance and cosine to the nearest training image
         <what>_nearest_ratio                          median distance to the nearest over the mean of the nearest 50:
                                                       0 for a copy, near 1 for a mean of many
-        <what>_close, <what>_copies                   share whose distance, and whose ratio, is below the lowest 5 % of
-                                                      the test images that the judge reads as the same class
-        bridge_length, samples_spread                 mean distance from the image to the end; between samples of a
-                                                      class, beside test_spread of test images
+        <what>_close, <what>_copies                   share whose distance, and whose ratio, is below the 5 % quantile
+                                                      of the test images that the judge assigns to the same class
+        bridge_length                                 mean distance from the image to the end of the bridge
+        samples_spread, test_spread                   mean distance between two samples, or test images, of a class
 
-    <what> is test (real images), bridge_middle, bridge_end, blend_middle, ascent_end or samples.
+    <what> is test (test images), bridge_middle, bridge_end, blend_middle, ascent_end or samples.
     Raises UserError for settings out of range, a network that is not a single soft winner-take-all layer on
-    unit-norm pixels, or a class that no neuron stands for.
+    unit-norm pixels, or a class without a neuron that is labelled so.
     Source: SoftHebb-2022, synthetic objects that interpolate real classes.
     """
 
@@ -64,15 +66,15 @@ class Generation(Study[None]):
     }
 
     pairs: tuple[tuple[int, int], ...] = ((3, 8), (4, 9), (1, 7), (5, 6), (0, 6), (2, 7))
-    """Source and target, as numbers of classes."""
+    """Pairs of source and target, as numbers of classes."""
     examples: int = field(default=20, metadata=at_least(1))
-    """Test images a pair, drawn among those that the layer reads rightly."""
+    """Number of test images per pair, drawn among those that the layer classifies rightly."""
     steps: int = field(default=9, metadata=bound("odd and at least 3", lambda steps: steps >= 3 and steps % 2 == 1))
-    """Points of a path, ends included; odd, so that one is half way."""
+    """Number of points of a path, with both ends; odd, so that one point is half way."""
     annealing: float = field(default=0.5, metadata=above(0))
-    """Inverse temperature of bridges and samples over the layer's own; a lower one lets neighbouring neurons merge."""
+    """Factor of the layer's inverse temperature for bridges and samples; below 1, similar neurons merge."""
     references: int = field(default=1000, metadata=at_least(1))
-    """Test images whose distances are told beside those of objects."""
+    """Number of test images whose distances are measured for comparison."""
 
     def check(self, run: Run) -> None:
         classes = range(len(run.data.classes))
@@ -82,13 +84,13 @@ class Generation(Study[None]):
             causes = causes_of(run, seed)
             for name in sorted({number for pair in self.pairs for number in pair}):
                 if not (causes.labels == name).any():
-                    raise UserError(f"no neuron stands for class {run.data.classes[name]}: choose pairs without it")
+                    raise UserError(f"no neuron is labelled {run.data.classes[name]}: choose pairs without this class")
 
     def variants(self, run: Run) -> dict[str, None]:
         return {"": None}
 
     def cell(self, run: Run, variant: None, seed: int) -> Cell:
-        """All quantities, the `curves` by name and pair, and how many `images` and `samples` stand behind them."""
+        """All quantities, the `curves` by name and pair, and the numbers of `images` and `samples` behind them."""
         run.progress.start(f"seed {seed}: objects between classes", 1, "seeds")
         found = _Work(self, run, seed).numbers()
         run.progress.advance(1)
@@ -114,12 +116,12 @@ class Generation(Study[None]):
 
     @property
     def shares(self) -> tuple[float, ...]:
-        """Where the points of a path lie, from 0 at the image to 1 at the end."""
+        """The positions of the points on a path, from 0 at the image to 1 at the end."""
         return tuple(step / (self.steps - 1) for step in range(self.steps))
 
 
 def causes_of(run: Run, seed: int) -> Causes:
-    """The neurons of a run's single layer with the class that each stands for on training images.
+    """The neurons of a run's single layer, with the class that each is labelled with on training images.
 
     Raises UserError for a network of another kind.
     """
@@ -140,18 +142,18 @@ def causes_of(run: Run, seed: int) -> Causes:
 
 
 class _Work:
-    """What is made and measured for one seed; all draws follow from it."""
+    """The images and numbers of one seed, which determines all random draws."""
 
     def __init__(self, settings: Generation, run: Run, seed: int) -> None:
         self.settings, self.run, self.seed, self.causes = settings, run, seed, causes_of(run, seed)
         causes = self.causes
         self.annealed = replace(causes, inverse_temperature=settings.annealing * causes.inverse_temperature)
-        self.eye = judge(run)
+        self.reference = judge(run)
         self.classes = len(run.data.classes)
 
     @torch.no_grad()
     def paths(self) -> dict[str, Path]:
-        """The three paths from the same images, as pixels with what layer and judge say of them."""
+        """The three paths from the same images, with the probabilities of the layer and of the judge."""
         x, pair = self._starts()
         source, target = torch.tensor(self.settings.pairs, device=x.device)[pair].unbind(1)
         flat, shares = x.flatten(1), self.settings.shares
@@ -169,7 +171,7 @@ class _Work:
 
     @torch.no_grad()
     def samples(self) -> tuple[Tensor, Tensor]:
-        """PER_CLASS objects of every class that two neurons stand for, as pixels, and their classes."""
+        """PER_CLASS samples of every class with at least two neurons, as pixels, and their classes."""
         counts = torch.bincount(self.causes.labels, minlength=self.classes)
         classes = (counts > 1).nonzero()[:, 0].repeat_interleave(PER_CLASS)
         x = mixtures(self.annealed, classes, torch.Generator().manual_seed(self.seed))
@@ -178,11 +180,11 @@ class _Work:
     @torch.no_grad()
     def judge(self, x: Tensor) -> Tensor:
         """Probabilities (B, classes)."""
-        return self.eye(x).softmax(1)
+        return self.reference(x).softmax(1)
 
     @torch.no_grad()
     def numbers(self) -> Cell:
-        """Everything that is told of a seed, as JSON can hold it."""
+        """All numbers of a seed, as JSON can hold them."""
         paths = self.paths()
         middle = self.settings.steps // 2
         found: Cell = {}
@@ -212,7 +214,7 @@ class _Work:
         return found | {"curves": curves, "images": len(bridged), "samples": len(samples)}
 
     def _starts(self) -> tuple[Tensor, Tensor]:
-        """The images (B, C, H, W) that paths start from, and the number of each one's pair."""
+        """The images (B, C, H, W) that paths start from, and the pair of each."""
         test, generator = self.run.data.test, torch.Generator().manual_seed(self.seed)
         order = torch.randperm(len(test), generator=generator)
         x, pair = [], []
@@ -222,7 +224,7 @@ class _Work:
             unit = normalize(pixels.flatten(1), dim=1)
             right = self.causes.posterior(unit, self.classes).argmax(1) == source
             if not right.any():
-                raise UserError(f"the layer reads no test image of class {self.run.data.classes[source]} rightly")
+                raise UserError(f"the layer classifies no test image of class {self.run.data.classes[source]} rightly")
             x.append(pixels[right][: self.settings.examples])
             pair += [number] * len(x[-1])
         return torch.cat(x), torch.tensor(pair, device=x[0].device)

@@ -1,4 +1,4 @@
-"""The initial radius of the neurons, swept."""
+"""Held-out accuracy and radii against the initial radius of the neurons."""
 
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -9,10 +9,10 @@ from torchhebb.train import Recipe
 
 @dataclass(frozen=True)
 class InitialRadius(Sweep):
-    """The layers trained again from one initial radius after another, the same for all layers.
+    """Held-out accuracy and radii against the initial radius of the neurons, the same for all layers.
 
-    Weights are drawn as in the recipe, from the same numbers, and scaled to the radius.  Curves, measures and errors
-    are those of `Sweep`.
+    Weights are drawn as in the recipe, from the same random numbers, and scaled to the radius.  Curves, measures and
+    errors are those of `Sweep`.
     Source: SoftHebb-2023, initial radius: no learning below 1, learning above 2.2 on MNIST.
     """
 
@@ -20,7 +20,7 @@ class InitialRadius(Sweep):
     setting: ClassVar[str] = "initial radius"
 
     values: tuple[float, ...] = (0.25, 0.5, 1.0, 1.5, 2.2, 3.0, 5.0, 10.0, 25.0)
-    """The radii, in rising order."""
+    """Initial radii to compare, in increasing order."""
 
     def at(self, recipe: Recipe, value: float) -> Recipe:
         architecture = recipe.architecture.with_blocks(lambda block: block.with_settings(init_radius=value))

@@ -1,4 +1,4 @@
-"""Accuracy against the number of labels that the readout is given."""
+"""Test accuracy against the number of labels for the readout."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,24 +32,25 @@ _TWO_EACH = bound(
 )
 
 Features = tuple[Tensor, Tensor]
-"""Of the training and of the test images."""
+"""Those of the training images and those of the test images."""
 
 
 @dataclass(frozen=True)
 class LabelEfficiency(Study[Compared]):
-    """Test accuracy against the labelled images of each class that the readout is given.
+    """Test accuracy against the number of labelled images per class that the readout is fitted to.
 
-    The layers below have learned from all training images, without labels; random ones have their batch norm calibrated
-    on them.  Which images have labels is drawn anew several times, from the seed and the number of the draw, the same
-    for everyone; fewer are always a part of more.  Backpropagation learns end to end from the labelled images alone,
-    as in the recipe but for at least `least_steps` steps.  Nothing is chosen on the test images.
+    The layers have learned from all training images without labels; random weights have their batch norm calibrated on
+    these images.  The labelled images are drawn several times, by the seed and the number of the draw, and are the same
+    for all networks; a smaller draw is a part of a larger one.  Backpropagation learns end to end from the labelled
+    images alone, by the recipe's plan but for at least `least_steps` steps.  No setting is chosen on the test images.
 
-    Curve of each baseline: accuracy in % against labelled images, mean and spread over seeds and draws.  Measures:
+    Curves, one for each network: accuracy in % against labelled images, mean and standard deviation over seeds and
+    draws.  Measures:
 
-        <baseline>_<n>_per_class_accuracy      in %, a value a seed and draw
-        <baseline>_all_accuracy                with every label, in %, a value a seed
+        <baseline>_<n>_per_class_accuracy      in %, one value per seed and draw
+        <baseline>_all_accuracy                with all labels, in %, one value per seed
 
-    Numbers of labels that some class does not have are left out, and noted as `left_out`.
+    Numbers of labels that some class does not have are left out; the note `left_out` lists them.
     Raises UserError for settings out of range or an unknown baseline.
     Source: SoftHebb-2023, few labels.
     """
@@ -59,17 +60,17 @@ class LabelEfficiency(Study[Compared]):
     quantities: ClassVar[dict[str, Quantity]] = {"accuracy": Quantity("test accuracy, %", "%", count_test_images)}
 
     baselines: tuple[Compared, ...] = field(default=("own", "random"), metadata=distinct() | NOT_IN_CELLS)
-    """Whose features, of own, hard, ranked and random; and backpropagation, end to end."""
+    """Networks whose features are read out, and backpropagation, which is trained end to end."""
     labels: tuple[int, ...] = field(default=(10, 50, 100, 500), metadata=_TWO_EACH | NOT_IN_CELLS)
-    """Labelled images of each class."""
+    """Numbers of labelled images per class."""
     all_labels: bool = field(default=True, metadata=NOT_IN_CELLS)
-    """Whether all training labels stand at the end."""
+    """Whether to measure with all training labels too."""
     draws: int = field(default=3, metadata=at_least(1) | NOT_IN_CELLS)
-    """How often the labelled images are drawn."""
+    """Number of times that the labelled images are drawn."""
     least_steps: int = field(default=1000, metadata=at_least(1))
-    """Steps that backpropagation takes at the least, by more epochs where there are few images."""
+    """Smallest number of steps of backpropagation; few images are shown for more epochs."""
     probe: Probe = field(default_factory=lambda: Probe(holdout=0.2))
-    """The readout; `images` bounds the training images that labels are drawn from."""
+    """Settings of the readout; `images` limits the training images that labels are drawn from."""
 
     def check(self, run: Run) -> None:
         if not self._levels(run):
@@ -80,7 +81,7 @@ class LabelEfficiency(Study[Compared]):
         return {name: name for name in self.baselines}
 
     def cell(self, run: Run, variant: Compared, seed: int) -> Cell:
-        """The test accuracies in % of all draws of each level; each is kept by itself."""
+        """The test accuracies in % of all draws, by the number of labels; each accuracy is kept separately."""
         train = self._train(run)
         features = cache(partial(self._features, run, seed, variant, train))  # only where one is not kept
 
@@ -114,7 +115,7 @@ class LabelEfficiency(Study[Compared]):
             yield curve
         yield Note("left_out", [n for n in sorted({*self.labels}) if n not in levels.values()])
         yield Note("test_images", count_test_images(run))
-        caption = "Test accuracy against the labelled images that the readout is given, over seeds and draws of them."
+        caption = "Test accuracy against the number of labelled images, over seeds and draws of the images."
         yield Figure("curves", caption, draw_panels([_panel(curves)], columns=1))
 
     def _train(self, run: Run) -> Images:
@@ -128,7 +129,7 @@ class LabelEfficiency(Study[Compared]):
         return levels | ({"all": None} if self.all_labels else {})
 
     def _features(self, run: Run, seed: int, name: Compared, train: Images) -> Features:
-        """What is read out of a baseline."""
+        """The features of a network on the training and the test images."""
         network = untrained(run, seed) if name == "random" else baseline(run, seed, name)
         label = f"seed {seed}: {baseline_label(run, name)}: features"
         fitted, tested = (self.probe.features(network, images, run, label) for images in (train, run.data.test))
@@ -157,9 +158,9 @@ def _fewest_labels(train: Images, run: Run) -> int:
 
 
 def labelled(labels: Tensor, per_class: int, seed: int, number: int) -> Tensor:
-    """Indices, rising, of so many images of each class; those of fewer are among those of more.
+    """Increasing indices of `per_class` images of each class; a smaller draw is a part of a larger one.
 
-    Args: number, of the draw; it and the seed alone decide.  Classes without so many give all that they have.
+    Args: number, that of the draw, which is determined by it and the seed.  A class with fewer images gives all.
 
     >>> labels = torch.tensor([0, 1, 0, 1, 0, 1])
     >>> labels[labelled(labels, 2, seed=0, number=1)].sort().values.tolist()

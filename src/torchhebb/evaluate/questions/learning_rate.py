@@ -1,4 +1,4 @@
-"""The rates of all blocks, swept by a common factor."""
+"""Held-out accuracy and radii against a common factor of the learning rates of all blocks."""
 
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -9,7 +9,7 @@ from torchhebb.train import Recipe
 
 @dataclass(frozen=True)
 class LearningRate(Sweep):
-    """The layers trained again with the rates of all blocks multiplied by one factor after another.
+    """Held-out accuracy and radii against a common factor of the learning rates of all blocks.
 
     Curves, measures and errors are those of `Sweep`.
     """
@@ -18,7 +18,7 @@ class LearningRate(Sweep):
     setting: ClassVar[str] = "factor of the rates"
 
     values: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0, 10.0)
-    """The factors, in rising order."""
+    """Factors to compare, in increasing order."""
 
     def at(self, recipe: Recipe, value: float) -> Recipe:
         architecture = recipe.architecture.with_blocks(

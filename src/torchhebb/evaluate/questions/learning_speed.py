@@ -1,4 +1,4 @@
-"""Accuracy against the share of the unsupervised phase that was seen."""
+"""Test accuracy against the share of the unsupervised phase that is completed."""
 
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,19 +26,19 @@ from torchhebb.train.recipe import shortened
 
 @dataclass(frozen=True)
 class LearningSpeed(Study[None]):
-    """Test accuracy against the share of the unsupervised phase that the layers have seen.
+    """Test accuracy against the share of the unsupervised phase that is completed.
 
-    The layers are trained once more as in the recipe.  After each share the weights are copied, batch norm is
-    calibrated for them on the images learned from, and the probe is fitted to the features: points differ in the
-    weights alone.  Share 0 are the weights as drawn: random features.  Nothing is chosen on the test images.
+    The layers are trained again as in the recipe.  After each share the weights are copied, their batch norm is
+    calibrated on the images learned from, and the probe is fitted to the features, so that points differ only in the
+    weights.  At share 0 the weights are as drawn: random features.  No setting is chosen on the test images.
 
     Curve `accuracy`: test accuracy in % against the share in %, rounded up to whole batches.  Measures:
 
         random_accuracy                         at share 0, in %
         <share>_percent_of_learning_accuracy    after that share, in %
         <share>_percent_of_learning_gain        the same above random features, in points
-        half_gain_images                        samples until half of the gain of the whole phase is reached, read off
-                                                the broken line through the points; left out where a seed gains nothing
+        half_gain_images                        samples until half of the gain of the whole phase, interpolated
+                                                linearly between points; left out if a seed has no gain
 
     Raises UserError for settings out of range.
     Source: SoftHebb-2023, accuracy against the part of the training set that was seen.
@@ -52,13 +52,13 @@ class LearningSpeed(Study[None]):
     }
 
     shares: tuple[float, ...] = field(default=(0.01, 0.03, 0.1, 0.3, 1.0), metadata=rising(above=0, up_to=1))
-    """Shares of the unsupervised phase after which to read out, as well as before it; in rising order up to 1."""
+    """Shares of the unsupervised phase after which to measure the accuracy, in increasing order up to 1."""
     passes: int | None = field(default=None, metadata=at_least(1))
-    """Passes over the images, of which all shares are taken; None is as many as the recipe says."""
+    """Passes over the images that make up the whole phase; None takes the recipe's."""
     images: int | None = field(default=None, metadata=at_least(1))
-    """How many training images are learned from, drawn once; None is all of them."""
+    """Number of training images that are learned from, drawn once; None takes all."""
     probe: Probe = field(default_factory=Probe)
-    """The readout, fitted to training images."""
+    """Settings of the readout, which is fitted to training images."""
 
     def variants(self, run: Run) -> dict[str, None]:
         return {"recipe": None}
@@ -85,16 +85,16 @@ class LearningSpeed(Study[None]):
         yield Note("samples", traces[0]["samples"])
         yield Note("test_images", count_test_images(run))
         caption = (
-            "Test accuracy against the share of the unsupervised phase seen; on the left and dashed, random features."
+            "Test accuracy against the completed share of the unsupervised phase; leftmost and dashed, random features."
         )
         yield Figure("curve", caption, draw_panels([_panel(curve, baseline_label(run, "own"))], columns=1))
 
     def cell(self, run: Run, variant: None, seed: int) -> Cell:
-        """`share` of the samples seen in %, `samples`, and the `accuracy` in % after them."""
+        """`share` of the phase in %, `samples` seen, and the `accuracy` in % after them."""
         data, images, quiet = run.data, subsample(run.data.train, self.images), replace(run, progress=SILENT)
         plan = shortened(run.recipe.learning, self.passes)
         seen = samples_seen(len(images), plan, len(run.recipe.architecture.blocks))
-        # A pipeline has steps after its last sample, so the whole phase is its last step.
+        # A pipeline steps on after its last sample, so the whole phase ends with its last step.
         steps = [0, *(bisect_left(seen, share * seen[-1]) if share < 1 else len(seen) - 1 for share in self.shares)]
         network, twin = built(run, seed), built(run, seed)
         found: dict[int, float] = {}
@@ -116,7 +116,7 @@ class LearningSpeed(Study[None]):
 
 
 def half_gain(samples: Sequence[float], accuracy: Sequence[float]) -> float | None:
-    """Samples until half of the gain of the whole phase is reached; None where nothing was gained.
+    """Samples until half of the gain of the whole phase is reached; None if there is no gain.
 
     >>> half_gain([0, 100, 200], [60.0, 80.0, 90.0]), half_gain([0, 100], [60.0, 50.0])
     (75.0, None)
@@ -126,6 +126,6 @@ def half_gain(samples: Sequence[float], accuracy: Sequence[float]) -> float | No
 
 
 def _panel(curve: Curve, words: str) -> Panel:
-    """The curve on a logarithmic axis on which 0 has a place, and its first point as a level line."""
+    """The curve on a symmetric logarithmic axis, which shows 0, and its first point as a level line."""
     ticks = {0.0: "0"} | {x: f"{x:.3g}" for x in curve.x[1:]}
     return Panel("test accuracy, %", {words: curve}, {"random features": curve.y[0]}, "symlog", ticks)

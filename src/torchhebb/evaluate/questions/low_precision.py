@@ -1,4 +1,4 @@
-"""Accuracy against the bits of a weight: the run's learning again, its weights rounded to a grid."""
+"""Test accuracy against the number of bits of a weight, with weights rounded during or after learning."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -32,16 +32,16 @@ _BITS = bound("numbers from 2 to 24", lambda values: len(values) > 0 and all(2 <
 
 @dataclass(frozen=True)
 class LowPrecision(Study[tuple[RoundingTime, int] | None]):
-    """Test accuracy against the bits of a weight, beside that of the run, whose weights are float32.
+    """Test accuracy against the number of bits of a weight, compared with the run's float32 weights.
 
-    Weights alone are quantised: as they are drawn and after every step, so that nothing finer is remembered; or, to
-    tell what learning needs from what features need, once after learning (batch norm is then calibrated anew).
-    Inputs, activities, updates, running statistics, biases and the readout stay floating point.  A level is a power
-    of two that follows the weights, the smallest at which none is clipped.
+    Only weights are quantised.  They are rounded when they are drawn and after every step, so that no finer value is
+    stored; or once after learning, which separates the precision that learning needs from that of the features (batch
+    norm is then calibrated again).  Inputs, activities, updates, running statistics, biases and the readout stay in
+    floating point.  The step of the grid is the smallest power of two at which no weight is clipped.
 
     Measures `<method>_<bits>_bits_test_accuracy` in %, with the 95 % interval over test images, and the run's
-    `test_accuracy`.  Curves `<method>`, and `<method> <layer> radius`: the mean radius after learning, which stays
-    where it began if rounding swallows the updates; at 32 bits they are the run's.
+    `test_accuracy`.  Curves `<method>`, and `<method> <layer> radius`: the mean radius after learning, which does not
+    change if updates are smaller than half a step.  The values at 32 bits are those of the run.
     Raises UserError for bits outside 2 to 24 or an unknown method.
     """
 
@@ -52,20 +52,20 @@ class LowPrecision(Study[tuple[RoundingTime, int] | None]):
     }
 
     bits: tuple[int, ...] = field(default=(4, 8, 16), metadata=_BITS | NOT_IN_CELLS)
-    """Bits of a weight, its sign among them."""
+    """Numbers of bits of a weight, with its sign."""
     methods: tuple[RoundingTime, ...] = field(
         default=("nearest", "stochastic", "afterwards"), metadata=distinct() | NOT_IN_CELLS
     )
-    """When and how weights are rounded."""
+    """When and how to round the weights."""
     scale: Literal["neuron", "layer"] = "neuron"
-    """What shares one level: the weights of a neuron, or those of a layer."""
+    """Which weights share one step of the grid: those of a neuron, or those of a layer."""
 
     def variants(self, run: Run) -> dict[str, tuple[RoundingTime, int] | None]:
         grid = [(method, bits) for method in self.methods for bits in sorted({*self.bits})]
         return {"": None} | {_name(*pair): pair for pair in grid}
 
     def cell(self, run: Run, variant: tuple[RoundingTime, int] | None, seed: int) -> Cell:
-        """Test accuracy in % and the mean radius of every layer; of None, those of the run itself."""
+        """Test accuracy in % and the mean radius of every layer; for None, those of the run itself."""
         if variant is None:
             accuracy = run.result.measure("test_accuracy").values[list(run.seeds).index(seed)]
             return {"test_accuracy": accuracy} | mean_radii(run.network(seed))
@@ -91,13 +91,13 @@ class LowPrecision(Study[tuple[RoundingTime, int] | None]):
                 if accuracy:
                     curves[METHODS[method]] = curve
         yield Note("test_images", count_test_images(run))
-        caption = "Test accuracy against the bits of a weight; on the right the run itself, in floating point."
+        caption = "Test accuracy against the number of bits of a weight; rightmost, the run itself in floating point."
         ticks = {number: f"{number:g}" for number in x} | {FLOAT_BITS: "float32"}
         panel = Panel(self.quantities["test_accuracy"].label, curves, x_scale="log", ticks=ticks)
         yield Figure("bits", caption, draw_panels([panel]))
 
     def network(self, run: Run, seed: int, method: RoundingTime, bits: int) -> Network:
-        """The network of a seed with weights of so many bits, in eval mode, without a readout."""
+        """The network of a seed with quantised weights, in eval mode, without a readout."""
         if method == "afterwards":
             network = run.network(seed)
             quantize_weights(network, bits, scale=self.scale)

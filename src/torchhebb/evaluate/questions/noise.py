@@ -1,4 +1,4 @@
-"""Accuracy on corrupted test images, beside networks of the same size."""
+"""Accuracy on corrupted test images, compared with networks of the same size."""
 
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +22,7 @@ from torchhebb.runs.baselines import BaselineName, baseline, baseline_label
 from torchhebb.runs.run import Run
 from torchhebb.train import Curve, Measure
 
-BATCH = 250  # of all networks alike, so that a batch and its noise are the same for each
+BATCH = 250  # the same for all networks, so that the noise of each image is the same
 
 Severities = tuple[float, ...]
 SEVERITIES = rising(above=0, empty=True) | NOT_IN_CELLS
@@ -34,19 +34,19 @@ Answers = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Noise(Study[BaselineName]):
-    """Accuracy on corrupted test images; every baseline sees the same images with the same draws.
+    """Accuracy on corrupted test images; all networks see the same images with the same noise.
 
-    Curves `<corruption> <baseline>`: accuracy in % against the severity, from clean images on.  Measures:
+    Curves `<corruption> <baseline>`: accuracy in % against the severity, from 0 (clean images) on.  Measures:
 
         <baseline>_clean_accuracy, <baseline>_accuracy_at_<std>    in %, without and with Gaussian noise
-        <baseline>_gaussian_noise_robustness    area under the curve over that of one without loss, in %
-        <baseline>_robustness                   its mean over all corruptions; each of them is noted
-        <corruption>_advantage                   by how many points of accuracy, on average over the severities,
-                                                 the own network loses less than backpropagation
+        <baseline>_gaussian_noise_robustness    area under the curve, in % of the area without any loss of accuracy
+        <baseline>_robustness                   its mean over all corruptions; the note `robustness` has each of them
+        <corruption>_advantage                   how many points of accuracy less the run's network loses than
+                                                 backpropagation, on average over the severities
 
-    The interval of an advantage is for the test images, paired: each is answered by both networks.  Chance counts as
-    accuracy, so no robustness falls to 0.
-    Raises UserError for severities that do not rise from above 0, a std in `measured` that is not among those of
+    The interval of an advantage is over test images, paired, since both networks classify the same images.  Accuracy at
+    chance level counts too, so robustness does not reach 0.
+    Raises UserError for severities that do not increase from above 0, a std in `measured` that is not among those of
     the noise, or an unknown baseline.
     Source: SoftHebb-2022, Gaussian noise on test images; Hendrycks and Dietterich 2019 for the others.
     """
@@ -58,29 +58,29 @@ class Noise(Study[BaselineName]):
     baselines: tuple[BaselineName, ...] = field(
         default=("own", "hard", "random", "backpropagation"), metadata=distinct() | NOT_IN_CELLS
     )
-    """Which networks to ask."""
+    """Networks to compare."""
     images: int | None = field(default=None, metadata=at_least(1))
-    """How many test images, drawn once; None is all of them."""
+    """Number of test images, drawn once; None takes all."""
     measured: Severities = field(default=(0.1, 0.3, 0.5), metadata=each(above(0), empty=True) | NOT_IN_CELLS)
-    """At which std of the Gaussian noise accuracies are measures as well."""
+    """Standard deviations of the Gaussian noise at which the accuracy is a measure too."""
     gaussian_noise: Severities = field(
         default=(0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0), metadata=SEVERITIES
     )
-    """Std of the noise.  An empty list leaves a corruption out, here as below."""
+    """Standard deviations of the noise.  An empty list leaves this corruption out; so for the following ones."""
     shot_noise: Severities = field(default=(0.1, 0.2, 0.4, 0.8), metadata=SEVERITIES)
-    """Std of a white pixel."""
+    """Standard deviations of the noise on a white pixel."""
     impulse_noise: Severities = field(default=(0.03, 0.06, 0.12, 0.25), metadata=SEVERITIES)
-    """Share of the pixels that turn black or white."""
+    """Shares of the pixels that become black or white."""
     gaussian_blur: Severities = field(default=(0.5, 0.75, 1.0, 1.5), metadata=SEVERITIES)
-    """Std of the kernel in pixels."""
+    """Standard deviations of the blur kernel, in pixels."""
     contrast: Severities = field(default=(0.25, 0.5, 0.75, 0.9), metadata=SEVERITIES)
-    """Share of the contrast that is lost."""
+    """Shares of the contrast that are removed."""
     brightness: Severities = field(default=(0.1, 0.2, 0.3, 0.5), metadata=SEVERITIES)
-    """Light added to every pixel."""
+    """Values added to every pixel."""
     pixelate: Severities = field(default=(0.25, 0.4, 0.5, 0.65), metadata=SEVERITIES)
-    """Share of the rows and columns that is lost."""
+    """Shares of the rows and columns that are removed."""
     rotation: Severities = field(default=(10.0, 20.0, 30.0, 45.0), metadata=SEVERITIES)
-    """Degrees."""
+    """Angles of the rotation, in degrees."""
 
     def check(self, run: Run) -> None:
         grid = self._grid()
@@ -93,9 +93,9 @@ class Noise(Study[BaselineName]):
         return {name: name for name in self.baselines}
 
     def cell(self, run: Run, variant: BaselineName, seed: int) -> Cell:
-        """By corruption, right or wrong on every image as letters: on clean images, then at each severity."""
+        """By corruption, right (1) or wrong (0) on every image: on clean images, then at each severity."""
         images = self._images(run)
-        network = cache(lambda: baseline(run, seed, variant).classifier)  # loaded once, and only where it is needed
+        network = cache(lambda: baseline(run, seed, variant).classifier)  # loaded once, and only if a part is missing
 
         def answers(corruption: Corruption) -> str:
             def work() -> str:
@@ -132,7 +132,7 @@ class Noise(Study[BaselineName]):
         )
 
     def _grid(self) -> dict[str, list[Corruption]]:
-        """Every corruption that is asked for, at each of its severities."""
+        """Every corruption of the settings, at each of its severities."""
         grid = {name: [kind(severity) for severity in getattr(self, name)] for name, kind in CORRUPTIONS.items()}
         return {name: corruptions for name, corruptions in grid.items() if corruptions}
 
@@ -172,7 +172,7 @@ def robustness(right: Tensor, severities: Severities) -> Tensor:
 
 
 def advantage(corruption: str, own: Tensor, other: Tensor, severities: Severities) -> Measure:
-    """Points of accuracy that `own` loses less than `other`, both (seeds, 1 + severities, images), image by image."""
+    """How many points less `own` loses than `other`, both (seeds, 1 + severities, images), paired by image."""
     lost, lost_by_other = (
         right[:, 0].double() - _mean_over(right.double().transpose(1, 2), severities) for right in (own, other)
     )
@@ -193,7 +193,7 @@ def _classify(network: nn.Module, images: Images, corruption: Corruption, seed: 
 
 
 def _mean_over(values: Tensor, severities: Severities) -> Tensor:
-    """The mean of a broken line along the last dim, over the range of severities from 0."""
+    """The mean along the last dim over the severities from 0, interpolated linearly."""
     x = torch.tensor((0.0, *severities), dtype=torch.float64)
     return torch.trapezoid(values, x, dim=-1) / x[-1]
 

@@ -1,4 +1,4 @@
-"""Learning from one sample at a time: what an update costs, and what is kept of classes that arrive in turn."""
+"""Learning from one sample at a time: time of an update, accuracy, and forgetting when classes arrive in turn."""
 
 import itertools
 import time
@@ -42,12 +42,12 @@ WORDS = {
     "backpropagation linear": "backpropagation, readout fitted again",
     "backpropagation head": "backpropagation, its own head",
 }
-"""What is read from whom, in the words of figures."""
+"""The words for a network and its readout in figures."""
 
 
 @dataclass(frozen=True)
 class Showing:
-    """Who learns, how the samples come, and by what factor of its rates."""
+    """A network, the order of its samples, and the factor of its learning rates."""
 
     learner: LearnerName
     order: Order
@@ -56,29 +56,28 @@ class Showing:
 
 @dataclass(frozen=True)
 class Online(Study[Showing]):
-    """One sample at a time: how long an update takes, what it learns, what stays while classes arrive in turn.
+    """Learning from one sample at a time: time of an update, accuracy, and forgetting when classes arrive in turn.
 
-    The network of the recipe and the same blocks by backpropagation begin anew and see a part of the training images
-    once, with constant rates, in three ways: `batches` of the recipe's sizes, `one_by_one`, and `by_class`, where the
-    samples of the second come sorted, all of the first class, then all of the next.  After every class of that stream
+    The network of the recipe, and the same blocks by backpropagation, are trained from the start on a part of the
+    training images, in one pass with constant rates.  The samples come in three orders: in `batches` of the recipe's
+    sizes, `one_by_one`, and `by_class`, where single samples are sorted by class.  After each class of that stream,
+    these readouts are tested on the test images of the classes so far, among these classes:
 
-        linear    a readout fitted again to the features of all samples so far: what features still tell
-        labels    the class for which each neuron has won most often, as counted when the samples passed by
-        head      backpropagation's own last layer
+        linear    a readout fitted again to the features of all samples so far
+        labels    the class for which each neuron has won most often, counted while the samples arrive
+        head      the last layer of backpropagation
 
-    answer the test images of the classes so far, among these classes.  The more there are, the harder the question:
-    a part of every fall is no forgetting, so `one_by_one`, the same samples in random order, stands beside the end.
+    Accuracy falls with more classes even without forgetting.  Compare it with `one_by_one`, which uses the same samples
+    in random order.  Measures:
 
-    Measures:
-
-        <learner>_update_median, _update_95th_percentile             ms, the two learners taking turns; by SGD in
-                                                                     backpropagation.  Measured anew at every call
+        <learner>_update_median, _update_95th_percentile             time of an update in ms, the networks in turns;
+                                                                     backpropagation uses SGD.  Timed at every call
         <learner>_<readout>_batches_accuracy, _one_by_one_accuracy   in %
-        <learner>_<readout>_by_class_accuracy                        the mean over classes in the end, in %
-        <learner>_<readout>_by_class_forgetting                      the loss since the best stage, mean over classes
+        <learner>_<readout>_by_class_accuracy                        mean over classes after the last one, in %
+        <learner>_<readout>_by_class_forgetting                      loss since the best stage, mean over classes
 
-    Curves against the classes that have arrived: `classes_so_far <learner> <readout>`, mean accuracy in % on all of
-    them, and `first_classes ...`, on the first ones, among all.
+    Curves against the number of classes that have arrived: `classes_so_far <learner> <readout>`, mean accuracy in % on
+    all of them, and `first_classes ...`, mean accuracy on the first ones, among all that have arrived.
     Raises UserError for settings out of range or a network that cannot learn from one sample.
     Source: SoftHebb-2022, learning online; Chaudhry et al. 2018 for forgetting.
     """
@@ -92,19 +91,19 @@ class Online(Study[Showing]):
     }
 
     samples: int = field(default=10_000, metadata=at_least(1))
-    """How many training images, drawn by the seed."""
+    """Number of training images, drawn by the seed."""
     rate: float = field(default=1.0, metadata=above(0) | NOT_IN_CELLS)
-    """Factor of the plastic layers' rates where samples come one by one."""
+    """Factor of the plastic layers' learning rates for single samples."""
     backpropagation_rate: float = field(default=1.0, metadata=above(0) | NOT_IN_CELLS)
-    """Factor of backpropagation's rate there."""
+    """Factor of backpropagation's learning rate for single samples."""
     readout_epochs: int | None = field(default=10, metadata=at_least(1))
-    """Epochs of the linear readouts, which are the recipe's in all else; None is the recipe's as well."""
+    """Epochs of the linear readouts; their other settings are the recipe's.  None takes the recipe's."""
     first_classes: int = field(default=2, metadata=at_least(1) | NOT_IN_CELLS)
-    """How many of the first classes are followed to the end."""
+    """Number of the first classes whose accuracy is measured up to the end."""
     updates: int = field(default=500, metadata=at_least(1) | NOT_IN_CELLS)
-    """How many updates are timed."""
+    """Number of updates that are timed."""
     warmup: int = field(default=50, metadata=at_least(0) | NOT_IN_CELLS)
-    """How many updates precede them."""
+    """Number of updates before the timed ones."""
 
     def check(self, run: Run) -> None:
         classes = len(run.data.classes)
@@ -135,7 +134,7 @@ class Online(Study[Showing]):
         }
 
     def cell(self, run: Run, variant: Showing, seed: int) -> Cell:
-        """By readout, the accuracy in % after one pass; where classes arrive in turn, `Rows`."""
+        """The accuracy in % of each readout after one pass; `Rows` of accuracies if classes arrive in turn."""
         learner, images = self._learner(run, seed, variant), self._images(run, seed)
         if variant.order == "by_class":
             return self._stream(run, seed, learner, images)
@@ -165,7 +164,7 @@ class Online(Study[Showing]):
                 name = f"{variant.learner}_{readout}_{variant.order}"
                 if variant.order != "by_class":
                     measure = self.measure(run, f"{name}_accuracy", numbers, "accuracy")
-                    shuffled[WORDS[who]] = len(run.data.classes), measure.mean  # at last those one by one
+                    shuffled[WORDS[who]] = len(run.data.classes), measure.mean  # `one_by_one` comes after `batches`
                     yield measure
                     continue
                 matrices = [as_matrix(rows).float() for rows in numbers]
@@ -189,7 +188,7 @@ class Online(Study[Showing]):
                 yield self.measure(run, f"{name}_update_{words}", found, "update")
 
     def _times(self, run: Run, seed: int) -> dict[str, Tensor]:
-        """The time of every update in ms, after the warm-up; the learners take turns sample by sample."""
+        """The time of every update in ms after the warm-up; the networks take turns at every sample."""
         learners = {name: self._learner(run, seed, Showing(name, "one_by_one", 1.0), sgd=True) for name in LEARNERS}
         images, count = run.data.train, self.warmup + self.updates
         batches = Batches(images.images, 1, labels=images.labels, seed=seed, device=run.device)
@@ -208,7 +207,7 @@ class Online(Study[Showing]):
         return {name: torch.tensor(times[self.warmup :], dtype=torch.float64) for name, times in found.items()}
 
     def _stream(self, run: Run, seed: int, learner: OnlineLearner, images: Images) -> dict[str, Rows]:
-        """Accuracies in % on the classes so far, after each of them has passed by once."""
+        """Accuracies in % on the classes so far, after each class of the stream."""
         test = run.data.test
         classes, device, seen = len(run.data.classes), run.device, Images(images.images[:0], images.labels[:0])
         with at_rest(learner.model):
@@ -246,7 +245,7 @@ class Online(Study[Showing]):
         return OnlineBackpropagation(model, recipe.supervised, run.precision, showing.factor, sgd=sgd)
 
     def _images(self, run: Run, seed: int) -> Images:
-        """The samples, of which every class has its share."""
+        """The samples, with every class in proportion."""
         train = run.data.train
         if self.samples > len(train) - len(run.data.classes):
             return train
@@ -260,14 +259,14 @@ class Online(Study[Showing]):
 
 
 def _row(logits: Tensor, labels: Tensor, classes: int) -> Row:
-    """Accuracy in % on every class that the logits know, None for the others."""
+    """Accuracy in % on every class that has logits, None for the others."""
     right, known = logits.argmax(1) == labels, logits.shape[1]
     accuracies = [percent(right[labels == name]) for name in range(known)]
     return [*accuracies, *[None] * (classes - known)]
 
 
 def _against_stages(name: str, matrices: Sequence[Tensor], start: int) -> Curve:
-    """The mean over classes so far after every stage, or over the first `start` of them from their stage on."""
+    """The mean over the classes so far after every stage, or over the first `start` classes from that stage on."""
     stages = range(start, len(matrices[0]) + 1)
     first = name.startswith("first")
     lines = [[matrix[s - 1, : start if first else s].mean().item() for s in stages] for matrix in matrices]

@@ -1,4 +1,4 @@
-"""Orders of learning: the blocks of a run learned again all at once, in turn, and in a pipeline."""
+"""Test accuracy and time of learning when blocks learn jointly, greedily or in a pipeline."""
 
 import statistics
 import time
@@ -36,16 +36,17 @@ TIMES = "times"
 
 @dataclass(frozen=True)
 class Orders(Study[OrderName | None]):
-    """Test accuracy of the recipe's network and readout by the order in which its blocks learn, from the same seeds.
+    """Test accuracy and time of learning when blocks learn jointly, greedily or in a pipeline, from the same seeds.
 
-    joint: every block in the same pass, each on what those below give before their own step.  greedy: a pass a block,
-    on what those below give once they have learned.  pipeline: as joint, every block one batch behind the one below.
+    joint: all blocks learn in the same pass, each from the outputs of the blocks below before their steps.  greedy: one
+    pass per block, from the outputs of the trained blocks below.  pipeline: as joint, with every block one batch behind
+    the block below.
 
-    Measures `<order>_test_accuracy` in %, with the 95 % interval over test images, and `<order>_seconds` of learning
-    by one process; `block<N>_milliseconds`, a value a seed, the median time in which a block learns from a batch.
-    Curves of `chain_joint` and `chain_pipeline`: the longest chain of work per batch, in ms, against the number of
-    blocks: all blocks, or the slowest of them; the latter is what a device a block would leave, without the time to
-    hand batches over.  The note `equals_joint` says of every other order and seed whether it learned the same bits.
+    Measures `<order>_test_accuracy` in %, with the 95 % interval over test images, `<order>_seconds` of learning in one
+    process, and `block<N>_milliseconds`, the median time in which a block learns from a batch, one value per seed.
+    Curves `chain_joint` and `chain_pipeline`: the longest chain of work per batch in ms against the number of blocks.
+    It is the sum over blocks, or the slowest block: the time per batch if each block had a device of its own, without
+    transfers.  The note `equals_joint` tells for every other order and seed whether the weights are bit-equal to joint.
     Raises UserError for an order that is not known, or settings out of range.
     """
 
@@ -57,17 +58,17 @@ class Orders(Study[OrderName | None]):
     }
 
     orders: tuple[OrderName, ...] = field(default=("joint", "greedy", "pipeline"), metadata=distinct() | NOT_IN_CELLS)
-    """Which orders to learn by."""
+    """Orders of learning to compare."""
     images: int | None = field(default=None, metadata=at_least(1))
-    """Learn and read out from so many training images, every class with its share; None is all."""
+    """Number of training images for learning and readout, with every class in proportion; None takes all."""
     timed_batches: int = field(default=30, metadata=at_least(1))
-    """How many batches a block's time is the median of, after some to warm up."""
+    """Number of batches behind the median time of a block, after a warm-up."""
 
     def variants(self, run: Run) -> dict[str, OrderName | None]:
         return {order: order for order in self.orders} | {TIMES: None}
 
     def cell(self, run: Run, variant: OrderName | None, seed: int) -> Cell:
-        """What was learned in an order; of None, the time of every block."""
+        """Accuracy, time and a hash of the weights for an order; for None, the times of all blocks."""
         data = self._data(run)
         if variant is None:
             return {"milliseconds": self._time(run, seed, data)}
@@ -113,14 +114,14 @@ class Orders(Study[OrderName | None]):
         yield Figure("orders", caption, draw_intervals(accuracies, "test accuracy, %", panel))
 
     def _data(self, run: Run) -> Data:
-        """The run's data with the training images that are learned from."""
+        """The run's data, limited to the training images that are learned from."""
         train = run.data.train
         if self.images is None or self.images >= len(train):
             return run.data
         return replace(run.data, train=train.select(stratified_split(train.labels, self.images, 0)[1]))
 
     def _time(self, run: Run, seed: int, data: Data) -> list[float]:
-        """The median milliseconds in which each block learns from a batch, from the beginning of the pass."""
+        """The median time in ms in which each block learns from a batch, at the start of the pass."""
         network = fresh_network(run.recipe, seed, run.device).train()
         images, plan = subset_images(data, run.recipe.learning, seed)
         batches = batches_of(
@@ -144,7 +145,7 @@ class Orders(Study[OrderName | None]):
 
 
 def chains(times: Sequence[float]) -> dict[str, Curve]:
-    """The longest chain of work per batch by depth, in joint order and in a pipeline, by their words in figures.
+    """The longest chain of work per batch by depth, in joint order and in a pipeline, by their names in figures.
 
     >>> [curve.y for curve in chains([2.0, 5.0, 3.0]).values()]
     [(2.0, 7.0, 10.0), (2.0, 5.0, 5.0)]

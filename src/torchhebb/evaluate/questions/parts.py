@@ -1,4 +1,4 @@
-"""The parts of a whitened network: networks with one part changed, on held-out training images."""
+"""Held-out accuracy of a whitened network with one of its parts removed or changed."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -26,13 +26,13 @@ from torchhebb.train.learn import learn_images
 
 @dataclass(frozen=True)
 class Parts(Study[str]):
-    """Held-out accuracy of a ridge on the features of the run's network, narrowed, and of others that lack one part.
+    """Held-out accuracy of the run's whitened network with fewer neurons, and with one of its parts removed or changed.
 
-    Every network learns from the first images of the training set as the recipe says, and is read out on `images` of
-    them; the accuracy is that on `held_out` others of the training set.  The test images are not touched, so the answer
-    may choose.  The parts are those of `recipes.best.PARTS`; `random` keeps the patches that weights start from.
+    Every network learns from the first training images by the recipe's plan; a ridge is fitted to `images` of them, and
+    the accuracy is that on `held_out` other training images.  Test images are not used, so that settings may be chosen
+    by the result.  The parts are those of `recipes.best.PARTS`; `random` keeps the patches that weights start from.
 
-    Measures `<part>_held_out_accuracy` in %, a value a seed; a figure of all.
+    Measures `<part>_held_out_accuracy` in %, one value per seed.
     Raises UserError for a network without whitened blocks, or settings out of range.
     """
 
@@ -40,17 +40,17 @@ class Parts(Study[str]):
     quantities: ClassVar[dict[str, Quantity]] = {"held_out_accuracy": Quantity("held-out accuracy, %", "%")}
 
     parts: tuple[str, ...] = field(default=tuple(PARTS), metadata=distinct() | NOT_IN_CELLS)
-    """Which networks to compare."""
+    """Parts to compare."""
     neurons: int = field(default=512, metadata=at_least(1))
-    """Of every block; the run's own network is narrowed to as many."""
+    """Number of neurons of every block, for the run's own network too."""
     learned_from: int = field(default=2000, metadata=at_least(1))
-    """Images of the unsupervised pass."""
+    """Number of images of the unsupervised pass."""
     images: int = field(default=6000, metadata=at_least(1))
-    """Images that the ridge is fitted to."""
+    """Number of images that the ridge is fitted to."""
     held_out: int = field(default=3000, metadata=at_least(1))
-    """Images that the accuracy is measured on."""
+    """Number of images on which the accuracy is measured."""
     ridge: WideRidge = field(default_factory=lambda: WideRidge(strengths=(1e-2, 3e-2, 1e-1)))
-    """The readout; its strength is chosen on a part of its own images."""
+    """Settings of the ridge, whose strength is chosen on a part of its images."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -60,7 +60,7 @@ class Parts(Study[str]):
     def check(self, run: Run) -> None:
         blocks = run.recipe.architecture.blocks
         if not all(block.has_setting("components") for block in blocks):
-            raise UserError(f"{run.recipe.name} has blocks that do not whiten: ask a run of softhebb2023-cifar10-best")
+            raise UserError(f"{run.recipe.name} has blocks that do not whiten: use a run of softhebb2023-cifar10-best")
         most = len(run.data.train)
         if max(self.learned_from, self.images) + self.held_out > most:
             raise UserError(f"{run.data.name} has {most} training images: lower images, learned_from or held_out")
@@ -85,7 +85,7 @@ class Parts(Study[str]):
         yield Note("parts", {name: PARTS[name].words for name in self.parts})
         bars = {PARTS[name].words: values(of_seeds, "held_out_accuracy") for name, of_seeds in cells.items()}
         caption = (
-            f"Held-out accuracy with {self.neurons} neurons a block, {self.images} labels; the test set is unseen."
+            f"Held-out accuracy with {self.neurons} neurons per block, {self.images} labels; test images are not used."
         )
         yield Figure("parts", caption, draw_bars(bars, self.quantities["held_out_accuracy"].label))
 
@@ -96,10 +96,10 @@ class Parts(Study[str]):
         if not part.learned:
             return calibrate(network, images, seed=seed, samples=plan.samples)
         task = f"seed {seed}: {part.words}"
-        plan = replace(plan, fraction=1.0)  # of the images named here
+        plan = replace(plan, fraction=1.0)  # of the images that are given
         return learn_images(network, images, plan, seed=seed, precision=run.precision, task=task, progress=run.progress)
 
 
 def first(images: Images, count: int) -> Images:
-    """The first of some images; training sets are shuffled."""
+    """The first images; training sets are shuffled."""
     return images.select(torch.arange(min(count, len(images))))

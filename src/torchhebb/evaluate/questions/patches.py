@@ -32,19 +32,19 @@ INCHES = 0.62  # of a tile of the largest field
 
 @dataclass(frozen=True)
 class Patches(Study[None]):
-    """The patches of images that drive single neurons most, over all images and positions, one an image.
+    """The image patches that activate single neurons most, over all images and positions, at most one per image.
 
-    A patch is cut at the neuron's true receptive field; what reaches over the border of the image, where the network
-    pads, is chequered.  The same neurons are shown as by `receptive_fields` with as many.  Measures, in %, a value a
+    A patch is the receptive field of a neuron in the image; the part outside the image, where the network pads, is
+    shown as a chequerboard.  The neurons are those that `receptive_fields` shows.  Measures in %, with one value per
     seed:
 
-        <block>_same_class    share of the pairs of one neuron's patches whose images are of one class, over `measured`
+        <block>_same_class    share of pairs of a neuron's patches whose images have the same class, over `measured`
                               neurons of the block
         chance_same_class     the same for images drawn at random
-        <block>_clipped       share of patches that reach over the border
+        <block>_clipped       share of patches that reach outside the image
 
     The figure and the note `neurons` are of the first seed.
-    Raises UserError for settings out of range, a block that is not there, or one whose field is not known.
+    Raises UserError for settings out of range, a missing block, or a block whose receptive field is not known.
     Source: SoftHebb-2023, the patches that activate a neuron most.
     """
 
@@ -55,23 +55,23 @@ class Patches(Study[None]):
     }
 
     neurons: int = field(default=6, metadata=at_least(1))
-    """At most how many neurons of each block are shown."""
+    """Largest number of neurons to show of each block."""
     patches: int = field(default=10, metadata=at_least(2))
-    """How many patches of each neuron, the strongest first."""
+    """Number of patches of each neuron, the strongest first."""
     learned: bool = True
-    """Those that have come to radius 1, or nearest to it; otherwise evenly spread over all."""
+    """Whether to choose neurons at radius 1, or nearest to it; otherwise they are evenly spaced over all."""
     blocks: tuple[int, ...] = field(default=(), metadata=each(SIZE, empty=True))
-    """Which blocks, from 1; by default all."""
+    """Numbers of the blocks, counted from 1; an empty list takes all."""
     baseline: BaselineName = "own"
-    """Whose neurons: the run's own, or those of a baseline."""
+    """Network whose neurons are shown: the run's own, or a baseline."""
     split: Literal["test", "train"] = "test"
-    """The images that are looked through."""
+    """Split of the data to search."""
     images: int = field(default=0, metadata=at_least(0))
-    """How many of them, evenly spread over all; 0 for all."""
+    """Number of images to search, evenly spaced over all; 0 takes all."""
     measured: int = field(default=96, metadata=at_least(1))
-    """At most how many neurons of each block are measured."""
+    """Largest number of neurons of each block that are measured."""
     steps: int = field(default=0, metadata=at_least(0) | NOT_IN_CELLS)
-    """Steps of gradient ascent for the receptive fields of the same neurons, as a first column; 0 for none."""
+    """Steps of gradient ascent for a first column with the receptive fields of the neurons; 0 draws none."""
 
     def check(self, run: Run) -> None:
         most = len(self._all(run))
@@ -88,7 +88,7 @@ class Patches(Study[None]):
         return {"": None}
 
     def cell(self, run: Run, variant: None, seed: int) -> Cell:
-        """The quantities of every block, and by block the `neurons` that are shown and their `strongest` patches."""
+        """The quantities of every block, and by block the `neurons` to show and their `strongest` patches."""
         images, network = self._images(run), baseline(run, seed, self.baseline)
         layers, fields = block_layers(network), fields_of(network, self.blocks, run)
         shown = {name: choose_neurons(layers[name], self.neurons, learned=self.learned) for name in fields}
@@ -110,14 +110,14 @@ class Patches(Study[None]):
         yield Note("images", len(images))
         yield Note("neurons", cells[""][0]["neurons"])
         column = (
-            f"First column: the image that drives the neuron most, by {self.steps} steps of gradient ascent. "
+            f"First column: the image that activates the neuron most, by {self.steps} steps of gradient ascent. "
             if self.steps
             else ""
         )
         caption = (
-            f"{column}The patches that drive single neurons of {baseline_label(run, self.baseline)} most, a row a "
-            f"neuron, the strongest first, one of an image, among {len(images):,} {self.split} images. A patch is what "
-            "the neuron sees; what lies outside the image is chequered."
+            f"{column}The patches that activate single neurons of {baseline_label(run, self.baseline)} most, one row "
+            f"per neuron, the strongest first, at most one per image, among {len(images):,} {self.split} images. A "
+            "patch is the receptive field; the part outside the image is a chequerboard."
         )
         yield Figure("strongest", caption, self._figure(run, images, cells[""][0]))
 
@@ -125,11 +125,11 @@ class Patches(Study[None]):
         return run.data.test if self.split == "test" else run.data.train
 
     def _images(self, run: Run) -> Images:
-        """The images that are looked through."""
+        """The images to search."""
         return evenly_spaced_images(self._all(run), self.images)
 
     def _ascent(self) -> ReceptiveFields:
-        """The question that the first column answers; what it keeps serves both."""
+        """The question behind the first column, which shares its kept cells."""
         return ReceptiveFields(self.neurons, self.learned, self.blocks, self.baseline, self.steps)
 
     def _top_activating(
@@ -150,7 +150,7 @@ class Patches(Study[None]):
         return found
 
     def _figure(self, run: Run, images: Images, cell: Cell) -> "Canvas":
-        """A panel a block: a row of patches a neuron, its receptive field before them if asked for."""
+        """One panel per block: one row of patches per neuron, after its receptive field if there are steps."""
         network = baseline(run, run.seeds[0], self.baseline)
         layers, fields = block_layers(network), fields_of(network, self.blocks, run)
         ascended = self._ascent().kept_cell(run, None, run.seeds[0])["images"] if self.steps else {}
@@ -166,7 +166,7 @@ class Patches(Study[None]):
 
 
 def same_class(labels: Tensor) -> float:
-    """The share in % of pairs of one neuron's images that are of one class, over neurons; labels (n, count).
+    """The share in % of pairs of a neuron's images with the same class, over neurons; labels (n, count).
 
     >>> same_class(torch.tensor([[3, 3, 3], [3, 3, 5]])) == 100 * 4 / 6
     True
@@ -177,6 +177,6 @@ def same_class(labels: Tensor) -> float:
 
 
 def chance(labels: Tensor) -> float:
-    """The share in % of pairs of different images that are of one class; labels (N,)."""
+    """The share in % of pairs of different images with the same class; labels (N,)."""
     counts = torch.bincount(labels).double()
     return 100 * ((counts * (counts - 1)).sum() / (len(labels) * (len(labels) - 1))).item()

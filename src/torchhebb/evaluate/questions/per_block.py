@@ -1,4 +1,4 @@
-"""One block's rate or inverse temperature changed at a time, all else as in the recipe."""
+"""Held-out accuracy when the learning rate or the inverse temperature of one block is changed at a time."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -26,14 +26,14 @@ FIELDS: dict[SettingName, str] = {"rate": "lr", "inverse_temperature": "rule.inv
 
 @dataclass(frozen=True)
 class Change:
-    """One setting of one block, its number counted from 1, times a factor."""
+    """One setting of one block, counted from 1, multiplied by a factor."""
 
     block: int
     setting: SettingName
     factor: float
 
     def of(self, recipe: Recipe) -> Recipe:
-        """The recipe with it.
+        """The recipe with this change.
 
         >>> from torchhebb.recipes import get_recipe
         >>> digits = get_recipe("softhebb2023-digits")
@@ -49,18 +49,18 @@ class Change:
 
 @dataclass(frozen=True)
 class PerBlock(HeldOut[Change | str]):
-    """The recipe, and its network trained again with one setting of one block multiplied by a factor.
+    """Held-out accuracy when the learning rate or inverse temperature of one block is multiplied by a factor.
 
-    Curves against the factor, of which 1 is the recipe itself:
+    Curves against the factor, where 1 is the recipe itself:
 
         <block>_<setting>_accuracy      of the probe on the held-out images, in %
         <block>_<setting>_radius        the mean radius of that block
 
-    a setting being `rate` or `inverse_temperature`, the latter of blocks with soft competition.  Measures `accuracy` of
-    the recipe, `<block>_<setting>_accuracy_at_<factor>` and `<block>_<setting>_radius_at_<factor>`, and
-    `random_accuracy` of the weights as drawn.  The change of the highest mean accuracy is noted as `best`: block,
-    setting and factor, or null where none is above the recipe.
-    Raises UserError for settings out of range, or a network without a block whose rate is its own.
+    A setting is `rate` or, for blocks with soft competition, `inverse_temperature`.  Measures `accuracy` of the recipe,
+    `<block>_<setting>_accuracy_at_<factor>` and `<block>_<setting>_radius_at_<factor>`, and `random_accuracy` of the
+    weights as drawn.  The note `best` has the block, setting and factor of the highest mean accuracy; it is null if no
+    change is better than the recipe.
+    Raises UserError for settings out of range, or a network without a block that has a learning rate of its own.
     """
 
     question: ClassVar[str] = "per_block"
@@ -70,11 +70,11 @@ class PerBlock(HeldOut[Change | str]):
     }
 
     factors: tuple[float, ...] = field(default=(0.3, 3.0), metadata=rising(above=0) | NOT_IN_CELLS)
-    """What the rate or the inverse temperature of one block is multiplied by, in rising order, 1 left out."""
+    """Factors of the rate or inverse temperature, in increasing order, without 1."""
     settings: tuple[SettingName, ...] = field(
         default=("rate", "inverse_temperature"), metadata=distinct() | NOT_IN_CELLS
     )
-    """Which settings to change."""
+    """Settings to change."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -116,11 +116,11 @@ class PerBlock(HeldOut[Change | str]):
                         yield self.measure(run, f"{name}_at_{factor:g}", values(of_seeds, key), quantity)
         yield Note("best", self._best(run, cells))
         yield self.held_out_images(run)
-        caption = "One block's rate or inverse temperature multiplied by a factor, all else as it is; held-out images."
+        caption = "Held-out accuracy when the rate or inverse temperature of one block is multiplied by a factor."
         yield Figure("factors", caption, self._figure(curves, fmean(random)))
 
     def _places(self, recipe: Recipe) -> list[tuple[int, SettingName]]:
-        """The number of every block, from 1, with each setting that can be changed there."""
+        """The number of every block, from 1, with each setting of it that can be changed."""
         blocks = list(enumerate(recipe.architecture.blocks, 1))
         return [
             (number, setting)
@@ -130,13 +130,13 @@ class PerBlock(HeldOut[Change | str]):
         ]
 
     def _best(self, run: Run, cells: Mapping[str, Sequence[Cell]]) -> dict[str, object] | None:
-        """The change of the highest mean accuracy; None where the recipe's is not below it."""
+        """The change of the highest mean accuracy; None if the recipe's is as high."""
         means = {name: fmean(values(of_seeds, "accuracy")) for name, of_seeds in cells.items() if name != "random"}
-        best = self.variants(run)[max(means, key=means.__getitem__)]  # of equal ones the first, which is the recipe
+        best = self.variants(run)[max(means, key=means.__getitem__)]  # ties go to the first, which is the recipe
         return asdict(best) if isinstance(best, Change) else None
 
     def _figure(self, curves: Mapping[str, Curve], random: float) -> "Canvas":
-        """A column a setting: accuracy above, with random features as a level line, the block's radius below."""
+        """One column per setting: accuracy above, with random features as a level line, and radius below."""
         panels = []
         for quantity in self.quantities:
             for setting in self.settings:

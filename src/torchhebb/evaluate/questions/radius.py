@@ -1,4 +1,4 @@
-"""Radii of neurons on their way to 1, by norm-adaptive rates and by rates that fall to zero."""
+"""Radii of neurons during learning, by norm-adaptive rates and by rates that decay to zero."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -29,20 +29,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Radius(Study[float | None]):
-    """Neurons at radius 1 (R1) and the mean radius of each layer while it learns, by two kinds of rates.
+    """Share of neurons at radius 1 and mean radius during learning, for norm-adaptive and for decaying rates.
 
-    `adaptive` is the recipe: the rate of a neuron falls with the distance of its radius to 1, | ||w|| - 1 | ** q.
-    `decaying` are scalar rates, the same for all neurons of a layer, that fall to zero linearly: q = 0.  They start at
-    the recipe's times a factor, one training a factor; at a radius R adaptive ones start at (R - 1) ** q times those.
-    In the end batch norm is calibrated and the probe fitted.
+    `adaptive` is the recipe: the rate of a neuron is proportional to | ||w|| - 1 | ** q.  `decaying` rates are the same
+    for all neurons of a layer (q = 0) and fall linearly to zero.  They start at the recipe's rate times a factor, with
+    one training per factor; at an initial radius R, adaptive rates start at (R - 1) ** q times the recipe's.
+    After learning, batch norm is calibrated and the probe is fitted.
 
     Curves `<block>_<quantity> <rates>` against samples seen, rates being adaptive or decaying_<factor>:
 
         <block>_r1          neurons whose radius is 1 within 1e-2 (convolution) or 5e-3 (linear), in %
         <block>_radius      the mean radius
 
-    Measures `<rates>_<block>_r1` and `<rates>_<block>_radius` in the end, and `<rates>_accuracy` on test images in %.
-    Raises UserError for settings out of range, or a block without a rate of its own.
+    Measures `<rates>_<block>_r1` and `<rates>_<block>_radius` at the end, and `<rates>_accuracy` on test images in %.
+    Raises UserError for settings out of range, or a block without a learning rate of its own.
     Source: SoftHebb-2023, R1 features against samples seen, norm-adaptive against linearly decaying rates.
     """
 
@@ -54,15 +54,15 @@ class Radius(Study[float | None]):
     }
 
     factors: tuple[float, ...] = field(default=(1.0, 5.0), metadata=distinct(above=0, empty=True) | NOT_IN_CELLS)
-    """Where decaying rates start, in multiples of the recipe's."""
+    """Initial values of the decaying rates, as factors of the recipe's."""
     points: int = field(default=40, metadata=at_least(1))
-    """How often to look after the first time, which is before any image; more densely where learning begins."""
+    """Number of points of the curves after the first one, which is before any image; denser at the beginning."""
     passes: int | None = field(default=None, metadata=at_least(1))
-    """Passes over the images; None is as many as the recipe says."""
+    """Passes over the images; None takes the recipe's."""
     images: int | None = field(default=None, metadata=at_least(1))
-    """How many training images are learned from, drawn once; None is all of them."""
+    """Number of training images that are learned from, drawn once; None takes all."""
     probe: Probe = field(default_factory=Probe)
-    """The readout, fitted to training images."""
+    """Settings of the readout, which is fitted to training images."""
 
     def check(self, run: Run) -> None:
         decaying(run.recipe, 1.0)
@@ -71,13 +71,13 @@ class Radius(Study[float | None]):
         return {"adaptive": None} | {f"decaying_{factor:g}": factor for factor in self.factors}
 
     def cell(self, run: Run, variant: float | None, seed: int) -> Cell:
-        """`samples`, and after so many of them every quantity of every block; `accuracy` in the end."""
+        """`samples` seen, the quantities of every block after them, and the `accuracy` at the end."""
         recipe = run.recipe if variant is None else decaying(run.recipe, variant)
         images, task = subsample(run.data.train, self.images), f"seed {seed}: {_words(variant)} rates"
         plan = shortened(recipe.learning, self.passes)
         network = built(run, seed, recipe.architecture)
         seen = samples_seen(len(images), plan, len(recipe.architecture.blocks))
-        # The square spaces the points as most of the way is gone at the beginning.
+        # The points are spaced by squares, since radii change most at the beginning.
         steps = {round((len(seen) - 1) * (point / self.points) ** 2) for point in range(self.points + 1)}
         found: Cell = {"samples": []}
 
@@ -109,16 +109,16 @@ class Radius(Study[float | None]):
         yield Figure("curves", "Radii of neurons while they learn.", self._figure(panels))
 
     def _figure(self, panels: Mapping[str, Mapping[str, Curve]]) -> "Canvas":
-        """A row a quantity, a column a block; samples on a logarithmic axis on which 0 has a place."""
+        """One row per quantity, one column per block; samples on a symmetric logarithmic axis, which shows 0."""
         order = sorted(panels, key=lambda quantity: quantity.endswith("_radius"))
         drawn = [Panel(self.quantity(quantity).label, panels[quantity], x_scale="symlog") for quantity in order]
         return draw_panels(drawn, columns=len(order) // 2)
 
 
 def decaying(recipe: Recipe, factor: float) -> Recipe:
-    """The recipe with scalar rates that start at `factor` times its own and fall to zero linearly.
+    """The recipe with rates that start at `factor` times its own and fall linearly to zero.
 
-    Raises UserError for a block without a rate of its own.
+    Raises UserError for a block without a learning rate of its own.
     """
     architecture = recipe.architecture.with_blocks(
         lambda block: block.with_settings(lr=factor * block.setting("lr"), lr_power=0.0)

@@ -1,4 +1,4 @@
-"""The images that drive the neurons of every block most, by gradient ascent."""
+"""The images that activate the neurons of every block most, by gradient ascent."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,20 +32,19 @@ INCHES = 0.85  # of a tile of the largest field
 
 @dataclass(frozen=True)
 class ReceptiveFields(Study[None]):
-    """Images of exactly the receptive field, each of which drives one neuron of a block as far as a given norm allows.
+    """The images, as large as the receptive field, that activate neurons of every block most at a given norm.
 
-    All neurons of a block are maximised as one batch, on the frozen network with its running statistics; see
-    `maximize_activation`.
-    Neurons are evenly spread over those of their block that have come to radius 1, or where those are too few the ones
-    nearest to it; `patches` chooses them so too.  A title says how many have.  Measures, a value a seed:
+    All neurons of a block are maximised as one batch on the frozen network; see `maximize_activation`.  The neurons are
+    evenly spaced over those at radius 1 or, if these are too few, are those nearest to radius 1; `patches` shows the
+    same ones.  A title tells how many neurons are at radius 1.  Measures, with one value per seed:
 
-        <block>_field_size    side of the receptive field in pixels, the longer one
-        <block>_waves         the mean number of plane waves that hold an image's power, (sum P)^2 / (2 sum P^2) over
-                              its discrete Fourier spectrum P without the mean, summed over channels: 1 for a grating,
-                              more for finer forms and for larger fields
+        <block>_field_size    longer side of the receptive field in pixels
+        <block>_waves         the mean number of plane waves that an image consists of, (sum P)^2 / (2 sum P^2) over its
+                              discrete Fourier spectrum P without the mean, summed over channels: 1 for a grating,
+                              more for more complex images and for larger fields
 
     The figure and the note `neurons` are of the first seed.
-    Raises UserError for settings out of range, a block that is not there, one that stands on a residual, or one whose
+    Raises UserError for settings out of range, a missing block, a block above a residual, or a block whose receptive
     field is not known.
     Source: SoftHebb-2023, receptive fields by gradient ascent.
     """
@@ -58,17 +57,17 @@ class ReceptiveFields(Study[None]):
     }
 
     neurons: int = field(default=24, metadata=at_least(1))
-    """At most how many neurons of each block."""
+    """Largest number of neurons of each block."""
     learned: bool = True
-    """Those that have come to radius 1, or nearest to it; otherwise evenly spread over all."""
+    """Whether to choose neurons at radius 1, or nearest to it; otherwise they are evenly spaced over all."""
     blocks: tuple[int, ...] = field(default=(), metadata=each(SIZE, empty=True))
-    """Which blocks, from 1; by default all."""
+    """Numbers of the blocks, counted from 1; an empty list takes all."""
     baseline: BaselineName = "own"
-    """Whose neurons: the run's own, or those of a baseline."""
+    """Network whose neurons are shown: the run's own, or a baseline."""
     steps: int = field(default=500, metadata=at_least(1))
     """Steps of gradient ascent."""
     rate: float = field(default=0.1, metadata=above(0))
-    """Length of a step over the norm of the image."""
+    """Length of a step, as a factor of the norm of the image."""
     norm: float = field(default=1.0, metadata=above(0))
     """The L2 norm to which the image is scaled after every step."""
 
@@ -111,7 +110,7 @@ class ReceptiveFields(Study[None]):
             for block, of_block in images.items()
         ]
         caption = (
-            f"Images that drive single neurons of {baseline_label(run, self.baseline)} most, at a norm of "
+            f"Images that activate single neurons of {baseline_label(run, self.baseline)} most, at a norm of "
             f"{self.norm:g}, after {self.steps} steps of gradient ascent from near zero. Each has the size of the "
             "neuron's receptive field and is stretched to its own contrast."
         )
@@ -120,7 +119,7 @@ class ReceptiveFields(Study[None]):
     def _maximised(
         self, run: Run, network: Network, block: str, size: tuple[int, int], neurons: list[int], seed: int
     ) -> Tensor:
-        """Images (N, C, h, w) that drive these neurons, to five digits."""
+        """Images (N, C, h, w) that activate these neurons most, to five digits."""
         run.progress.start(f"seed {seed}: {block}, receptive fields", self.steps, "steps")
         x, _ = maximize_activation(
             OnField(network, block),
@@ -139,13 +138,13 @@ class ReceptiveFields(Study[None]):
 def fields_of(network: Network, blocks: tuple[int, ...], run: Run) -> dict[str, Field]:
     """The receptive fields of the neurons of these blocks, by default of all.
 
-    Raises UserError where one is unknown.
+    Raises UserError if one is not known.
     """
     return {name: receptive_field(network, name, run.data.image_size) for name in choose_blocks(network, blocks)}
 
 
 def plane_waves(images: Tensor) -> Tensor:
-    """The number of plane waves (N,) that hold the power of each of images (N, C, H, W), their means apart.
+    """The number of plane waves (N,) that each of images (N, C, H, W) without its mean consists of.
 
     (sum P)^2 / (2 sum P^2) over the discrete spectrum P, summed over channels; a wave has two of its points.
 
@@ -159,7 +158,7 @@ def plane_waves(images: Tensor) -> Tensor:
 
 
 def field_title(block: str, size: tuple[int, int], layer: Layer) -> str:
-    """The words above a block's images.
+    """The title above the images of a block.
 
     >>> from torchhebb.nn import HebbConv2d
     >>> field_title("block2", (12, 12), HebbConv2d(3, 8, 5))

@@ -1,4 +1,4 @@
-"""Errors of images that are decoded from frozen features, with and without noise on the input."""
+"""Errors of images decoded from frozen features, with and without noise on the input."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -38,23 +38,23 @@ PROTOCOL = {"widths": (512, 256), "steps": 100, "lr": 1e-3}
 ERROR = "mean squared error x 1000"
 
 Decoded = dict[str, Any]
-"""What one decoder gives: `errors` by std (mean, spread over images), `pictures`, and the `shape` of the features."""
+"""The outcome of a decoder: `errors` by std (mean, std over images), `pictures`, and the `shape` of the features."""
 
 
 @dataclass(frozen=True)
 class Reconstruction(Study[Method]):
     """Error of images decoded from frozen features: mean squared error of pixels in [0, 1], times 1000.
 
-    Two protocols, for every method (`own`, a baseline, or the recipe of another run):
+    There are two protocols for every method (`own`, a baseline, or the recipe of another run):
 
-        <method>_one_image_<clean|noisy>_error        a decoder fitted to one test image, as published; batch norms take
-                                                      that image's statistics, the features are those of the last block
-        <method>_block<d>_<clean|noise_STD>_error     a decoder fitted to training images alone, the error over the
-                                                      test images; noise is added to what the encoder sees
+        <method>_one_image_<clean|noisy>_error        the decoder is fitted to one test image, as published; batch norms
+                                                      use the statistics of that image, and the last block is decoded
+        <method>_block<d>_<clean|noise_STD>_error     the decoder is fitted to training images, and the error is that on
+                                                      test images; noise is added to the input of the encoder
 
-    beside `mean_image_error`, of answering every image by the mean training image, and `noisy_input_<STD>_error`.
-    Noise is not clipped and the same for all methods; the target is always the clean image.  The interval and the
-    noted spread are over test images.
+    Two errors without a decoder serve as a comparison: `mean_image_error` of the mean training image, and
+    `noisy_input_<STD>_error` of the noisy input itself.  Noise is not clipped and is the same for all methods; the
+    target is always the clean image.  Intervals and the note `spread_over_images` are over test images.
     Raises UserError for settings out of range, blocks without maps, or a run of other images.
     Source: SPHeRe-2025, its released script for the first protocol.
     """
@@ -66,31 +66,31 @@ class Reconstruction(Study[Method]):
     baselines: tuple[BaselineName, ...] = field(
         default=("own", "backpropagation", "random"), metadata=distinct(empty=True) | NOT_IN_CELLS
     )
-    """Networks of the run's size."""
+    """Networks to decode, of the run's size."""
     others: tuple[str, ...] = field(default=(), metadata=NOT_IN_CELLS)
-    """Folders of other runs on the same data, such as SoftHebb's at the same widths."""
+    """Folders of other runs on the same images whose networks are decoded too."""
     depths: tuple[int, ...] = field(default=(), metadata=each_at_least(1, empty=True) | NOT_IN_CELLS)
-    """After which blocks; by default after each."""
+    """Numbers of blocks after which to decode; an empty list takes all."""
     widths: tuple[int, ...] = field(default=(512, 256), metadata=each_at_least(1))
-    """Channels between the decoder's convolutions; a decoder of fewer convolutions uses the last ones."""
+    """Channels between the convolutions of the decoder; a decoder with fewer convolutions uses the last ones."""
     lr: float = field(default=1e-3, metadata=above(0))
-    """Rate of Adam."""
+    """Learning rate of Adam."""
     steps: int = field(default=100, metadata=at_least(1) | NOT_IN_CELLS)
-    """Steps on the one image."""
+    """Number of steps on the single image."""
     image: int = field(default=0, metadata=at_least(0) | NOT_IN_CELLS)
-    """Which test image that is."""
+    """Index of the single image among the test images."""
     epochs: int = field(default=5, metadata=at_least(1))
-    """Passes of a decoder over the training images."""
+    """Passes of the decoder over the training images."""
     batch_size: int = field(default=128, metadata=at_least(1))
-    """Of a decoder's training."""
+    """Batch size of the training of the decoder."""
     train_images: int | None = field(default=None, metadata=at_least(1))
-    """How many training images, drawn once; None is all of them."""
+    """Number of training images, drawn once; None takes all."""
     test_images: int | None = field(default=None, metadata=at_least(1))
-    """How many test images, drawn once; None is all of them."""
+    """Number of test images, drawn once; None takes all."""
     noise: tuple[float, ...] = field(default=(0.05, 0.1, 0.2), metadata=distinct(above=0, empty=True))
-    """Std of the noise on test images."""
+    """Standard deviations of the noise on test images."""
     examples: int = field(default=8, metadata=at_least(0))
-    """Images in the pictures, of the first seed; 0 for no pictures."""
+    """Number of images in the figures of decoded images, of the first seed; 0 draws none."""
 
     def check(self, run: Run) -> None:
         blocks = len(run.recipe.architecture.blocks)
@@ -108,8 +108,8 @@ class Reconstruction(Study[Method]):
         return {method.name: method for method in methods_of(run, self.baselines, self.others)}
 
     def cell(self, run: Run, variant: Method, seed: int) -> Cell:
-        """`one_image`: its errors step by step, clean and noisy; `blocks`: what a decoder gives after each depth."""
-        network = cache(partial(variant.network, seed))  # made once, and only where a part is missing
+        """`one_image`: the errors at each step, clean and noisy; `blocks`: the outcome of a decoder at each depth."""
+        network = cache(partial(variant.network, seed))  # made once, and only if a part is missing
         key = {"method": variant.name, "identity": variant.identity, "seed": seed}
         one_image = self.keep(
             run,
@@ -149,19 +149,19 @@ class Reconstruction(Study[Method]):
         panels = [self._panel(std, words, depths, decoded, level) for std in self._stds]
         caption = (
             "Mean squared error x 1000 of images decoded from frozen features after each block, on test images; "
-            "dashed and dotted: answers that need no features."
+            "dashed and dotted: the mean image and the noisy input, which need no features."
         )
         yield Figure("errors", caption, draw_panels(panels, columns=4, share_y=True))
         yield from self._pictures(run, words, depths, decoded)
 
     @property
     def _stds(self) -> tuple[float, ...]:
-        """Of the noise, from clean images on."""
+        """Standard deviations of the noise, starting with clean images."""
         return (0.0, *self.noise)
 
     @property
     def _picture_stds(self) -> list[float]:
-        """Clean, and the published std or the strongest that was asked for."""
+        """Clean images, and the published standard deviation or the largest one of the settings."""
         return [0.0, *([ONE_IMAGE_NOISE] if ONE_IMAGE_NOISE in self.noise else sorted(self.noise)[-1:])]
 
     def _depths(self, run: Run) -> list[int]:
@@ -171,7 +171,7 @@ class Reconstruction(Study[Method]):
         return subsample(run.data.test, self.test_images)
 
     def _on_one_image(self, run: Run, method: Method, network: Network, seed: int) -> dict[str, list[float]]:
-        """Errors on the one image before the first step and after each, clean and noisy."""
+        """Errors on the single image before the first step and after each step, clean and noisy."""
         encoder = by_own_statistics(encoder_to(network, len(run.recipe.architecture.blocks)))
         image = run.data.test.images[self.image : self.image + 1].to(run.device) / 255.0
         errors = {}
@@ -184,7 +184,7 @@ class Reconstruction(Study[Method]):
         return errors
 
     def _on_test_set(self, run: Run, method: Method, network: Callable[[], Network], seed: int, depth: int) -> Decoded:
-        """A decoder fitted to training images, and its errors on test images for each noise."""
+        """The errors on test images, for each noise, of a decoder that is fitted to training images."""
         test, encoder = self._test(run), encoder_to(network(), depth)
         z = encode(encoder, test.images[:1].to(run.device) / 255.0, run.precision)
         decoder = fit_decoder(
@@ -216,7 +216,7 @@ class Reconstruction(Study[Method]):
 
     @torch.no_grad()
     def _decoded(self, run: Run, decoder: Decoder, encoder: nn.Module, test: Images, seed: int) -> list[list[Any]]:
-        """The first test images decoded, clean and with the pictures' noise, as bytes."""
+        """The first test images decoded without and with noise, as bytes."""
         x = test.images[: self.examples].to(run.device) / 255.0
         return [
             as_bytes(decoder(encode(encoder, add_noise(x, std, seed), run.precision))).tolist()
@@ -224,7 +224,7 @@ class Reconstruction(Study[Method]):
         ]
 
     def _baselines(self, run: Run, seed: int) -> dict[str, float]:
-        """The errors of answers that need no features."""
+        """The errors of the mean image and of noisy inputs, which need no features."""
         test, train = self._test(run), subsample(run.data.train, self.train_images)
         mean = (train.images.sum(0, dtype=torch.int64).double() / (255 * len(train))).float()
 
@@ -262,7 +262,7 @@ class Reconstruction(Study[Method]):
         decoded: Mapping[str, Sequence[Decoded]],
         level: Mapping[str, float],
     ) -> Panel:
-        """Errors against depth at one noise, a line a method, beside the answers that need no features."""
+        """Errors against depth at one noise, one line per method, with the errors that need no features as levels."""
         curves = {}
         for name, label in words.items():
             columns = [_errors(decoded[f"{name}_block{depth}"], std) for depth in depths]
@@ -288,10 +288,10 @@ class Reconstruction(Study[Method]):
 
 
 def _key(std: float) -> str:
-    """How a std is called where JSON holds it."""
+    """The key of a standard deviation in JSON."""
     return f"{std:g}"
 
 
 def _errors(found: Sequence[Decoded], std: float, part: int = 0) -> list[float]:
-    """The mean error of every seed at one noise, or with part 1 its spread over images."""
+    """The mean error of every seed at one noise or, with part 1, its standard deviation over images."""
     return [decoded["errors"][_key(std)][part] for decoded in found]

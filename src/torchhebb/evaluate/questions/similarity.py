@@ -1,4 +1,4 @@
-"""Similarities of test images within one batch, from the input to the last block."""
+"""Cosine similarities between test images, from the input to the last block."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,23 +21,23 @@ from torchhebb.runs.run import Run
 CALIBRATION_IMAGES = 1000
 
 Stages = dict[str, Tensor]
-"""`input`, then `<block>_output` and `<block>_projection` from the input up, flattened (B, ...)."""
+"""`input`, `<block>_output` and `<block>_projection`, from the input up, flattened to (B, ...)."""
 
 
 @dataclass(frozen=True)
 class Similarity(Study[BaselineName]):
     """Cosine similarities between test images, sorted by class, at the input and after every block.
 
-    Shown are the first images of every class.  The input is what enters the first block; blocks of a local loss also
-    show their projection.  The projections of baselines that never learned one are as drawn, their batch norm
-    calibrated on training images.  Measures, a value a seed:
+    The images are the first ones of every class.  The input is that of the first block; blocks with a local loss also
+    have a projection.  For baselines that do not learn a projection, it has random weights and a batch norm that is
+    calibrated on training images.  Measures, with one value per seed:
 
-        <baseline>_<stage>_structure_loss      mean squared difference to the similarities of the input
-        <baseline>_<block>_projection_local_structure_loss      the same to the block's own input, which it learns by
-        <baseline>_<stage>_class_separation    mean similarity within classes less the mean between them; no image is
-                                                compared with itself
+        <baseline>_<stage>_structure_loss      mean squared difference from the similarities of the input
+        <baseline>_<block>_projection_local_structure_loss      the same from the block's own input, as in its loss
+        <baseline>_<stage>_class_separation    mean similarity within classes minus the mean between classes, without
+                                                the similarity of an image with itself
 
-    where a stage is `input`, `<block>_output` or `<block>_projection`.  The figure shows the first seed.
+    A stage is `input`, `<block>_output` or `<block>_projection`.  The figure shows the first seed.
     Raises UserError for settings out of range, or more images of a class than there are.
     Source: SPHeRe-2025, similarity matrices of a batch at each block.
     """
@@ -51,11 +51,11 @@ class Similarity(Study[BaselineName]):
     }
 
     images_per_class: int = field(default=10, metadata=at_least(2))
-    """Test images of each class."""
+    """Number of test images of each class."""
     classes: int = field(default=10, metadata=at_least(2))
-    """How many classes, the first ones; 100 classes would not be seen in a picture."""
+    """Number of classes, the first ones; a figure of 100 classes would not be legible."""
     baselines: tuple[BaselineName, ...] = field(default=("own", "random"), metadata=distinct())
-    """Whose similarities."""
+    """Networks to compare."""
 
     def check(self, run: Run) -> None:
         if len(run.data.classes) < 2:
@@ -81,7 +81,7 @@ class Similarity(Study[BaselineName]):
             stages = self._stages(run, name, run.seeds[0])
             grams = {_words(stage): cosine_similarity(z).cpu() for stage, z in stages.items()}
             rows["learned" if name == "own" else COMPARED[name]] = grams
-        caption = "Cosine similarities between test images sorted by class; lines part the classes."
+        caption = "Cosine similarities between test images sorted by class; lines separate the classes."
         yield Figure("matrices", caption, similarity_maps(rows, self.images_per_class))
 
     def _index(self, run: Run) -> list[Tensor]:
@@ -90,7 +90,7 @@ class Similarity(Study[BaselineName]):
         return [(labels == label).nonzero()[: self.images_per_class, 0] for label in range(classes)]
 
     def _stages(self, run: Run, name: BaselineName, seed: int) -> Stages:
-        """What a baseline makes of these images."""
+        """The stages of a baseline for these images."""
         network = baseline(run, seed, name)
         if name != "own":
             calibrate_projections(network, run.data.train.images[:CALIBRATION_IMAGES].to(run.device) / 255.0)
@@ -100,7 +100,7 @@ class Similarity(Study[BaselineName]):
 
 @torch.no_grad()
 def stages_of(network: Network, x: Tensor) -> Stages:
-    """What a network makes of pixels x (B, C, H, W): its blocks' outputs and, with local losses, their projections."""
+    """The outputs of all blocks for pixels x (B, C, H, W) and, for blocks with a local loss, their projections."""
     stages: Stages = {}
     for name, module in network.named_children():
         if name.startswith("block"):
@@ -138,7 +138,7 @@ def cosine_similarity(z: Tensor) -> Tensor:
 
 
 def class_separation(similarity: Tensor, labels: Tensor) -> float:
-    """Mean similarity within classes, the diagonal apart, less the mean between classes.
+    """Mean similarity within classes, without the diagonal, minus the mean between classes.
 
     >>> class_separation(torch.tensor([[1.0, 0.5, 0.0], [0.5, 1.0, 0.0], [0.0, 0.0, 1.0]]), torch.tensor([0, 0, 1]))
     0.5

@@ -1,4 +1,4 @@
-"""Learning ended once the norms of the weights have converged, compared with the whole pass."""
+"""Early stopping by the convergence of the weights' norms: accuracy lost and images saved."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -33,22 +33,22 @@ WHOLE = "whole"
 
 @dataclass(frozen=True)
 class Stopping(HeldOut[None]):
-    """Accuracy lost and images saved if learning ends once the norms of the weights have converged.
+    """Accuracy lost and images saved if learning stops once the norms of the weights have converged.
 
-    A neuron's radius r converges to 1.  The rule looks `looks` times at the mean of |r - 1| over the neurons of each
-    layer, d, and stops at the first look at which no layer has come nearer by more than the tolerance t,
+    A neuron's radius r converges to 1.  The rule checks the mean d of |r - 1| over the neurons of each layer at `looks`
+    points, and stops at the first point where no d has decreased by more than the tolerance t since the last one,
 
         d_now >= (1 - t) d_before    for every layer.
 
-    The layers are trained once, as in the recipe; where the rule of a tolerance would stop, the weights are copied,
-    batch norm is calibrated for them, and the probe is fitted.  Greedy blocks learn in turn, and the rule would look at
-    one of them alone, so such a recipe is refused.
+    The layers are trained once, as in the recipe.  Where the rule stops for a tolerance, the weights are copied, their
+    batch norm is calibrated, and the probe is fitted.  Recipes in greedy order are refused: their blocks learn in turn,
+    so that the rule would apply to one block at a time.
 
     Measures for each tolerance, written in percent, and for `whole`, all images of the phase:
 
-        <tolerance>_images      samples seen when the rule stops, all of them where it never does
+        <tolerance>_images      samples seen when the rule stops, or all samples if it does not
         <tolerance>_accuracy    of the probe on the held-out images, in %
-        <tolerance>_lost        accuracy of the whole phase less that, in points
+        <tolerance>_lost        accuracy of the whole phase minus that, in points
 
     and `random_accuracy` of the weights as drawn.  Curves `<block>_distance`, d against samples seen.
     Raises UserError for settings out of range, a network without plastic layers, or greedy order.
@@ -63,9 +63,9 @@ class Stopping(HeldOut[None]):
     }
 
     tolerances: tuple[float, ...] = field(default=(0.2, 0.1, 0.05, 0.02, 0.01), metadata=falling(below=1, above=0))
-    """Shares of d that must be gone from one look to the next for learning to go on, in falling order."""
+    """Relative decreases of d between two points below which learning stops, in decreasing order."""
     looks: int = field(default=20, metadata=at_least(2))
-    """How often the rule looks, at equal distances, the last time at the end."""
+    """Number of points at which the rule is checked, evenly spaced, the last one at the end."""
 
     def check(self, run: Run) -> None:
         super().check(run)
@@ -104,7 +104,7 @@ class Stopping(HeldOut[None]):
         yield Figure("stops", caption, self._figure(curves, points, fmean(random)))
 
     def cell(self, run: Run, variant: None, seed: int) -> Cell:
-        """Train from the beginning, and read out wherever a tolerance stops, and at the end."""
+        """Train from the beginning, and measure the accuracy where each tolerance stops and at the end."""
         images, quiet = self.images_of(run, seed), replace(run, progress=SILENT)
         plan = self.plan_of(run.recipe)
         seen = samples_seen(len(images), plan, len(run.recipe.architecture.blocks))
@@ -146,14 +146,14 @@ class Stopping(HeldOut[None]):
 
 @torch.no_grad()
 def mean_distances(network: Network) -> dict[str, float]:
-    """The mean of |r - 1| over the neurons of each block, r a neuron's radius; one transfer to the host."""
+    """The mean of |r - 1| over the neurons of each block, where r is the radius; one transfer to the host."""
     layers = plastic_blocks(network)
     means = torch.stack([(radii(layer) - 1).abs().mean() for layer in layers.values()]).tolist()
     return dict(zip(layers, means, strict=True))
 
 
 def settled(distances: Mapping[str, Sequence[float]], tolerance: float) -> bool:
-    """Whether at the last look no layer had come nearer to radius 1 by more than a share of its distance.
+    """Whether the distance of no layer from radius 1 has decreased by more than a relative tolerance.
 
     >>> settled({"block1": [24.0, 8.0], "block2": [24.0, 23.5]}, 0.1), settled({"block1": [24.0, 8.0, 7.5]}, 0.1)
     (False, True)

@@ -1,4 +1,4 @@
-"""The layers trained again at one inverse temperature of the competition after another."""
+"""Held-out accuracy and statistics of the competition against its inverse temperature."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -53,22 +53,22 @@ HARD = Regime(None)
 
 @dataclass(frozen=True)
 class Temperature(Study[Regime]):
-    """Every plastic layer trained anew at one inverse temperature t after another, all layers alike.
+    """Held-out accuracy and statistics of the competition against its inverse temperature t, the same for all layers.
 
-    The rule becomes SoftHebb(t), all else stays as in the recipe; where the posterior is the block's output, its
-    inverse temperature is scaled by the same factor as the rule's.  t is ln b for a base b; the limit of high t is
-    the hard WTA, which is trained too, with the recipe's output.  Everything is measured, and the best t is
-    chosen, on held-out training images; the test images are not touched.
+    Every plastic layer is trained again by the rule SoftHebb(t); all other settings are the recipe's.  If a block
+    outputs its posterior, the inverse temperature of this output is scaled by the same factor.  t is ln b for a base b.
+    The hard WTA, the limit of high t, is trained too, with the recipe's output.  All measurements, and the choice of
+    the best t, use held-out training images; test images are not used.
 
-    Curves `<quantity> <losers>` against t, losers being hebbian or anti_hebbian:
+    Curves `<quantity> <losers>` against t, where losers are hebbian or anti_hebbian:
 
         linear_accuracy, labels_accuracy    on the held-out images, in %
-        <block>_winners                     neurons that win on some image (and position) learned from, in %
-        <block>_posterior                   the largest posterior, averaged over those images (and positions)
+        <block>_winners                     neurons that win at least once on the images learned from, in %
+        <block>_posterior                   the largest posterior, averaged over these images (and positions)
         <block>_r1                          neurons at radius 1, in %
 
-    Measures `<losers>_best_inverse_temperature`, of every seed by its linear accuracy; `<losers>_best_<quantity>` at
-    the t that is best on average, which is noted as `chosen`; `hard_<quantity>`.
+    Measures `<losers>_best_inverse_temperature`, the best t of every seed by its linear accuracy;
+    `<losers>_best_<quantity>` at the t with the best mean, which the note `chosen` has; and `hard_<quantity>`.
     Raises UserError for settings out of range, or a block without a rule.
     Source: SoftHebb-2022, the base of the softmax; SoftHebb-2023, temperature regimes.
     """
@@ -85,23 +85,23 @@ class Temperature(Study[Regime]):
     inverse_temperatures: tuple[float, ...] = field(
         default=(1.0, 5.3, 6.9, 15.0, 30.0, 60.0, 110.0, 200.0, 400.0), metadata=rising(above=0) | NOT_IN_CELLS
     )
-    """What to sweep, in rising order; 5.3 and 6.9 are the bases 200 and 1000."""
+    """Inverse temperatures to compare, in increasing order; 5.3 and 6.9 are the bases 200 and 1000."""
     anti_hebbian: tuple[bool, ...] = field(default=(), metadata=distinct(empty=True) | NOT_IN_CELLS)
-    """Whether losers unlearn; both may be given.  An empty list is what the recipe's first block does."""
+    """Whether losers learn by the anti-Hebbian rule; both may be given.  An empty list takes the first block's."""
     hard: bool = field(default=True, metadata=NOT_IN_CELLS)
-    """Whether the hard WTA is trained as well."""
+    """Whether to train the hard WTA too."""
     scale_output: bool = True
-    """Whether the inverse temperature of a posterior that is a block's output follows the rule's."""
+    """Whether the inverse temperature of a posterior output is scaled with the rule's."""
     passes: int = field(default=1, metadata=at_least(1))
     """Passes over the training images."""
     holdout: float = field(default=0.1, metadata=between(0, 1))
     """Share of the training images that is held out."""
     readout_epochs: int | None = field(default=None, metadata=at_least(1))
-    """Epochs of the linear readout, which is the recipe's in all else; None is the recipe's as well."""
+    """Epochs of the linear readout; its other settings are the recipe's.  None takes the recipe's."""
     images: int | None = field(default=None, metadata=at_least(1))
-    """How many images are learned from, drawn once from those not held out; None is all of them."""
+    """Number of images that are learned from, drawn once from those not held out; None takes all."""
     readout_images: int | None = field(default=None, metadata=at_least(1))
-    """How many of them readouts are fitted to, drawn once; None is all of them."""
+    """Number of images that readouts are fitted to, drawn once from those not held out; None takes all."""
 
     def check(self, run: Run) -> None:
         at_temperature(run.recipe.architecture, None)
@@ -158,16 +158,16 @@ class Temperature(Study[Regime]):
         yield from self.measures(run, {"hard": hard} if hard else {})
         yield Note("chosen", chosen)
         yield Note("held_out_images", len(run.data.holdout(self.holdout).test))
-        caption = "Training at one inverse temperature after another; held-out images."
+        caption = "Held-out accuracy and statistics of the competition against its inverse temperature."
         yield Figure("sweep", caption, self._figure(panels, hard))
 
     def _losers(self, run: Run) -> tuple[bool, ...]:
-        """What losers do: what was asked for, or what those of the recipe's first block do."""
+        """The kinds of losers: those of the settings, or that of the recipe's first block."""
         first = run.recipe.architecture.blocks[0]
         return self.anti_hebbian or (getattr(first.rule, "anti_hebbian", False),)
 
     def _figure(self, panels: Mapping[str, Mapping[str, Curve]], hard: Sequence[Cell]) -> "Canvas":
-        """A panel a quantity, a line for what losers do, the hard WTA a level line; t on a logarithmic axis."""
+        """One panel per quantity, one line per kind of losers, the hard WTA as a level; t on a logarithmic axis."""
         return draw_panels(
             [
                 Panel(
@@ -190,8 +190,8 @@ def at_temperature(
 ) -> Architecture:
     """The architecture with every rule a SoftHebb of this inverse temperature, or HardHebb for None.
 
-    With `scale_output`, the inverse temperature of a posterior that is a block's output is multiplied by the factor of
-    a SoftHebb rule's.  Raises UserError for a block that learns without competition.
+    With `scale_output`, the inverse temperature of a posterior output is scaled by the same factor as the rule's.
+    Raises UserError for a block that learns without competition.
 
     >>> from torchhebb.nn import LinearBlock
     >>> block = LinearBlock(10, SoftHebb(100.0), activation="soft_wta", output_inverse_temperature=50.0)
@@ -215,14 +215,14 @@ def at_temperature(
 
 @torch.no_grad()
 def competition(network: Network, images: Images, inverse_temperature: float | None, run: Run) -> Cell:
-    """For every block: the neurons that win on some image in %, the mean largest posterior, the R1 share in %."""
+    """For every block: the share of neurons that win in %, the mean largest posterior, the R1 share in %."""
     batch_size, layers = batch_size_for(network.eval(), images, run.device), plastic_blocks(network)
     won = {name: torch.zeros(len(layer.weight), dtype=torch.bool, device=run.device) for name, layer in layers.items()}
     largest = {name: torch.zeros((), dtype=torch.float64, device=run.device) for name in layers}
 
     def watch(name: str, layer: nn.Module, u: Tensor) -> None:
         bias, groups = getattr(layer, "bias", None), getattr(layer, "groups", 1)
-        score = (u if bias is None else u + bias).float().unflatten(1, (groups, -1))  # a group competes by itself
+        score = (u if bias is None else u + bias).float().unflatten(1, (groups, -1))  # by group
         y = hard_wta(score, dim=2) if inverse_temperature is None else soft_wta(score, inverse_temperature, dim=2)
         first = torch.arange(groups, device=u.device) * score.shape[2]
         winners = score.argmax(2) + first.view(-1, *[1] * (score.dim() - 3))

@@ -1,4 +1,4 @@
-"""Features learned on one data set and read out on another."""
+"""Accuracy of features that are learned on one data set and read out on another."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,7 +36,7 @@ from torchhebb.train.log import Log
 RANDOM = "random"
 
 Accuracies = Mapping[tuple[str, str], Sequence[float]]
-"""(row, target) -> accuracy of every seed in %; a row is a source, a baseline, or `random`."""
+"""(row, target) -> accuracies in %, one per seed; a row is a source, a baseline, or `random`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,20 +59,21 @@ class Pair:
 
 @dataclass(frozen=True)
 class Transfer(Study[Pair]):
-    """Blocks learned without labels on one data set (source), their frozen features read out on another (target).
+    """Test accuracy of features that are learned without labels on one data set and read out on another.
 
-    All networks have the run's architecture, with its input, and its plan of learning; the run's own network stands
-    for its data set, the others are learned at the first call and kept in RUN/transfer/.  Images of other channels
-    and sizes are brought to the input by `resize_to`.  Measures:
+    The blocks learn on the source, and a readout of their frozen features is fitted to the target.  All networks have
+    the run's architecture and learning plan.  The run's own network is used for its data set; the others are trained at
+    the first call and kept in RUN/transfer/.  Images of other sizes or channels are converted by `resize_to`.
+    Measures:
 
         <source>_to_<target>_accuracy      test accuracy of the readout in %
         <source>_to_<target>_ratio         the same in % of the accuracy of the target's native network
-        <source>_mean_ratio                its mean over the targets that are not the source
-        <target>_native_accuracy           of the network that was learned on the target itself
-        <target>_random_accuracy           of the weights as drawn, batch norm calibrated on the target
+        <source>_mean_ratio                its mean over all targets but the source
+        <target>_native_accuracy           of the network that learned on the target itself
+        <target>_random_accuracy           of weights as drawn, with batch norm calibrated on the target
 
-    Raises UserError for a data set that cannot be had, two of one name, numbers of images below 1, or baselines, which
-    have learned from all images, together with networks that learn from some.
+    Raises UserError for a data set that is not available, two data sets with the same name, settings out of range, or
+    baselines, which learn from all images, together with `learning_images`.
     Source: SPHeRe-2025, transfer between data sets.
     """
 
@@ -84,23 +85,23 @@ class Transfer(Study[Pair]):
     }
 
     sources: tuple[str, ...] = field(default=(), metadata=NOT_IN_CELLS)
-    """Data sets to learn on; by default the run's own and all targets."""
+    """Data sets to learn on; an empty list takes the run's own and all targets."""
     targets: tuple[str, ...] = field(default=(), metadata=NOT_IN_CELLS)
-    """Data sets to read out on; by default all that can be had here, from half to twice as large as the input."""
+    """Data sets to read out on; an empty list takes all available ones from half to twice the size of the input."""
     baselines: tuple[BaselineName, ...] = field(default=(), metadata=distinct(empty=True) | NOT_IN_CELLS)
-    """Networks that learned from the run's data by other means, such as backpropagation, as further rows."""
+    """Baselines that learn from the run's data, such as backpropagation, as further sources."""
     learning_images: int | None = field(default=None, metadata=at_least(1))
-    """How many images networks learn from, drawn once; with None all, and the run's network is one of them."""
+    """Number of images that networks learn from, drawn once; None takes all, and uses the run's own network."""
     train_images: int | None = field(default=None, metadata=at_least(1))
-    """How many training images of a target the readout is fitted to, drawn once; None is all of them."""
+    """Number of training images of a target that the readout is fitted to, drawn once; None takes all."""
     test_images: int | None = field(default=None, metadata=at_least(1))
-    """How many test images of a target, drawn once; None is all of them."""
+    """Number of test images of a target, drawn once; None takes all."""
     batch_norm: Literal["frozen", "recalibrated"] = field(default="frozen", metadata=NOT_IN_CELLS)
-    """Statistics of transferred networks: as learned on the source, or averaged again over the target's images."""
+    """Batch norm statistics of transferred networks: those of the source, or averaged over the target's images."""
     readout: ReadoutChoice = "ridge"
-    """Ridge regression, cheap, or the readout of the run's recipe."""
+    """Ridge regression, which is fast, or the readout of the run's recipe."""
     ridge: Ridge = field(default_factory=lambda: Ridge(project=2048))
-    """Features that are not wider than `project` are not projected."""
+    """Settings of the ridge; `project` applies only to features that are wider."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -186,8 +187,8 @@ class Transfer(Study[Pair]):
                 continue
             try:
                 data = self._load(run, name)
-            except UserError:  # its words name folders, which are no part of an answer
-                left_out[name] = "it cannot be had here"
+            except UserError:  # its message names folders, which a result does not contain
+                left_out[name] = "it is not available here"
                 continue
             if side / 2 <= data.image_size[0] <= 2 * side:
                 found.append(data)
@@ -250,7 +251,7 @@ class Transfer(Study[Pair]):
 
 
 def label_of(data: Data) -> str:
-    """What a data set is called in measures and figures: its name, or that of its folder."""
+    """The name of a data set in measures and figures: its own, or that of its folder."""
     return data.name.rstrip("/").rpartition("/")[2].rpartition(":")[2]
 
 
@@ -258,7 +259,7 @@ def _named(sets: Sequence[Data]) -> dict[str, Data]:
     sets = [data for i, data in enumerate(sets) if data.name not in [other.name for other in sets[:i]]]
     named = {label_of(data): data for data in sets}
     if len(named) < len(sets) or RANDOM in named:
-        raise UserError(f"data sets must have names of their own, got {', '.join(data.name for data in sets)}")
+        raise UserError(f"data sets must have different names, got {', '.join(data.name for data in sets)}")
     return named
 
 
@@ -274,8 +275,8 @@ def _matrix(found: Accuracies, rows: Sequence[str], targets: Sequence[str]) -> I
     native = [fmean(found[target, target]) for target in targets]
     yield Note("matrix", {"rows": rows, "targets": targets, "accuracy": accuracy, "ratio": ratio, "native": native})
     caption = (
-        "Blocks learned without labels on the data set of a row, frozen, and read out on that of a column: accuracy, "
-        "and the same in % of a network that learned on the column itself. The last row has random weights."
+        "Test accuracy of blocks that learned without labels on the data set of a row, with a readout fitted to that "
+        "of a column, and the same in % of a network that learned on the column itself. The last row: random weights."
     )
     words = [plain(name.replace("_", " ")) for name in rows], [plain(name.replace("_", " ")) for name in targets]
     panels = [

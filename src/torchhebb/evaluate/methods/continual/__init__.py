@@ -1,4 +1,4 @@
-"""Continual learning: one network, tasks one after another, and what is left of the old ones."""
+"""Continual learning: one network learns tasks one after another."""
 
 from torchhebb.evaluate.methods.continual.metrics import (
     average_accuracy,

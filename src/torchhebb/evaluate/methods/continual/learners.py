@@ -1,4 +1,4 @@
-"""Networks that tasks come to one after another: plastic ones without labels, and those that learn by gradients."""
+"""Networks that learn tasks one after another: plastic networks without labels, and backpropagation."""
 
 from abc import ABC, abstractmethod
 from typing import Any
@@ -29,7 +29,7 @@ class TaskLearner(ABC):
     @property
     @abstractmethod
     def head(self) -> nn.Module | None:
-        """Features -> logits of all classes, where learning makes one."""
+        """Features -> logits of all classes, if learning trains one."""
 
     @abstractmethod
     def learn(self, images: Images, first: bool, checkpoint: Checkpoint, task: str) -> None:
@@ -37,11 +37,11 @@ class TaskLearner(ABC):
 
     @abstractmethod
     def remember(self, images: Images) -> None:
-        """The task of these images is over; called again for each one when a stopped run goes on."""
+        """Take note of a finished task; called again for every task when an interrupted run continues."""
 
 
 class WithoutLabels(TaskLearner):
-    """A network that reads no label: it has no head, and keeps nothing of a task besides its weights."""
+    """A network that uses no labels: it has no head, and keeps nothing of a task besides its weights."""
 
     model: Network
 
@@ -58,9 +58,8 @@ class WithoutLabels(TaskLearner):
 
 
 class HebbianLearner(WithoutLabels):
-    """A network that never reads a label: the same weights go on learning, task after task.
+    """A plastic network that learns all tasks without labels; optimizer and rate start again with every task.
 
-    Optimizer and rate start anew with every task.
     Args: how, the seed, precision and progress of `learn_images`.
     """
 
@@ -72,7 +71,7 @@ class HebbianLearner(WithoutLabels):
 
 
 class FrozenLearner(WithoutLabels):
-    """Random weights, their batch norm calibrated on the images of the first task, then left alone."""
+    """Random weights, with batch norm calibrated on the images of the first task."""
 
     def __init__(self, network: Network, seed: int) -> None:
         self.model, self.seed = network, seed
@@ -83,7 +82,7 @@ class FrozenLearner(WithoutLabels):
 
 
 class BackpropagationLearner(TaskLearner):
-    """The same blocks, end to end with labels by AdamW; optimizer and rate start anew with every task.
+    """The same blocks, end to end with labels by AdamW; optimizer and rate start again with every task.
 
     Args: layers, as `backpropagation_model` makes them; heads, the number of heads, each with its own softmax, or 1 for
     one softmax over the classes of all tasks; how, the seed, precision and progress of `fit_supervised`.
@@ -124,7 +123,7 @@ class Heads(nn.Module):
     """(x, labels) -> logits (B, classes) in which the heads of all tasks but the sample's own are -inf.
 
     Labels are positions in the order of the tasks, so class k belongs to task k // (classes / tasks); with one task
-    nothing is hidden.  The training loop calls the model with x alone: `tell` gives the labels of the batch first.
+    no logit is hidden.  The training loop calls the model with x alone, so `tell` is given the labels first.
     """
 
     def __init__(self, layers: nn.Sequential, tasks: int) -> None:
@@ -133,7 +132,7 @@ class Heads(nn.Module):
         self.labels: Tensor | None = None
 
     def tell(self, _model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
-        """Take note of the labels of the next batch; x is left as it is."""
+        """Keep the labels of the next batch, and return x unchanged."""
         self.labels = labels
         return x
 

@@ -1,4 +1,4 @@
-"""What a network that learns by backpropagation keeps of old tasks: nothing, how much each weight mattered, images."""
+"""What backpropagation keeps of old tasks: nothing, the importance of each weight, or stored images."""
 
 from abc import ABC, abstractmethod
 
@@ -11,23 +11,23 @@ from torchhebb.data.tasks import join
 
 
 class Memory(ABC):
-    """Deriving classes are told of a task when it is over, and take part when the next one is learned."""
+    """Deriving classes are called after each task, and take part in learning the next one."""
 
     @abstractmethod
     def remember(self, model: nn.Module, images: Images) -> None:
-        """A task is over: its images, and the model that has learned them.  Depends on the arguments alone."""
+        """Take note of a finished task: its images, and the model that has learned them."""
 
     @abstractmethod
     def rehearse(self, images: Images) -> Images:
-        """What to learn on when a task brings `images`."""
+        """The images to learn from, given those of the task."""
 
     @abstractmethod
     def penalty(self, model: nn.Module) -> Tensor:
-        """What is added to the loss."""
+        """The term that is added to the loss."""
 
 
 class NoMemory(Memory):
-    """Sequential training: the next task overwrites what it needs."""
+    """Sequential training without protection of old tasks."""
 
     def remember(self, model: nn.Module, images: Images) -> None:
         pass
@@ -67,9 +67,9 @@ class ElasticWeights(Memory):
 
 
 class Buffer(Memory):
-    """Replay: at most `size` stored images, as many of each old class, are learned on together with the new ones.
+    """Replay: at most `size` stored images, the same number of each old class, are learned with those of the task.
 
-    Which images are stored depends on the seed; as classes come, every older one gives up the last of its own.
+    Images are drawn by the seed; as classes arrive, fewer images of each older class are used.
     Source: Chaudhry et al. 2019, on tiny episodic memories.
     """
 

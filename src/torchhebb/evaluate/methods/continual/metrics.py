@@ -1,7 +1,7 @@
-"""What is left of old tasks, and what new ones gain: numbers of an accuracy matrix.
+"""Metrics of continual learning: functions of an accuracy matrix.
 
-`matrix` (T, T) holds A[i, j], the accuracy in % on task j after learning task i, tasks counted from 0; what was not
-measured, such as a task that had no readout yet, is NaN.  Joint training has one stage, a matrix of one row.
+`matrix` (T, T) holds A[i, j], the accuracy in % on task j after learning task i, counted from 0; entries that are not
+measured, such as those of a task without a readout, are NaN.  Joint training has a single stage: a matrix of one row.
 """
 
 from torch import Tensor
@@ -10,7 +10,7 @@ from torchhebb.errors import UserError
 
 
 def average_accuracy(matrix: Tensor) -> float:
-    """ACC = mean over j of A[T-1, j]: how good it is at everything in the end.  Source: Lopez-Paz and Ranzato 2017.
+    """ACC = mean over j of A[T-1, j]: the accuracy on all tasks at the end.  Source: Lopez-Paz and Ranzato 2017.
 
     >>> import torch
     >>> average_accuracy(torch.tensor([[90.0, 50.0], [70.0, 80.0]]))
@@ -20,11 +20,11 @@ def average_accuracy(matrix: Tensor) -> float:
 
 
 def forgetting(matrix: Tensor) -> float:
-    """F = mean over j < T-1 of max over i >= j of A[i, j] - A[T-1, j]: the loss since the best time; never negative.
+    """F = mean over j < T-1 of max over i >= j of A[i, j] - A[T-1, j]: the loss since the best stage; never negative.
 
-    Accuracies before a task was learned are not lost by learning others, so the maximum starts at i = j.
-    Source: Chaudhry et al. 2018, whose maximum leaves out the last stage, so that theirs is negative where a task ended
-    at its best.  Raises UserError unless two tasks and more were learned one after another.
+    The maximum starts at i = j, since an accuracy before a task is learned cannot be lost by learning others.
+    Source: Chaudhry et al. 2018, whose maximum excludes the last stage, so that theirs is negative if a task ends at
+    its best.  Raises UserError for fewer than two tasks learned one after another.
 
     >>> import torch
     >>> forgetting(torch.tensor([[90.0, 50.0], [70.0, 80.0]]))
@@ -35,9 +35,9 @@ def forgetting(matrix: Tensor) -> float:
 
 
 def backward_transfer(matrix: Tensor) -> float:
-    """BWT = mean over j < T-1 of A[T-1, j] - A[j, j]: what later tasks gave (+) or took (-).
+    """BWT = mean over j < T-1 of A[T-1, j] - A[j, j]: the change of accuracy by later tasks.
 
-    Source: Lopez-Paz and Ranzato 2017.  Raises UserError unless two tasks and more were learned one after another.
+    Source: Lopez-Paz and Ranzato 2017.  Raises UserError for fewer than two tasks learned one after another.
 
     >>> import torch
     >>> backward_transfer(torch.tensor([[90.0, 50.0], [70.0, 80.0]]))
@@ -48,10 +48,10 @@ def backward_transfer(matrix: Tensor) -> float:
 
 
 def forward_transfer(matrix: Tensor, start: Tensor) -> float:
-    """FWT = mean over j > 0 of A[j-1, j] - b_j: what earlier tasks gave a task before it was learned.
+    """FWT = mean over j > 0 of A[j-1, j] - b_j: the gain on a task by earlier tasks, before it is learned.
 
-    Args: start (T,), b_j, the accuracy on task j of the network before it learned anything.
-    Source: Lopez-Paz and Ranzato 2017.  Raises UserError unless two tasks and more were learned one after another.
+    Args: start (T,), b_j, the accuracy on task j of the untrained network.
+    Source: Lopez-Paz and Ranzato 2017.  Raises UserError for fewer than two tasks learned one after another.
 
     >>> import torch
     >>> forward_transfer(torch.tensor([[90.0, 50.0], [70.0, 80.0]]), torch.tensor([40.0, 45.0]))

@@ -1,4 +1,4 @@
-"""What is read from the features of a network: accuracies on every task, by readouts that are fitted or were kept.
+"""Accuracies on every task, by readouts of a network's features that are fitted again or kept.
 
 Labels are positions in the order of the tasks: task j has the classes from j C to (j + 1) C - 1, C being the classes
 of one task.
@@ -21,7 +21,7 @@ from torchhebb.train.features import extract_features, fingerprint
 
 
 def by_position(tasks: Sequence[Task]) -> tuple[Task, ...]:
-    """The same tasks, their labels numbered in the order in which the tasks bring the classes."""
+    """The same tasks, with labels that number the classes in the order of the tasks."""
     position = torch.tensor([label for task in tasks for label in task.classes]).argsort()
 
     def numbered(images: Images) -> Images:
@@ -31,9 +31,9 @@ def by_position(tasks: Sequence[Task]) -> tuple[Task, ...]:
 
 
 class Probes:
-    """The features of all tasks by one network after another, and readouts of them.
+    """The features of all tasks from the current network, and readouts of them.
 
-    Args: tasks, whose labels are positions; plan, how a readout is fitted.
+    Args: tasks, whose labels are positions; plan, that of the readouts.
     """
 
     def __init__(
@@ -53,12 +53,12 @@ class Probes:
         self._fitted: dict[int, LinearReadout] = {}
 
     def show(self, network: Network, label: str) -> None:
-        """Compute the features of all tasks, unless it is the network that was shown last."""
+        """Compute the features of all tasks, unless the network is the one that was shown last."""
         shown = fingerprint(network)
         if shown == self._shown:
             return
         self._shown, self._fitted = shown, {}
-        self._train, self._test = [], []  # let go before there are new ones
+        self._train, self._test = [], []  # free the memory before new features are computed
         device = next(network.parameters()).device
         with autocast(self.precision, device):
             for split, parts in (("train", self._train), ("test", self._test)):
@@ -115,12 +115,12 @@ class Probes:
         return percent_correct(logits.cpu(), self.tasks[task].test.labels)
 
     def _unseen(self, row: list[float]) -> list[float | None]:
-        """A row of the matrix, None where a task has not come yet."""
+        """A row of the matrix, with None for tasks that have not arrived."""
         return [*row, *[None] * (len(self.tasks) - len(row))]
 
 
 def stack(readouts: Sequence[LinearReadout]) -> LinearReadout:
-    """Readouts of several tasks as one, whose logits are theirs side by side."""
+    """Readouts of several tasks as one readout with the logits of all of them."""
     whole = LinearReadout(readouts[0].in_features, sum(readout.classes for readout in readouts))
     whole.to(readouts[0].weight.device)
     whole.weight.copy_(torch.cat([readout.weight for readout in readouts]))

@@ -1,4 +1,4 @@
-"""One method on one seed: tasks are learned in turn and everything is read out after each; goes on where it stopped."""
+"""One method and seed: tasks are learned in turn, with all readouts after each; an interrupted run continues."""
 
 import math
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ Rows = list[Row]
 
 @dataclass(frozen=True)
 class Record:
-    """Accuracies in % by readout, a row a stage, None where a task had not come yet; |dw| / |w| of each stage."""
+    """Accuracies in % by readout, one row per stage, None for tasks that have not arrived; |dw| / |w| of each stage."""
 
     matrices: dict[str, Rows]
     change: list[float]
@@ -52,9 +52,9 @@ def learn_in_turn(
     joint: bool,
     label: str,
 ) -> Record:
-    """Let `learner` learn the tasks one after another (or, `joint`, all at once) and read it out after each.
+    """Train `learner` on the tasks one after another (with `joint`, all at once), and fit readouts after each.
 
-    Every stage is kept in `folder`, so that a stopped one goes on where it stood.
+    Every stage is kept in `folder`, so that an interrupted training continues with the next stage.
     """
     make_folder(folder)
     checkpoint = Checkpoint(folder, log=Log(folder / "metrics.jsonl"))
@@ -96,7 +96,7 @@ def make_folder(folder: Path) -> None:
 def _rows(
     learner: TaskLearner, probes: Probes, kept: Sequence[LinearReadout] | None, seen: int, readouts: Sequence[str]
 ) -> dict[str, Row]:
-    """The row of every matrix after `seen` tasks; kept is None where no task came later than another."""
+    """The row of every matrix after `seen` tasks; kept is None for joint training."""
     rows: dict[str, Row] = {}
     if "task_aware" in readouts:
         rows["task_aware"] = probes.task_aware()
@@ -109,7 +109,7 @@ def _rows(
 
 
 def _weights(learner: TaskLearner) -> Tensor:
-    """All weights that the features depend on as one vector; a local loss has others beside them."""
+    """All weights that the features depend on, as one vector, without those that only a local loss uses."""
     named = learner.network.named_parameters()
     return torch.cat([weight.detach().flatten().double() for name, weight in named if ".auxiliary." not in name])
 
