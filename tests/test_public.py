@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import inspect
 import re
 import subprocess
 import sys
@@ -24,6 +25,15 @@ def test_every_public_name_is_there(name: str) -> None:
     assert package.__all__ and len(set(package.__all__)) == len(package.__all__)
     for public in package.__all__:
         assert not public.startswith("_") and getattr(package, public) is not None
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_every_public_class_and_function_shows_an_example(name: str) -> None:
+    package = importlib.import_module(name)
+    for public in package.__all__:
+        value = getattr(package, public)
+        if inspect.isclass(value) or inspect.isfunction(value):
+            assert ">>> " in (inspect.getdoc(value) or ""), f"{name}.{public} has no example"
 
 
 def test_packages_are_attributes_of_a_plain_import() -> None:

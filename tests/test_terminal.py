@@ -52,3 +52,10 @@ def _python(code: str, *, stdout: object, **environment: str) -> "subprocess.Com
         env={**os.environ, **environment},
         check=False,
     )
+
+
+def test_progress_is_no_part_of_the_output() -> None:
+    code = "from torchhebb.progress_display import make_progress\np = make_progress()\n"
+    code += "p.start('features', 2, 'images'); p.advance(2); p.finish(); p.close(); print('result')"
+    done = _python(code, stdout=subprocess.PIPE)
+    assert done.stdout == b"result\n" and b"features: 2/2 images" in done.stderr

@@ -9,7 +9,7 @@ from typing import Any
 from sphinx.pycode import ModuleAnalyzer
 
 _LITERAL = re.compile(r"(?<![`:\\])`([^`\n]+)`(?!`)")
-_PARTS = ("Args:", "Returns:", "Returns", "Raises", "Source:", "Errors:", "Measures:", "Curves")
+_PARTS = ("Args:", "Example:", "Returns:", "Returns", "Raises", "Source:", "Errors:", "Measures:", "Curves")
 
 
 def as_written(_app: Any, what: str, name: str, _object: Any, _options: Any, lines: list[str]) -> None:

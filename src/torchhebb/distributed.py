@@ -46,7 +46,11 @@ _NO_SYNC: ContextVar[bool] = ContextVar("no_sync", default=False)
 
 
 class LostWorker(UserError):
-    """A rank of the group does not answer any more, so no step can be completed."""
+    """A rank of the group does not answer any more, so no step can be completed.
+
+    >>> issubclass(LostWorker, UserError)  # the command line says it in one line
+    True
+    """
 
 
 def world_size() -> int:
@@ -61,13 +65,22 @@ def world_size() -> int:
 
 
 def rank() -> int:
-    """The number of this one among the ranks that share a batch."""
+    """The number of this one among the ranks that share a batch.
+
+    >>> rank()  # outside torchrun
+    0
+    """
     return 0 if world_size() == 1 else distributed.get_rank()
 
 
 @contextmanager
 def no_sync() -> Iterator[None]:
-    """Layers inside exchange nothing, so that one rank can compute by itself."""
+    """Layers inside exchange nothing, so that one rank can compute by itself.
+
+    >>> with no_sync():
+    ...     world_size()
+    1
+    """
     token = _NO_SYNC.set(True)
     try:
         yield
@@ -89,7 +102,11 @@ def raising_lost_worker() -> Iterator[None]:
 
 
 def all_reduce(x: Tensor) -> Tensor:
-    """The sum of x over the ranks, in place; every rank gets the same bits."""
+    """The sum of x over the ranks, in place; every rank gets the same bits.
+
+    >>> all_reduce(torch.tensor([1.0, 2.0]))  # of one process
+    tensor([1., 2.])
+    """
     if world_size() > 1:
         with raising_lost_worker():
             distributed.all_reduce(x)
@@ -166,7 +183,11 @@ class ProcessGroup:
 
 
 def planned() -> tuple[int, int]:
-    """Rank and number of processes that torchrun started: (0, 1) without it.  Raises UserError for a broken set."""
+    """Rank and number of processes that torchrun started: (0, 1) without it.  Raises UserError for a broken set.
+
+    >>> planned()  # outside torchrun
+    (0, 1)
+    """
     names = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
     given = [name for name in names if os.environ.get(name)]
     if not {"RANK", "WORLD_SIZE"} & set(given):
@@ -191,6 +212,10 @@ def joined(device: torch.device, *, timeout: float = 1800.0) -> Iterator[Process
 
     Args: timeout, seconds after which a worker that does not answer is lost; one that died is found at once.
     Raises LostWorker if they do not come together, UserError for a timeout that is not positive.
+
+    >>> with joined(torch.device("cpu")) as workers:
+    ...     workers.first, workers.broadcast("the same on all")
+    (True, 'the same on all')
     """
     here, count = planned()
     if count == 1:
@@ -237,7 +262,11 @@ def _meeting_place(store: Any, here: int, count: int, timeout: float) -> Any:
 
 
 def broadcast(value: T) -> T:
-    """What rank 0 gives, on every rank that shares the batches: value itself without a process group."""
+    """What rank 0 gives, on every rank that shares the batches: value itself without a process group.
+
+    >>> broadcast({"seed": 3})  # of one process
+    {'seed': 3}
+    """
     return _broadcast(value, None) if world_size() > 1 else value
 
 
@@ -266,6 +295,13 @@ def average_gradients(parameters: Iterable[nn.Parameter], samples: int) -> None:
 
     Args: parameters, those without .grad left out, which must be the same on all ranks; samples, n_r, which may be 0.
     Raises LostWorker.
+
+    >>> layer = nn.Linear(2, 1)
+    >>> layer(torch.ones(4, 2)).mean().backward()
+    >>> before = layer.weight.grad.clone()
+    >>> average_gradients(layer.parameters(), samples=4)  # of one process nothing changes
+    >>> torch.equal(layer.weight.grad, before)
+    True
     """
     if world_size() == 1:
         return

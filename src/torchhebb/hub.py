@@ -21,6 +21,16 @@ def run_card(folder: Path | str) -> str:
     """The model card of the first seed of a finished run, as Markdown.
 
     Raises UserError for a folder without a finished run.
+
+    >>> import tempfile
+    >>> from torchhebb.nn import Architecture, ConvBlock
+    >>> from torchhebb.readouts import Ridge
+    >>> from torchhebb.runs import run_recipe
+    >>> recipe = Recipe("mine", "digits", Architecture((1, 8, 8), (ConvBlock(8, 3),)), readout=Ridge(), baselines=())
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = run_recipe(recipe, folder=Path(folder))
+    ...     "# mine" in run_card(folder).splitlines()
+    True
     """
     folder = Path(folder)
     recipe, _ = read_config(folder)
@@ -40,6 +50,14 @@ def model_card(recipe: Recipe, result: Result, network: Network, preprocessing: 
     """A card in Markdown with the hub's metadata on top, from what a run knows of itself.
 
     Args: usage, lines of Python that load the network as `network`.
+
+    >>> from torchhebb.recipes import create_model, get_recipe
+    >>> data = {"name": "digits", "fingerprint": "0"}
+    >>> result = Result("mine", "accuracy", (), (0,), 1.0, "cpu", "torchhebb train mine", data)
+    >>> network = create_model("softhebb2023-digits")
+    >>> card = model_card(get_recipe("softhebb2023-digits"), result, network, Preprocessing(1, 8, 8), "network = ...")
+    >>> card.splitlines()[0]
+    '---'
     """
     documented = recipe_functions().get(recipe.name)
     words = (documented.__doc__ or "").strip().split("\n")[0] if documented else f"Images of {result.data['name']}."

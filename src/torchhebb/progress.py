@@ -6,7 +6,16 @@ __all__ = ["SILENT", "Progress"]
 
 
 class Progress(Protocol):
-    """One task at a time: `start` names it, `advance` counts units done, `finish` closes it."""
+    """One task at a time: `start` names it, `advance` counts units done, `finish` closes it.
+
+    >>> class Counting:
+    ...     def start(self, label, total, unit): self.done = 0
+    ...     def advance(self, n): self.done += n
+    ...     def finish(self): print(self.done, "done")
+    >>> progress: Progress = Counting()
+    >>> progress.start("features", 10, "images"); progress.advance(10); progress.finish()
+    10 done
+    """
 
     def start(self, label: str, total: int, unit: str) -> None: ...
 

@@ -90,6 +90,7 @@ class PlainProgress:
         left = f", {(self.total - self.done) / rate:.0f} s left" if 0 < self.done < self.total and rate else ""
         print(
             f"{printable(self.label)}: {self.done:,}/{self.total:,} {self.unit}, {elapsed:.0f} s, {speed}{left}",
+            file=sys.stderr,
             flush=True,
         )
 

@@ -25,9 +25,10 @@ class Augment(Checked):
     drawn from [log 3/4, log 4/3]; it is scaled back to the image's size.  1 leaves it out.
     Source: Szegedy et al. 2015, section 6.
 
-    >>> x = torch.arange(9, dtype=torch.uint8).view(1, 1, 3, 3)
-    >>> Augment(crop_padding=1, flip=True)(x, torch.Generator().manual_seed(0)).shape
-    torch.Size([1, 1, 3, 3])
+    Example:
+        >>> x = torch.arange(9, dtype=torch.uint8).view(1, 1, 3, 3)
+        >>> Augment(crop_padding=1, flip=True)(x, torch.Generator().manual_seed(0)).shape
+        torch.Size([1, 1, 3, 3])
     """
 
     crop_padding: int = field(default=0, metadata=at_least(0))
@@ -194,7 +195,11 @@ class Batches:
 
 
 def as_pixels(images: Tensor) -> Tensor:
-    """uint8 images as numbers in [0, 1]; float tensors, such as the outputs of frozen blocks, as they are; float32."""
+    """uint8 images as numbers in [0, 1]; float tensors, such as the outputs of frozen blocks, as they are; float32.
+
+    >>> as_pixels(torch.tensor([0, 51, 255], dtype=torch.uint8))
+    tensor([0.0000, 0.2000, 1.0000])
+    """
     return images.float() / 255 if images.dtype == torch.uint8 else images.float()
 
 

@@ -40,6 +40,11 @@ class Data:
     `unlabelled` holds further images to learn from without labels, where the data set has some; `train` is a `Stream`
     where it is too large to be held at once.  Images without labels have no `classes`, and nothing of them is held out:
     `train` and `test` are then the same.  `preprocessing` says how files became these pixels, None where no files did.
+
+    >>> from torchhebb.data import load_data
+    >>> digits = load_data("digits")
+    >>> digits.train.images.shape, digits.classes[:3]
+    (torch.Size([1348, 1, 8, 8]), ('0', '1', '2'))
     """
 
     name: str

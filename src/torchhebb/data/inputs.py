@@ -40,6 +40,10 @@ class Inputs:
     """The records of one or several sources, split after split.
 
     `classes` are the names of their labels, where all have the same ones; otherwise there are no labels.
+
+    >>> from torchhebb.data import from_arrays
+    >>> open_inputs([from_arrays(np.zeros((5, 8, 8), np.uint8))]).count
+    5
     """
 
     def __init__(self, splits: Sequence[Split], key: str) -> None:
@@ -116,6 +120,9 @@ def open_inputs(names: Sequence[str | Path | Source], data_dir: Path | str | Non
     """What a user names to be looked at: image files, folders, or sources in their grammar.
 
     Raises UserError for a name that is none of these.
+
+    >>> open_inputs(["digits"]).count  # a name of the catalogue: training and test images
+    1797
     """
     splits: list[Split] = []
     keys = []

@@ -19,8 +19,9 @@ class Preprocessing(Checked):
     remains free on two sides is black.
     Raises UserError for another number of channels, a size below 1 or an unknown fit.
 
-    >>> Preprocessing(3, 32, 32).box(500, 300)
-    (100.0, 0.0, 400.0, 300.0)
+    Example:
+        >>> Preprocessing(3, 32, 32).box(500, 300)
+        (100.0, 0.0, 400.0, 300.0)
     """
 
     channels: int

@@ -43,7 +43,15 @@ class _Damaged(Exception):
 
 @dataclass(frozen=True)
 class Entry:
-    """One complete entry: the key that made it, its bytes on disk, its last use (seconds since 1970), its folder."""
+    """One complete entry: the key that made it, its bytes on disk, its last use (seconds since 1970), its folder.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     store = Store(Path(folder))
+    ...     arrays = store.get({"kind": "example"}, lambda writer: writer.array("x", (3,), torch.float32).fill_(1.0))
+    ...     [entry.key for entry in store.entries()]
+    [{'kind': 'example'}]
+    """
 
     key: Mapping[str, Any]
     bytes: int
@@ -52,7 +60,14 @@ class Entry:
 
 
 class Writer:
-    """What `make` fills: `array` gives a tensor that lies in a file, so an array may be larger than memory."""
+    """What `make` fills: `array` gives a tensor that lies in a file, so an array may be larger than memory.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     store = Store(Path(folder))
+    ...     store.get({"kind": "ones"}, lambda writer: writer.array("x", (3,), torch.float32).fill_(1))["x"]
+    tensor([1., 1., 1.])
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

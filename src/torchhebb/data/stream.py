@@ -55,6 +55,10 @@ class Stream(Images):
     `share` leaves so much of every pass, one row in 1 / share along the shuffled order, so that all classes have their
     part even where the shards are sorted by class; another pass takes others.
     Errors: UserError where somebody asks for all images or labels at once.
+
+    >>> from torchhebb.data import load_data
+    >>> isinstance(load_data("digits").train, Stream)  # 1,348 images are held in memory
+    False
     """
 
     def __init__(
@@ -118,6 +122,11 @@ class StreamBatches:
 
     Of `world` processes each gets 1 / world of the rows and the same number of batches; where its shards hold fewer
     rows it begins them again, and where they hold more the rest is left out.
+
+    >>> from torchhebb.data import load_data
+    >>> batches = batches_of(load_data("digits").train, 100)  # the same interface for images in memory
+    >>> len(batches), next(iter(batches.epoch(0)))[0].shape
+    (14, torch.Size([100, 1, 8, 8]))
     """
 
     source: Stream
@@ -216,7 +225,12 @@ def batches_of(
 
 
 def first_images(images: Images, count: int) -> Tensor:
-    """The first images, uint8 (count, C, H, W), of a set that is at hand or streamed."""
+    """The first images, uint8 (count, C, H, W), of a set that is at hand or streamed.
+
+    >>> from torchhebb.data import load_data
+    >>> first_images(load_data("digits").train, 100).shape
+    torch.Size([100, 1, 8, 8])
+    """
     return images.head(count) if isinstance(images, Stream) else images.images[:count]
 
 

@@ -23,7 +23,13 @@ STREAMED = 1000  # images of a stream that are looked at
 
 @dataclass(frozen=True)
 class Survey:
-    """Counts, channels, and sizes as (width, height); `other` is the first image of another size than `first`."""
+    """Counts, channels, and sizes as (width, height); `other` is the first image of another size than `first`.
+
+    >>> import numpy as np
+    >>> from torchhebb.data import from_arrays
+    >>> survey(from_arrays(np.zeros((5, 8, 8, 3), np.uint8))).channels
+    3
+    """
 
     images: int
     channels: int
@@ -60,6 +66,12 @@ def survey(
     The store keeps what was found for as long as the images stay the same.  With `skip_unreadable` every image is
     decoded once, and those that cannot be are listed, not refused.
     Raises UserError for an image that cannot be read.
+
+    >>> import numpy as np
+    >>> from torchhebb.data import from_arrays
+    >>> found = survey(from_arrays(np.zeros((5, 8, 8), np.uint8), labels=[0, 1, 0, 1, 0]))
+    >>> found.images, found.classes, found.typical
+    (5, 2, (8, 8))
     """
     if source.name == "digits" or source.name.startswith("arrays:"):
         return _look(source, skip_unreadable, SILENT)

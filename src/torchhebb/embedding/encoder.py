@@ -21,7 +21,12 @@ from torchhebb.train.features import batch_size_for, fingerprint
 
 @dataclass(frozen=True, eq=False)
 class Encoder:
-    """Pixels (B, C, H, W) to features (B, F) float32, by a frozen network and, where there is one, a projection."""
+    """Pixels (B, C, H, W) to features (B, F) float32, by a frozen network and, where there is one, a projection.
+
+    >>> encoder = open_encoder("softhebb2023-digits", device="cpu")
+    >>> encoder(torch.rand(2, 1, 8, 8)).shape == (2, encoder.width)
+    True
+    """
 
     network: Network
     preprocessing: Preprocessing
@@ -70,6 +75,9 @@ def open_encoder(
     Args: dim, the number of principal components that features are projected on; they are fitted on the training
     features of a run, once, and kept with it.
     Raises UserError for a target that is none of these, or a dim without a run.
+
+    >>> open_encoder("softhebb2023-digits", device="cpu").preprocessing.shape  # a network that ships with the package
+    (1, 8, 8)
     """
     where = target.device if isinstance(target, Run) else find_device(device)
     network, folder = open_trained(target)

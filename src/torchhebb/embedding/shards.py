@@ -31,7 +31,11 @@ SHARD_ROWS = 4096
 
 @dataclass(frozen=True)
 class Written:
-    """What a file of embeddings holds: rows, features a row, and the images that could not be read."""
+    """What a file of embeddings holds: rows, features a row, and the images that could not be read.
+
+    >>> Written(rows=10, width=64, skipped=()).rows
+    10
+    """
 
     rows: int
     width: int
@@ -53,6 +57,16 @@ def write_embeddings(
     puts them together.
     Raises UserError for another ending, an image that cannot be read unless these are skipped, or shards beside the
     file that are of other images or another network.
+
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from torchhebb.data import from_arrays, open_inputs
+    >>> from torchhebb.embedding import open_encoder
+    >>> encoder = open_encoder("softhebb2023-digits", device="cpu")
+    >>> inputs = open_inputs([from_arrays(np.zeros((5, 8, 8), np.uint8))])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_embeddings(encoder, inputs, Path(folder) / "features.npz").rows
+    5
     """
     write, folder = format_of(out), out.with_name(f"{out.name}.shards")
     plan = None

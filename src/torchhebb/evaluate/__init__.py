@@ -69,6 +69,9 @@ def get_evaluator(question: str) -> type[Evaluator]:
     """The evaluator of a question, torchhebb's or one that an imported module of a user's own defines.
 
     Raises UserError with the nearest names.
+
+    >>> get_evaluator("accuracy").question
+    'accuracy'
     """
     for name, module in _CLASSES.items():
         if module == question:

@@ -24,7 +24,12 @@ from torchhebb.train.result import device_name
 
 @dataclass(frozen=True, eq=False)
 class Figure:
-    """A picture: `picture` is a matplotlib figure, or anything else with its `savefig`."""
+    """A picture: `picture` is a matplotlib figure, or anything else with its `savefig`.
+
+    >>> from matplotlib.figure import Figure as Canvas
+    >>> Figure("curves", "Accuracy while the network learns.", Canvas()).name
+    'curves'
+    """
 
     name: str
     caption: str
@@ -33,7 +38,11 @@ class Figure:
 
 @dataclass(frozen=True)
 class Note:
-    """A fact that a result keeps with its measures, as JSON can hold it, such as a setting that was chosen."""
+    """A fact that a result keeps with its measures, as JSON can hold it, such as a setting that was chosen.
+
+    >>> Note("chosen_temperature", 200.0).value
+    200.0
+    """
 
     name: str
     value: Any
@@ -49,6 +58,10 @@ class Evaluator(Checked, ABC):
     """A question that is evaluated on a run; deriving classes are frozen dataclasses of its settings.
 
     `torchhebb evaluate --help` shows the first line of a deriving class's docstring.
+
+    >>> from torchhebb.evaluate import Accuracy
+    >>> issubclass(Accuracy, Evaluator), Accuracy.question
+    (True, 'accuracy')
     """
 
     question: ClassVar[str]
@@ -116,6 +129,20 @@ def evaluate(evaluator: Evaluator, run: Run, *, command: str = "torchhebb.evalua
     Measures and curves that are not defined, such as a ratio to an accuracy of 0, are left out; the note `undefined`
     names them.
     Raises UserError for a question that does not fit the run, or a result that cannot be written.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from torchhebb.nn import Architecture, ConvBlock
+    >>> from torchhebb.readouts import Ridge
+    >>> from torchhebb.evaluate import Accuracy, open_run
+    >>> from torchhebb.runs import run_recipe
+    >>> from torchhebb.train import Recipe
+    >>> recipe = Recipe("mine", "digits", Architecture((1, 8, 8), (ConvBlock(8, 3),)), readout=Ridge(), baselines=())
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = run_recipe(recipe, folder=Path(folder))
+    ...     result = evaluate(Accuracy(readouts=("trained",)), open_run(Path(folder)))
+    >>> [measure.name for measure in result.measures]
+    ['test_accuracy']
     """
     check_settings(evaluator, run)
     started = time.monotonic()

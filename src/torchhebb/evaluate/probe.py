@@ -24,6 +24,10 @@ class Probe(Checked):
     """A fast readout of the features of a network, the same at every point of a curve.
 
     Compare its accuracies only with each other: it averages maps, which the run's readout takes whole.
+
+    Example:
+        >>> Probe(readout="logistic", pool=1).readout
+        'logistic'
     """
 
     readout: Literal["ridge", "logistic", "recipe"] = "ridge"

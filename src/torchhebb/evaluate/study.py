@@ -59,13 +59,23 @@ Cell = dict[str, Any]
 
 
 def count_test_images(run: Run) -> int:
-    """The number of test images of a run."""
+    """The number of test images of a run.
+
+    >>> from types import SimpleNamespace
+    >>> from torchhebb.data import load_data
+    >>> count_test_images(SimpleNamespace(data=load_data("digits")))  # any run on the digits
+    449
+    """
     return len(run.data.test)
 
 
 @dataclass(frozen=True)
 class Quantity:
-    """A number of a cell: its label in figures, its unit, and the number of samples behind its interval."""
+    """A number of a cell: its label in figures, its unit, and the number of samples behind its interval.
+
+    >>> Quantity("accuracy, %", "%", samples=count_test_images).unit
+    '%'
+    """
 
     label: str
     unit: str = ""
@@ -73,7 +83,21 @@ class Quantity:
 
 
 class Study(Evaluator, Generic[Variant]):
-    """A question about variants of a run; see the module's docstring."""
+    """A question about variants of a run; see the module's docstring.
+
+    >>> from dataclasses import dataclass
+    >>> @dataclass(frozen=True)
+    ... class Neurons(Study[int]):
+    ...     '''How many neurons each block has.'''
+    ...     question: ClassVar[str] = "neurons"
+    ...     quantities: ClassVar[dict[str, Quantity]] = {"neurons": Quantity("neurons")}
+    ...     def variants(self, run):
+    ...         return {f"block{i}": i for i in range(1, len(run.recipe.architecture.blocks) + 1)}
+    ...     def cell(self, run, variant, seed):
+    ...         return {"neurons": run.recipe.architecture.blocks[variant - 1].width}
+    >>> Neurons().quantity("block2_neurons").label
+    'block 2: neurons'
+    """
 
     quantities: ClassVar[Mapping[str, Quantity]]
     keeps_cells: ClassVar[bool] = True

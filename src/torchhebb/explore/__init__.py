@@ -35,6 +35,12 @@ def explore(
 
     Args: out, by default RUN/explore.html; most, of more images so many, evenly over all, are shown; kind, of the map.
     Raises UserError for a run or a source that cannot be read.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     page = explore("softhebb2023-digits", "digits", Path(folder) / "page.html", most=50, kind="pca")
+    ...     page.name
+    'page.html'
     """
     if most < 1:
         raise UserError(f"most must be at least 1, got {most}")

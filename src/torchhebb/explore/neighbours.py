@@ -15,7 +15,13 @@ _ROWS = 1024
 
 @dataclass(frozen=True, eq=False)
 class Neighbours:
-    """index (N, k) and similarity (N, k) in [-1, 1] of the nearest others of each image, the nearest first."""
+    """index (N, k) and similarity (N, k) in [-1, 1] of the nearest others of each image, the nearest first.
+
+    >>> nearest(torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0]]), 1).index
+    tensor([[1],
+            [0],
+            [1]])
+    """
 
     index: Tensor
     similarity: Tensor

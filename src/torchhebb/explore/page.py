@@ -19,7 +19,15 @@ DUPLICATES, ALIKE = 60, 0.8  # of unrelated photographs the most similar pairs r
 
 @dataclass(frozen=True, eq=False)
 class Explored:
-    """What the page shows of `total` images: those at `places`, with their classes where these are known."""
+    """What the page shows of `total` images: those at `places`, with their classes where these are known.
+
+    >>> import torch
+    >>> from torchhebb.explore.neighbours import nearest
+    >>> points = torch.tensor([[0.0, 0.0], [1.0, 1.0]])
+    >>> shown = Explored("folder:photos", 2, ["a", "b"], None, [], points, nearest(points, 1), [], ["", ""], [])
+    >>> len(shown.places)
+    2
+    """
 
     source: str
     total: int

@@ -9,6 +9,10 @@ class Triangle(nn.Module):
     """relu(u - mean - threshold * deviation over the neurons) ** power; see `torchhebb.functional.triangle`.
 
     With `split`, that of -u follows, so that there are twice as many channels.
+
+    >>> import torch
+    >>> Triangle()(torch.tensor([[1.0, 2.0, 6.0]]))
+    tensor([[0., 0., 3.]])
     """
 
     def __init__(self, power: float = 1.0, *, threshold: float = 0.0, split: bool = False) -> None:
@@ -29,6 +33,10 @@ class Power(nn.Module):
     """x ** power, for x that is not negative: the last step of a triangle whose maps are pooled by maxima before it.
 
     A power grows with its base, so it commutes with the largest of a window, and there are fewer numbers afterwards.
+
+    >>> import torch
+    >>> Power(0.5)(torch.tensor([[4.0, 9.0]]))
+    tensor([[2., 3.]])
     """
 
     def __init__(self, power: float) -> None:
@@ -50,6 +58,10 @@ class SoftWTA(nn.Module):
     Args: inverse_temperature; layer, a layer below whose `bias` (K,), if it has one, is the log prior.  The layer owns
     it: it is read from there at every call, so a bias that is replaced (`load_state_dict(assign=True)`,
     `torch.func.functional_call`) takes part.
+
+    >>> import torch
+    >>> SoftWTA(inverse_temperature=2.0)(torch.tensor([[1.0, 0.0]])).round(decimals=2)
+    tensor([[0.8800, 0.1200]])
     """
 
     def __init__(self, inverse_temperature: float = 1.0, *, layer: nn.Module | None = None) -> None:

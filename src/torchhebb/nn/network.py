@@ -26,7 +26,12 @@ class NoReadoutError(UserError, AttributeError):
 
 @dataclass(frozen=True)
 class Tap(Checked):
-    """The maps of one block, averaged to `pool` x `pool`, as a part of the features."""
+    """The maps of one block, averaged to `pool` x `pool`, as a part of the features.
+
+    Example:
+        >>> Tap(block=1, pool=4)  # the maps of the first block, averaged to 4 x 4
+        Tap(block=1, pool=4)
+    """
 
     block: int = field(metadata=SIZE)
     """Number of the block, from 1."""
@@ -36,7 +41,16 @@ class Tap(Checked):
 
 @dataclass(frozen=True)
 class Architecture(Checked):
-    """Pixels in [0, 1] of `input_shape` (C, H, W), what is done to them, and the blocks they pass."""
+    """Pixels in [0, 1] of `input_shape` (C, H, W), what is done to them, and the blocks they pass.
+
+    Example:
+        >>> from torchhebb.nn import ConvBlock
+        >>> architecture = Architecture((1, 8, 8), (ConvBlock(16, 3), ConvBlock(32, 3)))
+        >>> architecture.output_shape()
+        torch.Size([32, 8, 8])
+        >>> architecture.build()(torch.rand(2, 1, 8, 8)).shape
+        torch.Size([2, 32, 8, 8])
+    """
 
     input_shape: tuple[int, int, int] = field(metadata=each(SIZE))
     """Channels, height and width of the images."""
@@ -157,6 +171,11 @@ class Network(Portable, OnHub, nn.Sequential):
 
     Args: blocks, modules or named modules; taps, name of a block -> height and width of its maps; architecture, what
     the blocks were built from: with it the network knows its learning rates and can be loaded from its file alone.
+
+    >>> from torchhebb.nn import HebbLinear, learn
+    >>> network = Network([nn.Flatten(), HebbLinear(64, 10)])
+    >>> learn(network, torch.rand(5, 1, 8, 8)).shape
+    torch.Size([5, 10])
     """
 
     architecture: Architecture | None

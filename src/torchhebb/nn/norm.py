@@ -20,6 +20,11 @@ class BatchNorm(nn.Module):
 
     Args: x (B, C) or (B, C, H, W).  Returns: a tensor shaped as x.
     Source: Ioffe and Szegedy 2015.
+
+    >>> x = torch.tensor([[1.0], [3.0]])
+    >>> BatchNorm(1)(x).round(decimals=2)
+    tensor([[-1.],
+            [ 1.]])
     """
 
     running_mean: Tensor
@@ -102,6 +107,9 @@ class Standardize(nn.Module):
     """(x - mean) / std per channel, with numbers given once, such as a data set's.
 
     Args: x (B, C, H, W).  Returns: a tensor shaped as x.
+
+    >>> Standardize(mean=(0.5,), std=(0.25,))(torch.tensor([[[[1.0]]]]))
+    tensor([[[[2.]]]])
     """
 
     mean: Tensor
@@ -122,6 +130,9 @@ class UnitNorm(nn.Module):
     """x / max(||x||, 1e-12) per sample, over everything but the batch: the unit inputs of SoftHebb-2022's theory.
 
     The norm is computed in float32 at least: in float16 the square of 300 overflows, and 1e-12 is zero.
+
+    >>> UnitNorm()(torch.tensor([[3.0, 4.0]]))
+    tensor([[0.6000, 0.8000]])
     """
 
     def forward(self, x: Tensor) -> Tensor:

@@ -11,7 +11,12 @@ from torchhebb.errors import UserError
 
 @dataclass(frozen=True)
 class Pool(Checked):
-    """Spatial pooling after the activation."""
+    """Spatial pooling after the activation.
+
+    Example:
+        >>> Pool("max", kernel_size=4, stride=2, padding=1).build()
+        MaxPool2d(kernel_size=4, stride=2, padding=1, dilation=1, ceil_mode=False)
+    """
 
     kind: Literal["max", "avg"] = "max"
     """max or avg."""

@@ -20,6 +20,10 @@ class ReadoutModule(Portable, nn.Module):
     A readout of a user's own is a subclass with the same two sizes; whatever else it holds are parameters and buffers.
 
     Args: in_features, the numbers or neurons of a sample; classes.
+
+    >>> from torchhebb.nn import LinearReadout
+    >>> isinstance(LinearReadout(8, 2), ReadoutModule)
+    True
     """
 
     def __init__(self, in_features: int, classes: int) -> None:
@@ -57,6 +61,9 @@ class LinearReadout(ReadoutModule):
     features are folded into it.
 
     Args: x (B, ...) with in_features numbers a sample.  Returns: logits (B, classes).
+
+    >>> LinearReadout(in_features=32, classes=10)(torch.rand(2, 32)).shape
+    torch.Size([2, 10])
     """
 
     def __init__(self, in_features: int, classes: int) -> None:
@@ -75,6 +82,9 @@ class NeuronLabels(ReadoutModule):
 
     Args: x (B, neurons), or maps that are averaged over positions first.  Returns: logits (B, classes).
     Source: SoftHebb-2022, labels assigned to neurons after learning; Diehl and Cook 2015.
+
+    >>> NeuronLabels(in_features=32, classes=10)(torch.rand(2, 32)).shape
+    torch.Size([2, 10])
     """
 
     labels: Tensor

@@ -47,6 +47,15 @@ def save(model: nn.Module, path: str | Path) -> None:
 
     What `torch.compile`, `DataParallel` and `DistributedDataParallel` wrap around a model is left out.
     Raises UserError if the model has no tensors to write or the file cannot be written.
+
+    >>> import tempfile
+    >>> from torchhebb.nn import HebbLinear
+    >>> layer = HebbLinear(4, 2)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(layer, f"{folder}/layer.safetensors")
+    ...     again = load(f"{folder}/layer.safetensors", into=HebbLinear(4, 2))
+    >>> torch.equal(layer.weight, again.weight)
+    True
     """
     model = unwrapped(model)
     header: dict[str, Any] = {"format": "torchhebb", "model": type_name(type(model))}
@@ -63,6 +72,14 @@ def load(path: str | Path, *, into: nn.Module | None = None) -> nn.Module:
     are compared with the tensors before memory is taken for them.  A folder stands for its model.safetensors, with the
     readout.safetensors beside it attached, and the class names of its classes.json.
     Raises UserError if the file is missing, damaged, holds numbers that are not finite, or does not fit.
+
+    >>> import tempfile
+    >>> from torchhebb.nn import Architecture, ConvBlock
+    >>> network = Architecture((1, 8, 8), (ConvBlock(16, 3),)).build()
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(network, f"{folder}/network.safetensors")
+    ...     load(f"{folder}/network.safetensors").architecture == network.architecture
+    True
     """
     path = Path(path)
     if path.is_dir():

@@ -28,6 +28,11 @@ class Readout(ReadoutPlan):
 
     Raises UserError for a plan with augmented views, which need `fit_source` on features of each epoch.
     Source: SoftHebb-2023, appendix on the linear classifier.
+
+    Example:
+        >>> x, labels = torch.rand(20, 4), torch.arange(20) % 2
+        >>> Readout(epochs=2, batch_size=5).fit(x, labels, classes=2).readout(x).shape
+        torch.Size([20, 2])
     """
 
     epochs: int = field(default=50, metadata=at_least(0))

@@ -21,7 +21,12 @@ ROWS = 1000  # features are converted this many samples at a time
 
 @dataclass(frozen=True)
 class Fitted:
-    """A readout (features -> logits), and notes such as the setting that was chosen on held-out training images."""
+    """A readout (features -> logits), and notes such as the setting that was chosen on held-out training images.
+
+    Example:
+        >>> Fitted(nn.Linear(4, 2), {"strength": 0.1}).notes
+        {'strength': 0.1}
+    """
 
     readout: nn.Module
     notes: dict[str, float] = field(default_factory=dict)
@@ -64,7 +69,12 @@ FRESH = Fresh()
 
 @dataclass(frozen=True)
 class FitContext:
-    """One fit: its seed, its name in the log and the progress, and where it keeps its state."""
+    """One fit: its seed, its name in the log and the progress, and where it keeps its state.
+
+    Example:
+        >>> FitContext(seed=1).name
+        'readout'
+    """
 
     seed: int = 0
     name: str = "readout"
@@ -76,6 +86,11 @@ class ReadoutPlan(Checked, ABC):
     """How a readout is made; deriving classes are frozen dataclasses whose fields are its settings.
 
     A deriving class implements `check`, and `_fit` on features and labels that `fit` has checked.
+
+    >>> from torchhebb.readouts import Ridge
+    >>> x, labels = torch.rand(20, 4), torch.arange(20) % 2
+    >>> Ridge().fit(x, labels, classes=2).readout(x).shape
+    torch.Size([20, 2])
     """
 
     flattens: ClassVar[bool] = True
@@ -162,13 +177,21 @@ def is_constant(std: Tensor, mean: Tensor) -> Tensor:
 
 
 def percent_correct(logits: Tensor, labels: Tensor) -> float:
-    """The share of correct answers in %."""
+    """The share of correct answers in %.
+
+    >>> percent_correct(torch.tensor([[0.2, 0.8], [0.9, 0.1]]), torch.tensor([1, 1]))
+    50.0
+    """
     return 100.0 * (logits.argmax(1) == labels).double().mean().item()
 
 
 @torch.no_grad()
 def predict_logits(readout: torch.nn.Module, features: Tensor, *, batch_size: int = 1000) -> Tensor:
-    """Logits (N, classes) in float32, computed in batches, which become smaller if memory runs out."""
+    """Logits (N, classes) in float32, computed in batches, which become smaller if memory runs out.
+
+    >>> predict_logits(nn.Linear(4, 2), torch.rand(5, 4)).shape
+    torch.Size([5, 2])
+    """
     parts: list[Tensor] = []
     adaptive_chunks(
         lambda begin, end: parts.append(readout(features[begin:end].float())), len(features), batch_size, what="logits"

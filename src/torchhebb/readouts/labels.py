@@ -22,9 +22,10 @@ class Labels(ReadoutPlan):
     out.
     Source: SoftHebb-2022.
 
-    >>> x = torch.tensor([[2.0, 0.0, 0.1], [0.0, 3.0, 0.2], [1.0, 0.0, 0.1]])
-    >>> Labels().fit(x, torch.tensor([1, 0, 1]), 2).readout.labels.tolist()
-    [1, 0, 0]
+    Example:
+        >>> x = torch.tensor([[2.0, 0.0, 0.1], [0.0, 3.0, 0.2], [1.0, 0.0, 0.1]])
+        >>> Labels().fit(x, torch.tensor([1, 0, 1]), 2).readout.labels.tolist()
+        [1, 0, 0]
     """
 
     flattens: ClassVar[bool] = False

@@ -23,9 +23,10 @@ class Logistic(LinearPlan):
 
     Raises UserError for features too wide for the memory, or settings out of range.
 
-    >>> x, labels = torch.eye(2).repeat(20, 1), torch.arange(2).repeat(20)
-    >>> Logistic().fit(x, labels, 2).readout(torch.eye(2)).argmax(1).tolist()
-    [0, 1]
+    Example:
+        >>> x, labels = torch.eye(2).repeat(20, 1), torch.arange(2).repeat(20)
+        >>> Logistic().fit(x, labels, 2).readout(torch.eye(2)).argmax(1).tolist()
+        [0, 1]
     """
 
     strengths: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)

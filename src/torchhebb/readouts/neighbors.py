@@ -22,9 +22,10 @@ class Neighbors(ChoosingPlan):
     Similarity is the cosine of raw features; ties go to the class whose neighbours are more similar.
     Raises UserError for a k that is not positive or exceeds the number of images.
 
-    >>> x, labels = torch.eye(2).repeat(20, 1), torch.arange(2).repeat(20)
-    >>> Neighbors(k=(1, 3)).fit(x, labels, 2).readout(torch.eye(2)).argmax(1).tolist()
-    [0, 1]
+    Example:
+        >>> x, labels = torch.eye(2).repeat(20, 1), torch.arange(2).repeat(20)
+        >>> Neighbors(k=(1, 3)).fit(x, labels, 2).readout(torch.eye(2)).argmax(1).tolist()
+        [0, 1]
     """
 
     k: tuple[int, ...] = field(default=(1, 3, 5, 10, 20, 50), metadata=each(SIZE))

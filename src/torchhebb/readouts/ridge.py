@@ -24,10 +24,11 @@ class Ridge(LinearPlan):
     Raises UserError for features too wide for the memory, or settings out of range.
     Source: Hoerl and Kennard 1970.
 
-    >>> x, labels = torch.eye(2).repeat(20, 1), torch.arange(2).repeat(20)
-    >>> fitted = Ridge().fit(x, labels, 2)
-    >>> fitted.readout(torch.eye(2)).argmax(1).tolist(), fitted.notes["held_out_accuracy"]
-    ([0, 1], 100.0)
+    Example:
+        >>> x, labels = torch.eye(2).repeat(20, 1), torch.arange(2).repeat(20)
+        >>> fitted = Ridge().fit(x, labels, 2)
+        >>> fitted.readout(torch.eye(2)).argmax(1).tolist(), fitted.notes["held_out_accuracy"]
+        ([0, 1], 100.0)
     """
 
     def _scores(self, z: Standardized, held: Tensor, labels: Tensor, classes: int) -> Iterator[tuple[float, float]]:

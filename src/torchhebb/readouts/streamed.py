@@ -30,9 +30,10 @@ class StreamedRidge(ChoosingPlan):
     Raises UserError for more samples than the memory can pair, settings out of range, or features that are not finite.
     Source: Saunders, Gammerman and Vovk 1998.
 
-    >>> x, labels = torch.eye(2).repeat(20, 1), torch.arange(2).repeat(20)
-    >>> StreamedRidge().fit(x, labels, 2).readout(torch.eye(2)).argmax(1).tolist()
-    [0, 1]
+    Example:
+        >>> x, labels = torch.eye(2).repeat(20, 1), torch.arange(2).repeat(20)
+        >>> StreamedRidge().fit(x, labels, 2).readout(torch.eye(2)).argmax(1).tolist()
+        [0, 1]
     """
 
     strengths: tuple[float, ...] = field(default=(1e-2, 3e-2, 1e-1), metadata=each(above(0)))

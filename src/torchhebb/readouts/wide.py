@@ -40,9 +40,10 @@ class WideRidge(ChoosingPlan):
     Raises UserError for features too wide for the memory, settings out of range, or features that are not finite.
     Source: Hoerl and Kennard 1970; for the dual, Saunders, Gammerman and Vovk 1998.
 
-    >>> x, labels = torch.eye(2).repeat(20, 1), torch.arange(2).repeat(20)
-    >>> WideRidge().fit(x, labels, 2).readout(torch.eye(2)).argmax(1).tolist()
-    [0, 1]
+    Example:
+        >>> x, labels = torch.eye(2).repeat(20, 1), torch.arange(2).repeat(20)
+        >>> WideRidge().fit(x, labels, 2).readout(torch.eye(2)).argmax(1).tolist()
+        [0, 1]
     """
 
     strengths: tuple[float, ...] = field(default=(1e-3, 3e-3, 1e-2, 3e-2), metadata=each(above(0)))

@@ -40,7 +40,12 @@ def list_recipes(pattern: str = "*") -> list[str]:
 
 
 def get_recipe(name: str) -> Recipe:
-    """The recipe of that name; raises UserError with the nearest names."""
+    """The recipe of that name; raises UserError with the nearest names.
+
+    >>> recipe = get_recipe("softhebb2023-cifar10")
+    >>> recipe.data, recipe.published
+    ('cifar10', 80.31)
+    """
     known = recipe_functions()
     if name not in known:
         raise unknown_name("recipe", name, known)
@@ -54,12 +59,20 @@ def recipe_functions() -> dict[str, Callable[[], Recipe]]:
 
 
 def list_papers() -> list[str]:
-    """Papers that `reproduce` knows items of, by their short names."""
+    """Papers that `reproduce` knows items of, by their short names.
+
+    >>> list_papers()
+    ['softhebb2022', 'softhebb2023', 'sphere2025']
+    """
     return list(_items())
 
 
 def get_experiments(paper: str) -> tuple[Experiment, ...]:
-    """What `reproduce` can do of a paper; raises UserError with the nearest names."""
+    """What `reproduce` can do of a paper; raises UserError with the nearest names.
+
+    >>> len(get_experiments("softhebb2023")) > 5
+    True
+    """
     known = _items()
     if paper not in known:
         raise unknown_name("paper", paper, known)
@@ -67,7 +80,11 @@ def get_experiments(paper: str) -> tuple[Experiment, ...]:
 
 
 def get_claims(paper: str) -> tuple[Claim, ...]:
-    """What a paper says that results can confirm or refute; raises UserError with the nearest names."""
+    """What a paper says that results can confirm or refute; raises UserError with the nearest names.
+
+    >>> len(get_claims("softhebb2023")) > 5
+    True
+    """
     known = {_paper(module): module.CLAIMS for module in MODULES if hasattr(module, "CLAIMS")}
     if paper not in known:
         raise unknown_name("paper with claims", paper, known)
@@ -93,7 +110,11 @@ def _paper(module: ModuleType) -> str:
 
 
 def list_models(pattern: str = "*") -> list[str]:
-    """Names that `create_model` takes: every recipe names its network."""
+    """Names that `create_model` takes: every recipe names its network.
+
+    >>> list_models("softhebb2023-digits*")[0]
+    'softhebb2023-digits'
+    """
     return list_recipes(pattern)
 
 

@@ -13,6 +13,15 @@ class Rule(Checked, ABC):
     """What a plastic layer learns by: dw = S - D w with S = sum of y x^T, D a decay for every neuron or a matrix.
 
     A rule is one method, which keeps nothing from batch to batch; `StatefulRule` does.
+
+    >>> import torch
+    >>> from dataclasses import dataclass
+    >>> @dataclass(frozen=True)
+    ... class Plain(Rule):
+    ...     def __call__(self, u, bias=None):
+    ...         return u, None  # y = u, and a decay of <S, w>: Oja's rule
+    >>> Plain()(torch.tensor([[1.0, -2.0]]))
+    (tensor([[ 1., -2.]]), None)
     """
 
     rectify: bool = False
@@ -33,7 +42,12 @@ class Rule(Checked, ABC):
 
 
 class StatefulRule(Rule):
-    """A rule that needs what its layer has seen before: a tensor that the layer owns, carries on and saves."""
+    """A rule that needs what its layer has seen before: a tensor that the layer owns, carries on and saves.
+
+    >>> from torchhebb.rules import BCM
+    >>> isinstance(BCM(), StatefulRule)
+    True
+    """
 
     couples_neurons: ClassVar[bool] = True
 

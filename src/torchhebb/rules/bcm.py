@@ -21,8 +21,9 @@ class BCM(StatefulRule):
 
     Source: Bienenstock, Cooper and Munro 1982, with the threshold E[y^2] of Intrator and Cooper 1992.
 
-    >>> BCM()(torch.tensor([[3.0, 1.0]]), state=torch.tensor([2.0, 2.0]))
-    (tensor([[ 3., -1.]]), tensor([0., 0.]))
+    Example:
+        >>> BCM()(torch.tensor([[3.0, 1.0]]), state=torch.tensor([2.0, 2.0]))
+        (tensor([[ 3., -1.]]), tensor([0., 0.]))
     """
 
     momentum: float = field(default=0.01, metadata=above(0, up_to=1))

@@ -20,6 +20,12 @@ class SoftHebb(Rule):
     the layer's output.
 
     Source: SoftHebb-2022 (anti_hebbian=False); SoftHebb-2023, section 3 (True; rectify at CIFAR depth 2).
+
+    Example:
+        >>> import torch
+        >>> y, decay = SoftHebb(inverse_temperature=2.0)(torch.tensor([[1.0, 0.0]]))
+        >>> y.round(decimals=2), decay
+        (tensor([[ 0.8800, -0.1200]]), None)
     """
 
     inverse_temperature: float = field(default=1.0, metadata=INVERSE_TEMPERATURE)
@@ -41,6 +47,11 @@ class HardHebb(Rule):
     """Hard winner-take-all: only the winner learns.  y = hard_wta(u + bias), decay_k = sum of y_k u_k.
 
     Source: the baseline of SoftHebb-2022 and SoftHebb-2023; Grossberg 1976.
+
+    Example:
+        >>> import torch
+        >>> HardHebb()(torch.tensor([[1.0, 3.0, 2.0]]))
+        (tensor([[0., 1., 0.]]), None)
     """
 
     @property
@@ -56,6 +67,11 @@ class RankedHebb(Rule):
     """Krotov and Hopfield: the winner learns, the neuron at `rank` unlearns by delta; decay_k = sum of y_k u_k.
 
     Source: Krotov and Hopfield 2019, eq. 3 and 9 (with the L2 norm).
+
+    Example:
+        >>> import torch
+        >>> RankedHebb(rank=2, delta=0.4)(torch.tensor([[1.0, 3.0, 2.0]]))[0]
+        tensor([[ 0.0000,  1.0000, -0.4000]])
     """
 
     rank: int = field(default=2, metadata=at_least(2))
@@ -80,6 +96,13 @@ class Instar(Rule):
     """Hard winner-take-all that moves the winner to its input: dw_k = sum of y_k (x - w_k), so decay_k = sum of y_k.
 
     Source: Grossberg 1976; on-line k-means.
+
+    Example:
+        >>> import torch
+        >>> y, decay = Instar()(torch.tensor([[1.0, 3.0], [2.0, 0.0]]))
+        >>> y, decay  # the decay of a neuron is the sum of its activities
+        (tensor([[0., 1.],
+                [1., 0.]]), tensor([1., 1.]))
     """
 
     def __call__(self, u: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Tensor | None]:

@@ -21,6 +21,10 @@ class Oja(Rule):
     """No competition: y = u, decay_k = sum of u_k^2; each neuron finds the first principal component.
 
     Source: Oja 1982.
+
+    Example:
+        >>> Oja()(torch.tensor([[1.0, -2.0]]))
+        (tensor([[ 1., -2.]]), None)
     """
 
     def __call__(self, u: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
@@ -36,9 +40,10 @@ class Sanger(Rule):
 
     Source: Sanger 1989, eq. 8; as HPCA in Lagani et al. 2021.
 
-    >>> Sanger()(torch.tensor([[1.0, 2.0]]))[1]
-    tensor([[1., 0.],
-            [2., 4.]])
+    Example:
+        >>> Sanger()(torch.tensor([[1.0, 2.0]]))[1]
+        tensor([[1., 0.],
+                [2., 4.]])
     """
 
     couples_neurons: ClassVar[bool] = True
@@ -56,9 +61,10 @@ class OjaSubspace(Rule):
 
     Source: Oja 1989; Williams 1985.
 
-    >>> OjaSubspace()(torch.tensor([[1.0, 2.0]]))[1]
-    tensor([[1., 2.],
-            [2., 4.]])
+    Example:
+        >>> OjaSubspace()(torch.tensor([[1.0, 2.0]]))[1]
+        tensor([[1., 2.],
+                [2., 4.]])
     """
 
     couples_neurons: ClassVar[bool] = True
@@ -77,6 +83,12 @@ class Foldiak(StatefulRule):
     span the first K principal components.
 
     Source: Foldiak 1989, eq. 1 to 3 with the sign of L turned.
+
+    Example:
+        >>> state = torch.tensor([[0.0, 0.5], [0.5, 0.0]])  # L: the two neurons inhibit each other
+        >>> y, decay = Foldiak()(torch.tensor([[1.0, 1.0]]), state=state)
+        >>> y
+        tensor([[0.6667, 0.6667]])
     """
 
     lateral_lr: float = field(default=0.01, metadata=at_least(0, up_to=1))

@@ -21,7 +21,14 @@ from torchhebb.train.result import Result, read_result
 
 
 def new_run_folder(recipe: Recipe) -> Path:
-    """A new folder runs/<recipe>-<time> under the current one, numbered where that is taken."""
+    """A new folder runs/<recipe>-<time> under the current one, numbered where that is taken.
+
+    >>> import contextlib, tempfile
+    >>> from torchhebb.recipes import get_recipe
+    >>> with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+    ...     str(new_run_folder(get_recipe("softhebb2023-digits")))
+    'runs/softhebb2023-digits-...'
+    """
     stem = Path("runs") / f"{recipe.name}-{datetime.now():%Y%m%d-%H%M%S}"
     folder, number = stem, 1
     while True:
@@ -139,7 +146,18 @@ def alone_in(folder: Path) -> Iterator[None]:
 
 
 def read_config(folder: Path) -> tuple[Recipe, TrainOptions]:
-    """What a run folder runs; raises UserError if it is none or its config.json is damaged."""
+    """What a run folder runs; raises UserError if it is none or its config.json is damaged.
+
+    >>> import tempfile
+    >>> from torchhebb.nn import Architecture, ConvBlock
+    >>> from torchhebb.readouts import Ridge
+    >>> from torchhebb.runs import run_recipe
+    >>> recipe = Recipe("mine", "digits", Architecture((1, 8, 8), (ConvBlock(8, 3),)), readout=Ridge(), baselines=())
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = run_recipe(recipe, folder=Path(folder))
+    ...     read_config(Path(folder))[0] == recipe
+    True
+    """
     path = folder / "config.json"
     try:
         config = read_json(path)

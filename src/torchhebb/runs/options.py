@@ -9,7 +9,12 @@ from torchhebb.train.device import PrecisionChoice
 
 @dataclass(frozen=True)
 class ComputeOptions(Checked):
-    """What every command that computes with a network takes."""
+    """What every command that computes with a network takes.
+
+    Example:
+        >>> ComputeOptions(device="cpu", precision="float32").device
+        'cpu'
+    """
 
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
@@ -23,13 +28,22 @@ class ComputeOptions(Checked):
 
 
 def compute_options(options: ComputeOptions) -> ComputeOptions:
-    """The part of a run's options that says where to compute."""
+    """The part of a run's options that says where to compute.
+
+    >>> compute_options(TrainOptions(device="cpu", ensemble=2))
+    ComputeOptions(device='cpu', precision='auto', data_dir=None, compile=False)
+    """
     return ComputeOptions(**{field.name: getattr(options, field.name) for field in fields(ComputeOptions)})
 
 
 @dataclass(frozen=True)
 class SourceOptions(Checked):
-    """How a user's own images become pixels of one size; decided once, and kept with the run."""
+    """How a user's own images become pixels of one size; decided once, and kept with the run.
+
+    Example:
+        >>> SourceOptions(size=64, fit="pad").fit
+        'pad'
+    """
 
     size: int | None = field(default=None, metadata=SIZE)
     """Bring images to size x size."""
@@ -41,7 +55,12 @@ class SourceOptions(Checked):
 
 @dataclass(frozen=True)
 class TrainOptions(SourceOptions, ComputeOptions):
-    """What training takes besides."""
+    """What training takes besides.
+
+    Example:
+        >>> TrainOptions(device="cpu", checkpoint_seconds=10.0).checkpoint_seconds
+        10.0
+    """
 
     checkpoint_seconds: float = field(default=60.0, metadata=at_least(0))
     """Save at most this often what a killed run needs to go on."""

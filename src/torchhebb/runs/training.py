@@ -49,6 +49,16 @@ def run(
     Args: folder, a run folder, which is made or goes on, by default runs/<recipe>-<time>; source, images in place of
     those that the recipe names, such as `from_arrays` makes; progress, by default bars on a terminal, else lines.
     Raises UserError as `run_recipe` does.
+
+    >>> import tempfile
+    >>> from dataclasses import replace
+    >>> recipe = get_recipe("softhebb2023-digits")
+    >>> recipe = replace(recipe, seeds=1, baselines=(), learning=replace(recipe.learning, fraction=0.05))
+    >>> recipe = replace(recipe, readout=replace(recipe.readout, epochs=1))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     result = run(recipe, folder=f"{folder}/run", progress=SILENT)
+    >>> [measure.name for measure in result.measures]
+    ['test_accuracy']
     """
     from torchhebb.progress_display import make_progress
 
@@ -83,6 +93,14 @@ def run_recipe(
     Args: folder, by default runs/<recipe>-<time> under the current folder; source, images in place of those that the
     recipe names; workers, from `joined`.
     Raises UserError for a device, data set or folder that does not fit, LostWorker where a worker died.
+
+    >>> import tempfile
+    >>> from torchhebb.nn import Architecture, ConvBlock
+    >>> from torchhebb.readouts import Ridge
+    >>> recipe = Recipe("mine", "digits", Architecture((1, 8, 8), (ConvBlock(8, 3),)), readout=Ridge(), baselines=())
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     run_recipe(recipe, folder=Path(folder)).question
+    'accuracy'
     """
     options = options or TrainOptions()
     folder = folder or new_run_folder(recipe)

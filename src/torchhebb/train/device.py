@@ -33,6 +33,9 @@ def own_device(name: str = "auto") -> torch.device:
     """The device of this process: on a machine with GPUs, each of its processes has its own.
 
     Raises UserError for a device that is not there, more processes than GPUs, or one GPU for all.
+
+    >>> own_device("cpu")
+    device(type='cpu')
     """
     device = find_device(name)
     if planned()[1] == 1 or device.type != "cuda":

@@ -30,7 +30,12 @@ class AdamW(Checked):
 
 @dataclass(frozen=True)
 class Learning(Checked):
-    """The unsupervised phase: how the training images pass through the plastic blocks."""
+    """The unsupervised phase: how the training images pass through the plastic blocks.
+
+    Example:
+        >>> Learning(batch_size=10, epochs=2, schedule="cosine").epochs
+        2
+    """
 
     batch_size: int = field(default=10, metadata=SIZE)
     """Images of one step."""
@@ -69,7 +74,12 @@ class Learning(Checked):
 
 @dataclass(frozen=True)
 class Supervised(Checked):
-    """How a baseline learns from labels by gradients: AdamW on the cross-entropy."""
+    """How a baseline learns from labels by gradients: AdamW on the cross-entropy.
+
+    Example:
+        >>> Supervised(epochs=12, lr=3e-3).epochs
+        12
+    """
 
     epochs: int = field(default=20, metadata=at_least(0))
     """Passes over the training images."""
@@ -97,7 +107,15 @@ class PublishedBeside(Checked):
 
 @dataclass(frozen=True)
 class Recipe(Checked):
-    """One named, complete experiment: data, network, learning plan, readout, expected result."""
+    """One named, complete experiment: data, network, learning plan, readout, expected result.
+
+    Example:
+        >>> import torch
+        >>> from torchhebb.nn import ConvBlock
+        >>> recipe = Recipe("mine", "digits", Architecture((1, 8, 8), (ConvBlock(16, 3),)), seeds=3)
+        >>> recipe.architecture.output_shape()
+        torch.Size([16, 8, 8])
+    """
 
     name: str
     """Name in results and reports."""

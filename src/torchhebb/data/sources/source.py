@@ -39,6 +39,12 @@ class Source(Protocol):
     """Where images come from; `open` is called only when the store does not have them.
 
     `name` is what a user writes, with an absolute path; `key` changes when the images do.
+
+    >>> import numpy as np
+    >>> from torchhebb.data import from_arrays
+    >>> source: Source = from_arrays(np.zeros((5, 8, 8), np.uint8))
+    >>> source.name.split(":")[0]
+    'arrays'
     """
 
     name: str

@@ -15,7 +15,11 @@ COLUMNS = 3
 
 @dataclass(frozen=True)
 class Panel:
-    """One pair of axes: curves and level lines by their labels in the legend."""
+    """One pair of axes: curves and level lines by their labels in the legend.
+
+    >>> Panel("Radius", {"block 1": Curve("block1", "samples", "radius", (0.0, 10.0), (25.0, 1.2))}).title
+    'Radius'
+    """
 
     title: str
     curves: Mapping[str, Curve]
@@ -33,6 +37,10 @@ def draw_panels(panels: Sequence[Panel], *, columns: int = COLUMNS, share_y: boo
     """The panels in rows.  A name has the same colour in all panels; level lines are grey and dashed.
 
     Args: share_y, whether all panels have the same y axis.
+
+    >>> curve = Curve("block1", "samples", "radius", (0.0, 10.0), (25.0, 1.2))
+    >>> len(draw_panels([Panel("Radius", {"block 1": curve})]).axes)
+    1
     """
     from matplotlib.figure import Figure as Canvas
 

@@ -81,6 +81,10 @@ class Ablation(Study[Ablated]):
     Raises UserError for settings out of range, a run that does not learn by local losses, or a variant that cannot be
     built.
     Source: SPHeRe-2025, its ablations and depth.
+
+    Example:
+        >>> Ablation(changes=("depth",), depths=(1, 2)).question
+        'ablation'
     """
 
     question: ClassVar[str] = "ablation"

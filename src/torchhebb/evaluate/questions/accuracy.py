@@ -30,6 +30,10 @@ class Accuracy(Study[ReadoutName]):
     with the 95 % Wilson interval over test images.  The note `chosen` has the settings that each readout chose on
     held-out training images.
     Raises UserError before anything is fitted if a readout needs more memory than is free.
+
+    Example:
+        >>> Accuracy(readouts=("trained", "ridge")).question
+        'accuracy'
     """
 
     question: ClassVar[str] = "accuracy"

@@ -47,6 +47,10 @@ class Attacks(Study[BaselineName]):
     independent network (the judge) assigns to the class that the attacked network answered, and those that it still
     assigns to the true class.  They are absent where a seed has no successful attack.
     All networks compute in float32.
+
+    Example:
+        >>> Attacks(images=100, linf=(0.1,), l2=(1.0,)).question
+        'attacks'
     """
 
     question: ClassVar[str] = "attacks"

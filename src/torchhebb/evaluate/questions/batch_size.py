@@ -14,6 +14,10 @@ class BatchSize(Sweep):
 
     Curves, measures and errors are those of `Sweep`.
     Source: SoftHebb-2023, which learns in batches of 10 or 32.
+
+    Example:
+        >>> BatchSize(values=(10, 100)).question
+        'batch_size'
     """
 
     question: ClassVar[str] = "batch_size"

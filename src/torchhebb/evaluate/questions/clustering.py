@@ -31,6 +31,10 @@ class Clustering(Study[ClusteringMethod]):
     the recipe's, and a class for each component.  Measures `<method>_test_accuracy` and
     `<method>_labels_test_accuracy` in %, one value per seed.
     Raises UserError for a run of more than one fully connected layer, or with other scaling of its input.
+
+    Example:
+        >>> Clustering(iterations=50).question
+        'clustering'
     """
 
     question: ClassVar[str] = "clustering"

@@ -33,6 +33,10 @@ class Comparison(Evaluator):
 
     Raises UserError for a run on other data than CIFAR-10.
     Source: SoftHebb-2023, comparison with other bio-plausible algorithms.
+
+    Example:
+        >>> Comparison().question
+        'comparison'
     """
 
     question: ClassVar[str] = "comparison"

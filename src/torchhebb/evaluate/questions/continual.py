@@ -87,6 +87,10 @@ class Continual(Study[Training]):
     a readout before the task is learned.  Every (method, seed) is kept in RUN/pieces/ once it is complete; until then
     its stages are kept in RUN/continual/.
     Raises UserError, before anything is learned, for settings that do not fit the data or the memory.
+
+    Example:
+        >>> Continual(tasks=10, methods=("own", "random")).question
+        'continual'
     """
 
     question: ClassVar[str] = "continual"

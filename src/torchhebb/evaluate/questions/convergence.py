@@ -51,6 +51,10 @@ class Convergence(Study[tuple[Followed, int | None]]):
     that some seed never reaches has no measure; the note `not_reached` lists these seeds.
     Raises UserError for settings out of range or baselines that cannot be followed.
     Source: SoftHebb-2022, accuracy against iterations.
+
+    Example:
+        >>> Convergence(passes=(1,), baselines=("own", "hard")).question
+        'convergence'
     """
 
     question: ClassVar[str] = "convergence"

@@ -47,6 +47,10 @@ class CrossEntropy(Study[LearnerName]):
     `reorder` shows how much of the fall remains in another order.
     Raises UserError for settings out of range or baselines that do not learn.
     Source: SoftHebb-2022, post-hoc cross-entropy.
+
+    Example:
+        >>> CrossEntropy(points=20).question
+        'cross_entropy'
     """
 
     question: ClassVar[str] = "cross_entropy"

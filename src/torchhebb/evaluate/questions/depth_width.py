@@ -68,6 +68,10 @@ class DepthWidth(Evaluator):
     in %, one value per seed, with the 95 % interval over test images.
     Raises UserError if no other run is given, or if runs differ in their images or agree in recipe and widths.
     Source: SoftHebb-2023, accuracy against depth and width.
+
+    Example:
+        >>> DepthWidth(others=("runs/wider", "runs/deeper")).question
+        'depth_width'
     """
 
     question: ClassVar[str] = "depth_width"

@@ -30,6 +30,10 @@ class Diagnostics(Study[None]):
     other.  Curves `<layer> win_rates`: share of the neurons against their wins in multiples of the mean, 1 / K.
     Measures are the values after learning: R1 share in %, mean radius, dead share on the test images in %.
     Raises UserError for a run without plastic layers, or without a record of its learning.
+
+    Example:
+        >>> Diagnostics(bins=10).question
+        'diagnostics'
     """
 
     question: ClassVar[str] = "diagnostics"

@@ -46,6 +46,10 @@ class Embeddings(Study[BaselineName | None]):
     Raises UserError for settings out of range, or images of a single class.
     Source: SoftHebb-2023, embeddings of layer outputs (by UMAP there); van der Maaten and Hinton 2008 for t-SNE;
     Rousseeuw 1987 for the silhouette; Venna and Kaski 2001 for trustworthiness.
+
+    Example:
+        >>> Embeddings(images=500, perplexity=10.0).question
+        'embeddings'
     """
 
     question: ClassVar[str] = "embeddings"

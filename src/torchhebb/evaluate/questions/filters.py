@@ -37,6 +37,10 @@ class Filters(Study[BaselineName]):
     The figure shows the first seed.
     Raises UserError for settings out of range, or a baseline that the run's blocks cannot have.
     Source: SoftHebb-2023, first-layer filters of hard WTA, SoftHebb and backpropagation.
+
+    Example:
+        >>> Filters(neurons=24, columns=6).question
+        'filters'
     """
 
     question: ClassVar[str] = "filters"

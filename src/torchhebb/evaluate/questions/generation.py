@@ -51,6 +51,10 @@ class Generation(Study[None]):
     Raises UserError for settings out of range, a network that is not a single soft winner-take-all layer on
     unit-norm pixels, or a class without a neuron that is labelled so.
     Source: SoftHebb-2022, synthetic objects that interpolate real classes.
+
+    Example:
+        >>> Generation(pairs=((3, 8),), examples=5).question
+        'generation'
     """
 
     question: ClassVar[str] = "generation"

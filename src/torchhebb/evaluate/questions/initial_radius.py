@@ -14,6 +14,10 @@ class InitialRadius(Sweep):
     Weights are drawn as in the recipe, from the same random numbers, and scaled to the radius.  Curves, measures and
     errors are those of `Sweep`.
     Source: SoftHebb-2023, initial radius: no learning below 1, learning above 2.2 on MNIST.
+
+    Example:
+        >>> InitialRadius(values=(1.0, 25.0)).question
+        'initial_radius'
     """
 
     question: ClassVar[str] = "initial_radius"

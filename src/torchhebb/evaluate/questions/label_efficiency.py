@@ -53,6 +53,10 @@ class LabelEfficiency(Study[Compared]):
     Numbers of labels that some class does not have are left out; the note `left_out` lists them.
     Raises UserError for settings out of range or an unknown baseline.
     Source: SoftHebb-2023, few labels.
+
+    Example:
+        >>> LabelEfficiency(labels=(10, 100), draws=1).question
+        'label_efficiency'
     """
 
     question: ClassVar[str] = "label_efficiency"

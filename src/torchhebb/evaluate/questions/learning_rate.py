@@ -12,6 +12,10 @@ class LearningRate(Sweep):
     """Held-out accuracy and radii against a common factor of the learning rates of all blocks.
 
     Curves, measures and errors are those of `Sweep`.
+
+    Example:
+        >>> LearningRate(values=(0.3, 1.0, 3.0)).question
+        'learning_rate'
     """
 
     question: ClassVar[str] = "learning_rate"

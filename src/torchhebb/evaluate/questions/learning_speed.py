@@ -42,6 +42,10 @@ class LearningSpeed(Study[None]):
 
     Raises UserError for settings out of range.
     Source: SoftHebb-2023, accuracy against the part of the training set that was seen.
+
+    Example:
+        >>> LearningSpeed(shares=(0.1, 1.0)).question
+        'learning_speed'
     """
 
     question: ClassVar[str] = "learning_speed"

@@ -43,6 +43,10 @@ class LowPrecision(Study[tuple[RoundingTime, int] | None]):
     `test_accuracy`.  Curves `<method>`, and `<method> <layer> radius`: the mean radius after learning, which does not
     change if updates are smaller than half a step.  The values at 32 bits are those of the run.
     Raises UserError for bits outside 2 to 24 or an unknown method.
+
+    Example:
+        >>> LowPrecision(bits=(4, 8), methods=("stochastic",)).question
+        'low_precision'
     """
 
     question: ClassVar[str] = "low_precision"

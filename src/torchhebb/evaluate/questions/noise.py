@@ -49,6 +49,10 @@ class Noise(Study[BaselineName]):
     Raises UserError for severities that do not increase from above 0, a std in `measured` that is not among those of
     the noise, or an unknown baseline.
     Source: SoftHebb-2022, Gaussian noise on test images; Hendrycks and Dietterich 2019 for the others.
+
+    Example:
+        >>> Noise(images=1000, measured=(0.3,)).question
+        'noise'
     """
 
     question: ClassVar[str] = "noise"

@@ -80,6 +80,10 @@ class Online(Study[Showing]):
     all of them, and `first_classes ...`, mean accuracy on the first ones, among all that have arrived.
     Raises UserError for settings out of range or a network that cannot learn from one sample.
     Source: SoftHebb-2022, learning online; Chaudhry et al. 2018 for forgetting.
+
+    Example:
+        >>> Online(samples=1000).question
+        'online'
     """
 
     question: ClassVar[str] = "online"

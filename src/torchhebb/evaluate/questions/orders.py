@@ -48,6 +48,10 @@ class Orders(Study[OrderName | None]):
     It is the sum over blocks, or the slowest block: the time per batch if each block had a device of its own, without
     transfers.  The note `equals_joint` tells for every other order and seed whether the weights are bit-equal to joint.
     Raises UserError for an order that is not known, or settings out of range.
+
+    Example:
+        >>> Orders(orders=("joint", "greedy")).question
+        'orders'
     """
 
     question: ClassVar[str] = "orders"

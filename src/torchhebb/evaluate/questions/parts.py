@@ -34,6 +34,10 @@ class Parts(Study[str]):
 
     Measures `<part>_held_out_accuracy` in %, one value per seed.
     Raises UserError for a network without whitened blocks, or settings out of range.
+
+    Example:
+        >>> Parts(parts=("whole", "random"), neurons=256).question
+        'parts'
     """
 
     question: ClassVar[str] = "parts"

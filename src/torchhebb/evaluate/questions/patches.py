@@ -46,6 +46,10 @@ class Patches(Study[None]):
     The figure and the note `neurons` are of the first seed.
     Raises UserError for settings out of range, a missing block, or a block whose receptive field is not known.
     Source: SoftHebb-2023, the patches that activate a neuron most.
+
+    Example:
+        >>> Patches(neurons=12, patches=5).question
+        'patches'
     """
 
     question: ClassVar[str] = "patches"

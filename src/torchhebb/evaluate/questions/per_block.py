@@ -61,6 +61,10 @@ class PerBlock(HeldOut[Change | str]):
     weights as drawn.  The note `best` has the block, setting and factor of the highest mean accuracy; it is null if no
     change is better than the recipe.
     Raises UserError for settings out of range, or a network without a block that has a learning rate of its own.
+
+    Example:
+        >>> PerBlock(factors=(0.3, 3.0)).question
+        'per_block'
     """
 
     question: ClassVar[str] = "per_block"

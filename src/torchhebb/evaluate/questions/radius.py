@@ -44,6 +44,10 @@ class Radius(Study[float | None]):
     Measures `<rates>_<block>_r1` and `<rates>_<block>_radius` at the end, and `<rates>_accuracy` on test images in %.
     Raises UserError for settings out of range, or a block without a learning rate of its own.
     Source: SoftHebb-2023, R1 features against samples seen, norm-adaptive against linearly decaying rates.
+
+    Example:
+        >>> Radius(factors=(1.0, 5.0), points=20).question
+        'radius'
     """
 
     question: ClassVar[str] = "radius"

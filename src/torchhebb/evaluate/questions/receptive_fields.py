@@ -47,6 +47,10 @@ class ReceptiveFields(Study[None]):
     Raises UserError for settings out of range, a missing block, a block above a residual, or a block whose receptive
     field is not known.
     Source: SoftHebb-2023, receptive fields by gradient ascent.
+
+    Example:
+        >>> ReceptiveFields(neurons=8, blocks=(1,)).question
+        'receptive_fields'
     """
 
     question: ClassVar[str] = "receptive_fields"

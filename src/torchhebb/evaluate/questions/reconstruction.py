@@ -57,6 +57,10 @@ class Reconstruction(Study[Method]):
     target is always the clean image.  Intervals and the note `spread_over_images` are over test images.
     Raises UserError for settings out of range, blocks without maps, or a run of other images.
     Source: SPHeRe-2025, its released script for the first protocol.
+
+    Example:
+        >>> Reconstruction(baselines=("own", "random")).question
+        'reconstruction'
     """
 
     question: ClassVar[str] = "reconstruction"

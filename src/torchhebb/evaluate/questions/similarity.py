@@ -40,6 +40,10 @@ class Similarity(Study[BaselineName]):
     A stage is `input`, `<block>_output` or `<block>_projection`.  The figure shows the first seed.
     Raises UserError for settings out of range, or more images of a class than there are.
     Source: SPHeRe-2025, similarity matrices of a batch at each block.
+
+    Example:
+        >>> Similarity(images_per_class=5).question
+        'similarity'
     """
 
     question: ClassVar[str] = "similarity"

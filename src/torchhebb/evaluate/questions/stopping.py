@@ -52,6 +52,10 @@ class Stopping(HeldOut[None]):
 
     and `random_accuracy` of the weights as drawn.  Curves `<block>_distance`, d against samples seen.
     Raises UserError for settings out of range, a network without plastic layers, or greedy order.
+
+    Example:
+        >>> Stopping(tolerances=(0.05, 0.01)).question
+        'stopping'
     """
 
     question: ClassVar[str] = "stopping"

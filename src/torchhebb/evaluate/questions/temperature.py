@@ -71,6 +71,10 @@ class Temperature(Study[Regime]):
     `<losers>_best_<quantity>` at the t with the best mean, which the note `chosen` has; and `hard_<quantity>`.
     Raises UserError for settings out of range, or a block without a rule.
     Source: SoftHebb-2022, the base of the softmax; SoftHebb-2023, temperature regimes.
+
+    Example:
+        >>> Temperature(inverse_temperatures=(1.0, 30.0), hard=False).question
+        'temperature'
     """
 
     question: ClassVar[str] = "temperature"

@@ -75,6 +75,10 @@ class Transfer(Study[Pair]):
     Raises UserError for a data set that is not available, two data sets with the same name, settings out of range, or
     baselines, which learn from all images, together with `learning_images`.
     Source: SPHeRe-2025, transfer between data sets.
+
+    Example:
+        >>> Transfer(targets=("mnist",)).question
+        'transfer'
     """
 
     question: ClassVar[str] = "transfer"

@@ -52,6 +52,10 @@ class Width(Study[str]):
     Measures `<learner>_<width>_neurons_<kernel>_held_out_accuracy` in %, and `..._test_accuracy`; curves of both.
     Raises UserError for an architecture other than one whitened block, settings out of range, or too little memory.
     Source: Coates, Ng and Lee 2011; Thiry et al. 2021, for accuracy against the number of patches.
+
+    Example:
+        >>> Width().question
+        'width'
     """
 
     question: ClassVar[str] = "width"

@@ -19,6 +19,10 @@ class Block(Checked, ABC):
     A kind of block is one file with its config and, where it needs one, its module.  The config implements `build`;
     everything else has a default that follows from its fields: `rule`, `lr`, `lr_power`, `groups`, `bias_lr`, `power`,
     and the field that `width_field` names.  A block without one of them does not have to declare it.
+
+    >>> from torchhebb.nn import ConvBlock
+    >>> ConvBlock(16, 3).output_shape((1, 8, 8))
+    torch.Size([16, 8, 8])
     """
 
     rule: Rule | None = None

@@ -19,7 +19,15 @@ from torchhebb.rules import Rule, SoftHebb
 
 @dataclass(frozen=True)
 class ConvBlock(Block):
-    """Batch norm, convolution, triangle, pool: SoftHebb-2023's block."""
+    """Batch norm, convolution, triangle, pool: SoftHebb-2023's block.
+
+    Example:
+        >>> import torch
+        >>> from torchhebb.nn import Pool
+        >>> block = ConvBlock(16, kernel_size=5, pool=Pool("max", 2, 2))
+        >>> block.build((3, 8, 8))(torch.rand(2, 3, 8, 8)).shape
+        torch.Size([2, 16, 4, 4])
+    """
 
     channels: int = field(metadata=SIZE)
     """Number of neurons."""

@@ -18,7 +18,13 @@ from torchhebb.rules import Rule, SoftHebb
 
 @dataclass(frozen=True)
 class LinearBlock(Block):
-    """Flatten, batch norm, fully connected layer, triangle; or, with soft_wta, the posterior of SoftHebb-2022."""
+    """Flatten, batch norm, fully connected layer, triangle; or, with soft_wta, the posterior of SoftHebb-2022.
+
+    Example:
+        >>> import torch
+        >>> LinearBlock(20).build((1, 8, 8))(torch.rand(2, 1, 8, 8)).shape
+        torch.Size([2, 20])
+    """
 
     width_field: ClassVar[str] = "features"
     puts_out_maps: ClassVar[bool] = False

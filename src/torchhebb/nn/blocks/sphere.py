@@ -102,6 +102,11 @@ class SPHeReConvBlock(Block):
     """Convolution, batch norm, leaky relu, pool, trained by a local loss: SPHeRe-2025's block.
 
     It has no rate of its own: such blocks learn by `Learning(optimizer=AdamW(...))`.
+
+    Example:
+        >>> import torch
+        >>> SPHeReConvBlock(16, projection=32).build((3, 8, 8))(torch.rand(2, 3, 8, 8)).shape
+        torch.Size([2, 16, 4, 4])
     """
 
     has_local_loss: ClassVar[bool] = True

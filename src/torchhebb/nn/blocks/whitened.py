@@ -22,6 +22,11 @@ class WhitenedBlock(Block):
 
     The patches' whitening and the neurons' first weights, patches themselves, come from samples of the block's own
     input (`init_from_data`).  `project` puts a projection of the channels on their principal components before it.
+
+    Example:
+        >>> import torch
+        >>> WhitenedBlock(16, kernel_size=3).output_shape((3, 8, 8))
+        torch.Size([16, 6, 6])
     """
 
     channels: int = field(metadata=SIZE)
