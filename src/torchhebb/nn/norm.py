@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from torchhebb.distributed import world_size
 from torchhebb.errors import UserError
-from torchhebb.nn.synchronised import synchronised_batch_norm
+from torchhebb.nn.batch_norm import accurate_batch_norm, is_summed_accurately
 
 
 class BatchNorm(nn.Module):
@@ -16,7 +16,7 @@ class BatchNorm(nn.Module):
 
     Train mode uses the batch's statistics and moves the running ones by `momentum`; eval mode uses the latter.
     A batch with a single value a channel has no variance: it is normalised by the running statistics and leaves them.
-    In a process group the batch is that of all ranks together.
+    In a process group the batch is that of all ranks together.  Sums over a batch are accurate in every memory layout.
 
     Args: x (B, C) or (B, C, H, W).  Returns: a tensor shaped as x.
     Source: Ioffe and Szegedy 2015.
@@ -47,8 +47,8 @@ class BatchNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if x.dim() < 2 or x.shape[1] != self.num_features:
             raise ValueError(f"x must have {self.num_features} channels in its second dim, got {tuple(x.shape)}")
-        if self.training and world_size() > 1:
-            return synchronised_batch_norm(x, self.running_mean, self.running_var, self.momentum, self.eps)
+        if self.training and not is_summed_accurately(x):
+            return accurate_batch_norm(x, self.running_mean, self.running_var, self.momentum, self.eps)
         training = self.training and has_variance(x)
         return F.batch_norm(x, self.running_mean, self.running_var, None, None, training, self.momentum, self.eps)
 
@@ -59,7 +59,8 @@ class BatchNorm(nn.Module):
 class BatchNorm2d(nn.BatchNorm2d):
     """Torch's batch norm of images, with affine, whose batch is that of all ranks together in a process group.
 
-    A batch with a single value a channel is normalised by the running statistics, as by `BatchNorm`.
+    A batch with a single value a channel is normalised by the running statistics, and sums are accurate in every memory
+    layout, as by `BatchNorm`.
 
     >>> BatchNorm2d(3)(torch.rand(2, 3, 4, 4)).shape
     torch.Size([2, 3, 4, 4])
@@ -67,18 +68,21 @@ class BatchNorm2d(nn.BatchNorm2d):
 
     def forward(self, input: Tensor) -> Tensor:
         self._check_input_dim(input)
-        if world_size() == 1 and self.training and self.running_mean is not None and not has_variance(input):
-            assert self.num_batches_tracked is not None
-            self.num_batches_tracked.add_(1)
-            return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
-        if not self.training or world_size() == 1:
+        if not self.training:
             return super().forward(input)
         if self.running_mean is None or self.running_var is None:
-            raise ValueError("track_running_stats must be True in a process group, got False")
+            if world_size() > 1:
+                raise ValueError("track_running_stats must be True in a process group, got False")
+            return super().forward(input)
+        accurate = is_summed_accurately(input)
+        if accurate and has_variance(input):
+            return super().forward(input)
         assert self.num_batches_tracked is not None
         self.num_batches_tracked.add_(1)
+        if accurate:
+            return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
         momentum = 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
-        y = synchronised_batch_norm(input, self.running_mean, self.running_var, momentum, self.eps)
+        y = accurate_batch_norm(input, self.running_mean, self.running_var, momentum, self.eps)
         shape = (1, -1, 1, 1)
         return torch.addcmul(self.bias.view(shape), y, self.weight.view(shape)).to(y.dtype) if self.affine else y
 

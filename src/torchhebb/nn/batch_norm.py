@@ -1,4 +1,8 @@
-"""Batch normalisation by the statistics of the samples of all ranks."""
+"""Batch normalisation by accurate statistics of the samples of all ranks.
+
+Torch's own batch norm adds the values of a channel one after another in float32 where these lie channels last in the
+memory of a CPU: 131,072 of them move the mean by 1e-4 of itself, and gradients by 1 %.  The sums here are pairwise.
+"""
 
 from typing import Any
 
@@ -6,12 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from torchhebb.distributed import all_reduce, gather
+from torchhebb.distributed import all_reduce, gather, world_size
 
 
-def synchronised_batch_norm(
-    x: Tensor, running_mean: Tensor, running_var: Tensor, momentum: float, eps: float
-) -> Tensor:
+def accurate_batch_norm(x: Tensor, running_mean: Tensor, running_var: Tensor, momentum: float, eps: float) -> Tensor:
     """(x - mean) / sqrt(var + eps) per channel, by the statistics of the samples and positions of all ranks.
 
     Of the parts r, each of n_r values with mean m_r and sum of squares M_r around it, the whole has
@@ -35,14 +37,35 @@ def synchronised_batch_norm(
     return _Normalize.apply(x, mean.to(dtype), var.to(dtype), eps, count)
 
 
+def is_summed_accurately(x: Tensor) -> bool:
+    """Whether torch's own batch norm of x (B, C, ...) sees the whole batch and sums it well.
+
+    It does not where ranks share the batch, nor on a CPU in float32 or less where the channels lie last and a channel
+    has more values than one after another add up to within 1e-5.
+
+    >>> maps = torch.rand(8, 3, 16, 16)
+    >>> is_summed_accurately(maps), is_summed_accurately(maps.contiguous(memory_format=torch.channels_last))
+    (True, False)
+    """
+    if world_size() > 1:
+        return False
+    values = x.numel() // max(x.shape[1], 1)
+    channels_last = x.stride(1) == 1 and values > 1 or values == x.shape[0]
+    return x.device.type != "cpu" or x.dtype == torch.float64 or values <= 256 or not channels_last
+
+
 @torch.no_grad()
 def _moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Values per channel, mean and biased variance over all ranks, in float64: exact for any count."""
     dims, own = _all_but_channels(x), x.new_zeros(2 * x.shape[1] + 1, dtype=torch.float64)
     if x.numel():
         n = x.numel() // x.shape[1]
-        var, mean = torch.var_mean(_at_least_float32(x), dims, correction=0)
-        own[0], own[1 : 1 + len(mean)], own[1 + len(mean) :] = n, mean, var * n
+        wide = _at_least_float32(x)
+        mean = wide.sum(dims) / n
+        centred = wide - mean.view(1, -1, *[1] * (x.dim() - 2))
+        rest = centred.sum(dims).double()  # what rounding left of the mean
+        squares = centred.square_().sum(dims).double() - rest.square() / n
+        own[0], own[1 : 1 + len(mean)], own[1 + len(mean) :] = n, mean.double() + rest / n, squares
     parts = gather(own)
     counts, means, squares = parts[:, :1], *parts[:, 1:].chunk(2, 1)
     count = counts.sum()
@@ -65,7 +88,7 @@ class _Normalize(torch.autograd.Function):
         dims = _all_but_channels(y)
         sums = all_reduce(torch.stack([g.sum(dims), (g * y).sum(dims)]).double())
         means = torch.where(count > 1, sums / count, 0.0).to(g.dtype).view(2, 1, -1, *[1] * (y.dim() - 2))
-        x_gradient = (g - means[0] - y * means[1]) * scale.to(g.dtype).view_as(means[0])
+        x_gradient = torch.addcmul(g, y, means[1], value=-1).sub_(means[0]).mul_(scale.to(g.dtype).view_as(means[0]))
         return x_gradient.to(gradient.dtype), None, None, None, None
 
 
