@@ -73,41 +73,43 @@ SCRIPT = """
 from dataclasses import replace
 from pathlib import Path
 import torchhebb
+from torchhebb.cli import main
 from torchhebb.nn.blocks import PlainConvBlock
 from torchhebb.rules import CubeHebb
 recipe = torchhebb.get_recipe("softhebb2022-kuzushiji")
 architecture = replace(recipe.architecture, blocks=(PlainConvBlock(12, rule=CubeHebb(2.0)),))
 torchhebb.run(replace(recipe, architecture=architecture), folder=Path("run"))
+assert main(["evaluate", "lost_features", "run"]) == 0
+assert main(["list"]) == 0
+assert main(["evaluate"]) == 2  # it prints the questions
 """
 
 
-def python(folder: Path, *arguments: str) -> str:
-    """What Python prints with the copy of the package and its data."""
-    places = {"PYTHONPATH": folder, "TORCHHEBB_STORE": folder / "store", "TORCHHEBB_DATA": folder / "data"}
+@pytest.fixture(scope="module")
+def printed(package: Path) -> str:
+    """What a process prints that uses all additions, with the copy of the package and its data."""
+    places = {"PYTHONPATH": package, "TORCHHEBB_STORE": package / "store", "TORCHHEBB_DATA": package / "data"}
     environment = os.environ | {name: str(place) for name, place in places.items()}
     done = subprocess.run(
-        [sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=600
+        [sys.executable, "-c", SCRIPT], cwd=package, env=environment, capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-def test_every_addition_works_in_a_run(package: Path) -> None:
-    python(package, "-c", SCRIPT)
+def test_every_addition_works_in_a_run(package: Path, printed: str) -> None:
     config = json.loads((package / "run" / "config.json").read_text())["recipe"]
     (block,) = config["architecture"]["blocks"]
     assert config["data"] == "kuzushiji" and block["type"] == "PlainConvBlock"
     assert block["rule"] == {"type": "CubeHebb", "strength": 2.0}
-    python(package, "-m", "torchhebb", "evaluate", "lost_features", "run")
     result = json.loads((package / "run" / "lost_features.json").read_text())
     accuracies = {measure["name"]: measure["values"][0] for measure in result["measures"]}
     assert accuracies["10_percent_lost_test_accuracy"] > accuracies["90_percent_lost_test_accuracy"]
     assert accuracies["10_percent_lost_test_accuracy"] > 50 and result["seeds"] == [0, 1]
 
 
-def test_every_addition_is_listed_by_the_commands(package: Path) -> None:
-    assert "softhebb2022-kuzushiji" in python(package, "-m", "torchhebb", "list")
-    assert "Test accuracy of the run's readout" in python(package, "-m", "torchhebb", "evaluate", "--help")
+def test_recipe_and_question_are_listed_by_the_commands(printed: str) -> None:
+    assert "softhebb2022-kuzushiji" in printed and "Test accuracy of the run's readout" in printed
 
 
 def test_a_question_of_the_shape_of_a_study_has_at_most_60_lines() -> None:

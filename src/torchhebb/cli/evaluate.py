@@ -1,4 +1,4 @@
-"""torchhebb evaluate: ask a run, or a recipe that is trained first."""
+"""torchhebb evaluate: evaluate a question on a run, or on a recipe that is trained first."""
 
 from dataclasses import dataclass, field, make_dataclass
 from itertools import takewhile
@@ -18,24 +18,24 @@ from torchhebb.runs import ComputeOptions, TrainOptions, compute_options, new_ru
 
 @dataclass(frozen=True)
 class RunFlags(Checked):
-    """Evaluate a finished run; the answer is kept in its folder."""
+    """Evaluates a finished run; the result is kept in its folder."""
 
     options: Annotated[ComputeOptions, tyro.conf.arg(name="")]
     first_seeds: int | None = field(default=None, metadata=SIZE)
-    """Evaluate only so many seeds of the run, the first ones."""
+    """Number of seeds to evaluate, the first ones; None evaluates all."""
     results: Path | None = None
     """Also keep the result as RESULTS/<recipe>/<question>-<cpu or gpu>.json."""
 
 
 @dataclass(frozen=True)
 class RecipeFlags(Checked):
-    """Train a recipe and evaluate it; the answer is kept in the run folder."""
+    """Trains a recipe and evaluates it; the result is kept in the run folder."""
 
     options: Annotated[TrainOptions, tyro.conf.arg(name="")]
     out: Path | None = None
     """The run folder of a recipe; by default runs/<recipe>-<time>."""
     first_seeds: int | None = field(default=None, metadata=SIZE)
-    """Evaluate only so many seeds of the run, the first ones."""
+    """Number of seeds to evaluate, the first ones; None evaluates all."""
     results: Path | None = None
     """Also keep the result as RESULTS/<recipe>/<question>-<cpu or gpu>.json."""
 
@@ -69,7 +69,7 @@ def run(arguments: list[str]) -> int:
         frozen=True,
         kw_only=True,
     )
-    kind.__doc__ = flagged.__doc__
+    kind.__doc__ = f"{(type(evaluator).__doc__ or question).splitlines()[0]}\n\n{flagged.__doc__}"
     flags = parse(
         kind,
         new_flags(type(evaluator).__name__, arguments[len(names) :]),

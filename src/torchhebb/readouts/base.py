@@ -83,7 +83,7 @@ class FitContext:
 
 
 class ReadoutPlan(Checked, ABC):
-    """How a readout is made; deriving classes are frozen dataclasses whose fields are its settings.
+    """A readout as a value: deriving classes are frozen dataclasses of its settings, and fit it to features.
 
     A deriving class implements `check`, and `_fit` on features and labels that `fit` has checked.
 

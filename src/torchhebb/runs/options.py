@@ -21,10 +21,10 @@ class ComputeOptions(Checked):
     precision: PrecisionChoice = "auto"
     """auto: bfloat16 with float32 weights where the hardware multiplies it natively, else float32; tf32 is for GPUs."""
     data_dir: str | None = None
-    """Where the data sets lie, <data-dir>/<name>/data/*.parquet; default $TORCHHEBB_DATA, else the hub."""
+    """Folder of the data sets, <data-dir>/<name>/data/*.parquet; by default $TORCHHEBB_DATA, or else the hub."""
     compile: bool = False
-    """Compile what surrounds the matrix products of a learning step: faster steps after some seconds of compiling, the
-    same numbers up to rounding.  On a CPU it needs a C++ compiler."""
+    """Compile the element-wise kernels of a learning step: faster steps after some seconds of compiling, with equal
+    numbers up to rounding.  On a CPU it needs a C++ compiler."""
 
 
 def compute_options(options: ComputeOptions) -> ComputeOptions:
@@ -46,9 +46,9 @@ class SourceOptions(Checked):
     """
 
     size: int | None = field(default=None, metadata=SIZE)
-    """Bring images to size x size."""
+    """Scale images to size x size."""
     fit: Fit = "crop"
-    """How: crop the largest square in the middle, squash the whole image, or pad it with black."""
+    """How to make images square: crop the largest square in the middle, squash the image, or pad it with black."""
     skip_unreadable: bool = False
     """Leave out images that cannot be read, and list them in the run folder; otherwise they stop the run."""
 
@@ -63,10 +63,10 @@ class TrainOptions(SourceOptions, ComputeOptions):
     """
 
     checkpoint_seconds: float = field(default=60.0, metadata=at_least(0))
-    """Save at most this often what a killed run needs to go on."""
+    """Shortest time in seconds between two checkpoints, from which an interrupted run continues."""
     tensorboard: bool = False
-    """Write what is logged for TensorBoard as well, to RUN/tensorboard; needs the package tensorboard."""
+    """Write the log for TensorBoard too, to RUN/tensorboard; needs the package tensorboard."""
     ensemble: int = field(default=1, metadata=SIZE)
-    """So many seeds learn side by side in one process, each as it would alone up to rounding."""
+    """Number of seeds that learn together in one process, each as it would alone up to rounding."""
     worker_timeout: float = field(default=1800.0, metadata=above(0))
-    """Of several workers: seconds after which one that does not answer is lost; one that died is found at once."""
+    """Seconds after which a worker that does not answer counts as lost; one that died is detected at once."""

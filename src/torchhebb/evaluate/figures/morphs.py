@@ -70,7 +70,7 @@ def controls_figure(paths: Mapping[str, Path], classes: Sequence[str], shares: S
 
 
 def samples_figure(images: Tensor, classes: Tensor, judged: Tensor, names: Sequence[str]) -> Figure:
-    """Objects (B, C, H, W) made from prototypes of one class each: a row a class."""
+    """Samples (B, C, H, W) from prototypes of one class each, one row per class."""
     from matplotlib.figure import Figure as Canvas
 
     rows = classes.unique().tolist()
@@ -85,14 +85,14 @@ def samples_figure(images: Tensor, classes: Tensor, judged: Tensor, names: Seque
             if read != name:
                 axes.set_xlabel(f"judge: {plain(names[read])}", fontsize=7, color=TARGET)
     caption = (
-        "Objects that the layer makes of a class: a point between two prototypes that both stand for it, and one step "
-        "to the mean that the layer expects there. Where the judge reads another class, it says so."
+        "Samples of each class: a point between two prototypes of the class, moved by one step to the weighted mean of "
+        "its prototypes. The label below a sample is the class that the judge predicts, if it differs."
     )
     return Figure("samples", caption, canvas)
 
 
 def _canvas(rows: Sequence[tuple[str, Path, int]], classes: Sequence[str], titles: Sequence[str]) -> "Canvas":
-    """A row for every (label, path, number of its image), a column for every step."""
+    """One row per (label, path, number of its image), one column per step."""
     from matplotlib.figure import Figure as Canvas
 
     canvas = Canvas(figsize=(1.0 * len(titles) + 0.9, 1.28 * len(rows) + 0.4), layout="constrained")
@@ -113,12 +113,12 @@ def _canvas(rows: Sequence[tuple[str, Path, int]], classes: Sequence[str], title
         line[0].set_ylabel(label, fontsize=9)
     for axes, title in zip(grid[0], titles, strict=True):
         axes.set_title(title, fontsize=8)
-    canvas.suptitle(f"{LEGEND}.  Below: what the judge reads", fontsize=8)
+    canvas.suptitle(f"{LEGEND}.  Below: the class that the judge predicts", fontsize=8)
     return canvas
 
 
 def _bar(axes: "Axes", size: Sequence[int], source: float, target: float) -> None:
-    """Source from the left, target from the right, the rest between them, under an image of `size` (H, W)."""
+    """A bar under an image of `size` (H, W): source from the left, target from the right, the rest in between."""
     height, width = size
     thick = height / 10
     middle, left = height - 0.5 + thick, -0.5

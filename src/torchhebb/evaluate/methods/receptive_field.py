@@ -163,7 +163,7 @@ def unrectified(layer: nn.Module) -> nn.Module:
 
 
 def _path(network: Network, block: str) -> list[nn.Module]:
-    """What pixels pass on their way to a block's pre-activations, the block's layer last; residuals left out."""
+    """The modules from the pixels to the pre-activations of a block, whose layer is the last; without residuals."""
     path: list[nn.Module] = []
     for name, child in network.named_children():
         if name == block:

@@ -247,7 +247,7 @@ class Continual(Study[Training]):
         return [Training(f"{method}_{readout}", method, (readout,), taught, memory) for readout in self.readouts]
 
     def _stages(self, run: Run, training: Training, seed: int) -> Path:
-        """Where the stages of a training are kept until it is complete."""
+        """The folder with the stages of a training, until it is complete."""
         key = json.dumps(self.key(run, variant=to_json(training), seed=seed), sort_keys=True)
         digest = blake2b(key.encode(), digest_size=4).hexdigest()
         return run.folder / "continual" / f"{training.name}-{seed}-{digest}"

@@ -41,7 +41,7 @@ Accuracies = Mapping[tuple[str, str], Sequence[float]]
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """Where a network comes from: a data set that it learned on, a baseline of the run, or neither: random weights."""
+    """A source of features: the data set that a network learned on, a baseline or, with neither, random weights."""
 
     name: str
     source: Data | None = None
