@@ -5,6 +5,9 @@ import sys
 
 import torch
 
+MEASURE = "TORCHHEBB_MEASURE"
+"""The environment variable that, at 0, keeps runs from measuring how this machine computes fastest."""
+
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _KEEP_BELOW = 32 << 20  # glibc's largest: blocks up to this size come from a heap that is kept
 _TRIM_ABOVE = 1 << 30

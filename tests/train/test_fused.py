@@ -21,6 +21,13 @@ RULES: list[Rule] = [
 ]
 CPU = torch.device("cpu")
 
+pytestmark = pytest.mark.filterwarnings("ignore:step.. found no update")  # one sample may leave none
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    torch.manual_seed(0)
+
 
 def linear(rule: Rule, *, bias: bool = False) -> HebbLinear:
     return HebbLinear(6, 5, rule=rule, bias=bias, init_radius=2.0, dtype=torch.float64)

@@ -4,9 +4,8 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from torchhebb.functional import linear_statistic, log_prior_update, plasticity
+from torchhebb.functional import log_prior_update, plasticity
 from torchhebb.nn.plastic import (
     DataInitialised,
     Init,
@@ -22,6 +21,7 @@ from torchhebb.nn.plastic import (
     reset_rule_state,
     sampled_weights,
 )
+from torchhebb.ops.products import linear, statistic
 from torchhebb.rules import Rule, SoftHebb
 
 
@@ -97,8 +97,8 @@ class HebbLinear(DataInitialised):
         carry_rule_state(self.rule, self.rule_state, u)
         y, decay = compete(self.rule, u, self.bias, self.rule_state)
         share = -1 / max(len(x), 1)
-        statistic = linear_statistic(x.to(u.dtype), y.to(u.dtype), scale=share).to(self.weight.dtype)
-        gradient = plasticity(statistic, self.weight, decay=share * decay, out=statistic)
+        update = statistic(x.to(u.dtype), y.to(u.dtype), scale=share).to(self.weight.dtype)
+        gradient = plasticity(update, self.weight, decay=share * decay, out=update)
         accumulate_gradient(self.weight, gradient)
         if self.bias is not None:
             accumulate_update(self.bias, log_prior_update(y.abs().mean(0), self.bias, self.inverse_temperature))
@@ -107,7 +107,7 @@ class HebbLinear(DataInitialised):
     def _project(self, x: Tensor) -> Tensor:
         if x.dim() != 2 or x.shape[1] != self.in_features:
             raise ValueError(f"x must have shape (B, {self.in_features}), got {tuple(x.shape)}")
-        return F.linear(x, self.weight)
+        return linear(x, self.weight)
 
     def extra_repr(self) -> str:
         return f"{self.in_features}, {self.out_features}, rule={self.rule}, bias={self.bias is not None}"

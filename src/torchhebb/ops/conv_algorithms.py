@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from torchhebb.functional import conv2d_statistic, linear_statistic
+from torchhebb.functional import conv2d_statistic
+from torchhebb.ops.products import linear, statistic
 from torchhebb.ops.winograd import (
     WinogradTiles,
     winograd_conv2d,
@@ -64,8 +65,8 @@ class Convolution:
     def statistic(self, y: Tensor, scale: float = 1.0) -> Tensor:
         g = self.geometry
         x = self.x.to(y.dtype)
-        statistic = conv2d_statistic(x, y, g.kernel_size, stride=g.stride, dilation=g.dilation, groups=g.groups)
-        return statistic.mul_(scale)
+        sums = conv2d_statistic(x, y, g.kernel_size, stride=g.stride, dilation=g.dilation, groups=g.groups)
+        return sums.mul_(scale)
 
 
 @dataclass(frozen=True)
@@ -92,10 +93,10 @@ class Patches:
         return cls(windows.flatten(3), geometry)
 
     def convolve(self, weight: Tensor) -> Tensor:
-        return F.linear(self.values, weight.permute(0, 2, 3, 1).flatten(1)).permute(0, 3, 1, 2)
+        return linear(self.values, weight.permute(0, 2, 3, 1).flatten(1)).permute(0, 3, 1, 2)
 
     def statistic(self, y: Tensor, scale: float = 1.0) -> Tensor:
-        flat = linear_statistic(self.values.flatten(0, 2).to(y.dtype), y.permute(0, 2, 3, 1).flatten(0, 2), scale=scale)
+        flat = statistic(self.values.flatten(0, 2).to(y.dtype), y.permute(0, 2, 3, 1).flatten(0, 2), scale=scale)
         kh, kw = self.geometry.kernel_size
         return flat.view(len(flat), kh, kw, -1).permute(0, 3, 1, 2)
 

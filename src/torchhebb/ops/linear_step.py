@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor
 
-from torchhebb.functional.plasticity import linear_statistic, norm_adaptive_rate, plasticity
+from torchhebb.functional.plasticity import norm_adaptive_rate, plasticity
 from torchhebb.ops.kernels import kernel
+from torchhebb.ops.products import statistic
 
 
 class LinearStep:
@@ -26,12 +27,12 @@ class LinearStep:
     def __call__(self, x: Tensor, y: Tensor, decay: Tensor, *, lr: float | Tensor, power: float) -> None:
         """One step on inputs x (n, in), activities y (n, out) and their decay, (out,) or (out, out)."""
         share = -1 / max(len(x), 1)  # of one sample, with the sign of a gradient
-        linear_statistic(x, y, scale=share, out=self.update)
-        _descend(self.weight, self.update, share * decay, torch.as_tensor(lr, dtype=self.weight.dtype), power)
+        update = statistic(x, y, scale=share, out=self.update)
+        _descend(self.weight, update, share * decay, torch.as_tensor(lr, dtype=self.weight.dtype), power)
 
 
 @kernel
-def _descend(weight: Tensor, statistic: Tensor, decay: Tensor, lr: Tensor, power: float) -> None:
-    """Form the gradient, the statistic less what decays, in its place, and step along its negative."""
-    gradient = plasticity(statistic, weight, decay=decay, out=statistic)
+def _descend(weight: Tensor, update: Tensor, decay: Tensor, lr: Tensor, power: float) -> None:
+    """Form the gradient, the statistic `update` less what decays, in its place, and step along its negative."""
+    gradient = plasticity(update, weight, decay=decay, out=update)
     weight.addcmul_(norm_adaptive_rate(weight, gradient, lr, power, groups=1), gradient, value=-1)

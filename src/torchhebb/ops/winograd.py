@@ -23,6 +23,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from torchhebb.ops.products import batched
+
 POINTS = (0.0, 1.0, -1.0, 0.5, -2.0)  # powers of two, few of them large: what rounds least (see the tests)
 # So many bytes are transformed at a time, and stay in cache until they are used.
 WEIGHT_BYTES, STATISTIC_BYTES = 16 << 20, 8 << 20
@@ -112,7 +114,7 @@ def winograd_conv2d(tiles: WinogradTiles, weight: Tensor) -> Tensor:
     u = torch.empty(tiles.batch, rows, tile, columns, tile, len(weight), dtype=values.dtype, device=values.device)
     flat = weight.permute(0, 2, 3, 1).flatten(1, 2)
     for part in _chunks(len(weight), WEIGHT_BYTES // (points * channels * values.element_size())):
-        products = torch.bmm(values, torch.matmul(kernel, flat[part]).permute(1, 2, 0))
+        products = batched(values, torch.matmul(kernel, flat[part]).permute(1, 2, 0))
         cut = (output @ products.view(points, -1)).view(tile, tile, tiles.batch, rows, columns, -1)
         u[..., part] = cut.permute(2, 3, 0, 4, 1, 5)
     u = u.view(tiles.batch, rows * tile, columns * tile, -1)
@@ -135,7 +137,7 @@ def winograd_statistic(tiles: WinogradTiles, y: Tensor, scale: float = 1.0) -> T
     transformed = ((scale * output.mT) @ cut).view(points, -1, y.shape[-1])
     statistic = torch.empty(y.shape[-1], side**2, channels, dtype=values.dtype, device=values.device)
     for part in _chunks(y.shape[-1], STATISTIC_BYTES // (points * channels * values.element_size())):
-        products = torch.bmm(transformed[:, :, part].mT, values)
+        products = batched(transformed[:, :, part].mT, values)
         torch.matmul(kernel.mT, products.transpose(0, 1), out=statistic[part])
     return statistic.view(-1, side, side, channels).permute(0, 3, 1, 2)
 

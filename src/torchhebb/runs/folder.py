@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from torchhebb.errors import NotImportedError, UserError
 from torchhebb.files import read_json, write_atomically, write_json
 from torchhebb.nn.saving import read_class_names, write_class_names
 from torchhebb.runs.options import TrainOptions
+from torchhebb.train.numerics import Numerics
 from torchhebb.train.recipe import Recipe
 from torchhebb.train.result import Result, read_result
 
@@ -64,12 +65,15 @@ def finished_result(folder: Path) -> Result:
     return read_result(folder / "result.json")
 
 
-def prepare_folder(folder: Path, recipe: Recipe, options: TrainOptions, data: Data, command: str) -> str:
+def prepare_folder(
+    folder: Path, recipe: Recipe, options: TrainOptions, data: Data, command: str, numerics: Numerics | None = None
+) -> str:
     """Make the run folder with its config.json and classes.json, or check that it holds the same recipe.
 
     A folder of fewer seeds is extended: what it holds is kept, and the seeds that are missing are still to be run.
     Other baselines take the place of those it had; what was computed of them is kept too.  The caller holds the lock.
 
+    Args: numerics, how a new run computes; a folder keeps what it has.
     Returns the command that began the run.
     """
     began = command
@@ -83,13 +87,13 @@ def prepare_folder(folder: Path, recipe: Recipe, options: TrainOptions, data: Da
         for leftover in folder.rglob(".*.safetensors.*"):  # of a process that was killed while it wrote
             with suppress(OSError):
                 leftover.unlink()
-        began = _config(folder).get("command") or command
+        began, numerics = _config(folder).get("command") or command, kept_numerics(folder)
         if recipe == known:
             return began
     write_class_names(folder / "classes.json", data.classes)
     if data.skipped:
         write_atomically(folder / "skipped.json", json.dumps(data.skipped, indent=1) + "\n")
-    _write_config(folder, recipe, options, data, began)
+    _write_config(folder, recipe, options, data, began, numerics)
     return began
 
 
@@ -119,10 +123,24 @@ def _described(data: Data) -> dict[str, Any]:
     return {"name": data.name, "fingerprint": data.fingerprint, "classes": list(data.classes), "images": counts}
 
 
-def _write_config(folder: Path, recipe: Recipe, options: TrainOptions, data: Data, command: str) -> None:
+def _write_config(
+    folder: Path, recipe: Recipe, options: TrainOptions, data: Data, command: str, numerics: Numerics | None
+) -> None:
     """Renamed into place: a folder with a config.json is a run that can be resumed."""
     config = {"recipe": recipe, "options": options, "preprocessing": data.preprocessing, "data": _described(data)}
-    write_json(folder / "config.json", {name: to_json(value) for name, value in config.items()} | {"command": command})
+    kept = {} if numerics is None else {"numerics": asdict(numerics)}
+    known = {name: to_json(value) for name, value in config.items()}
+    write_json(folder / "config.json", known | kept | {"command": command})
+
+
+def kept_numerics(folder: Path) -> Numerics | None:
+    """How a run on a CPU computes; None for one on a GPU, of an earlier version, or that is not there yet."""
+    if not (folder / "config.json").exists() or (kept := _config(folder).get("numerics")) is None:
+        return None
+    try:
+        return Numerics(kept["precision"], kept["products"], kept["measured"])
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{folder / 'config.json'} is damaged ({error}): start the run again") from None
 
 
 @contextmanager

@@ -19,7 +19,8 @@ class ComputeOptions(Checked):
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     precision: PrecisionChoice = "auto"
-    """auto: bfloat16 with float32 weights where the hardware multiplies it natively, else float32; tf32 is for GPUs."""
+    """auto: bfloat16 with float32 weights where it is faster, which a run on a CPU measures, else float32; tf32 is for
+    GPUs."""
     data_dir: str | None = None
     """Folder of the data sets, <data-dir>/<name>/data/*.parquet; by default $TORCHHEBB_DATA, or else the hub."""
     compile: bool = False

@@ -18,7 +18,7 @@ from torchhebb.errors import UserError
 from torchhebb.files import read_json, write_json
 from torchhebb.nn import Network, load
 from torchhebb.progress import SILENT, Progress
-from torchhebb.runs.folder import data_settings, finished_result, read_config, read_preprocessing
+from torchhebb.runs.folder import data_settings, finished_result, kept_numerics, read_config, read_preprocessing
 from torchhebb.runs.networks import frozen_features, placed
 from torchhebb.runs.options import ComputeOptions
 from torchhebb.train import Recipe, Result
@@ -190,5 +190,6 @@ def open_run(
     if data.fingerprint != result.data.get("fingerprint"):
         raise UserError(f"{data.name} on this machine holds other images than those that {folder} was trained on")
     device = find_device(options.device)
-    precision = find_precision(options.precision, device)
+    kept = kept_numerics(folder) if options.precision == "auto" and device.type == "cpu" else None
+    precision = find_precision(options.precision, device) if kept is None else kept.precision
     return Run(folder, recipe, result, data, device, precision, store, progress, data_dir, options.compile)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -15,10 +15,18 @@ from torchhebb.data import Data, Source, Store, Stream, absolute_name, is_own, l
 from torchhebb.distributed import ProcessGroup, no_sync
 from torchhebb.errors import UserError
 from torchhebb.nn import Network, load, save
+from torchhebb.ops.products import products_by
 from torchhebb.progress import SILENT, Progress
 from torchhebb.recipes import get_recipe
 from torchhebb.runs.baselines import BASELINES, baseline_accuracy, fit_readout, network_accuracy
-from torchhebb.runs.folder import alone_in, begun_or_gone, data_settings, new_run_folder, prepare_folder
+from torchhebb.runs.folder import (
+    alone_in,
+    begun_or_gone,
+    data_settings,
+    kept_numerics,
+    new_run_folder,
+    prepare_folder,
+)
 from torchhebb.runs.networks import built, learning_task, placed
 from torchhebb.runs.options import TrainOptions
 from torchhebb.train.checkpoint import Checkpoint
@@ -30,6 +38,7 @@ from torchhebb.train.fitting import check_fit
 from torchhebb.train.learn import learn_images
 from torchhebb.train.learned import LayerChange, change_measures, initial_weights, layer_changes, nothing_learned
 from torchhebb.train.log import Log
+from torchhebb.train.numerics import Numerics, choose_numerics
 from torchhebb.train.online import OnlineReadout
 from torchhebb.train.recipe import AdamW, NormAdaptive, Recipe
 from torchhebb.train.result import Measure, Result, device_name
@@ -135,9 +144,16 @@ def _run(
     if options.ensemble > 1 and workers.world_size > 1:
         raise UserError(f"ensemble must be 1 where several processes share each batch, got {options.ensemble}")
     seeds = range(recipe.seeds)
-    with alone_in(folder) if workers.first else nullcontext(), compiling:
-        began = prepare_folder(folder, recipe, options, data, command) if workers.first else command
-        session = Session(recipe, data, folder, device, options, store, progress, workers)
+    with alone_in(folder) if workers.first else nullcontext(), compiling, ExitStack() as stack:
+        began, numerics = command, None
+        if workers.first:
+            with no_sync():
+                numerics = _numerics(recipe, options, folder, device)
+            began = prepare_folder(folder, recipe, options, data, command, numerics if device.type == "cpu" else None)
+        numerics = workers.broadcast(numerics)
+        assert numerics is not None
+        stack.enter_context(products_by(numerics.products))
+        session = Session(recipe, data, folder, device, options, numerics, store, progress, workers)
         accuracies = []
         for group in in_groups(seeds, options.ensemble):
             session.learn_together(group)
@@ -159,6 +175,7 @@ def _run(
         data={"name": data.name, "fingerprint": data.fingerprint},
         notes={
             "precision": session.precision,
+            **({"chosen": numerics.why} if numerics.measured else {}),
             "threads": torch.get_num_threads(),
             **({"resumed_by": command} if command != began else {}),
             **({"ensemble": options.ensemble} if options.ensemble > 1 else {}),
@@ -170,6 +187,16 @@ def _run(
     result = replace(result, folder=folder)
     result.write(folder / "result.json")
     return workers.broadcast(result)
+
+
+def _numerics(recipe: Recipe, options: TrainOptions, folder: Path, device: torch.device) -> Numerics:
+    """How a run computes: as it began, or for one that begins, what is fastest for its learning steps here."""
+    if (kept := kept_numerics(folder)) is not None:
+        return kept
+    if (folder / "config.json").exists():  # begun by an earlier version, or on a GPU
+        return Numerics(find_precision(options.precision, device))
+    network = placed(recipe.architecture.build(0), device)
+    return choose_numerics(network, recipe.learning, options.precision, device)
 
 
 EXPERIMENT = ("data", "architecture", "learning", "readout", "supervised")
@@ -186,6 +213,7 @@ class Session:
         folder: Path,
         device: torch.device,
         options: TrainOptions,
+        numerics: Numerics,
         store: Store,
         progress: Progress,
         workers: ProcessGroup = ProcessGroup(),  # noqa: B008  frozen
@@ -193,7 +221,7 @@ class Session:
         self.workers = workers
         self.recipe, self.data, self.folder, self.device = recipe, data, folder, device
         self.store, self.progress = store, progress
-        self.precision: Precision = workers.broadcast(find_precision(options.precision, device))
+        self.precision: Precision = numerics.precision
         if (first := workers.broadcast(data.fingerprint)) != data.fingerprint:
             raise UserError(f"all ranks need the same images, got {data.name} {data.fingerprint}, rank 0 has {first}")
         path = folder / "metrics.jsonl"
@@ -205,6 +233,8 @@ class Session:
             experiment={name: to_json(getattr(recipe, name)) for name in EXPERIMENT},
         )
         self.checkpoint.done = workers.broadcast(self.checkpoint.done)
+        if numerics.measured and not self.checkpoint.done:
+            log.write(kind="numerics", **asdict(numerics))
 
     def run_seed(self, seed: int) -> dict[str, float]:
         """Everything one seed gives: accuracies in percent by name; nothing on a rank that only helps to learn."""

@@ -12,6 +12,7 @@ from torchhebb.nn import HebbConv2d, HebbLinear, learn
 from torchhebb.nn.learning import in_order, learns, needs_data
 from torchhebb.nn.plastic import carry_rule_state, compete, rectify
 from torchhebb.ops.linear_step import LinearStep
+from torchhebb.ops.products import linear
 from torchhebb.optim import NormAdaptiveSGD, step_bias
 from torchhebb.train.device import Precision, autocast
 
@@ -106,7 +107,7 @@ class _FusedLayer:
         layer, flat = self.layer, x
         if isinstance(layer, HebbConv2d):
             flat = x.movedim(1, -1).flatten(0, -2)
-        u = nn.functional.linear(flat, self.step.weight)
+        u = linear(flat, self.step.weight)
         carry_rule_state(self.rule, layer.rule_state, u)
         y, decay = compete(self.rule, u, self.bias, layer.rule_state)
         group = self.optimizer.param_groups[self.group]

@@ -1,0 +1,151 @@
+"""How a run computes: chosen by what was measured, kept, and the same numbers up to rounding."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.reference import draw
+from tests.tiny import learned, tiny_recipe
+from torchhebb.errors import UserError
+from torchhebb.functional import linear_statistic
+from torchhebb.nn import Architecture, ConvBlock, LinearBlock, Network
+from torchhebb.ops import products
+from torchhebb.ops.products import batched, has_onednn, linear, products_by, statistic
+from torchhebb.process import MEASURE
+from torchhebb.runs import TrainOptions, open_run, run_recipe
+from torchhebb.runs.folder import kept_numerics
+from torchhebb.train import Learning
+from torchhebb.train import numerics as module
+from torchhebb.train.numerics import Numerics, choose_numerics, measure_steps, multiplications
+
+CPU = torch.device("cpu")
+onednn = pytest.mark.skipif(not has_onednn(), reason="this torch has no oneDNN")
+
+
+@pytest.fixture(autouse=True)
+def measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(MEASURE, raising=False)
+
+
+def network(neurons: int = 4) -> Network:
+    return Architecture((1, 8, 8), (ConvBlock(neurons, 3), LinearBlock(3))).build(0)
+
+
+def chosen(milliseconds: tuple[float, ...], precision: str = "auto", **sizes: int) -> Numerics:
+    asked = []
+
+    def measure(candidates: Mapping[str, Numerics]) -> dict[str, float]:
+        asked.append(list(candidates))
+        return dict(zip(candidates, milliseconds, strict=True))
+
+    return choose_numerics(network(**sizes), Learning(), precision, CPU, measure=measure)  # type: ignore[arg-type]
+
+
+@onednn
+@pytest.mark.parametrize(
+    ("milliseconds", "precision", "library"),
+    [
+        ((10.0, 9.9, 9.5), "float32", "torch"),
+        ((10.0, 5.0, 4.9), "float32", "onednn"),
+        ((10.0, 5.0, 4.0), "bfloat16", "torch"),
+        ((10.0, 20.0, 8.0), "bfloat16", "torch"),
+    ],
+)
+def test_the_fastest_by_more_than_a_little(
+    monkeypatch: pytest.MonkeyPatch, milliseconds: tuple[float, ...], precision: str, library: str
+):
+    monkeypatch.setattr(module, "LEAST", 0)
+    found = chosen(milliseconds)
+    assert (found.precision, found.products) == (precision, library)
+    assert list(found.measured.values()) == list(milliseconds)
+    assert f"{milliseconds[0]:.3g} ms by float32" in found.why
+
+
+@onednn
+def test_a_precision_that_was_asked_for_stays(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "LEAST", 0)
+    assert chosen((10.0, 5.0), "float32") == Numerics("float32", "onednn")
+    assert chosen((), "bfloat16") == Numerics("bfloat16", "torch")
+
+
+def test_what_is_small_is_not_measured(monkeypatch: pytest.MonkeyPatch):
+    assert not chosen(()).measured
+    monkeypatch.setattr(module, "LEAST", 0)
+    monkeypatch.setenv(MEASURE, "0")
+    assert not chosen(()).measured
+
+
+def test_the_largest_layer_counts():
+    assert multiplications(network(), 10) == max(10 * 64 * 4 * 9, 10 * 3 * 4 * 64)
+
+
+def test_every_candidate_is_measured_and_nothing_changes():
+    before = network()
+    after = network()
+    taken = measure_steps(after, Learning(batch_size=3), module.CANDIDATES if has_onednn() else {"float32": Numerics()})
+    assert all(0 < ms < 1e5 for ms in taken.values())
+    assert all(torch.equal(one, other) for one, other in zip(before.parameters(), after.parameters(), strict=True))
+    assert all(parameter.grad is None for parameter in after.parameters())
+
+
+@onednn
+@pytest.mark.parametrize("count", [3, 40])
+def test_products_are_the_same_by_both(monkeypatch: pytest.MonkeyPatch, count: int):
+    called = []
+    original = products._onednn
+    monkeypatch.setattr(products, "LEAST", 1)
+    monkeypatch.setattr(products, "_onednn", lambda a, b: called.append(1) or original(a, b))
+    x, w, y = (draw(seed, *shape, dtype=torch.float32) for seed, shape in enumerate([(count, 7), (5, 7), (count, 5)]))
+    several, others = draw(3, 4, count, 7, dtype=torch.float32), draw(4, 5, 4, 7, dtype=torch.float32).permute(1, 2, 0)
+    with products_by("onednn"):
+        found = linear(x, w), statistic(x, y, scale=0.5), batched(several, others)
+    assert len(called) == 2 + 4
+    expected = x @ w.T, linear_statistic(x, y, scale=0.5), torch.bmm(several, others)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    called.clear()
+    linear(x, w)
+    with products_by("onednn"):
+        linear(x.double(), w.double())
+        linear(x.requires_grad_(), w).sum().backward()
+    assert x.grad is not None and not called
+
+
+def test_a_library_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(products, "has_onednn", lambda: False)
+    with pytest.raises(UserError, match="products onednn needs a torch with oneDNN"), products_by("onednn"):
+        pass
+
+
+def models(folder: Path) -> dict[str, bytes]:
+    """What was learned, without the checkpoint, which knows how long it took."""
+    return {name: value for name, value in learned(folder).items() if "checkpoint" not in name}
+
+
+@onednn
+def test_a_run_keeps_what_was_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "LEAST", 0)
+    monkeypatch.setattr(products, "LEAST", 1)
+    asked = iter([{"float32": 4.0, "float32, onednn": 2.0, "bfloat16": 3.0}])
+    monkeypatch.setattr(module, "measure_steps", lambda *_: next(asked))
+    recipe = tiny_recipe(baselines=())
+    result = run_recipe(recipe, TrainOptions(), folder=tmp_path / "one")
+    config = json.loads((tmp_path / "one" / "config.json").read_text())
+    assert config["numerics"]["products"] == "onednn" and config["numerics"]["precision"] == "float32"
+    assert "products by onednn: a step takes 4 ms by float32" in result.notes["chosen"]
+    assert any('"kind": "numerics"' in line for line in (tmp_path / "one" / "metrics.jsonl").read_text().splitlines())
+
+    # It goes on as it began, without measuring again: the seeds of an extended run are those of a whole one.
+    run_recipe(replace(recipe, seeds=2), TrainOptions(), folder=tmp_path / "one")
+    assert kept_numerics(tmp_path / "one") == Numerics("float32", "onednn")
+    assert open_run(tmp_path / "one").precision == "float32"
+    monkeypatch.setattr(module, "measure_steps", lambda *_: {"float32": 4.0, "float32, onednn": 2.0, "bfloat16": 3.0})
+    run_recipe(replace(recipe, seeds=2), TrainOptions(), folder=tmp_path / "whole")
+    assert models(tmp_path / "one") == models(tmp_path / "whole")
+
+    monkeypatch.setenv(MEASURE, "0")
+    run_recipe(recipe, TrainOptions(), folder=tmp_path / "other")
+    assert models(tmp_path / "one")["model.safetensors"] != models(tmp_path / "other")["model.safetensors"]
