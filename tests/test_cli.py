@@ -210,7 +210,7 @@ def test_a_run_that_is_not_finished_says_how_to_go_on(run: Path, tmp_path: Path,
     for name in ("config.json", "classes.json", "model.safetensors"):
         (tmp_path / name).write_bytes((run / name).read_bytes())
     assert main(["predict", str(tmp_path), "a.png"]) == 2
-    assert f"is not finished: go on with torchhebb train --resume {tmp_path}" in capsys.readouterr().err
+    assert f"is not finished: continue with torchhebb train --resume {tmp_path}" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("few")
@@ -257,9 +257,9 @@ def test_ctrl_c_tells_how_to_go_on_and_that_command_does(
     finally:
         process.kill()
     assert process.returncode == 130
-    assert err.startswith("torchhebb: stopped; go on with: torchhebb train --resume ") and err.count("\n") == 1
+    assert err.startswith("torchhebb: stopped; continue with: torchhebb train --resume ") and err.count("\n") == 1
     assert not (folder / "result.json").exists()
     monkeypatch.setattr("torchhebb.report.write_report", lambda folders, **_: folders[0] / "report.html")
-    assert main(shlex.split(err.split("go on with: torchhebb ")[1])) == 0
+    assert main(shlex.split(err.split("continue with: torchhebb ")[1])) == 0
     for name in ("model.safetensors", "readout.safetensors"):
         assert (folder / name).read_bytes() == (run / name).read_bytes(), "as if it had not been stopped"

@@ -46,7 +46,7 @@ def test_differences_name_the_deepest_field():
     [
         ("learning.epoch", 1, "unknown field in 'learning.epoch': 'epoch'; nearest: epochs"),
         ("architecture.blocks.2.lr", 1.0, "unknown field in 'architecture.blocks.2.lr': '2'; known: 0, 1"),
-        ("learning.epochs.x", 1, "no field 'learning.epochs.x': nothing lies inside 5"),
+        ("learning.epochs.x", 1, "no field 'learning.epochs.x': 5 has no fields"),
         ("", 1, "unknown field in ''"),
         ("learning.epochs", -1, "epochs must be at least 0, got -1"),
         ("learning.epochs", 1.5, "Learning.epochs must be int, got 1.5"),

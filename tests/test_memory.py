@@ -87,7 +87,7 @@ def test_memory_too_short_for_one_image_is_one_line():
     model, _ = scarce(0)
     with pytest.raises(UserError, match="memory ran out in the features: lower the size of the network") as caught:
         extract_features(model, IMAGES, device=CPU)
-    with pytest.raises(UserError, match="memory is too short for the work of one sample"):
+    with pytest.raises(UserError, match="too little memory for the work of one sample"):
         adaptive_chunks(Failing(ERRORS[0]), 3, 2)
     assert "\n" not in str(caught.value)
 

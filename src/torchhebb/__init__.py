@@ -1,6 +1,6 @@
 """torchhebb: deep learning without feedback. Every layer learns from its own input while the data streams forward.
 
-What is public stands in `__all__` of this package and of its packages `PACKAGES`; a deeper import is private.
+The public names are those in `__all__` of this package and of the packages in `PACKAGES`; deeper imports are private.
 """
 
 from importlib import import_module
@@ -45,13 +45,13 @@ PACKAGES = (
     "hub",
     "progress",
 )
-"""The public packages, from the ground up; each is imported when it is asked for."""
+"""The public packages, from the ground up; each is imported when it is used."""
 
 _HOMES = {"embed": "embedding", "run": "runs.training"}
 
 
 def __getattr__(name: str) -> Any:
-    """What needs more than torch is imported when it is asked for, so that the import stays small."""
+    """Modules that need more than torch are imported when they are used, so that the import stays small."""
     if name in PACKAGES:
         return import_module(f"torchhebb.{name}")
     if name in __all__:

@@ -1,4 +1,4 @@
-"""The table of names that files of earlier versions hold, with the present names, so that old files stay readable."""
+"""Old names of classes, fields and values in files of earlier versions, with their present names."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

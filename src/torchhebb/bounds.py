@@ -1,4 +1,4 @@
-"""Bounds of settings: declared on the fields of a dataclass, checked whenever one is made.
+"""Bounds of settings: declared on the fields of a dataclass, checked when an instance is made.
 
     @dataclass(frozen=True)
     class Settings(Checked):
@@ -169,7 +169,7 @@ def each(metadata: dict[str, Check], *, empty: bool = False) -> dict[str, Check]
 
     def check(name: str, values: Any) -> None:
         if not values and not empty:
-            raise UserError(f"{name} must hold one value at least, got {shown(values)}")
+            raise UserError(f"{name} must hold at least one value, got {shown(values)}")
         for value in values:
             metadata["check"](name, value)
 

@@ -1,4 +1,4 @@
-"""Frozen dataclasses to JSON and back, so that models and runs describe themselves without pickle.
+"""Conversion of frozen dataclasses to JSON and back, so that models and runs are saved without pickle.
 
 A class of torchhebb is written by its name, any other as "module:Class".  Nothing is imported here: a class of a user's
 own is found among the subclasses of what is expected, so its module has to be imported before.

@@ -1,4 +1,4 @@
-"""The process group: what the processes that share a run exchange.  Without one, nothing is exchanged.
+"""Communication between the processes that train one run; without a process group there is none.
 
 Started by `torchrun --nproc-per-node N -m torchhebb train ...`, every process, a rank, holds the whole network and
 learns from its slice of each batch; slices may differ in length, and one may be empty.  Gradients are averaged before
@@ -97,7 +97,7 @@ def raising_lost_worker() -> Iterator[None]:
         # "[/path/to/pair.cc:537] Read error [::1]:25819: Connection reset by peer. This is typically ..."
         reason = re.sub(r"\[[^]]*\.(cc|cpp|h):\d+\] *", "", str(error).strip().splitlines()[0]).split(". ")[0]
         raise LostWorker(
-            f"another worker was lost or does not answer ({reason}); --resume goes on from the last checkpoint"
+            f"another worker was lost or does not answer ({reason}); use --resume to continue from the last checkpoint"
         ) from error
 
 
@@ -163,11 +163,11 @@ class ProcessGroup:
     rank: int = 0
     world_size: int = 1
     barrier_group: Any = None
-    """The group for waits that may be long: of gloo, so that waiting costs nothing and needs no GPU."""
+    """The group for long waits: of gloo, so that waiting uses no processor time and no GPU."""
 
     @property
     def first(self) -> bool:
-        """Whether this is rank 0, which reads and writes, prints, reads out and tests."""
+        """Whether this is rank 0, which reads and writes files, prints, trains the readout and tests."""
         return self.rank == 0
 
     def broadcast(self, value: T) -> T:
@@ -258,7 +258,7 @@ def _meeting_place(store: Any, here: int, count: int, timeout: float) -> Any:
         if place.check([f"rank {other}" for other in range(count)]):
             return place
         time.sleep(0.02)
-    raise RuntimeError(f"{count} processes did not come together in {timeout:.0f} s")
+    raise RuntimeError(f"{count} processes did not connect within {timeout:.0f} s")
 
 
 def broadcast(value: T) -> T:

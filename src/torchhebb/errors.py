@@ -1,4 +1,4 @@
-"""A user's mistake, said in one line."""
+"""Errors for a user's mistakes, with one-line messages."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -10,7 +10,7 @@ _SHOWN = 80
 
 
 class UserError(ValueError):
-    """Bad input from a user: the message names what came and what is allowed. The command line exits with code 2."""
+    """Bad input from a user: the message names the value and what is allowed. The command line exits with code 2."""
 
 
 class NotImportedError(UserError):
@@ -18,7 +18,7 @@ class NotImportedError(UserError):
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
-    """The error for a name that nothing answers to, with the nearest names that exist, or the first ones.
+    """The error for an unknown name, with the most similar names that exist, or the first ones.
 
     >>> str(unknown_name("recipe", "softheb2023-digits", ["softhebb2023-digits", "softhebb2023-mnist"]))
     "unknown recipe 'softheb2023-digits'; nearest: softhebb2023-digits, softhebb2023-mnist"
@@ -32,7 +32,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
 
 
 def printable(text: str) -> str:
-    r"""Text for one line of a terminal or one cell of a table: control characters as they are written in Python.
+    r"""Text for one line of a terminal or one cell of a table: control characters are escaped as in Python.
 
     >>> print(printable("cat\x1b[2J\tdog"))
     cat\x1b[2J\tdog

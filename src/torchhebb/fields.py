@@ -1,4 +1,4 @@
-"""Fields inside nested frozen dataclasses, by dotted paths such as architecture.blocks.0.rule.inverse_temperature."""
+"""Reading and replacing fields of nested dataclasses by dotted paths such as architecture.blocks.0.rule."""
 
 import dataclasses
 from typing import Any, TypeVar
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 def read_field(value: Any, path: str) -> Any:
-    """What stands at a path; raises UserError naming the first part that is not there, and what is.
+    """The value at a path; raises UserError that names the first part that does not exist, and those that do.
 
     >>> from torchhebb.rules import SoftHebb
     >>> read_field({"rules": (SoftHebb(0.5),)}, "rules.0.inverse_temperature")
@@ -20,7 +20,7 @@ def read_field(value: Any, path: str) -> Any:
         known = _parts(value)
         if part not in known:
             if not known:
-                raise UserError(f"no field {path!r}: nothing lies inside {value!r}")
+                raise UserError(f"no field {path!r}: {value!r} has no fields")
             raise unknown_name(f"field in {path!r}:", part, known)
         value = known[part]
     return value

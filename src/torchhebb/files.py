@@ -1,4 +1,4 @@
-"""Files that are complete or absent: written beside, synced, renamed; JSON with a checksum that reading verifies."""
+"""Atomic writing of files (write under another name, sync, rename), and JSON with a checksum."""
 
 import errno
 import json
@@ -125,7 +125,7 @@ def parse_json(content: str | bytes) -> dict[str, Any]:
         raise ValueError("it holds no object")
     written = value.pop(_CHECKSUM, None)
     if written is not None and written != _checksum(value):
-        raise ValueError("its checksum does not match: it was changed, or is damaged")
+        raise ValueError("its checksum does not match: it was changed or is damaged")
     return value
 
 

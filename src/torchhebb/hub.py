@@ -1,4 +1,4 @@
-"""The model card of a trained network: what the Hugging Face hub shows of it, and what a user has to know."""
+"""The model card of a trained network for the Hugging Face hub."""
 
 from pathlib import Path
 from typing import Any
@@ -93,7 +93,7 @@ pixels = ...  # (B, {shape}) in [0, 1]
 {call}
 ```
 
-Input: {preprocessing.described} Means and deviations are taken off inside the network.
+Input: {preprocessing.described} The network itself subtracts means and divides by standard deviations.
 {classes}
 ## How it was made
 
@@ -101,7 +101,7 @@ Input: {preprocessing.described} Means and deviations are taken off inside the n
 
 ## Limits
 
-The features know the statistics of {result.data["name"]} alone, and accuracy was measured on its test images alone.
+The features were learned from {result.data["name"]} only, and accuracy was measured only on its test images.
 """
 
 
@@ -146,7 +146,7 @@ def _blocks(network: Network) -> str:
 
 def _readout(network: Network) -> str:
     if network.readout is None:
-        return "There is no readout: it learned without labels."
+        return "There is no readout: the network learned without labels."
     weights = sum(
         tensor.numel() for tensor in network.readout.state_dict().values() if isinstance(tensor, torch.Tensor)
     )

@@ -1,4 +1,4 @@
-"""Whether a value is of the type that the field of a dataclass declares, and what that type is called in an error.
+"""Type checks of the fields of dataclasses, and the names of types in error messages.
 
 Numbers are finite, and whole ones fit into 64 bits: no setting means anything beyond, and files cannot hold it.
 """

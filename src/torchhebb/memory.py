@@ -1,4 +1,4 @@
-"""How much memory is free, and going on with less of it at once: nothing has to be guessed or crash."""
+"""Free memory, and processing in smaller chunks when memory runs out."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -52,7 +52,7 @@ def adaptive_chunks(work: Callable[[int, int], None], count: int, size: int, *, 
         if _fits(work, begin, end):
             begin = end
         elif end - begin == 1:
-            raise UserError(f"memory is too short for {what} of one sample: free some, or make the network smaller")
+            raise UserError(f"too little memory for {what} of one sample: free some, or make the network smaller")
         else:
             size = (end - begin + 1) // 2
     return size

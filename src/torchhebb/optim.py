@@ -1,4 +1,4 @@
-"""How far to step: the norm-adaptive rate of SoftHebb-2023 as an ordinary torch optimizer."""
+"""The optimizer with the norm-adaptive learning rates of SoftHebb-2023."""
 
 import math
 import warnings

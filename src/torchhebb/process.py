@@ -1,4 +1,4 @@
-"""Settings of a whole process that pay on a CPU; for programs to call first, never done on import."""
+"""Process settings that make computation on a CPU faster; programs call them first, importing does not."""
 
 import ctypes
 import sys
@@ -16,9 +16,9 @@ _TRIM_ABOVE = 1 << 30
 def tune_process() -> None:
     """Flush denormal floats to zero, and keep freed memory instead of giving it back to the system.
 
-    A softmax over neurons far apart is full of denormals, which slow the convolutions that follow; glibc
-    returns each large temporary to the system, so that the next one is paid for in page faults.  Both hold for
-    threads started afterwards: call it before the first tensor operation.
+    A softmax over very different pre-activations has many denormals, which slow the convolutions that follow.  glibc
+    returns each large temporary to the system, so that the next one causes page faults.  Both settings apply to
+    threads started afterwards: call this before the first tensor operation.
     """
     torch.set_flush_denormal(True)
     if sys.platform == "linux":

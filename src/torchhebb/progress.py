@@ -1,4 +1,4 @@
-"""How long work tells a caller where it stands; the library itself never prints."""
+"""The interface for progress reports; the library itself never prints."""
 
 from typing import Protocol
 

@@ -1,4 +1,4 @@
-"""Progress as a person sees it: bars with rate and time left on a terminal, plain lines elsewhere."""
+"""Progress bars on a terminal, and plain lines elsewhere."""
 
 import sys
 import time

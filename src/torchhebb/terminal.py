@@ -1,4 +1,4 @@
-"""Tables that commands print: on a terminal aligned and coloured, elsewhere lines for other programs to read."""
+"""Tables that commands print: aligned and coloured on a terminal, tab-separated lines elsewhere."""
 
 import shlex
 import statistics
@@ -39,7 +39,7 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def print_result(result: Result, folder: Path) -> None:
-    """What was measured, beside what was published."""
+    """The measures of a result, with the published values."""
     headers = ["measure", "mean", "std", "n", "published"]
     intervals = any(measure.interval is not None for measure in result.measures)
     table = Table(*headers, *(["95 %"] if intervals else []), box=None, pad_edge=False, header_style="bold")
@@ -60,13 +60,13 @@ def print_result(result: Result, folder: Path) -> None:
 
 
 def print_outcomes(outcomes: Sequence["Outcome"], folder: Path) -> None:
-    """What was reproduced beside what was published, and what was not run."""
+    """The reproduced and the published values, and the experiments that were not run."""
     rows: list[tuple[str, ...]] = []
     for outcome in outcomes:
         item, result = outcome.item, outcome.result
         if result is None:
             needed = format_duration(outcome.seconds)
-            said = {"not run": f"not run (about {needed})", "interrupted": "under way: run again to go on"}
+            said = {"not run": f"not run (about {needed})", "interrupted": "unfinished: run again to continue"}
             paper = get_recipe(item.recipe).published if item.question == "accuracy" else None
             rows.append((item.name, "", said.get(outcome.status, outcome.reason), "", _number(paper, "%")))
             continue
@@ -124,14 +124,14 @@ def print_found(found: "Found", command: str, folder: Path) -> None:
     failed = f", {len(found.failed)} more could not be built" if found.failed else ""
     print(
         f"best of {len(found.trials)} trials{failed}, chosen on the same {found.held_images} held-out training images "
-        "that it is given for: expect a little less on new ones"
+        "that its accuracy is measured on: expect a little less on new ones"
     )
     print(f"search folder: {printable(str(folder))}")
     print(f"train it with: {command}\nor with: torchhebb train --best {shlex.quote(str(folder))}")
 
 
 def _short(fields: Sequence[str]) -> list[str]:
-    """Names of fields without what all of them begin with.
+    """Names of fields without their common beginning.
 
     >>> _short(["architecture.blocks.0.lr", "architecture.blocks.1.lr"]), _short(["learning.epochs"])
     (['0.lr', '1.lr'], ['epochs'])

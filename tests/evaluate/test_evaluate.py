@@ -243,5 +243,5 @@ def test_what_is_no_finished_run_is_refused(run: Run, store: Store, tmp_path: Pa
     with pytest.raises(UserError, match="holds other images"):
         open_run(copy, store=store)
     (copy / "result.json").unlink()
-    with pytest.raises(UserError, match="is not finished: go on with torchhebb train --resume"):
+    with pytest.raises(UserError, match="is not finished: continue with torchhebb train --resume"):
         open_run(copy, store=store)

@@ -146,7 +146,7 @@ def test_as_the_readout_of_a_recipe_it_logs_what_it_chose(tmp_path):
 
 def test_mistakes(monkeypatch):
     x, labels = problem(60, 5)
-    with pytest.raises(UserError, match="strengths must hold one value at least"):
+    with pytest.raises(UserError, match="strengths must hold at least one value"):
         WideRidge(strengths=()).fit(x, labels, 3)
     with pytest.raises(UserError, match="features must be finite"):
         WideRidge().fit(x.index_fill(1, torch.tensor(1), torch.inf), labels, 3)

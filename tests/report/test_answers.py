@@ -253,7 +253,7 @@ def test_posteriors_and_local_losses_make_a_page(title: str, tmp_path: Path, sto
     )
     run_recipe(recipe, TrainOptions(device="cpu", precision="float32"), folder=tmp_path / "run", store=store)
     headings = Document(page(tmp_path / "run", store)).headings
-    assert title in headings and ("Who wins" in headings) == ("Learning without labels" in headings) == (not local)
+    assert title in headings and ("Win rates" in headings) == ("Learning without labels" in headings) == (not local)
 
 
 def test_filters_of_whitened_blocks_are_shown_as_they_see_pixels() -> None:

@@ -20,7 +20,7 @@ from torchhebb.report.series import Series, learning_series
 from torchhebb.train import read_result
 
 SECTIONS = (
-    *("Accuracy", "Learning without labels", "Who wins", "First-layer filters", "Mistakes"),
+    *("Accuracy", "Learning without labels", "Win rates", "First-layer filters", "Mistakes"),
     *("Configuration", "Environment"),
 )
 
@@ -154,7 +154,7 @@ def test_a_missing_data_set_is_said_in_a_sentence(copy: Path, store: Store) -> N
     config["recipe"]["data"] = "folder:not-there"
     (copy / "config.json").write_text(json.dumps(config))
     text = render([read_run(copy, store=store)])
-    assert Document(text).headings == ["softhebb2023-digits", *(name for name in SECTIONS if name != "Who wins")]
+    assert Document(text).headings == ["softhebb2023-digits", *(name for name in SECTIONS if name != "Win rates")]
     assert "are left out: " in text and "not-there" in text
 
 

@@ -114,7 +114,7 @@ def test_a_damaged_checkpoint(tmp_path: Path, campaign: Campaign):
     path.write_bytes(path.read_bytes()[:-9])
     receive, send = CONTEXT.Pipe(duplex=False)
     said = expect_refusal(start(resume, folder, tmp_path / "store", send), receive)
-    assert f"{path} is damaged" in said and "delete it, and --resume begins anew" in said
+    assert f"{path} is damaged" in said and "delete it, and --resume starts again" in said
     path.unlink()
     campaign.finish(start(run, folder, tmp_path / "store"))
     assert outcome(folder) == campaign.expected

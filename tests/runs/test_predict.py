@@ -84,7 +84,7 @@ def test_a_run_that_is_none_or_not_finished_is_said(run: Path, images: list[Path
         predict_files(images[0], images)
     for name in ("config.json", "classes.json", "model.safetensors"):
         (tmp_path / name).write_bytes((run / name).read_bytes())
-    with pytest.raises(UserError, match=f"is not finished: go on with torchhebb train --resume {tmp_path}"):
+    with pytest.raises(UserError, match=f"is not finished: continue with torchhebb train --resume {tmp_path}"):
         predict_files(tmp_path, images)
     (tmp_path / "classes.json").write_text("[")
     with pytest.raises(UserError, match=r"classes\.json"):

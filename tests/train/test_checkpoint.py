@@ -132,7 +132,7 @@ def test_a_damaged_file_says_so_and_what_to_do(tmp_path: Path, damage: Any):
     Checkpoint(tmp_path).save("learning", {"step": 1}, {"w": torch.rand(9)})
     damage(tmp_path / "checkpoint.safetensors")
     with pytest.raises(
-        UserError, match=r"checkpoint\.safetensors is .*; delete it, and --resume begins anew"
+        UserError, match=r"checkpoint\.safetensors is .*; delete it, and --resume starts again"
     ) as caught:
         Checkpoint(tmp_path)
     assert "\n" not in str(caught.value)

@@ -98,7 +98,7 @@ def test_workers_know_each_other(ranks: list[dict[str, Any]]):
 def test_a_rank_that_died_ends_the_others_in_one_line(ranks: list[dict[str, Any]]):
     start, reason, end = re.split(r" \(|\); ", ranks[0]["lost"])
     assert start == "another worker was lost or does not answer" and "Connection" in reason
-    assert end == "--resume goes on from the last checkpoint"
+    assert end == "use --resume to continue from the last checkpoint"
 
 
 def test_without_torchrun_there_is_nothing_to_join(monkeypatch: pytest.MonkeyPatch):

@@ -1,4 +1,4 @@
-"""The command line: a module a command, each of which parses, calls, prints."""
+"""The command line: one module for each command, which parses arguments, calls the library and prints."""
 
 import io
 import os
@@ -19,24 +19,24 @@ from torchhebb.recipes import list_papers
 
 USAGE = """usage: torchhebb COMMAND ...
 
-  train [RECIPE]        learn, read out and test a recipe (default: {default});
+  train [RECIPE]        train a recipe, its readout, and test it (default: {default});
                         with --data folder:PHOTOS and no recipe, your own images
-  evaluate WHAT RUN     ask a run, or a recipe that is trained first; without WHAT, the questions there are
-  reproduce PAPER       what fits a budget of time of {papers}
-  search [RECIPE]       better settings of a recipe, chosen on held-out training images
+  evaluate WHAT RUN     evaluate a run, or a recipe that is trained first; without WHAT, list the questions
+  reproduce PAPER       the experiments of a paper that fit into a time limit: {papers}
+  search [RECIPE]       search for better settings of a recipe on held-out training images
   report RUN...         one page about finished runs, with their figures
   predict RUN IMAGE...  classes of image files by a trained run
   embed RUN SOURCE      features of images, written to one file
   explore RUN SOURCE    a page with a map of images, neighbours, near-duplicates and outliers
-  export RUN            the network as ONNX or torch.export's file, which needs no torchhebb
+  export RUN            the network as a file of ONNX or torch.export, which works without torchhebb
   card RUN              the model card of a run, for the Hugging Face hub
-  list                  recipes, with the flags --data and --store for data sets and kept files
+  list                  recipes, or with --data and --store the data sets and the contents of the store
 
-torchhebb COMMAND --help tells more, torchhebb --version which versions these are.  --import MODULE, with every command,
-imports a module of your own first: rules, blocks, readouts and questions that it defines are then known."""
+torchhebb COMMAND --help lists the flags of a command, torchhebb --version prints versions.  --import MODULE, with every
+command, first imports your module, so that its rules, blocks, readouts and questions can be used."""
 
 _LONGEST = 800
-LOWER = "a batch size or the number of members, or go on with --device cpu; what was done is kept, see --resume"
+LOWER = "a batch size or the size of the ensemble, or use --device cpu; finished work is kept, see --resume"
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "train": train.run,

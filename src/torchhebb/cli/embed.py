@@ -1,4 +1,4 @@
-"""torchhebb embed: features of images, in a file."""
+"""torchhebb embed: write the features of images to a file."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,7 @@ from torchhebb.train.device import own_device
 
 @dataclass(frozen=True)
 class EmbedFlags(Checked):
-    """Features of images by a trained network, written to one file; a stopped call goes on."""
+    """Features of images by a trained network, written to one file; a stopped call can be resumed."""
 
     model: tyro.conf.Positional[str]
     """A run folder, whose first seed is used, a weights file, or a trained network that ships (torchhebb list)."""
@@ -26,14 +26,14 @@ class EmbedFlags(Checked):
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     """The file to write: .parquet (file, label where known, embedding), .npz or .csv.  Must be given."""
     dim: int | None = field(default=None, metadata=SIZE)
-    """Project the features on so many principal components of unit variance, fitted on the run's training features and
-    kept with it: smaller, and better for finding neighbours."""
+    """Project the features onto this many principal components of unit variance, fitted on the run's training features
+    and kept with it: smaller, and better for finding neighbours."""
     skip_unreadable: bool = False
-    """Leave out images that cannot be read, and list them in FILE.skipped.txt; otherwise they stop the call."""
+    """Leave out images that cannot be read, and list them in FILE.skipped.txt; otherwise they are an error."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     data_dir: Path | None = None
-    """Where the data sets of the catalogue lie; by default $TORCHHEBB_DATA, else the hub."""
+    """Folder of the data sets of the catalogue; by default $TORCHHEBB_DATA, else the hub."""
 
 
 def run(arguments: list[str]) -> int:

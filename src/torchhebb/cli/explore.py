@@ -1,4 +1,4 @@
-"""torchhebb explore: one page to look at images by their features."""
+"""torchhebb explore: an HTML page to explore images by their features."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,19 +18,19 @@ class ExploreFlags(Checked):
     model: tyro.conf.Positional[str]
     """A run folder, whose first seed is used, a weights file, or a trained network that ships (torchhebb list)."""
     images: tyro.conf.Positional[str]
-    """What to look at: folder:PATH, parquet:PATH, hub:OWNER/NAME, a name of the catalogue, or a folder."""
+    """What to show: folder:PATH, parquet:PATH, hub:OWNER/NAME, a name of the catalogue, or a folder."""
     out: Path | None = None
     """The page; by default explore.html in the run folder."""
     most: int = field(default=5000, metadata=SIZE)
-    """Of more images so many are shown, evenly over all."""
+    """The largest number of images to show, evenly spaced over all."""
     map: Literal["tsne", "pca"] = "tsne"
-    """How features become places: t-SNE of 50 principal components, or the first two of them, which is faster."""
+    """The layout: t-SNE of 50 principal components, or the first two components, which is faster."""
     skip_unreadable: bool = False
-    """Leave out images that cannot be read; otherwise they stop the call."""
+    """Leave out images that cannot be read; otherwise they are an error."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     data_dir: Path | None = None
-    """Where the data sets of the catalogue lie; by default $TORCHHEBB_DATA, else the hub."""
+    """Folder of the data sets of the catalogue; by default $TORCHHEBB_DATA, else the hub."""
 
 
 def run(arguments: list[str]) -> int:

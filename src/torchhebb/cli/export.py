@@ -1,4 +1,4 @@
-"""torchhebb export: a trained network as a file that needs no torchhebb."""
+"""torchhebb export: write a trained network to a file that works without torchhebb."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +19,13 @@ class ExportFlags:
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     """The file to write, .onnx (which needs the packages onnx, onnxscript and onnxruntime) or .pt2.  Must be given."""
     output: Literal["auto", "logits", "features"] = "auto"
-    """What the file computes from pixels; auto: logits where there is a readout."""
+    """What the file computes from pixels; auto: logits if there is a readout."""
     int8: bool = False
-    """Keep weights as 8-bit integers, about a quarter of the size; the accuracy that they give is printed."""
+    """Store weights as 8-bit integers, about a quarter of the size; their accuracy is printed."""
     images: int = 1000
-    """Compare the file with the original on so many test images."""
+    """Compare the file with the original on this many test images."""
     data_dir: Path | None = None
-    """Where the data sets of the catalogue lie; by default $TORCHHEBB_DATA, else the hub."""
+    """Folder of the data sets of the catalogue; by default $TORCHHEBB_DATA, else the hub."""
 
 
 def run(arguments: list[str]) -> int:

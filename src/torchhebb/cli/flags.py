@@ -1,4 +1,4 @@
-"""Command-line words into dataclasses."""
+"""Parsing of command-line arguments into dataclasses."""
 
 import contextlib
 import io

@@ -1,4 +1,4 @@
-"""The option of every command that imports modules of a user's own."""
+"""The option --import of every command, for modules with custom classes."""
 
 import shlex
 import sys

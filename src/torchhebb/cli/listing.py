@@ -1,4 +1,4 @@
-"""torchhebb list: recipes, data sets, kept files."""
+"""torchhebb list: recipes, data sets and the contents of the store."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ OWN = ("folder:PATH", "parquet:PATH", "hub:OWNER/NAME")
 
 @dataclass(frozen=True)
 class ListFlags(Checked):
-    """What there is: recipes that match a pattern, data sets, or files kept in the store.
+    """List recipes that match a pattern, data sets, or the contents of the store.
 
     Of a recipe: its data, its neurons, block by block, and what they learn by, and about how long one seed trains on
     two CPU cores where that is known.
@@ -28,9 +28,9 @@ class ListFlags(Checked):
     pattern: tyro.conf.Positional[str] = "*"
     """Names of recipes, such as softhebb2023-*."""
     data: bool = False
-    """List data sets in place of recipes."""
+    """List data sets instead of recipes."""
     store: bool = False
-    """List what the store keeps, in place of recipes."""
+    """List the contents of the store instead of recipes."""
 
 
 def run(arguments: list[str]) -> int:

@@ -1,4 +1,4 @@
-"""What `torchhebb train --data folder:PHOTOS` takes where no recipe is named."""
+"""Defaults of `torchhebb train --data folder:PHOTOS` without a recipe."""
 
 from torchhebb.cli.flags import value_after
 from torchhebb.data import absolute_name, find_source, survey

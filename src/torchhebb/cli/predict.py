@@ -17,7 +17,7 @@ class PredictFlags(Checked):
     run: tyro.conf.Positional[Path]
     """A run folder."""
     images: tyro.conf.Positional[tuple[str, ...]]
-    """Image files, folders of them, or sources such as parquet:PATH; they are read as training read its images."""
+    """Image files, folders of them, or sources such as parquet:PATH; they are preprocessed as in training."""
     top: int = field(default=1, metadata=SIZE)
     """How many classes to show for each image, the likeliest first."""
 

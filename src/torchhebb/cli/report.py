@@ -1,4 +1,4 @@
-"""torchhebb report: one page about finished runs."""
+"""torchhebb report: an HTML page about finished runs."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +19,9 @@ class ReportFlags(Checked):
     out: Path | None = None
     """The file; by default report.html in the folder of a single run, for several in the current folder."""
     device: str = "auto"
-    """Where features that are not kept any more are computed again."""
+    """Device on which to compute features that are no longer in the store."""
     data_dir: Path | None = None
-    """Where the data sets are; by default what the run was given."""
+    """Folder of the data sets; by default that of the run."""
 
 
 def run(arguments: list[str]) -> int:

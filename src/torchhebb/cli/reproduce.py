@@ -1,4 +1,4 @@
-"""torchhebb reproduce: what fits a budget of time of a paper."""
+"""torchhebb reproduce: the experiments of a paper that fit into a time budget."""
 
 import shlex
 from dataclasses import dataclass
@@ -16,14 +16,14 @@ from torchhebb.train.device import find_precision, own_device
 
 @dataclass(frozen=True)
 class ReproduceFlags(Checked):
-    """What a paper reports, beside what it published: the cheapest first, until the budget is spent; resumable."""
+    """Run the experiments of a paper within a time limit, and compare them with its numbers; the fastest first."""
 
     paper: tyro.conf.Positional[str]
     options: Annotated[ComputeOptions, tyro.conf.arg(name="")]
     budget: str = "30m"
-    """How long it may take, as in 90s, 30m or 2h."""
+    """Time limit, such as 90s, 30m or 2h."""
     only: tuple[str, ...] = ()
-    """Only items whose name or recipe holds one of these patterns."""
+    """Only experiments whose name or recipe contains one of these patterns."""
     out: Path | None = None
     """Where runs are kept and resumed; by default runs/reproduce-<paper>."""
     results: Path | None = None

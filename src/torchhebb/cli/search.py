@@ -1,4 +1,4 @@
-"""torchhebb search: better settings of a recipe, on held-out training images."""
+"""torchhebb search: search for better settings of a recipe on held-out training images."""
 
 import shlex
 import sys
@@ -19,14 +19,14 @@ from torchhebb.train import Recipe
 
 @dataclass(frozen=True)
 class SearchFlags(Checked):
-    """Better settings of a recipe, chosen on held-out training images alone; resumable, and shared by processes."""
+    """Search for better settings of a recipe on held-out training images; resumable, can be shared by processes."""
 
     recipe: Annotated[Recipe, tyro.conf.arg(name="")]
     settings: Annotated[Search, tyro.conf.arg(name="")] = field(default_factory=Search)
     options: Annotated[ComputeOptions, tyro.conf.arg(name="")] = field(default_factory=ComputeOptions)
     source: Annotated[SourceOptions, tyro.conf.arg(name="")] = field(default_factory=SourceOptions)
     out: Path | None = None
-    """The search folder, in which a search goes on; by default runs/search-<recipe>."""
+    """The search folder, also to resume a search; by default runs/search-<recipe>."""
 
 
 def run(arguments: list[str]) -> int:

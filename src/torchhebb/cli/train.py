@@ -1,4 +1,4 @@
-"""torchhebb train: learn, read out, test."""
+"""torchhebb train: train the blocks without labels, train the readout, test."""
 
 import os
 import shlex
@@ -26,14 +26,14 @@ from torchhebb.train.device import own_device
 
 @dataclass(frozen=True)
 class TrainFlags(Checked):
-    """Learn without labels, read out, test; everything is kept in the run folder."""
+    """Train the blocks without labels, train the readout, test; everything is kept in the run folder."""
 
     recipe: Annotated[Recipe, tyro.conf.arg(name="")]
     options: Annotated[TrainOptions, tyro.conf.arg(name="")]
     out: Path | None = None
     """The run folder; by default runs/<recipe>-<time>."""
     resume: Path | None = None
-    """Go on with this run folder where it stopped."""
+    """Resume this run folder where it stopped."""
     best: Path | None = None
     """Train the recipe that `torchhebb search` found best: its folder, or the best.json in it."""
     results: Path | None = None
@@ -110,7 +110,7 @@ def _train(flags: TrainFlags, command: str, workers: ProcessGroup) -> int:
     except KeyboardInterrupt:
         progress.close()
         started = (folder / "config.json").exists()
-        advice = f"; go on with: torchhebb train --resume {shlex.quote(str(folder))}" if started else ""
+        advice = f"; continue with: torchhebb train --resume {shlex.quote(str(folder))}" if started else ""
         print(f"torchhebb: stopped{advice}", file=sys.stderr)
         return 130
     finally:

@@ -1,4 +1,4 @@
-"""Names -> tensors: load a data set once, keep it memory-mapped, batch it on the device."""
+"""Data sets: load one by name, keep it memory-mapped, and iterate over batches on the device."""
 
 from torchhebb.data.batches import Augment, Batches, as_pixels, crop_and_mirror
 from torchhebb.data.images import Data, Images

@@ -1,4 +1,4 @@
-"""Batches of images that already live on the device: index slices of one uint8 tensor, no workers.
+"""Batches of images that are on the device already: index slices of one uint8 tensor, without workers.
 
 Shapes: N images, B of one batch, C channels, H x W pixels.
 """
@@ -32,11 +32,11 @@ class Augment(Checked):
     """
 
     crop_padding: int = field(default=0, metadata=at_least(0))
-    """Border of zero pixels around the image before a random crop of its size; 0 leaves it out."""
+    """Border of zero pixels around the image before a random crop of its size; 0 switches it off."""
     flip: bool = False
     """Mirror an image with probability one half."""
     crop_area: float = field(default=1.0, metadata=above(0, up_to=1))
-    """Least share of the area of a random resized crop; 1 leaves it out."""
+    """Smallest fraction of the area of a random resized crop; 1 switches it off."""
 
     @property
     def active(self) -> bool:

@@ -1,4 +1,4 @@
-"""Corruptions of images: what may befall a picture between the world and a network.
+"""Image corruptions of several severities: noise, blur, contrast, brightness, pixelation, rotation.
 
 | corruption | severity is | what is done to a pixel x in [0, 1] |
 |---|---|---|
@@ -29,7 +29,7 @@ from torchhebb.errors import UserError
 
 @dataclass(frozen=True)
 class Corruption(Checked, ABC):
-    """One corruption at one severity; at severity 0 nothing happens.
+    """One corruption at one severity; at severity 0 images are unchanged.
 
     Raises UserError for a severity outside [0, largest].
 
@@ -38,7 +38,7 @@ class Corruption(Checked, ABC):
     """
 
     label: ClassVar[str]
-    """What the severity is, for an axis."""
+    """The label of the severity on an axis."""
     largest: ClassVar[float] = math.inf
 
     severity: float

@@ -1,4 +1,4 @@
-"""Images in files -> uint8 tensors: records of a source are brought to one mode and size, and written by slices.
+"""Decoding of image files to uint8 tensors of one mode and size.
 
 A record is (place, content, label): what to name when it fails; the encoded image as bytes, as a path, or as pixels
 (H, W, C) that need no decoding; its class.

@@ -1,4 +1,4 @@
-"""Opening image files of strangers: a closed list of formats, and bounds that hold before any pixel is decoded."""
+"""Safe opening of untrusted image files: a fixed list of formats, and limits that are checked before decoding."""
 
 import io
 import zlib

@@ -1,4 +1,4 @@
-"""What a data set is in memory: two splits of uint8 images with labels, and the ways to divide them."""
+"""Data sets in memory: two splits of uint8 images with labels, and methods to split and select them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -55,7 +55,7 @@ class Data:
     unlabelled: Images | None = None
     preprocessing: Preprocessing | None = None
     skipped: tuple[str, ...] = ()
-    """Places of images that cannot be read and were left out."""
+    """Paths of images that cannot be read and were left out."""
 
     @property
     def labelled(self) -> bool:

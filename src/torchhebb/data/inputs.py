@@ -1,4 +1,4 @@
-"""Images to look at one after another: files, folders, or any source, without dividing or keeping them."""
+"""Reading of images for inference, one after another: from files, folders or any source."""
 
 import os
 from collections import deque

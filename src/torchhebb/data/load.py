@@ -1,4 +1,4 @@
-"""Names -> data sets: images are decoded once into the store and memory-mapped afterwards."""
+"""Loading of data sets by name: images are decoded once into the store and memory-mapped afterwards."""
 
 import json
 from collections.abc import Callable, Mapping

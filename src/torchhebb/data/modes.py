@@ -1,4 +1,4 @@
-"""Pixels of every kind of image as eight bits, grey or RGB.
+"""Conversion of pixels of any image mode to eight bits, grey or RGB.
 
 | Pillow's mode | what becomes of it |
 |---|---|

@@ -1,4 +1,4 @@
-"""How an image becomes the pixels that a network takes: channels, size and fit, decided once and kept with a run."""
+"""Preprocessing of images for a network: channels, size and fit, decided once and saved with a run."""
 
 from dataclasses import dataclass, field
 from typing import Literal, get_args

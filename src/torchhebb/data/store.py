@@ -1,4 +1,4 @@
-"""A folder of memory-mapped arrays, each entry made once from the key that describes it.
+"""A cache of memory-mapped arrays on disk; each entry is computed once from the key that describes it.
 
 An entry is a folder named by the hash of its key. It holds one raw file per array and `entry.json`, which carries the
 key and the shape, dtype and checksum of every array. It is written beside its place and renamed into it, so that a

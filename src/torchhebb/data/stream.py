@@ -1,4 +1,4 @@
-"""Images that are never all in memory: rows of Parquet are read, shuffled and decoded while batches are asked for.
+"""Streams of images that do not fit in memory: rows of Parquet are read, shuffled and decoded during training.
 
 What is alive at once: the encoded images of the shuffle buffer, the decoded ones of a batch, and those that the workers
 are ahead of it. Shapes: B images of one batch, C channels, S x S pixels.
@@ -201,7 +201,7 @@ def batches_of(
     device: torch.device | str | None = None,
     order: Callable[[int], Tensor] | None = None,
 ) -> Batches | StreamBatches:
-    """The epochs of images that are at hand or streamed; `order` is for the former, a stream has its own.
+    """Batches of images that are in memory or streamed; `order` is for images in memory, a stream has its own.
 
     >>> from torchhebb.data import load_data
     >>> x, labels = next(batches_of(load_data("digits").test, 2).epoch(0))
@@ -225,7 +225,7 @@ def batches_of(
 
 
 def first_images(images: Images, count: int) -> Tensor:
-    """The first images, uint8 (count, C, H, W), of a set that is at hand or streamed.
+    """The first images, uint8 (count, C, H, W), of a data set in memory or streamed.
 
     >>> from torchhebb.data import load_data
     >>> first_images(load_data("digits").train, 100).shape

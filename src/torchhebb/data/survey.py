@@ -1,4 +1,4 @@
-"""What the images of a source are like, before any is decoded: how many, grey or not, their sizes, their labels."""
+"""A summary of the images of a source before decoding: their number, channels, sizes and labels."""
 
 import json
 from collections.abc import Mapping
@@ -40,7 +40,7 @@ class Survey:
     typical: tuple[int, int]
     """The medians of widths and heights."""
     streamed: bool = False
-    """Whether the training images are never all at hand."""
+    """Whether the training images are streamed."""
     skipped: Mapping[str, tuple[tuple[int, str], ...]] = field(default_factory=dict)
     """Of each split the positions and places of images that cannot be read, where these are left out."""
 

@@ -1,4 +1,4 @@
-"""A data set cut into tasks that come one after another, each with classes of its own."""
+"""Splits of a data set into tasks with disjoint classes, for continual learning."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Decoding by threads, in order: Pillow lets go of the interpreter meanwhile."""
+"""Decoding with threads, in order; Pillow releases the interpreter lock while it decodes."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterator

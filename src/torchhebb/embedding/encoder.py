@@ -1,4 +1,4 @@
-"""A trained network with all that stands between an image and its features."""
+"""A trained network together with the preprocessing of its images."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Files of embeddings, written part after part: Parquet, npz and csv.  No more than a part is in memory."""
+"""Writers of embeddings in parts: Parquet, npz and csv. No more than one part is in memory."""
 
 import csv
 import io

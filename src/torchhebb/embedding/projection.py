@@ -1,4 +1,4 @@
-"""Principal components of a run's training features, scaled to unit variance, fitted once and kept with the run."""
+"""Principal components of a run's training features, scaled to unit variance, fitted once and saved with the run."""
 
 import json
 from collections.abc import Callable

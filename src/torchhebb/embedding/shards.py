@@ -1,4 +1,4 @@
-"""Embeddings of any number of images: shards that a stopped call need not compute again, put together at the end.
+"""Embeddings in shards: a resumed call reuses complete shards, which are joined at the end.
 
 The shards lie in `FILE.shards` beside the file, with a plan that says of what they are.  How the rows are cut into
 shards and batches is part of the plan, so that a call that goes on, or one of several processes, gives the same bits.

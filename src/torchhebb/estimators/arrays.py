@@ -1,4 +1,4 @@
-"""What scikit-learn's users hold, as images (N, C, H, W): a vector is an image of one pixel."""
+"""Conversion of the inputs of scikit-learn estimators to images (N, C, H, W): a vector is an image of one pixel."""
 
 import math
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the estimators share: a network for the data, learning in passes or batch by batch, features, pickling."""
+"""The base class of the estimators: building the network, fit and partial_fit, features, pickling."""
 
 import copy
 import json

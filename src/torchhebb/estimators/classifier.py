@@ -1,4 +1,4 @@
-"""A classifier on features learned without labels, as a scikit-learn estimator."""
+"""A scikit-learn classifier on features learned without labels."""
 
 from typing import Any, Self
 

@@ -1,4 +1,4 @@
-"""Features by SoftHebb on whitened inputs, as a scikit-learn transformer."""
+"""A scikit-learn transformer that learns features by SoftHebb on whitened inputs."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Features by SPHeRe's local loss, as a scikit-learn transformer."""
+"""A scikit-learn transformer that learns features by SPHeRe's local loss."""
 
 from typing import Any
 

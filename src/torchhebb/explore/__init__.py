@@ -1,4 +1,4 @@
-"""Looking at images by their features: a map, neighbours, near-duplicates and outliers on one page."""
+"""Exploring images by their features: a map, neighbours, near-duplicates and outliers on one page."""
 
 from pathlib import Path
 

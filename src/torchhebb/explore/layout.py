@@ -1,4 +1,4 @@
-"""Features in two dimensions, to look at."""
+"""Two-dimensional layouts of features: t-SNE or principal components."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""What lies near what: nearest neighbours and near-duplicates by cosine similarity, outliers by distance."""
+"""Nearest neighbours and near-duplicates by cosine similarity, and outliers by distance."""
 
 from dataclasses import dataclass
 

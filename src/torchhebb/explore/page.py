@@ -1,4 +1,4 @@
-"""The page: data as JSON, thumbnails as data URIs, plotly's script and ours inlined."""
+"""The explore page: data as JSON, thumbnails as data URIs, with inlined scripts."""
 
 import base64
 import io

@@ -1,4 +1,4 @@
-"""A trained network as a file that needs no torchhebb: ONNX, or torch.export's format."""
+"""Export of a trained network to a file that works without torchhebb: ONNX or torch.export."""
 
 import copy
 import os

@@ -1,4 +1,4 @@
-"""The two file formats, ONNX and torch.export's: each writes a module with its metadata and runs what was written."""
+"""The formats ONNX and torch.export: each writes a module with its metadata and runs the written file."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""A network as one function of pixels whose tensors are its own: what is exported."""
+"""A network as one function of pixels with its own copies of tensors, for export."""
 
 from typing import Any
 

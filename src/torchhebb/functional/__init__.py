@@ -1,4 +1,4 @@
-"""Pure tensor mathematics: no state, any device, any float dtype."""
+"""The equations as pure functions of tensors: no state, any device, any float dtype."""
 
 from torchhebb.functional.activation import triangle
 from torchhebb.functional.bayes import kl_divergence, log_prior_update, mixture_cross_entropy, posterior

@@ -1,4 +1,4 @@
-"""Activation: what a layer hands on, apart from the competition that it learns by."""
+"""The triangle activation."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""Bayes: what the soft winner-take-all infers, how its prior is learned, and how far its model is from the data.
+"""The Bayesian quantities of a soft winner-take-all layer: posterior, cross-entropy, update of the log prior.
 
 The model is the mixture of `torchhebb.functional.mixture`, whose symbols these functions share.
 """

@@ -1,4 +1,4 @@
-"""The form of a function: the dtype that it computes in, and what Inductor compiles better when written otherwise."""
+"""The dtype that functions compute in, and the flag for forms that Inductor compiles better."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""A mixture of von Mises-Fisher distributions: the data that a soft winner-take-all layer believes in.
+"""The generative model of a soft winner-take-all layer: a mixture of von Mises-Fisher distributions.
 
 | symbol | meaning |
 |---|---|
@@ -7,8 +7,8 @@
 | kappa | concentration of every component: the inverse temperature |
 | pi_k | prior of component k: exp(kappa b_k), scaled to sum to one; uniform without a bias |
 
-Densities are computed in float64 and handed back in the dtype of x: a log normaliser of thousands would otherwise
-drown the differences between components.
+Densities are computed in float64 and returned in the dtype of x: a log normaliser of thousands would otherwise
+make the differences between components too small for its precision.
 """
 
 import math

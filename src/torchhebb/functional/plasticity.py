@@ -1,4 +1,4 @@
-"""Plasticity: from activities to updates, and from updates to steps.
+"""Plasticity: statistics, updates and norm-adaptive steps of the weights.
 
 | symbol | meaning |
 |---|---|

@@ -1,4 +1,4 @@
-"""Quantisation: weights on the grid of a signed fixed-point number."""
+"""Quantisation of weights to a signed fixed-point grid."""
 
 from typing import Literal
 

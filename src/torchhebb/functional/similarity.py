@@ -1,4 +1,4 @@
-"""Similarity: losses on Gram matrices, for blocks that learn structure (SPHeRe)."""
+"""Local losses on Gram matrices, for blocks that learn structure (SPHeRe)."""
 
 import torch
 from torch import Tensor

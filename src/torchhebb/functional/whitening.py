@@ -1,4 +1,4 @@
-"""Whitening: the linear map after which inputs are uncorrelated and of one variance."""
+"""Whitening: the linear map after which inputs are uncorrelated and have equal variances."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""Modules that own weights."""
+"""Modules that learn by local rules, networks of them, and saving."""
 
 from torchhebb.nn.activation import Power, SoftWTA, Triangle
 from torchhebb.nn.blocks import (

@@ -1,4 +1,4 @@
-"""The functional activations and competitions as modules."""
+"""The activations and competitions of `torchhebb.functional` as modules."""
 
 from torch import Tensor, nn
 

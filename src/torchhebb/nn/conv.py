@@ -46,7 +46,7 @@ class HebbConv2d(DataInitialised):
     """
 
     rule_state: Tensor | None
-    """What a `StatefulRule` keeps; saved with the weights."""
+    """The state of a `StatefulRule`; saved with the weights."""
 
     def __init__(
         self,

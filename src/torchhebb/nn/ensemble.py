@@ -1,4 +1,4 @@
-"""Several networks of one shape as one ensemble: every layer computes all K members at once.
+"""Ensembles of networks of one shape: every layer computes all K members at once.
 
 | shape | meaning |
 |---|---|

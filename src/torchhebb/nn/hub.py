@@ -1,4 +1,4 @@
-"""Models on the Hugging Face hub; its library loads slowly, so it is imported when one of these methods is called."""
+"""Methods to load and save models on the Hugging Face hub; its library is imported when they are called."""
 
 from functools import cache
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""How a batch passes through a network that learns without feedback."""
+"""`learn` and `LearningModule`: passing a batch through a network that learns without feedback."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager

@@ -42,7 +42,7 @@ class HebbLinear(DataInitialised):
     """
 
     rule_state: Tensor | None
-    """What a `StatefulRule` keeps; saved with the weights."""
+    """The state of a `StatefulRule`; saved with the weights."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The network that users hold, blocks in a row with a readout attached, and its description as a value."""
+"""`Network`, a sequence of blocks with a readout, and `Architecture`, its description as a value."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -36,12 +36,12 @@ class Tap(Checked):
     block: int = field(metadata=SIZE)
     """Number of the block, from 1."""
     pool: int = field(metadata=SIZE)
-    """Height and width that its maps are averaged to."""
+    """Height and width to which its maps are averaged."""
 
 
 @dataclass(frozen=True)
 class Architecture(Checked):
-    """Pixels in [0, 1] of `input_shape` (C, H, W), what is done to them, and the blocks they pass.
+    """The network as a value: input shape (C, H, W), preprocessing of pixels in [0, 1], blocks and features.
 
     Example:
         >>> from torchhebb.nn import ConvBlock
@@ -55,19 +55,19 @@ class Architecture(Checked):
     input_shape: tuple[int, int, int] = field(metadata=each(SIZE))
     """Channels, height and width of the images."""
     blocks: tuple[Block, ...]
-    """The blocks, from the input upwards."""
+    """The blocks, starting at the input."""
     mean: tuple[float, ...] | None = None
-    """Mean of every channel, taken off the pixels; None takes off nothing."""
+    """Mean of every channel, subtracted from the pixels; None subtracts nothing."""
     std: tuple[float, ...] | None = field(default=None, metadata=each(above(0)))
-    """Standard deviation of every channel, by which the pixels are divided; None divides by nothing."""
+    """Standard deviation of every channel, by which the pixels are divided; None does not divide."""
     unit_norm: bool = False
-    """Bring every image to unit norm."""
+    """Scale every image to unit norm."""
     feature_pool: int | None = field(default=None, metadata=SIZE)
-    """Average the last maps to this height and width; None leaves them."""
+    """Average the last maps to this height and width; None keeps them."""
     taps: tuple[Tap, ...] = ()
-    """Take the features from the maps of these blocks, not from the last block's output."""
+    """Take the features from the maps of these blocks instead of the last block's output."""
     tap_power: float = field(default=1.0, metadata=POWER)
-    """Power of the maps of taps; 0.5 is the root, as is usual for counts."""
+    """Power applied to the maps of taps; 0.5 is the square root, as is usual for counts."""
     flip_average: bool = False
     """Average the features of an image and of its mirror image."""
 

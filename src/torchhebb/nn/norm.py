@@ -1,4 +1,4 @@
-"""What is done to inputs before they are learned from."""
+"""Normalisation of inputs: unit norm, standardisation, batch norm."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""The tensors of modules and optimizers under one name each, as checkpoints hold them."""
+"""Tensors of modules and optimizers by name, as checkpoints store them."""
 
 from typing import Any
 

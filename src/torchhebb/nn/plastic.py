@@ -1,4 +1,4 @@
-"""What plastic layers share: parameters without gradients, accumulated updates, initial weights."""
+"""The base class of plastic layers: parameters without gradients, accumulated updates, initial weights."""
 
 import math
 from abc import abstractmethod

@@ -1,4 +1,4 @@
-"""Pooling as a value."""
+"""The description of a pooling layer as a value."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -23,7 +23,7 @@ class Pool(Checked):
     kernel_size: int = field(default=2, metadata=SIZE)
     """Side of the window."""
     stride: int = field(default=2, metadata=SIZE)
-    """Step of the window."""
+    """Stride of the window."""
     padding: int = field(default=0, metadata=at_least(0))
     """Padding on each side."""
 

@@ -1,4 +1,4 @@
-"""What is trained on frozen features with labels, as modules: features -> logits."""
+"""Readouts as modules, from features to logits."""
 
 import math
 from abc import abstractmethod

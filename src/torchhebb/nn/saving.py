@@ -1,4 +1,4 @@
-"""Models on disk: the header of a safetensors file says in JSON how the model is built, the tensors fill it."""
+"""Saving and loading of models: a safetensors file whose header describes in JSON how to build the model."""
 
 import json
 from abc import ABC, abstractmethod

@@ -1,4 +1,4 @@
-"""Tensors on disk: one safetensors file with a JSON header and a checksum; nothing is ever unpickled."""
+"""Safetensors files with a JSON header and a checksum, without pickle."""
 
 import json
 import zlib

@@ -1,4 +1,4 @@
-"""Whitened patches: what a block that competes by angles learns from."""
+"""Extraction and whitening of patches, the input of a block that competes by angles."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""The modules that torch puts around a model: `torch.compile`, `DataParallel`, `DistributedDataParallel`."""
+"""Unwrapping of torch's wrappers of a model: `torch.compile`, `DataParallel`, `DistributedDataParallel`."""
 
 from torch import Tensor, nn
 

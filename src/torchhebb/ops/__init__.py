@@ -1,1 +1,1 @@
-"""Fast forms of the mathematics in `functional`."""
+"""Fast implementations of functions in `torchhebb.functional`."""

@@ -22,10 +22,10 @@ from torchhebb.ops.winograd import (
 
 PATCHES_BYTES = 32 << 20
 
-# Where Winograd's transforms cost less than they save, on a CPU.
+# Limits within which Winograd's transforms take less time than they save, on a CPU.
 WINOGRAD_CHANNELS = 32
 WINOGRAD_OUTPUTS = 256  # over the batch: the transform of the weights costs as much as a few of them
-WINOGRAD_SAVES = 0.6  # at most this share of the multiplications may be left
+WINOGRAD_SAVES = 0.6  # it must leave at most this fraction of the multiplications
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,8 @@ class Patches:
 
     @classmethod
     def of(cls, x: Tensor, weight: Tensor, geometry: Geometry) -> "Patches | None":
-        """Where it beats a convolution: on a CPU, with weights that lie channels-last, as the patches then do, and
-        while they take little memory."""
+        """When it is faster than a convolution: on a CPU, with weights and patches in channels-last order, if the
+        patches take little memory."""
         channels_last = weight.is_contiguous(memory_format=torch.channels_last)
         if x.device.type != "cpu" or geometry.groups > 1 or not channels_last:
             return None
@@ -109,7 +109,7 @@ class Winograd:
 
     @classmethod
     def of(cls, x: Tensor, weight: Tensor, geometry: Geometry) -> "Winograd | None":
-        """Where it pays: on a CPU, in full precision, for dense 3 x 3 kernels over many channels and enough tiles."""
+        """When it is faster: on a CPU, in full precision, with dense 3 x 3 kernels, many channels and enough tiles."""
         moves = geometry.kernel_size == (3, 3) and geometry.stride == geometry.dilation == (1, 1)
         full = x.dtype == weight.dtype and x.dtype in (torch.float32, torch.float64)
         if x.device.type != "cpu" or not moves or not full or torch.is_autocast_enabled("cpu"):

@@ -1,4 +1,4 @@
-"""Chains of element-wise operations and reductions, as one kernel where Inductor compiles them.
+"""Compilation of sequences of element-wise operations and reductions into one kernel with Inductor.
 
 A chain is an ordinary function.  By itself it runs operation after operation, each of which reads and writes whole
 tensors; within `compiled_kernels` it becomes one kernel that keeps a row in cache until it is done with it.

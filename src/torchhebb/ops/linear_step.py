@@ -1,4 +1,4 @@
-"""The step of a fully connected plastic layer as a whole: its update is formed in memory that is kept, and used up."""
+"""The learning step of a fully connected plastic layer, computed in memory that is reused."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""Experiments as values: every recipe by its name."""
+"""Recipes, complete experiments as values, by name."""
 
 from collections.abc import Callable
 from dataclasses import replace

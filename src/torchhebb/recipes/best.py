@@ -1,4 +1,4 @@
-"""Beyond SoftHebb-2023: how far a network without feedback gets on CIFAR-10 under a linear readout.
+"""Recipes beyond SoftHebb-2023: the most accurate networks without feedback on CIFAR-10.
 
 Two blocks of SoftHebb that compete for whitened patches, learned one after another from images alone, are read
 together by a ridge.  What was chosen, was chosen on held-out training images; `docs/papers/best.md` has the parts
@@ -74,7 +74,7 @@ class Part:
     words: str
     change: Callable[[Architecture], Architecture] = lambda architecture: architecture
     learned: bool = True
-    """Whether weights learn, or stay the random patches that they start from."""
+    """Whether weights learn, or stay the initial random patches."""
 
 
 def _blocks(change: Callable[[int, Block], Block]) -> Callable[[Architecture], Architecture]:

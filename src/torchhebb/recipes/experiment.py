@@ -1,4 +1,4 @@
-"""One line of what a paper reports, as work to be done."""
+"""An experiment of `torchhebb reproduce`: a recipe, a question and its cost."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Experiment:
-    """Ask a recipe a question.  Costs are estimates in seconds on two CPU cores; they only order and bound the work.
+    """Evaluate a recipe by a question.  Costs are estimates in seconds on two CPU cores, to order and bound the work.
 
     A paper's items differ in (recipe, question, seeds); items of one recipe share its training, and one of more seeds
     goes on from one of fewer.
@@ -25,4 +25,4 @@ class Experiment:
     seeds: int | None = None
     """How many; by default the recipe's own number."""
     full: bool = False
-    """Comes after every item that is not: the reduced table first, then the whole one."""
+    """Runs after all experiments for which this is False: the reduced table first, then the whole one."""

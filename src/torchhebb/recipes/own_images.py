@@ -1,4 +1,4 @@
-"""The recipe for somebody's own images: whitened SoftHebb blocks that fit their size, their number and the memory.
+"""The recipe for a user's images: whitened SoftHebb blocks chosen by size and number of images, and free memory.
 
 What was chosen is said in three lines, and every choice is a flag of `torchhebb train`.
 """

@@ -1,4 +1,4 @@
-"""Trained networks that ship with the package: each a weights file, the result that it gives, and a model card.
+"""Trained networks in the package: a weights file, a result and a model card for each.
 
 `benchmarks/make_pretrained.py` makes them from recipes.  Matrices and kernels are kept in float16.
 """

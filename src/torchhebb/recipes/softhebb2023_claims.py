@@ -1,4 +1,4 @@
-"""What SoftHebb-2023 says of its networks, as comparisons."""
+"""The claims of SoftHebb-2023 as comparisons of measures."""
 
 from collections.abc import Iterator
 

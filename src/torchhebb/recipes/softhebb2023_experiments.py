@@ -1,4 +1,4 @@
-"""What `torchhebb reproduce softhebb2023` does: one seed of all that two CPU cores can carry, then the rest."""
+"""The experiments of `torchhebb reproduce softhebb2023`: one seed of what two CPU cores can do, then the rest."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -21,7 +21,7 @@ def _accuracy(name: str, recipe: str, seconds: float, **more: Any) -> Experiment
 
 
 def _cifar(title: str, data: str, factor: float, **more: Any) -> Iterator[Experiment]:
-    """Every depth with random weights beside it, and what stands beside it in recipes of its own."""
+    """Every depth with random weights, and the other variants, which are recipes of their own."""
     said = ", all seeds" if "seeds" in more else ""
     seeds = more.get("seeds", 1)
     for depth, seconds in _PLAIN.items():
@@ -34,7 +34,7 @@ def _cifar(title: str, data: str, factor: float, **more: Any) -> Iterator[Experi
 
 
 def _deep(title: str, data: str, depths: int, days: float, *variants: str) -> Iterator[Experiment]:
-    """Data sets for larger machines, the deepest last, and what stands beside them."""
+    """Data sets for larger machines, the deepest last, and their variants."""
     for depth in range(1, depths + 1):
         name = data if depth == depths else f"{data}-depth{depth}"
         seconds = days * _DAY * 2.0 ** (depth - depths)

@@ -1,4 +1,4 @@
-"""The networks of SoftHebb-2023 as values: the released code's settings, depth by depth.
+"""The networks of SoftHebb-2023 with the settings of the released code, by depth.
 
 Where the paper and its code give no network (STL-10, ImageNette and ImageNet below their deepest, every fully connected
 stack, MNIST) it is said at the function, and the settings are taken over from the nearest that is given.

@@ -1,4 +1,4 @@
-"""What SoftHebb-2023 prints: test accuracies in percent, by data set and depth.
+"""Published test accuracies of SoftHebb-2023 in percent, by data set and depth.
 
 Source: the paper's tables on depth, its appendix on width and on fully connected networks.
 """

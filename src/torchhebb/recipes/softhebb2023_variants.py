@@ -1,6 +1,6 @@
-"""What stands beside a recipe of SoftHebb-2023 on the same blocks, each as a change of that recipe.
+"""Variants of the recipes of SoftHebb-2023 on the same blocks, each as a change of the recipe.
 
-The docstring of a variant becomes, after the name of its data, that of the recipe it makes.
+The docstring of a variant, preceded by the name of the data, becomes that of the recipe.
 """
 
 from collections.abc import Callable
@@ -85,10 +85,10 @@ def bcm(recipe: Recipe) -> Recipe:
 
 
 def random(recipe: Recipe) -> Recipe:
-    """Random weights, read out on batch norms that stay as they start, as in the released code.
+    """Random weights with the initial statistics of batch norm, as in the released code.
 
-    Nothing learns below the readout; the baseline `random` calibrates the batch norms.  The paper's one number stands
-    beside both, so that it can be understood.
+    Only the readout is trained; the baseline `random` also calibrates the batch norms.  Both are compared with the
+    paper's number, because the paper does not say which it is.
     """
     printed = recipe.published_beside.random
     name = f"{recipe.name}-random"
@@ -96,10 +96,10 @@ def random(recipe: Recipe) -> Recipe:
 
 
 def backpropagation(recipe: Recipe) -> Recipe:
-    """SoftHebb beside the same blocks, with relu, trained end to end.
+    """SoftHebb compared with the same blocks, with ReLU, trained end to end.
 
-    As many epochs, batches as large and the same views as the readout's; the rate was not tuned.  The paper's third
-    CIFAR layer is not these blocks' but a grouped 1x1, see softhebb2023-cifar10-grouped.  Meant for a GPU.
+    The epochs, batch size and augmentation are those of the readout; the learning rate was not tuned.  In the paper the
+    third CIFAR layer is a grouped 1x1 convolution instead, see softhebb2023-cifar10-grouped.  Meant for a GPU.
     """
     name, readout = f"{recipe.name}-backpropagation", recipe.readout
     assert isinstance(readout, Readout)
@@ -110,7 +110,7 @@ def backpropagation(recipe: Recipe) -> Recipe:
 def _other_blocks(
     recipe: Recipe, name: str, change: Callable[[Block], Block], published: float | None = None
 ) -> Recipe:
-    """The recipe with every block changed, without baselines: those stand beside the plain recipe."""
+    """The recipe with every block changed, without baselines, which belong to the plain recipe."""
     return replace(
         recipe,
         name=f"{recipe.name}-{name}",

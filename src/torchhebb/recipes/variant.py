@@ -1,4 +1,4 @@
-"""A recipe of a family, which needs no function of its own."""
+"""A variant of a recipe that needs no function of its own."""
 
 from dataclasses import dataclass
 

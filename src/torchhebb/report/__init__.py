@@ -1,4 +1,4 @@
-"""Results to pictures, tables and one page."""
+"""Figures, tables and the report page, made from results."""
 
 from torchhebb.report.collect import Answers, Reported, read_run
 from torchhebb.report.page import render, write_report

@@ -1,4 +1,4 @@
-"""The answers that evaluators left in a run folder, read with care: a damaged one is left out and said to be."""
+"""Reading of the results that questions left in a run folder; damaged ones are left out and named."""
 
 import math
 import shlex

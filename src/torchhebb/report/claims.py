@@ -1,4 +1,4 @@
-"""Claims of a paper against results: the difference, its 95 % interval, and what follows."""
+"""The table of the claims of a paper: difference, 95 % interval and verdict."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What a report says of a run: its record on disk, and what its first network answers to the test images."""
+"""The data of a report: the files of a run, and the predictions of its first network on the test images."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path

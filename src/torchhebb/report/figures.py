@@ -1,4 +1,4 @@
-"""Drawings of a run: data -> SVG bytes.
+"""Figures of a run as SVG.
 
 An SVG is made to stand inside a page: transparent, its colours are the page's (currentColor, and the custom
 properties --accent, --muted, --third), so that it follows light and dark; its text is text.

@@ -1,4 +1,4 @@
-"""What evaluators found, as sections of a page: measures in tables, curves in figures."""
+"""Sections of the report page for the results of questions: tables of measures, figures of curves."""
 
 import sys
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""One self-contained HTML file about one run or several: no script, no network, everything from outside escaped."""
+"""The report: one self-contained HTML file about one or several runs, without scripts, with escaped content."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -127,12 +127,12 @@ def _learning(run: Reported, key: str) -> Iterator[Section]:
         note = "A neuron whose weights have norm 1 has settled: its step is zero. Bands span the seeds."
         drawings = (
             curves(radius, "images seen", "Mean radius of the neurons", key, mark=1.0),
-            curves(r1, "images seen", "Share of neurons at radius 1", key, limits=(-0.02, 1.02)),
+            curves(r1, "images seen", "Fraction of neurons at radius 1", key, limits=(-0.02, 1.02)),
         )
         yield Section("Learning without labels", note, drawings)
     if run.answers is not None and run.answers.win_rates:
         bars = tuple(_win_rates(block_name(name), rates, key) for name, rates in run.answers.win_rates.items())
-        yield Section("Who wins", "How often each neuron responds most strongly, on test images.", bars)
+        yield Section("Win rates", "How often each neuron has the largest pre-activation, on test images.", bars)
     yield from _filters(run)
 
 

@@ -1,4 +1,4 @@
-"""What a page is made of: figures with their text alternatives, tables of words, and the sections that hold them."""
+"""Parts of the report page: figures with text alternatives, tables of words, sections."""
 
 import base64
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Weights and images as PNG bytes."""
+"""Weights and images as PNG."""
 
 import io
 from collections.abc import Sequence

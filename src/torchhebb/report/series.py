@@ -1,4 +1,4 @@
-"""Lines of metrics.jsonl to curves: the mean over seeds, with the lowest and highest seed around it."""
+"""Curves from the lines of metrics.jsonl: the mean over seeds, with the lowest and highest seed."""
 
 import re
 from collections import defaultdict

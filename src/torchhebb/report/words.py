@@ -1,4 +1,4 @@
-"""Values as a reader wants to see them."""
+"""Formatting of values for readers."""
 
 from collections.abc import Iterator
 from typing import Any

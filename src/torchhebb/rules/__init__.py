@@ -1,4 +1,4 @@
-"""Learning rules: a competition and a decay, as small frozen objects.
+"""Learning rules: frozen objects that combine a competition and a decay.
 
 A rule is one method: from pre-activations to the activity y that multiplies the input, and the decay.
 

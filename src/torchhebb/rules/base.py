@@ -1,4 +1,4 @@
-"""The interface of a learning rule, and what rules share."""
+"""The interface of a learning rule, and functions that rules share."""
 
 from abc import ABC, abstractmethod
 from typing import ClassVar

@@ -1,4 +1,4 @@
-"""The rule of Bienenstock, Cooper and Munro: a threshold between learning and unlearning that slides with activity."""
+"""The rule of Bienenstock, Cooper and Munro, with a sliding threshold between learning and unlearning."""
 
 from dataclasses import dataclass, field
 

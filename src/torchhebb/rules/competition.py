@@ -1,4 +1,4 @@
-"""Rules of competition: winners, soft or hard, learn, and losers may unlearn."""
+"""Rules with a competition: soft and hard winner-take-all, ranked, instar."""
 
 from dataclasses import dataclass, field
 
@@ -31,9 +31,9 @@ class SoftHebb(Rule):
     inverse_temperature: float = field(default=1.0, metadata=INVERSE_TEMPERATURE)
     """Inverse temperature of the softmax over the neurons."""
     anti_hebbian: bool = True
-    """Whether the losers unlearn what the winner learns."""
+    """Whether the losers unlearn the input that the winner learns."""
     rectify: bool = False
-    """Compete on relu(u - mean over the neurons), and put it out."""
+    """Compete on relu(u - mean over the neurons), and use it as the output."""
 
     def __call__(self, u: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         if self.rectify:
@@ -77,7 +77,7 @@ class RankedHebb(Rule):
     rank: int = field(default=2, metadata=at_least(2))
     """The neuron that unlearns, counted from 1, the winner."""
     delta: float = field(default=0.4, metadata=RATE)
-    """How much it unlearns."""
+    """Strength of unlearning."""
 
     @property
     def label(self) -> str:

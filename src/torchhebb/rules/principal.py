@@ -1,4 +1,4 @@
-"""Rules that find principal components: Oja's for one, and its extensions to several that differ from each other.
+"""Rules that find principal components: Oja, Sanger, the subspace rule, Foldiak.
 
 | symbol | meaning |
 |---|---|

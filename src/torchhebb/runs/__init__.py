@@ -1,4 +1,4 @@
-"""Runs: training one in a folder of its own, opening a finished one, and the baselines that it is compared with."""
+"""Runs: training into a run folder, opening a finished run, and its baselines."""
 
 from torchhebb.runs.folder import new_run_folder, read_config
 from torchhebb.runs.options import ComputeOptions, SourceOptions, TrainOptions, compute_options

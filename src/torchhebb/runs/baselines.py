@@ -1,4 +1,4 @@
-"""What a run is compared with: one table of networks of the same size, trained with the same care and kept with it."""
+"""The table of baselines: networks of the same size, trained with the same effort and saved with the run."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence

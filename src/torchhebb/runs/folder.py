@@ -1,4 +1,4 @@
-"""The folder of a run: its configuration on disk, and the lock that keeps a second process out."""
+"""The run folder: its configuration, and a lock against a second process."""
 
 import json
 from collections.abc import Iterator
@@ -61,7 +61,7 @@ def begun_or_gone(folder: Path) -> Iterator[None]:
 def finished_result(folder: Path) -> Result:
     """The result of a finished run.  Raises UserError where there is none, or it is damaged."""
     if not (folder / "result.json").exists():
-        raise UserError(f"{folder} is not finished: go on with torchhebb train --resume {folder}")
+        raise UserError(f"{folder} is not finished: continue with torchhebb train --resume {folder}")
     return read_result(folder / "result.json")
 
 

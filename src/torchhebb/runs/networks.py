@@ -1,4 +1,4 @@
-"""Networks as a run makes them: built on its device, with random weights, or learned by its plan."""
+"""The networks of a run: built on its device, with random weights, or trained by its plan."""
 
 from pathlib import Path
 from typing import Literal, Protocol, TypeVar

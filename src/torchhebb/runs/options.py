@@ -1,4 +1,4 @@
-"""How to compute, where images come from, how to train: settings that do not change what a recipe means."""
+"""Options for computing, data and training that do not change the recipe."""
 
 from dataclasses import dataclass, field, fields
 
@@ -39,7 +39,7 @@ def compute_options(options: ComputeOptions) -> ComputeOptions:
 
 @dataclass(frozen=True)
 class SourceOptions(Checked):
-    """How a user's own images become pixels of one size; decided once, and kept with the run.
+    """Preprocessing of a user's images to one size; decided once, and kept with the run.
 
     Example:
         >>> SourceOptions(size=64, fit="pad").fit
@@ -51,12 +51,12 @@ class SourceOptions(Checked):
     fit: Fit = "crop"
     """How to make images square: crop the largest square in the middle, squash the image, or pad it with black."""
     skip_unreadable: bool = False
-    """Leave out images that cannot be read, and list them in the run folder; otherwise they stop the run."""
+    """Leave out images that cannot be read, and list them in the run folder; otherwise they are an error."""
 
 
 @dataclass(frozen=True)
 class TrainOptions(SourceOptions, ComputeOptions):
-    """What training takes besides.
+    """Further options of training.
 
     Example:
         >>> TrainOptions(device="cpu", checkpoint_seconds=10.0).checkpoint_seconds

@@ -1,4 +1,4 @@
-"""Classes of a user's own images by a trained run."""
+"""Classification of a user's images with a trained run."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing

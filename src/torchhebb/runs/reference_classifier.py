@@ -1,4 +1,4 @@
-"""An independent eye: a small convolutional net, trained on clean images, that says what an image shows."""
+"""The reference classifier: a small convolutional network, trained on clean images, that judges other images."""
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +44,7 @@ class Judge(nn.Module):
 
 
 def judge(run: Run, seed: int = 0) -> Judge:
-    """The judge of a run's data, in eval mode on its device; trained at the first call and kept in RUN/judge/."""
+    """The reference classifier of a run's data, in eval mode on its device; trained once, kept in RUN/judge/."""
     model = Judge(run.data.in_channels, len(run.data.classes), seed=seed)
     folder = run.folder / "judge"
     path = folder / f"model-{seed}.safetensors"

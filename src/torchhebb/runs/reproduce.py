@@ -1,4 +1,4 @@
-"""A paper's items within a budget of time: the cheapest first, each result kept at once, resumed where it stopped."""
+"""Running the experiments of a paper within a time budget: the fastest first, with results saved at once."""
 
 import re
 import time
@@ -84,16 +84,16 @@ def reproduce(
     progress: Progress = SILENT,
     command: str = "torchhebb.reproduce",
 ) -> list[Outcome]:
-    """Run what fits `budget` seconds; `folder` holds a run folder for each recipe, and with it what is done already.
+    """Run the experiments that fit into `budget` seconds; `folder` holds a run folder for each recipe, to be resumed.
 
-    Reduced items come first.  An item starts if its estimated cost fits what is left, or if its run is under way.
-    One that is still under way at the end is stopped; the next call goes on from its last checkpoint.  An item that
-    cannot run, for want of its data or of memory, fails alone.
+    Reduced experiments come first.  An experiment starts if its estimated time fits into the rest of the budget, or if
+    its run has been started before.  One that is unfinished at the end is stopped; the next call continues it from its
+    last checkpoint.  If the data or the memory for an experiment is missing, only this experiment fails.
 
-    Args: asker, what answers the questions, `torchhebb.evaluate.items.ExperimentQuestions()`; results, where they
-    are kept as well, as <recipe>/<question>-<cpu or gpu>.json.
+    Args: asker, which evaluates the questions, `torchhebb.evaluate.items.ExperimentQuestions()`; results, a folder in
+    which results are also kept, as <recipe>/<question>-<cpu or gpu>.json.
     Returns the outcomes in the order of cost.  Raises UserError if `folder` holds other versions of these recipes, or
-    if another process reproduces in it.
+    if another process uses it.
     """
     end = time.monotonic() + budget
     options = options or TrainOptions()

@@ -132,7 +132,7 @@ class Run:
         folder = self.folder if seed == 0 else self.folder / f"seed-{seed}"
         network = load(folder)
         if not isinstance(network, Network) or (network.readout is None and self.data.labelled):
-            raise UserError(f"{folder} holds no network with its readout: go on with torchhebb train --resume")
+            raise UserError(f"{folder} holds no network with a readout: continue with torchhebb train --resume")
         if network.architecture != self.recipe.architecture:
             raise UserError(f"the network in {folder} is not that of {self.folder / 'config.json'}: files of two runs")
         return placed(network, self.device).eval()

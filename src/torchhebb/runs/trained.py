@@ -1,4 +1,4 @@
-"""The trained network that a run, a weights file or a name of the package stands for."""
+"""Loading of a trained network from a run, a weights file or the name of a network in the package."""
 
 from pathlib import Path
 

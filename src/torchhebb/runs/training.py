@@ -1,4 +1,4 @@
-"""From a recipe to a result: learn, compute features once, fit a readout, do the same for baselines, over all seeds."""
+"""Training of a recipe: learning, features, readout and baselines, for all seeds."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Which settings of a recipe are better? Asked on held-out training images alone."""
+"""Search for better settings of a recipe on held-out training images."""
 
 from torchhebb.search.objective import Objective
 from torchhebb.search.space import Choice, Dimension, Range, default_space, flags_of, parse_space

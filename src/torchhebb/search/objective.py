@@ -1,4 +1,4 @@
-"""What a search maximises: accuracy on held-out training images."""
+"""The objective of a search: accuracy on held-out training images."""
 
 from dataclasses import dataclass, replace
 from typing import Literal

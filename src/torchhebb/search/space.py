@@ -1,4 +1,4 @@
-"""What is searched: fields of a recipe, and the values that each may take."""
+"""The search space: fields of a recipe, and the values that each may take."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""A search that goes on after a stop and is shared by processes: one folder, one study of optuna, one lock."""
+"""A search that can be resumed and shared by processes: one folder with one optuna study and a lock."""
 
 import json
 import os
@@ -31,7 +31,7 @@ _MOST_FAILED = 50
 
 @dataclass(frozen=True)
 class Search(Checked):
-    """Better settings of a recipe, judged on held-out training images; the test images are not looked at.
+    """Search for better settings of a recipe on held-out training images; the test images are not used.
 
     The first trial is the recipe as it is, so that the best one can be compared with it.
     """
@@ -39,19 +39,19 @@ class Search(Checked):
     space: tuple[str, ...] = ()
     """FIELD=LOW:HIGH, FIELD=LOW:HIGH:log or FIELD=a,b,c; by default rates, temperatures and powers of the blocks."""
     trials: int | None = field(default=None, metadata=SIZE)
-    """How many trials the folder is to hold in the end, those of other processes and earlier calls included."""
+    """Total number of trials in the folder, including those of other processes and earlier calls."""
     budget: str | None = None
-    """How long this call may take, as in 90s, 30m or 2h; 30m where neither this nor --trials is given."""
+    """Time limit of this call, such as 90s, 30m or 2h; 30m if neither this nor --trials is given."""
     search_seeds: int = field(default=1, metadata=SIZE)
-    """Seeds a trial; their mean is what counts."""
+    """Seeds for each trial; the result is their mean."""
     judge: Literal["recipe", "ridge"] = "recipe"
-    """The readout: the recipe's own, or ridge regression in closed form, which is cheaper."""
+    """The readout: the recipe's own, or ridge regression in closed form, which is faster."""
     images: int | None = field(default=None, metadata=SIZE)
-    """Learn from so many of the training images that are not held out; by default from all."""
+    """Learn from this many of the training images that are not held out; by default from all."""
     held_out: float = field(default=0.1, metadata=between(0, 1))
-    """The share of the training images that judges."""
+    """The fraction of the training images that is held out to compare trials."""
     sampler_seed: int = field(default=0, metadata=at_least(0))
-    """What the search draws from: one process with the same seed tries the same settings."""
+    """Seed of the search: one process with the same seed tries the same settings."""
 
     @property
     def seconds(self) -> float:

@@ -1,4 +1,4 @@
-"""The loop and what surrounds it."""
+"""Training: the loop, steppers, checkpoints, logs, features and results."""
 
 from torchhebb.readouts.adam import Readout
 from torchhebb.train.device import own_device

@@ -1,4 +1,4 @@
-"""Correct answers of a model to images, batch after batch."""
+"""Test accuracy of a model, computed in batches."""
 
 import torch
 from torch import Tensor, nn

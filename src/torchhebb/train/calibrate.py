@@ -1,4 +1,4 @@
-"""What a network takes from data before it learns, or in place of learning: whitening, first weights, batch norm."""
+"""Preparation of a network from data: whitening, initial weights from patches, calibration of batch norm."""
 
 import torch
 from torch import nn

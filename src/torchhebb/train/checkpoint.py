@@ -1,4 +1,4 @@
-"""What a run needs to go on after it was stopped at any moment: one file, complete or not there.
+"""Checkpoints: one file, written atomically, from which a stopped run continues exactly.
 
 A run is a row of named tasks. The file holds the results of those that are done and, for the one under way, its
 position and tensors. The order of batches and every random draw follow from (seed, epoch, batch), so the position
@@ -79,7 +79,7 @@ class Checkpoint:
             if missing := {"done", "task", "position", "log_offset"} - header.keys():
                 raise UserError(f"{path} is no checkpoint: it has no {', '.join(sorted(missing))}")
         except UserError as error:
-            raise UserError(f"{error}; delete it, and --resume begins anew") from error
+            raise UserError(f"{error}; delete it, and --resume starts again") from error
         return tensors, header
 
     def _write(self, task: str | None, position: dict[str, Any], tensors: dict[str, Tensor]) -> None:

@@ -1,4 +1,4 @@
-"""Learning steps by compiled kernels, where a user asks for them and they can be made."""
+"""Checks and context for learning with compiled kernels."""
 
 import os
 import shutil

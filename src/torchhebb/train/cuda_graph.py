@@ -1,4 +1,4 @@
-"""Several learning steps as one CUDA graph: one launch from the host in place of hundreds."""
+"""The stepper that runs several learning steps as one CUDA graph."""
 
 from collections.abc import Callable, Sequence
 
@@ -114,9 +114,9 @@ def cuda_graph_stepper(
     rates: Sequence[float | Tensor],
     factor: Callable[[int], float],
 ) -> CudaGraphStepper | None:
-    """Steps as graphs where they pay and can be captured: on CUDA, by an optimizer whose rates may be tensors.
+    """Steps as graphs if they can be captured: on CUDA, with an optimizer whose learning rates may be tensors.
 
-    Not run: no GPU was at hand when this was written.
+    Not run, because no GPU was available.
     """
     if device.type != "cuda" or not isinstance(optimizer, NormAdaptiveSGD):
         return None

@@ -1,4 +1,4 @@
-"""Where and in what precision to compute: names from a user to torch objects."""
+"""Devices and precisions: from a user's names to torch objects."""
 
 import os
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What plastic layers look like while they learn; computed on the device, read by the host only when logged."""
+"""Diagnostics of plastic layers during learning: radii, win rates, dead neurons."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""The plain stepper: learn, average over the ranks, step."""
+"""The eager stepper: learn, average over the ranks, step."""
 
 from collections.abc import Callable, Sequence
 

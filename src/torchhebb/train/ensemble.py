@@ -1,4 +1,4 @@
-"""Many seeds at the price of one: networks of one shape learn side by side, each as it would alone."""
+"""Training of several seeds in one process as an ensemble."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""The metrics of a run for TensorBoard as well, beside metrics.jsonl."""
+"""Logging for TensorBoard, in addition to metrics.jsonl."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Frozen features: computed once, in evaluation mode, and kept for every epoch of every readout."""
+"""Frozen features: computed once in evaluation mode and cached for every epoch of every readout."""
 
 import hashlib
 from typing import Any, Literal

@@ -1,4 +1,4 @@
-"""Whether a recipe and a data set fit together, before anything is learned."""
+"""Checks that a recipe fits a data set, before anything is learned."""
 
 from dataclasses import dataclass
 from math import prod
@@ -22,7 +22,7 @@ def check_fit(recipe: Recipe, data: Data) -> None:
         raise UserError(f"readout.online must be left out: {data.name} has no labels")
     if isinstance(data.train, Stream) and not (isinstance(readout, Readout) and not readout.standardize):
         raise UserError(
-            f"readout must learn from batches, not standardised ones or in closed form: {data.name} is streamed"
+            f"readout must be trained on batches, without standardize and not in closed form: {data.name} is streamed"
         )
     if isinstance(data.train, Stream) and recipe.online:
         raise UserError(f"readout.online must be left out: {data.name} is streamed")

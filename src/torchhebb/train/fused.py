@@ -1,4 +1,4 @@
-"""One step of learning: `learn` and the optimizer, in one where the layers are fully connected and learn on line."""
+"""`learn` and the optimizer as one step, for networks of fully connected layers that learn online."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""The unsupervised phase: images stream through the blocks, and every block learns from its own input."""
+"""The unsupervised phase: every block learns from its own input while images pass through the network."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Whether the unsupervised phase of a run changed anything, and what to try where it did not."""
+"""Detection of runs that learned little, with advice in one line."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

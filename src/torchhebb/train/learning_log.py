@@ -1,4 +1,4 @@
-"""What the log holds of learning: radii, wins and local losses of every layer, some times a pass."""
+"""Logging of learning: radii, win rates and local losses of every layer."""
 
 import time
 from dataclasses import asdict

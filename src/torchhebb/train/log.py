@@ -1,4 +1,4 @@
-"""metrics.jsonl: one JSON object a line with its checksum, appended as they come, cut back exactly on a resumption."""
+"""metrics.jsonl: one JSON object with a checksum on each line, truncated to the checkpoint on resuming."""
 
 import logging
 import math
@@ -50,7 +50,7 @@ class Log:
                 self.path.touch()
             os.truncate(self.path, len(whole))
         except OSError as error:
-            raise UserError(f"cannot write {self.path}: {error.strerror}; free it, then --resume") from error
+            raise UserError(f"cannot write {self.path}: {error.strerror}; free it, then use --resume") from error
         if len(whole) < offset:
             _log.warning("%s has lost %d bytes of its lines", self.path, offset - len(whole))
             self.write(kind="lost", bytes=offset - len(whole))

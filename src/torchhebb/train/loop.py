@@ -1,4 +1,4 @@
-"""The loop of every training: batches go to a stepper in order, and callbacks look at what it made of them.
+"""The training loop: batches go to a stepper in order, with callbacks between steps.
 
 A stepper learns from one batch after the other.  It may let some wait, to take several in one go; `flush` then learns
 from those, so that the weights are what all batches made of them.  Steppers are eager, a captured CUDA graph, a

@@ -1,4 +1,4 @@
-"""A linear readout that learns beside the blocks, in the same pass over the images."""
+"""A linear readout that learns together with the blocks, in the same pass over the images."""
 
 import torch
 from torch import Tensor, nn

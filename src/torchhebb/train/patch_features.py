@@ -1,4 +1,4 @@
-"""Features of one whitened block, pooled as they are computed: maps never leave the cache of a processor."""
+"""Fast features of one whitened block on a CPU: maps are pooled while they are computed."""
 
 import torch
 from torch import Tensor, nn

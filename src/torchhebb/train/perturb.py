@@ -1,4 +1,4 @@
-"""Gradient attacks: from a clean image, climb a loss of the network without leaving a small ball around the image.
+"""Gradient attacks: maximise a loss of the network within a small ball around each image.
 
 | symbol | meaning |
 |---|---|

@@ -1,4 +1,4 @@
-"""The layer pipeline: block l learns from batch t while the block below it is already at batch t + 1."""
+"""The pipeline stepper: block l learns from batch t while the block below is at batch t + 1."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -17,7 +17,7 @@ from torchhebb.train.online import OnlineReadout
 
 @dataclass(frozen=True)
 class Microbatch:
-    """A batch on its way up: its number, what the next block takes, and labels for a readout at the end."""
+    """A batch in the pipeline: its number, the input of the next block, and labels for a readout at the end."""
 
     step: int
     x: Tensor
@@ -25,17 +25,17 @@ class Microbatch:
 
 
 class Pipeline:
-    """Blocks that are all at work in one tick, each on another batch.
+    """Stepper in which all blocks learn in each tick, each from another batch.
 
-    At tick t (from 0) block l (from 0) learns from batch t - l: from what the block below gave at tick t - 1, by the
-    weights that it had then.  No block needs in a tick what another does in it, so all of them may run at once: on
-    CUDA each has a stream of its own (not run here: no GPU was at hand), on a CPU they follow one another.  After the
-    last batch `flush` lets the pipeline run empty, and every block has seen every batch once.
+    At tick t (from 0) block l (from 0) learns from batch t - l: from the output that the block below computed at tick
+    t - 1.  Within a tick no block depends on another, so all of them may run at the same time: on CUDA each has its own
+    stream (not run, because no GPU was available), on a CPU they run one after the other.  After the last batch `flush`
+    empties the pipeline, and every block has learned from every batch once.
 
-    In joint order too, block l takes from batch t what the block below gave before its own step, and nothing flows
-    back.  So each block goes through the same states from the same inputs: the pipeline is another schedule of the
-    joint pass, not another algorithm, and equals it bit for bit.  What shrinks is the longest chain of work per batch,
-    from all blocks to the slowest of them; what grows is memory, by one batch of activations a block.
+    In joint order block l also gets, for batch t, the output of the block below from before its own step, and there is
+    no feedback.  So each block goes through the same states: the pipeline is another schedule of the joint pass, and
+    equals it bit for bit.  The time for a batch becomes that of the slowest block instead of the sum over blocks; the
+    memory grows by one batch of activations for each block.
 
     Args: network, its blocks in train mode; optimizer, which is divided among the blocks; factor, the fraction of the
     rates at a step; online, a readout to train on the output of every batch that has passed all blocks.
@@ -61,14 +61,14 @@ class Pipeline:
 
     @property
     def busy(self) -> bool:
-        """Whether a batch is still on its way."""
+        """Whether a batch is still in the pipeline."""
         return any(microbatch is not None for microbatch in self.waiting)
 
     def step(self, number: int, x: Tensor, labels: Tensor | None) -> None:
         self.tick(Microbatch(number, x, labels if self.online is not None else None))
 
     def flush(self) -> None:
-        """Let the pipeline run empty, so that every block has learned from every batch that came."""
+        """Empty the pipeline, so that every block has learned from every batch."""
         while self.busy:
             self.tick()
         self._synchronize()
@@ -93,7 +93,7 @@ class Pipeline:
                     self.online.step(given.x, given.labels, self.factor(given.step))
 
     def _synchronize(self) -> None:
-        """On CUDA: what comes next waits until every block has done what it was given."""
+        """On CUDA: let the current stream wait for the streams of all blocks."""
         for stream in self.streams:
             if stream is not None:
                 torch.cuda.current_stream(self.device).wait_stream(stream)

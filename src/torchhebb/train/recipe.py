@@ -1,4 +1,4 @@
-"""An experiment as a value: frozen dataclasses, whose fields are the command line's flags."""
+"""Recipes as values: frozen dataclasses whose fields are the flags of the command line."""
 
 import math
 import re
@@ -15,15 +15,15 @@ from torchhebb.readouts.base import ReadoutPlan
 
 @dataclass(frozen=True)
 class NormAdaptive(Checked):
-    """Steps of plastic layers: each block's own rate, scaled by how far a neuron's radius is from 1."""
+    """NormAdaptiveSGD for plastic layers: the rate of each block, scaled by the distance of the radius from 1."""
 
 
 @dataclass(frozen=True)
 class AdamW(Checked):
-    """Steps of blocks that learn by a local loss: one rate for all."""
+    """AdamW for blocks that learn by a local loss, with one learning rate for all."""
 
     lr: float = field(default=1e-3, metadata=RATE)
-    """Rate."""
+    """Learning rate."""
     weight_decay: float = field(default=0.05, metadata=RATE)
     """Decoupled weight decay."""
 
@@ -38,26 +38,26 @@ class Learning(Checked):
     """
 
     batch_size: int = field(default=10, metadata=SIZE)
-    """Images of one step."""
+    """Number of images in a batch."""
     epochs: int = field(default=1, metadata=at_least(0))
-    """Passes over the images; 0 leaves the weights as drawn."""
+    """Passes over the images; 0 keeps the initial weights."""
     order: Literal["joint", "greedy", "pipeline"] = "joint"
-    """joint: all blocks in the same pass; greedy: block after block, those below in eval mode; pipeline: the joint pass
-    with every block one batch behind the one below, so that all can work at once."""
+    """joint: all blocks in the same pass; greedy: one block after the other, those below in eval mode; pipeline: the
+    joint pass with every block one batch behind the one below, so that all can compute at the same time."""
     optimizer: NormAdaptive | AdamW = field(default_factory=NormAdaptive)
-    """What steps along the updates: NormAdaptive, with the rates of the blocks, or AdamW for blocks of local losses."""
+    """The optimizer: NormAdaptive, with the rates of the blocks, or AdamW for blocks with local losses."""
     schedule: Literal["constant", "linear", "cosine"] = "constant"
-    """How the rates fall, step by step, from their own value to final_lr_fraction of it."""
+    """Schedule of the learning rates, from their value to final_lr_fraction of it."""
     final_lr_fraction: float = field(default=0.0, metadata=RATE)
-    """Share of the rates that is left at the end of the schedule."""
+    """Fraction of the learning rates at the end of the schedule."""
     images: Literal["train", "unlabelled"] = "train"
     """Which images to learn from: the training images, or the unlabelled ones that some data sets have."""
     fraction: float = field(default=1.0, metadata=above(0, up_to=1))
-    """How much of them, drawn by the seed."""
+    """Fraction of these images to learn from; the seed decides which."""
     augment: Augment = field(default_factory=Augment)
-    """Views of the images while the blocks learn."""
+    """Augmentation of the images while the blocks learn."""
     samples: int = field(default=1000, metadata=SIZE)
-    """How many images, the first of the pass, whitening and weights of init "patches" are prepared from."""
+    """Number of images, the first of the pass, from which whitening and weights of init "patches" are computed."""
 
     def lr_factor(self, progress: float) -> float:
         """The factor of the rates after a fraction `progress` of the steps.
@@ -74,7 +74,7 @@ class Learning(Checked):
 
 @dataclass(frozen=True)
 class Supervised(Checked):
-    """How a baseline learns from labels by gradients: AdamW on the cross-entropy.
+    """Supervised training of a baseline by gradients: AdamW on the cross-entropy.
 
     Example:
         >>> Supervised(epochs=12, lr=3e-3).epochs
@@ -84,23 +84,23 @@ class Supervised(Checked):
     epochs: int = field(default=20, metadata=at_least(0))
     """Passes over the training images."""
     batch_size: int = field(default=64, metadata=SIZE)
-    """Images of one step."""
+    """Number of images in a batch."""
     lr: float = field(default=1e-3, metadata=RATE)
-    """Rate at the start."""
+    """Initial learning rate."""
     weight_decay: float = field(default=0.0, metadata=RATE)
     """Decoupled weight decay."""
     cosine: bool = True
-    """The rate falls to zero by a half cosine; otherwise it stays."""
+    """Decrease the learning rate to zero by a half cosine; otherwise it is constant."""
     augment: Augment = field(default_factory=Augment)
-    """Views of the training images."""
+    """Augmentation of the training images."""
 
 
 @dataclass(frozen=True)
 class PublishedBeside(Checked):
-    """The paper's test accuracies, in percent, of what stands beside its network."""
+    """The paper's test accuracies of baselines, in percent."""
 
     random: float | None = None
-    """Of random weights, whose batch norm papers do not always say how to calibrate: it stands beside both kinds."""
+    """Of random weights; compared with calibrated and uncalibrated ones, as papers do not always say which."""
     backpropagation: float | None = None
     """Of backpropagation through the same blocks."""
 
@@ -118,29 +118,29 @@ class Recipe(Checked):
     """
 
     name: str
-    """Name in results and reports."""
+    """Name of the recipe in results and reports."""
     data: str
     """A data set of the catalogue, folder:PATH, parquet:PATH or hub:OWNER/NAME."""
     architecture: Architecture
-    """Pixels in [0, 1] of input_shape, what is done to them, and the blocks they pass."""
+    """The network: input shape, preprocessing of pixels in [0, 1], blocks and features."""
     learning: Learning = field(default_factory=Learning)
     """The unsupervised phase: how the training images pass through the plastic blocks."""
     readout: ReadoutPlan = field(default_factory=Readout)
-    """The readout of the frozen features, which alone sees labels."""
+    """The readout of the frozen features; only it uses labels."""
     baselines: tuple[Literal["random", "uncalibrated", "raw", "backpropagation"], ...] = ("random",)
-    """What stands beside it: with the same readout random weights, with calibrated batch norm or with the running
-    statistics that batch norm starts from, or raw pixels; end to end with labels, backpropagation through the same
-    blocks."""
+    """Baselines: random weights with calibrated batch norm (random) or with its initial running statistics
+    (uncalibrated), or raw pixels (raw), all with the same readout; backpropagation through the same blocks, trained end
+    to end with labels."""
     supervised: Supervised = field(default_factory=Supervised)
     """How the backpropagation baseline learns."""
     seeds: int = field(default=1, metadata=SIZE)
-    """Number of seeds, 0 and up; each gives weights and orders of its own."""
+    """Number of seeds, counted from 0; each has its own initial weights and order of images."""
     published: float | None = None
-    """The paper's test accuracy in percent, where it gives one; see `published_for`."""
+    """The paper's test accuracy in percent, if it gives one; see `published_for`."""
     published_on: str = field(default="", compare=False)
-    """The data set that the published numbers are of, by default the recipe's own; with other data they are dropped."""
+    """The data set of the published numbers, by default the recipe's own; with other data they are not shown."""
     published_beside: PublishedBeside = field(default_factory=PublishedBeside, compare=False)
-    """What the paper gives of the baselines; it is no part of the experiment, so runs go on when it becomes known."""
+    """The paper's accuracies of baselines; not part of the experiment, so runs can be resumed if it changes."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,4 +1,4 @@
-"""Measured results with their provenance: the JSON that tables and the report are made from."""
+"""Results with their provenance: the JSON from which tables and reports are made."""
 
 import platform
 import re
@@ -16,7 +16,7 @@ from torchhebb.files import read_json, write_json
 
 @dataclass(frozen=True)
 class Measure:
-    """One number over the seeds, beside the published one.
+    """One number over the seeds, with the published one.
 
     >>> measure = Measure("test_accuracy", "%", (80.0, 82.0), published=80.3)
     >>> measure.mean, round(measure.std, 2)
@@ -70,7 +70,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Result:
-    """The answer to one question about one recipe.
+    """The result of one question for one recipe.
 
     >>> measure = Measure("test_accuracy", "%", (80.0,))
     >>> data = {"name": "digits", "fingerprint": "0"}

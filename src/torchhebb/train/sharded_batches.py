@@ -1,4 +1,4 @@
-"""What a rank learns from, where several processes share each batch."""
+"""The part of each batch that a rank learns from."""
 
 from collections.abc import Iterator
 

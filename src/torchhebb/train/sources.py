@@ -1,4 +1,4 @@
-"""Features that pass the frozen network batch by batch, where none are kept."""
+"""Features that are computed batch by batch and not cached."""
 
 from collections.abc import Iterator
 from functools import partial

@@ -1,4 +1,4 @@
-"""Stages of learning: which blocks learn in which pass, and how a training goes through its stages."""
+"""Stages of learning: which blocks learn in which pass over the images."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -59,9 +59,13 @@ def learn_stages(
         position, tensors = restored
         first_stage, first_step = position["stage"], position["step"]
         if streamed and (ranks := position.get("ranks", world_size())) != world_size():
-            raise UserError(f"this stream was begun by {ranks} process(es): go on with as many, got {world_size()}")
+            raise UserError(
+                f"this stream was started with {ranks} process(es): resume it with as many, got {world_size()}"
+            )
         if position.get("places"):
-            raise UserError("this pipeline was stopped by an earlier version: go on with that one, or begin anew")
+            raise UserError(
+                "this pipeline was stopped by an earlier version: resume it with that version, or start again"
+            )
         unpack(tensors, **learner.modules())
     for stage in range(first_stage, learner.count):
         label = task if learner.count == 1 else f"{task} block {stage + 1}"

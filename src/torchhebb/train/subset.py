@@ -1,4 +1,4 @@
-"""Which images the unsupervised phase of a plan learns from."""
+"""Selection of the images that the unsupervised phase learns from."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""The supervised loop, one for every baseline that learns from labels by gradients."""
+"""Supervised training by gradients, for all baselines that learn from labels."""
 
 import math
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""A plan tried on images at hand: learn, read out, judge, and keep nothing."""
+"""Training of a plan on images in memory without saving, to evaluate it."""
 
 import torch
 from torch import nn

@@ -114,7 +114,7 @@ def test_what_cannot_be_compared_is_refused(run: Run, other: Path) -> None:
     with pytest.raises(UserError, match=r"twin was trained on letters, this run on digits"):
         ask(twin)
     (twin / "result.json").unlink()
-    with pytest.raises(UserError, match=r"twin is not finished: go on with torchhebb train --resume"):
+    with pytest.raises(UserError, match=r"twin is not finished: continue with torchhebb train --resume"):
         ask(twin)
     with pytest.raises(UserError, match="not a run folder"):
         ask(other.parent / "nothing")

@@ -1,4 +1,4 @@
-"""One grammar for images: a catalogue name, folder:PATH, parquet:PATH, hub:OWNER/NAME, or arrays in memory."""
+"""Sources of images: a catalogue name, folder:PATH, parquet:PATH, hub:OWNER/NAME, or arrays in memory."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Images that are already in memory, as NumPy arrays or tensors."""
+"""The source for images in memory, as NumPy arrays or tensors."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The data sets that have names: the embedded digits, and hub data sets from local Parquet or the hub."""
+"""The catalogue of named data sets: the embedded digits, and hub data sets from local Parquet or the hub."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

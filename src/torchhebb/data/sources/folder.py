@@ -1,4 +1,4 @@
-"""A user's own images: a folder per class, or any tree of image files."""
+"""The source for a user's images: one folder for each class, or any tree of image files."""
 
 import os
 from collections import Counter

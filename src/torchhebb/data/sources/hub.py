@@ -1,4 +1,4 @@
-"""Data sets of the Hugging Face hub, fetched whole or read as a stream by `datasets`."""
+"""The source for data sets of the Hugging Face hub, downloaded or streamed by `datasets`."""
 
 import os
 from collections.abc import Mapping, Sequence

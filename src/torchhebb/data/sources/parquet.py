@@ -1,4 +1,4 @@
-"""Images in Parquet: the hub's own schema, or any table with a column of encoded images."""
+"""The source for images in Parquet: the schema of the hub, or any table with a column of encoded images."""
 
 import json
 from collections.abc import Generator, Iterator, Mapping, Sequence

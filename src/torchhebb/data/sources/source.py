@@ -1,4 +1,4 @@
-"""What every source of images gives: splits, each with its records and, where there are some, its labels."""
+"""The interface of a source of images: splits, each with its records and, if known, its labels."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing

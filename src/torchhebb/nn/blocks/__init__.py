@@ -1,4 +1,4 @@
-"""Blocks: one file a kind, with its config and its module."""
+"""Blocks: one file for each kind, with its config and its module."""
 
 from torchhebb.nn.blocks.base import Block
 from torchhebb.nn.blocks.conv import ConvBlock

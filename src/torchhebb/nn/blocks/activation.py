@@ -1,4 +1,4 @@
-"""The activations that follow a plastic layer, by name."""
+"""The activations that may follow a plastic layer, by name."""
 
 import math
 from typing import Literal

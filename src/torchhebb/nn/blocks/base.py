@@ -1,4 +1,4 @@
-"""The interface of a block config: what training, searches and questions ask of a block, whatever its kind."""
+"""The interface of a block config: the methods that training, searches and questions call on any block."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -26,20 +26,20 @@ class Block(Checked, ABC):
     """
 
     rule: Rule | None = None
-    """What its layer learns by; None for a block that learns otherwise."""
+    """The learning rule of its layer; None for a block without a rule."""
     lr: float | None = None
-    """Its rate under `NormAdaptiveSGD`; None for a block that has no rate of its own."""
+    """Its learning rate under `NormAdaptiveSGD`; None for a block without its own rate."""
     lr_power: float = 0.5
     bias_lr: float | None = None
-    """The rate of log priors; None for that of the weights."""
+    """Learning rate of the log priors; None for that of the weights."""
     groups: int = 1
 
     width_field: ClassVar[str] = "channels"
     """The field that holds the number of neurons."""
     puts_out_maps: ClassVar[bool] = True
-    """Whether its output is (B, C, H, W), and not (B, features)."""
+    """Whether its output has the shape (B, C, H, W), not (B, features)."""
     has_local_loss: ClassVar[bool] = False
-    """Whether it learns by gradients of a loss of its own, which compares the samples of a batch."""
+    """Whether it learns by gradients of its own loss, which compares the samples of a batch."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,4 +1,4 @@
-"""SoftHebb-2023's convolutional block."""
+"""The convolutional block of SoftHebb-2023."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -34,31 +34,31 @@ class ConvBlock(Block):
     kernel_size: int = field(metadata=SIZE)
     """Side of the kernel."""
     rule: Rule = SoftHebb()
-    """What the layer learns by."""
+    """The learning rule of the layer."""
     power: float = field(default=1.0, metadata=POWER)
     """Power of the triangle."""
     pool: Pool | None = None
-    """Pooling after the activation; None does not pool."""
+    """Pooling after the activation; None for no pooling."""
     padding: int | None = field(default=None, metadata=at_least(0))
     """Padding on each side; None keeps the size of the maps."""
     padding_mode: PaddingMode = "reflect"
-    """What the padding holds."""
+    """Padding mode."""
     stride: int = field(default=1, metadata=SIZE)
-    """Step of the kernel."""
+    """Stride of the kernel."""
     dilation: int = field(default=1, metadata=SIZE)
-    """Distance of the taps of the kernel."""
+    """Spacing between the elements of the kernel."""
     groups: int = field(default=1, metadata=SIZE)
-    """Groups of channels; neurons compete within theirs."""
+    """Groups of channels; neurons compete within their group."""
     normalize: bool = True
     """Batch norm before the layer."""
     init: Init = "normal"
-    """First weights: normal, uniform (positive), or patches of the input."""
+    """Initial weights: normal, uniform (positive), or patches of the input."""
     init_radius: float = field(default=25.0, metadata=RADIUS)
-    """Radius (L2 norm) of the first weights."""
+    """Radius (L2 norm) of the initial weights."""
     lr: float = field(default=0.01, metadata=RATE)
-    """Rate of NormAdaptiveSGD."""
+    """Learning rate under NormAdaptiveSGD."""
     lr_power: float = field(default=0.5, metadata=EXPONENT)
-    """Power of the distance of the radius from 1 in the rate; 0 keeps the rate constant."""
+    """Power of the radius's distance from 1 in the learning rate; 0 for a constant rate."""
     activation: Activation = "triangle"
     """triangle, or soft_wta, the posterior; relu is for baselines that learn by gradients."""
     output_inverse_temperature: float = field(default=1.0, metadata=INVERSE_TEMPERATURE)

@@ -32,23 +32,23 @@ class LinearBlock(Block):
     features: int = field(metadata=SIZE)
     """Number of neurons."""
     rule: Rule = SoftHebb()
-    """What the layer learns by."""
+    """The learning rule of the layer."""
     power: float = field(default=1.0, metadata=POWER)
     """Power of the triangle."""
     bias: bool = False
     """Learn log priors of the neurons."""
     bias_lr: float = field(default=1e-5, metadata=RATE)
-    """Rate of the log priors."""
+    """Learning rate of the log priors."""
     normalize: bool = True
     """Batch norm before the layer."""
     init: Init = "normal"
-    """First weights: normal, uniform (positive), or patches, samples of the input."""
+    """Initial weights: normal, uniform (positive), or patches (samples of the input)."""
     init_radius: float = field(default=25.0, metadata=RADIUS)
-    """Radius (L2 norm) of the first weights."""
+    """Radius (L2 norm) of the initial weights."""
     lr: float = field(default=0.01, metadata=RATE)
-    """Rate of NormAdaptiveSGD."""
+    """Learning rate under NormAdaptiveSGD."""
     lr_power: float = field(default=0.5, metadata=EXPONENT)
-    """Power of the distance of the radius from 1 in the rate; 0 keeps the rate constant."""
+    """Power of the radius's distance from 1 in the learning rate; 0 for a constant rate."""
     activation: Activation = "triangle"
     """triangle, or soft_wta, the posterior; relu is for baselines that learn by gradients."""
     output_inverse_temperature: float = field(default=1.0, metadata=INVERSE_TEMPERATURE)

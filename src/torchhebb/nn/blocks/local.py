@@ -1,4 +1,4 @@
-"""A block that learns by a loss of its own: gradients inside it, none across its borders."""
+"""A block that learns by gradients of its own local loss."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""SPHeRe's block: a convolution that learns to keep the similarities between its inputs in few dimensions."""
+"""The block of SPHeRe: a convolution that learns to keep similarities between inputs in few dimensions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -114,19 +114,19 @@ class SPHeReConvBlock(Block):
     channels: int = field(metadata=SIZE)
     """Number of channels."""
     projection: int = field(default=256, metadata=SIZE)
-    """Dimensions of the projection that the loss is taken on."""
+    """Dimensions of the projection from which the loss is computed."""
     structure: float = field(default=1.0, metadata=RATE)
     """Weight of the structure loss."""
     orthogonality: float = field(default=0.8, metadata=RATE)
     """Weight of the orthogonality loss."""
     residual: bool = False
-    """Add the input to the output, after the loss was taken."""
+    """Add the input to the output, after the loss is computed."""
     negative_slope: float = field(default=0.2, metadata=RATE)
     """Slope of the leaky relu below zero."""
     kernel_size: int = field(default=3, metadata=SIZE)
     """Side of the kernel."""
     pool: Pool | None = MAX_POOL
-    """Pooling after the activation; None does not pool."""
+    """Pooling after the activation; None for no pooling."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

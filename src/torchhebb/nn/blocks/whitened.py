@@ -1,4 +1,4 @@
-"""The block that competes for whitened patches."""
+"""The block whose neurons compete for whitened patches."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -34,37 +34,37 @@ class WhitenedBlock(Block):
     kernel_size: int = field(metadata=SIZE)
     """Side of the patches."""
     rule: Rule = SoftHebb(150.0, anti_hebbian=False)
-    """What the layer learns by."""
+    """The learning rule of the layer."""
     power: float = field(default=1.0, metadata=POWER)
     """Power of the triangle."""
     threshold: float = 0.0
     """Threshold of the triangle, in standard deviations over the neurons."""
     split: bool = False
-    """Give the triangle a second half, for what lies below the mean: twice as many maps."""
+    """Add a second half of the triangle for pre-activations below the mean: twice as many maps."""
     pool: Pool | None = None
-    """Pooling after the activation; None does not pool."""
+    """Pooling after the activation; None for no pooling."""
     padding: int = field(default=0, metadata=at_least(0))
     """Padding with zeros on each side."""
     project: int | None = field(default=None, metadata=SIZE)
-    """Project the channels on so many principal components before whitening; None keeps them."""
+    """Project the channels onto this many principal components before whitening; None for no projection."""
     components: int | None = field(default=None, metadata=SIZE)
     """Principal components that whitening keeps; None keeps all."""
     shrinkage: float = field(default=0.1, metadata=RATE)
-    """What is added to the variances before whitening, in units of their mean."""
+    """Regularisation added to the variances before whitening, in units of their mean."""
     floor: float = field(default=0.0, metadata=RATE)
-    """Patches of a smaller whitened norm stay shorter than 1."""
+    """Whitened patches with a norm below this are not scaled up to norm 1."""
     remove_mean: bool = True
-    """Take the mean of every patch off it."""
+    """Subtract the mean of every patch."""
     lateral: bool = False
-    """Learn the whitening by an anti-Hebbian rule."""
+    """Learn the whitening with an anti-Hebbian rule."""
     init: Init = "patches"
-    """First weights: normal, uniform (positive), or patches of the input."""
+    """Initial weights: normal, uniform (positive), or patches of the input."""
     init_radius: float = field(default=1.0, metadata=RADIUS)
-    """Radius (L2 norm) of the first weights."""
+    """Radius (L2 norm) of the initial weights."""
     lr: float = field(default=0.01, metadata=RATE)
-    """Rate of NormAdaptiveSGD."""
+    """Learning rate under NormAdaptiveSGD."""
     lr_power: float = field(default=0.0, metadata=EXPONENT)
-    """Power of the distance of the radius from 1 in the rate; at radius 1 any but 0 gives no rate."""
+    """Power of the radius's distance from 1 in the learning rate; at radius 1 use 0, others give a rate of zero."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
