@@ -93,3 +93,11 @@ def test_claims_name_recipes_questions_and_measures_that_exist() -> None:
     for side in sides:
         if isinstance(side, MeasureRef):
             assert side.recipe in list_recipes() and side.question in list_evaluators(), side
+
+
+def test_measures_that_have_an_interval_come_before_more_seeds() -> None:
+    hard = result("hard", 70.0, interval=(69.0, 71.0))
+    few, many = result("soft", 80.0, interval=(79.0, 81.0)), result("soft", 80.0, 80.2, 80.4)
+    for results in ([hard, few, many], [many, few, hard]):
+        judged = judge_claim(CLAIM, results)
+        assert judged.verdict == "confirmed" and judged.measures[0] == few.measures[0]

@@ -1,9 +1,18 @@
 """Published against measured: what counts as agreement, which result is taken, what is said where there is none."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
-from torchhebb.report.reproduction import Comparison, compare, reproduction_figure, reproduction_table
-from torchhebb.train import Measure, Result
+from torchhebb.report.reproduction import (
+    Comparison,
+    compare,
+    released_table,
+    reproduction_figure,
+    reproduction_table,
+)
+from torchhebb.train import Measure, Result, read_result
 
 
 def result(recipe: str, *measures: Measure) -> Result:
@@ -64,3 +73,28 @@ def test_the_figure_shows_every_measured_accuracy() -> None:
     axes = reproduction_figure(compare("softhebb2023", results)).axes[0]
     points = [line for line in axes.lines if line.get_linestyle() == "None"]
     assert sorted(y for line in points for y in line.get_ydata()) == pytest.approx([80.3, 99.0])
+
+
+def test_two_precisions_of_one_question_are_kept_beside_each_other(tmp_path: Path) -> None:
+    whole = result("softhebb2023-cifar10", accuracy(80.1), Measure("ridge_test_accuracy", "%", (77.0,)))
+    half = replace(result("softhebb2023-cifar10", accuracy(80.2, 80.4)), notes={"precision": "bfloat16"})
+    assert [kept.keep(tmp_path).name for kept in (whole, half)] == ["accuracy-cpu.json", "accuracy-cpu-bfloat16.json"]
+    kept = [read_result(path) for path in sorted(tmp_path.rglob("*.json"))]
+    rows = reproduction_table("softhebb2023", kept).splitlines()
+    row = next(row for row in rows if row.startswith("| softhebb2023-cifar10 | test accuracy"))
+    assert "80.30 ± 0.14 % | 2, bfloat16 |" in row
+    assert {measure.name for one in kept for measure in one.measures} == {"test_accuracy", "ridge_test_accuracy"}
+
+
+def test_every_result_file_is_named_by_what_it_holds() -> None:
+    folder = Path(__file__).parents[2] / "results"
+    for path in sorted(folder.rglob("*.json")):
+        kept = read_result(path)
+        assert folder / kept.recipe / kept.file_name == path
+
+
+def test_the_released_codes_numbers_stand_beside_ours() -> None:
+    ours = result("softhebb2023-cifar10-random", accuracy(68.0, 70.0))
+    rows = {row.split(" | ")[0].strip("| "): row for row in released_table([ours]).splitlines()}
+    assert rows["random weights, depth 3"] == "| random weights, depth 3 | 64.6 | 68.8 | 68.6 | 69.00 (2) | not run |"
+    assert "55.9" in rows["hard WTA, depth 1"] and "not run" in rows["hard WTA, depth 1"]

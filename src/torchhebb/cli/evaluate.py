@@ -91,6 +91,6 @@ def run(arguments: list[str]) -> int:
     finally:
         progress.close()
     if flags.results is not None:
-        result.write(flags.results / result.recipe / f"{result.question}-{result.device_slug}.json")
+        result.keep(flags.results)
     print_result(result, folder)
     return 0

@@ -37,7 +37,7 @@ class TrainFlags(Checked):
     best: Path | None = None
     """Train the recipe that `torchhebb search` found best: its folder, or the best.json in it."""
     results: Path | None = None
-    """Also keep the result as RESULTS/<recipe>/accuracy-<cpu or gpu>.json."""
+    """Also keep the result as RESULTS/<recipe>/accuracy-<cpu or gpu>[-precision].json."""
 
 
 def run(arguments: list[str]) -> int:
@@ -116,7 +116,7 @@ def _train(flags: TrainFlags, command: str, workers: ProcessGroup) -> int:
     finally:
         progress.close()
     if flags.results is not None:
-        result.write(flags.results / result.recipe / f"{result.question}-{result.device_slug}.json")
+        result.keep(flags.results)
     print_result(result, folder)
     if (folder / "skipped.json").exists():
         print(f"some images cannot be read and were left out: {folder / 'skipped.json'} lists them")

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from math import inf
 from typing import Literal
 
@@ -9,6 +10,7 @@ from torchhebb.evaluate.statistics import welch
 from torchhebb.recipes.claim import Claim, MeasureRef
 from torchhebb.train import Measure, Result
 
+Found = tuple[Measure, Result]
 Verdict = Literal["confirmed", "refuted", "open", "not run"]
 _HEADER = ("claim", "measured", "difference [95 %]", "seeds", "verdict")
 
@@ -31,10 +33,10 @@ def judge_claim(claim: Claim, results: Sequence[Result]) -> Judged:
     last digit, that over the images that were measured, from the intervals of the two measures; with one seed and
     without these the claim stays open.
     """
-    sides = (claim.higher, claim.lower)
-    higher, lower = (_find(side, results) if isinstance(side, MeasureRef) else side for side in sides)
-    if higher is None or lower is None:
+    sides = _sides(claim, results)
+    if sides is None:
         return Judged(claim, (), None, None, "not run")
+    higher, lower = sides
     difference = _mean(higher) - _mean(lower)
     half = welch(higher, lower)
     interval = None if half is None else (difference - half, difference + half)
@@ -67,13 +69,31 @@ def _mean(side: Measure | float) -> float:
     return side.mean if isinstance(side, Measure) else side
 
 
-def _find(of: MeasureRef, results: Sequence[Result]) -> Measure | None:
-    """The measure with the most seeds, whatever device it comes from."""
-    found = [
-        measure
+def find_measure(results: Sequence[Result], recipes: Sequence[str], question: str, name: str) -> Found | None:
+    """The measure of that name with the most seeds, whatever device and precision it comes from, and its result."""
+    found = _found(results, recipes, question, name)
+    return max(found, key=lambda pair: len(pair[0].values), default=None)
+
+
+def _found(results: Sequence[Result], recipes: Sequence[str], question: str, name: str) -> list[Found]:
+    return [
+        (measure, result)
         for result in results
-        if (result.recipe, result.question) == (of.recipe, of.question)
+        if result.recipe in recipes and result.question == question
         for measure in result.measures
-        if measure.name == of.measure
+        if measure.name == name
     ]
-    return max(found, key=lambda measure: len(measure.values), default=None)
+
+
+def _sides(claim: Claim, results: Sequence[Result]) -> tuple[Measure | float, Measure | float] | None:
+    """The two measures with most seeds among those whose difference has an interval; without such, among all."""
+
+    def candidates(side: MeasureRef | float) -> Sequence[Measure | float]:
+        if not isinstance(side, MeasureRef):
+            return [side]
+        return [measure for measure, _ in _found(results, (side.recipe,), side.question, side.measure)]
+
+    def worth(pair: tuple[Measure | float, Measure | float]) -> tuple[bool, int]:
+        return welch(*pair) is not None, sum(len(side.values) for side in pair if isinstance(side, Measure))
+
+    return max(product(candidates(claim.higher), candidates(claim.lower)), key=worth, default=None)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Literal
 
 from torchhebb.evaluate.statistics import welch
 from torchhebb.recipes import get_experiments, get_recipe, list_recipes
+from torchhebb.recipes.softhebb2023_published import RELEASED
+from torchhebb.report.claims import find_measure
 from torchhebb.train import Measure, Recipe, Result
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ class Comparison:
     half: float | None
     hours: float | None = None
     """Where nothing was measured: the estimated cost of one seed on two processor cores."""
+    precision: str = "float32"
 
     @property
     def difference(self) -> float | None:
@@ -58,6 +61,34 @@ def reproduction_table(paper: str, results: Sequence[Result]) -> str:
     lines = [_HEADER, *(_row(comparison) for comparison in compare(paper, results))]
     rows = ["| " + " | ".join(cells) + " |" for cells in lines]
     return "\n".join([rows[0], "|" + "---|" * len(_HEADER), *rows[1:]])
+
+
+def released_table(results: Sequence[Result]) -> str:
+    """Baselines whose printed values the paper's released code does not give either, as Markdown.
+
+    The column of the released code holds its own numbers, not this library's.
+    """
+
+    def ours(recipe: str | None, name: str) -> str:
+        found = None if recipe is None else find_measure(results, (recipe,), "accuracy", name)
+        if found is None:
+            return "" if recipe is None else "not run"
+        return f"{found[0].mean:.2f} ({len(found[0].values)})"
+
+    header = ("CIFAR-10", "published", "released code, one seed", "a port", "ours", "ours, batch norm calibrated")
+    rows = [
+        (
+            row.network,
+            f"{row.printed:.1f}",
+            f"{row.released:.1f}",
+            "" if row.port is None else f"{row.port:.1f}",
+            ours(row.recipe, "test_accuracy"),
+            ours(row.calibrated, "random_test_accuracy"),
+        )
+        for row in RELEASED
+    ]
+    lines = ["| " + " | ".join(cells) + " |" for cells in (header, *rows)]
+    return "\n".join([lines[0], "|" + "---|" * len(header), *lines[1:]])
 
 
 def reproduction_figure(comparisons: Sequence[Comparison]) -> "Figure":
@@ -94,9 +125,13 @@ def _accuracies(paper: str, results: Sequence[Result]) -> Iterator[Comparison]:
             if measure != "test_accuracy" and key in seen:
                 continue
             seen.add(key)
-            found = _find(results, sources, measure)
-            half = None if found is None else welch(found, published)
-            yield Comparison(name, measure, published, found, half, cost.get(sources[-1], cost.get(name)))
+            found = find_measure(results, sources, "accuracy", measure)
+            if found is None:
+                hours = cost.get(sources[-1], cost.get(name))
+                yield Comparison(name, measure, published, None, None, hours)
+            else:
+                half = welch(found[0], published)
+                yield Comparison(name, measure, published, found[0], half, precision=found[1].precision)
 
 
 def _published(recipe: Recipe) -> Iterator[tuple[str, float, tuple[str, ...]]]:
@@ -119,18 +154,7 @@ def _other_measures(paper: str, results: Sequence[Result]) -> Iterator[Compariso
                 if measure.published is not None:
                     half = welch(measure, measure.published)
                     name = f"{result.question}: {measure.name}"
-                    yield Comparison(result.recipe, name, measure.published, measure, half)
-
-
-def _find(results: Sequence[Result], recipes: Sequence[str], name: str) -> Measure | None:
-    found = [
-        measure
-        for result in results
-        if result.question == "accuracy" and result.recipe in recipes
-        for measure in result.measures
-        if measure.name == name
-    ]
-    return max(found, key=lambda measure: len(measure.values), default=None)
+                    yield Comparison(result.recipe, name, measure.published, measure, half, precision=result.precision)
 
 
 def _row(comparison: Comparison) -> tuple[str, ...]:
@@ -144,4 +168,5 @@ def _row(comparison: Comparison) -> tuple[str, ...]:
         difference += f" ± {comparison.half:.2f}"
     measured = f"{measure.mean:.2f}{spread} {measure.unit}".strip()
     published = f"{comparison.published:.2f} {measure.unit}".strip()
-    return comparison.recipe, name, published, measured, str(len(measure.values)), difference, comparison.verdict
+    seeds = str(len(measure.values)) + ("" if comparison.precision == "float32" else f", {comparison.precision}")
+    return comparison.recipe, name, published, measured, seeds, difference, comparison.verdict

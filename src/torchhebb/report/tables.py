@@ -7,7 +7,8 @@ A page marks a table by `<!-- results:NAME -->` and `<!-- /results -->`. NAME is
 or recipe/question: `softhebb2023-*`, `accuracy`, `softhebb2023-*/accuracy`; patterns of measures may follow it, with
 commas between them. `<!-- claims:PAPER -->` and `<!-- /claims -->` mark the claims of a paper, and
 `<!-- grid:NAME ROWS COLUMNS -->` and `<!-- /grid -->` one result as a grid: ROWS are beginnings of measures, COLUMNS
-their ends.  `<!-- reproduction:PAPER -->` and `<!-- /reproduction -->` mark all published numbers of a paper.
+their ends.  `<!-- reproduction:PAPER -->` and `<!-- /reproduction -->` mark all published numbers of a paper, and
+`<!-- released:PAPER -->` and `<!-- /released -->` what its released code gives.
 """
 
 import argparse
@@ -21,13 +22,13 @@ from pathlib import Path
 from torchhebb.errors import UserError
 from torchhebb.recipes import get_claims
 from torchhebb.report.claims import claims_table
-from torchhebb.report.reproduction import reproduction_table
+from torchhebb.report.reproduction import released_table, reproduction_table
 from torchhebb.train import Measure, Result, read_result
 
 _MARKED = re.compile(
-    r"<!-- (?P<kind>results|claims|grid|reproduction):(?P<what>[^>\n]+) -->.*?<!-- /(?P=kind) -->", re.DOTALL
+    r"<!-- (?P<kind>results|claims|grid|reproduction|released):(?P<what>[^>\n]+) -->.*?<!-- /(?P=kind) -->", re.DOTALL
 )
-_OPENING = re.compile(r"<!-- (results|claims|grid|reproduction):[^>\n]+ -->")
+_OPENING = re.compile(r"<!-- (results|claims|grid|reproduction|released):[^>\n]+ -->")
 _HEADER = ("recipe", "measure", "mean ± std", "n", "published", "device")
 _BENCHMARKS = "bench"  # times and bytes have tables of their own
 NOTHING = "No result of this kind has been measured yet."
@@ -107,6 +108,7 @@ def fill(text: str, results: Sequence[Result]) -> str:
             "claims": _claims_body,
             "grid": _grid_body,
             "reproduction": _reproduction_body,
+            "released": _released_body,
         }
         return f"<!-- {kind}:{match['what']} -->\n\n{bodies[kind](what, results)}\n\n<!-- /{kind} -->"
 
@@ -172,6 +174,12 @@ def _reproduction_body(what: list[str], results: Sequence[Result]) -> str:
     return reproduction_table(" ".join(what), results)
 
 
+def _released_body(what: list[str], results: Sequence[Result]) -> str:
+    if what != ["softhebb2023"]:
+        raise UserError(f"the released code of softhebb2023 alone was run, got {' '.join(what)!r}")
+    return released_table(results)
+
+
 def _grid_body(what: list[str], results: Sequence[Result]) -> str:
     if len(what) != 3:
         raise UserError(f"a grid has a name, rows and columns, got {' '.join(what)!r}")
@@ -204,7 +212,7 @@ def _row(result: Result, measure: Measure) -> tuple[str, ...]:
         f"{measure.mean:.2f}{std} {measure.unit}".strip(),
         str(len(measure.values)),
         "" if measure.published is None else f"{measure.published:.2f} {measure.unit}".strip(),
-        result.device,
+        result.device + ("" if result.precision == "float32" else f", {result.precision}"),
     )
 
 

@@ -107,7 +107,7 @@ def reproduce(
             try:
                 if (kept := _kept(run_folder, item, asker)) is not None:
                     if results is not None:
-                        _keep(kept, results)
+                        kept.keep(results)
                     outcomes.append(Outcome(item, "kept", kept))
                     continue
                 left, cost = end - time.monotonic(), _cost(item, run_folder)
@@ -207,12 +207,8 @@ def _answer(
     run = open_run(run_folder, options, seeds=recipe.seeds, store=store, progress=progress)
     result = asker.answer(item, run, command)
     if results is not None:
-        _keep(result, results)
+        result.keep(results)
     return result
-
-
-def _keep(result: Result, results: Path) -> None:
-    result.write(results / result.recipe / f"{result.question}-{result.device_slug}.json")
 
 
 def _check_version(run_folder: Path, item: Experiment) -> None:

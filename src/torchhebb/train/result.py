@@ -99,6 +99,20 @@ class Result:
         """The device in a file name: "cpu", or the GPU's name in lower case."""
         return "cpu" if "threads" in self.device else re.sub(r"[^a-z0-9]+", "-", self.device.lower()).strip("-")
 
+    @property
+    def precision(self) -> str:
+        """What it was computed in, such as "bfloat16"; "float32" where nothing else is noted."""
+        return str(self.notes.get("precision", "float32"))
+
+    @property
+    def file_name(self) -> str:
+        """Its name in a folder of results: question, device and, where it is not float32, precision.
+
+        So the same question on another device or in another precision is kept beside it.
+        """
+        precision = "" if self.precision == "float32" else f"-{self.precision}"
+        return f"{self.question}-{self.device_slug}{precision}.json"
+
     def measure(self, name: str) -> Measure:
         """The measure of that name; raises KeyError."""
         return {measure.name: measure for measure in self.measures}[name]
@@ -112,6 +126,12 @@ class Result:
     def write(self, path: Path) -> None:
         """Write atomically; raises UserError if that fails."""
         write_json(path, self.to_json())
+
+    def keep(self, results: Path) -> Path:
+        """Write to its place in a folder of results, RESULTS/<recipe>/<file_name>, and return that."""
+        path = results / self.recipe / self.file_name
+        self.write(path)
+        return path
 
 
 def read_result(path: Path) -> Result:
