@@ -133,6 +133,6 @@ SURFACES = (
         prepare,
         draw,
         cases=2000,
-        quick=40,
+        quick=8,
     ),
 )

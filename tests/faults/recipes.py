@@ -209,6 +209,6 @@ SURFACES = (
         prepare,
         draw,
         cases=6000,
-        quick=60,
+        quick=30,
     ),
 )

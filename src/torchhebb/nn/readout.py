@@ -97,6 +97,11 @@ class NeuronLabels(ReadoutModule):
     def features_in(shape: Sequence[int]) -> int:
         return shape[0]
 
+    def _load_from_state_dict(self, *arguments: Any, **settings: Any) -> None:
+        super()._load_from_state_dict(*arguments, **settings)
+        if self.labels.device.type != "meta" and not bool(((self.labels >= 0) & (self.labels < self.classes)).all()):
+            raise UserError(f"the labels of neurons must lie from 0 to {self.classes - 1}")
+
     def forward(self, x: Tensor) -> Tensor:
         x = x.flatten(2).mean(2) if x.dim() > 2 else x
         batch = x.shape[0]  # len() would fix the batch size of an exported network

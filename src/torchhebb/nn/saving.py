@@ -3,6 +3,7 @@
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +69,8 @@ def save(model: nn.Module, path: str | Path) -> None:
 def load(path: str | Path, *, into: nn.Module | None = None) -> nn.Module:
     """Read what `save` wrote: a Network rebuilt from its description, or the tensors `into` a module given.
 
-    A rebuilt model has the dtype that was saved; a module given keeps its own.  The shapes that a description asks for
-    are compared with the tensors before memory is taken for them.  A folder stands for its model.safetensors, with the
+    A rebuilt model has the dtype that was saved, the widest where there are several; a module given keeps its own.
+    The shapes that a description asks for are compared with the tensors before memory is taken for them.  A folder stands for its model.safetensors, with the
     readout.safetensors beside it attached, and the class names of its classes.json.
     Raises UserError if the file is missing, damaged, holds numbers that are not finite, or does not fit.
 
@@ -98,8 +99,10 @@ def load(path: str | Path, *, into: nn.Module | None = None) -> nn.Module:
         shapes = _rebuilt(kind, header, path).tensors()
     _check_shapes(shapes, tensors, path)
     model = _rebuilt(kind, header, path)
-    # Of their own: what safetensors gives are views of the bytes that were read.
-    model.fill({name: tensor.clone() for name, tensor in tensors.items()})
+    try:
+        model.fill(_of_one_dtype(tensors))
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
     return model
 
 
@@ -187,6 +190,16 @@ def _check_shapes(expected: dict[str, Tensor], tensors: dict[str, Tensor], path:
             raise UserError(f"{path} describes {name!r} as {tuple(tensor.shape)} and holds {tuple(found.shape)}")
         if found.dtype != tensor.dtype and not (tensor.is_floating_point() and found.dtype in _DTYPES):
             raise UserError(f"{path} describes {name!r} as {tensor.dtype} and holds {found.dtype}")
+
+
+def _of_one_dtype(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Copies of their own, as safetensors gives views of the bytes that were read, all floats of the widest dtype."""
+    kinds = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
+    widest = reduce(torch.promote_types, kinds) if kinds else torch.float32
+    return {
+        name: tensor.to(widest if tensor.is_floating_point() else tensor.dtype, copy=True)
+        for name, tensor in tensors.items()
+    }
 
 
 def _features_only(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
