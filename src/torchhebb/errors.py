@@ -10,7 +10,16 @@ _SHOWN = 80
 
 
 class UserError(ValueError):
-    """Bad input from a user: the message names the value and what is allowed. The command line exits with code 2."""
+    r"""Bad input from a user: the message names the value and what is allowed. The command line exits with code 2.
+
+    It is one line, whatever a stranger's names hold: control characters are written as in Python.
+
+    >>> str(UserError("no column a\nb"))
+    'no column a\\nb'
+    """
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class NotImportedError(UserError):

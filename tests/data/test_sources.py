@@ -1,6 +1,7 @@
 """One grammar: every source finds the same images, labels where there are some, and names what it leaves out."""
 
 import io
+import json
 import os
 from itertools import islice
 from pathlib import Path
@@ -375,3 +376,47 @@ def test_batches_are_decoded_in_order_and_skip_what_cannot_be_read(tmp_path: Pat
     assert [len(batch.pixels) for batch in batches] == [6, 5, 6, 2] and Path(batches[1].skipped[0]).name == "07.png"
     wanted = np.delete(noise(20), 7, 0).transpose(0, 3, 1, 2)
     assert torch.equal(torch.cat([batch.pixels for batch in batches]), torch.from_numpy(wanted))
+
+
+def test_labels_without_names_have_an_end(tmp_path: Path) -> None:
+    rows = [{"bytes": encoded(number), "path": None} for number in range(10)]
+    table = pa.table({"image": rows, "label": [2**40, *range(9)]})
+    pq.write_table(table, tmp_path / "data.parquet")
+    with pytest.raises(UserError, match="row 0 of .*: without names of classes labels must be below 100,000"):
+        load_data(f"parquet:{tmp_path}", store=Store(tmp_path / "store"))
+    with pytest.raises(UserError, match="labels must lie from 0 to 99999"):
+        from_arrays(np.zeros((2, 4, 4), np.uint8), [0, 2**40])
+
+
+@pytest.mark.parametrize(
+    "told", [{"image": 3, "label": 3}, {"label": {"_type": "ClassLabel", "names": [[1], {}]}}, [3]]
+)
+def test_metadata_that_make_no_sense_are_not_used(told: Any, tmp_path: Path) -> None:
+    rows = [{"bytes": encoded(number), "path": None} for number in range(10)]
+    table = pa.table({"image": rows, "label": [number % 2 for number in range(10)]})
+    table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": told}})})
+    pq.write_table(table, tmp_path / "data.parquet")
+    assert load_data(f"parquet:{tmp_path}", store=Store(tmp_path / "store")).classes == ("0", "1")
+
+
+@pytest.mark.parametrize("label", [[1, 2], {"a": 1}])
+def test_labels_of_an_odd_type_are_refused(label: Any, tmp_path: Path) -> None:
+    rows = [{"bytes": encoded(number), "path": None} for number in range(4)]
+    about = {"info": {"features": {"label": {"_type": "ClassLabel"}}}}
+    table = pa.table({"image": rows, "label": [label] * 4}).replace_schema_metadata({"huggingface": json.dumps(about)})
+    pq.write_table(table, tmp_path / "data.parquet")
+    with pytest.raises(UserError, match="has no label"):
+        load_data(f"parquet:{tmp_path}", store=Store(tmp_path / "store"))
+
+
+def test_an_error_is_one_line_whatever_a_column_is_called(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"a\nb\x1b[2J": [1]}), tmp_path / "data.parquet")
+    with pytest.raises(UserError) as error:
+        load_data(f"parquet:{tmp_path}", store=Store(tmp_path / "store"))
+    assert str(error.value).isprintable() and r"a\nb\x1b[2J" in str(error.value)
+
+
+def encoded(seed: int) -> bytes:
+    content = io.BytesIO()
+    Image.fromarray(np.full((5, 6), 20 * seed, np.uint8)).save(content, "PNG")
+    return content.getvalue()

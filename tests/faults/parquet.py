@@ -73,41 +73,25 @@ def other_column(random: random.Random, rows: int) -> Any:
 
 def metadata(random: random.Random, names: list[str]) -> dict[bytes, bytes] | None:
     """What `datasets` writes beside a schema, or nonsense."""
-    labels = {
-        "_type": "ClassLabel",
-        "names": random.choice((["a", "b", "c"], ["a"], [], [1, 2], "abc", None, ["a"] * 3)),
-    }
-    features: Any = {
-        name: random.choice((labels, {"_type": "Image"}, {"dtype": "int64", "_type": "Value"}, 3)) for name in names
-    }
-    told = random.choice((None, {"info": {"features": features}}, {"info": features}, {"info": None}, [], "x"))
+    classes: tuple[Any, ...] = (["a", "b", "c"], ["a"], [], [1, 2], "abc", None, ["a"] * 3)
+    kinds = ({"_type": "ClassLabel", "names": random.choice(classes)}, {"_type": "Image"}, {"_type": "Value"}, 3)
+    features: Any = {name: random.choice(kinds) for name in names}
+    told: Any = random.choice((None, {"info": {"features": features}}, {"info": features}, {"info": None}, [], "x"))
     if told is None:
         return None
     text = json.dumps(told).encode()
-    return {b"huggingface": random.choice((text, text[:-3], b"\xff", b""))}
+    return {b"huggingface": random.choice((text, text, text[:-3], b"\xff", b""))}
 
 
 def made(random: random.Random) -> bytes:
     rows = random.choice((0, 1, 2, 10, 10, 30, 30))
-    names = list(
-        dict.fromkeys(
-            ("image", "label")[number] if random.random() < 0.7 else random.choice(NAMES) for number in range(2)
-        )
-    )
+    names = [name if random.random() < 0.7 else random.choice(NAMES) for name in ("image", "label")]
     if random.random() < 0.1:
         names.append("label")  # twice
-    columns = [
-        image_column(random, rows) if number == 0 else other_column(random, rows) for number in range(len(names))
-    ]
-    table = pyarrow.Table.from_arrays(columns, names)
-    table = table.replace_schema_metadata(metadata(random, names))
-    content = io.BytesIO()
-    parquet.write_table(
-        table,
-        content,
-        row_group_size=random.choice((1, 5, 1000)),
-        compression=random.choice(("snappy", "zstd", "none")),
-    )
+    columns = [image_column(random, rows), *(other_column(random, rows) for _ in names[1:])]
+    table = pyarrow.Table.from_arrays(columns, names).replace_schema_metadata(metadata(random, names))
+    content, packed = io.BytesIO(), random.choice(("snappy", "zstd", "none"))
+    parquet.write_table(table, content, row_group_size=random.choice((1, 5, 1000)), compression=packed)
     return content.getvalue()
 
 
@@ -144,8 +128,8 @@ SURFACES = (
     Surface(
         "parquet",
         "Hostile inputs",
-        "`parquet:` folders whose tables have odd columns, types, rows, names and metadata, or are damaged. Right: images, "
-        "and labels that name a class each.",
+        "`parquet:` folders whose tables have odd columns, types, rows, names and metadata, or are damaged. Right: "
+        "images, and labels that name a class each.",
         prepare,
         draw,
         cases=10_000,

@@ -70,8 +70,9 @@ def load(path: str | Path, *, into: nn.Module | None = None) -> nn.Module:
     """Read what `save` wrote: a Network rebuilt from its description, or the tensors `into` a module given.
 
     A rebuilt model has the dtype that was saved, the widest where there are several; a module given keeps its own.
-    The shapes that a description asks for are compared with the tensors before memory is taken for them.  A folder stands for its model.safetensors, with the
-    readout.safetensors beside it attached, and the class names of its classes.json.
+    The shapes that a description asks for are compared with the tensors before memory is taken for them.
+    A folder stands for its model.safetensors, with the readout.safetensors beside it attached, and the class names of
+    its classes.json.
     Raises UserError if the file is missing, damaged, holds numbers that are not finite, or does not fit.
 
     >>> import tempfile

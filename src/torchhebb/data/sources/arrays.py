@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from torchhebb.data.decode import NO_LABEL, Records
-from torchhebb.data.sources.source import ALL, Split
+from torchhebb.data.sources.source import ALL, MOST_CLASSES, Split
 from torchhebb.errors import UserError
 
 
@@ -72,7 +72,7 @@ def from_arrays(images: Any, labels: Any = None, *, classes: Sequence[str] | Non
         return ArraySource(ArraySplit(pixels, numbers.astype(np.int64), tuple(texts.tolist())))
     if targets.dtype.kind not in "iu":
         raise UserError(f"labels must be integers or texts, got {targets.dtype}")
-    most = int(targets.max()) if classes is None else len(classes) - 1
+    most = min(int(targets.max()), MOST_CLASSES - 1) if classes is None else len(classes) - 1
     if targets.min() < 0 or targets.max() > most:
         raise UserError(f"labels must lie from 0 to {most}, got {targets.min()} to {targets.max()}")
     names = tuple(classes) if classes is not None else tuple(map(str, range(most + 1)))

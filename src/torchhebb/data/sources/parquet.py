@@ -108,8 +108,13 @@ class ParquetSplit:
         """The names of the classes where labels are texts: those that occur, sorted."""
         if self.label is None:
             return []
-        found = {label for batch in self._batches([self.label]) for label in batch[self.label]} - {None}
-        return sorted(found) if found and all(isinstance(label, str) for label in found) else []
+        found: set[str] = set()
+        for batch in self._batches([self.label]):
+            given = [label for label in batch[self.label] if label is not None]
+            if not all(isinstance(label, str) for label in given):
+                return []
+            found.update(given)
+        return sorted(found)
 
     def _numbers(self, labels: list[Any]) -> list[Any]:
         if not any(isinstance(label, str) for label in labels):
@@ -148,11 +153,19 @@ class ParquetSource:
 
 
 def features_of(schema: Any) -> dict[str, Any]:
-    """What the hub's metadata in a schema say of its columns, by name; empty where there are none."""
+    """What the hub's metadata in a schema say of its columns, by name, as far as they make sense."""
     try:
-        return json.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})
-    except (ValueError, AttributeError):
+        told = json.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})
+        found = {name: feature for name, feature in told.items() if isinstance(feature, dict)}
+    except (ValueError, AttributeError, RecursionError):
         return {}
+    return {name: feature for name, feature in found.items() if _names_classes(feature)}
+
+
+def _names_classes(feature: dict[str, Any]) -> bool:
+    """Whether the names of classes, where a feature gives some, are different texts."""
+    names = feature.get("names", [])
+    return isinstance(names, list) and all(isinstance(name, str) for name in names) and len({*names}) == len(names)
 
 
 def find_columns(schema: Any, place: str) -> tuple[str, str | None]:

@@ -10,6 +10,8 @@ from typing import Any, Protocol
 from torchhebb.data.decode import NO_LABEL, Content, Record, Records
 from torchhebb.errors import UserError
 
+MOST_CLASSES = 100_000
+"""Of labels without names, which all become classes up to the largest."""
 ALL = "all"
 """The name of a split that the source has not divided into `train` and `test`."""
 
@@ -95,6 +97,10 @@ def checked(place: str, content: Any, label: Any, classes: int | None) -> Record
         raise UserError(f"{place} holds no image")
     if classes is None:
         return place, data, NO_LABEL
+    if not classes and isinstance(label, int) and label >= MOST_CLASSES:
+        raise UserError(
+            f"{place} has the label {label}: without names of classes labels must be below {MOST_CLASSES:,}"
+        )
     if not isinstance(label, int) or label < 0 or (classes and label >= classes):
         raise UserError(
             f"{place} has the label {label!r}; expected 0 to {classes - 1}" if classes else f"{place} has no label"
