@@ -76,3 +76,9 @@ def test_what_a_killed_process_left_beside_a_file_is_removed(tmp_path: Path) -> 
         (tmp_path / name).touch()
     write_atomically(path, "whole")
     assert {path.name for path in tmp_path.iterdir()} == {"x.json", *others}
+
+
+def test_a_pipe_is_no_file_and_nobody_waits_for_it(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.json")
+    with pytest.raises(OSError, match="it is a device or a pipe"):
+        read_json(tmp_path / "x.json")

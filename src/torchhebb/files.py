@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import re
+import stat
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -49,9 +50,10 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 
 def read_bytes(path: Path) -> bytes:
-    """The content of a file.  Raises OSError also for a device, which may have no end."""
-    if path.is_char_device():
-        raise OSError(errno.EINVAL, "it is a device", str(path))
+    """The content of a file.  Raises OSError also for a device or a pipe, which may have no end."""
+    mode = path.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise OSError(errno.EINVAL, "it is a device or a pipe", str(path))
     return path.read_bytes()
 
 

@@ -233,3 +233,15 @@ def test_a_wait_is_said_and_has_an_end(
 
     store.get({"a": 1}, ask_again)
     assert "waiting for another process" in caplog.text
+
+
+def test_a_pipe_in_place_of_an_index_is_made_again(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for number in range(2):
+        store.get({"n": number}, lambda writer: writer.array("x", (3,), torch.float32).fill_(1))
+    for entry in store.entries():
+        (entry.path / "entry.json").unlink()
+        os.mkfifo(entry.path / "entry.json")
+    assert (
+        store.get({"n": 0}, lambda writer: writer.array("x", (3,), torch.float32).fill_(2))["x"].tolist() == [2.0] * 3
+    )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.faults.campaign import RIGHT, Case, Kind, Outcome, Surface
-from tests.faults.command import refusal
+from tests.faults.command import Said, refusal
 from tests.faults.damage import damaged
 from tests.faults.project import COMMANDS, Project, make_project
 
@@ -46,7 +46,11 @@ def kind_of(path: str) -> str:
 
 
 def outcome(project: Project, name: str) -> Outcome:
-    said = project.say(*COMMANDS[name].arguments)
+    return judged(project, name, project.say(*COMMANDS[name].arguments))
+
+
+def judged(project: Project, name: str, said: Said) -> Outcome:
+    """The outcome of a command that found something amiss in the project."""
     if said.code != 0:
         return refusal(said)
     found, expected = COMMANDS[name].result(project.work, said), project.known(name).result

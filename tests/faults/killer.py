@@ -1,12 +1,14 @@
-"""A process that ends by SIGKILL inside a chosen step of writing, or after a chosen time.
+"""A process that ends by SIGKILL, or whose disk fails, inside a chosen step of writing, or after a chosen time.
 
 The library knows nothing of this: in the child alone, what it writes by is replaced with functions that count.
 """
 
 import builtins
+import errno
 import io
 import os
 import signal
+import subprocess
 import threading
 import time
 import traceback
@@ -38,15 +40,20 @@ class Killer:
         torchhebb.nn.tensors.save_file = self._saving(opened)  # type: ignore[assignment]
 
     def step(self, what: str) -> bool:
-        """Whether this step is the last one."""
+        """Whether this is the step to act in."""
         self.count += 1
         self.what = what
         return self.count == self.moment
 
+    def act(self) -> None:
+        """End the process."""
+        os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(60)
+
     def _stepping(self, function: Callable[..., Any], name: str) -> Callable[..., Any]:
         def stepped(*arguments: Any, **named: Any) -> Any:
             if self.step(name):
-                die()
+                self.act()
             return function(*arguments, **named)
 
         return stepped
@@ -65,11 +72,13 @@ class Killer:
         def save(tensors: Any, path: Any, metadata: Any = None) -> None:
             data = safetensors.torch.save(tensors, metadata)
             with opened(path, "wb") as file:
+                done = 0
                 if self.step("save"):
-                    file.write(data[: int(self.part * len(data))])
+                    done = int(self.part * len(data))
+                    file.write(data[:done])
                     file.flush()
-                    die()
-                file.write(data)
+                    self.act()
+                file.write(data[done:])
 
         return save
 
@@ -81,12 +90,13 @@ class _Torn:
         self._file, self._killer = file, killer
 
     def write(self, data: Any) -> Any:
+        whole, done = data if isinstance(data, str) else bytes(data), 0
         if self._killer.step("write"):
-            whole = data if isinstance(data, str) else bytes(data)
-            self._file.write(whole[: int(self._killer.part * len(whole))])
+            done = int(self._killer.part * len(whole))
+            self._file.write(whole[:done])
             self._file.flush()
-            die()
-        return self._file.write(data)
+            self._killer.act()
+        return done + self._file.write(whole[done:])
 
     def __enter__(self) -> "_Torn":
         self._file.__enter__()
@@ -102,9 +112,31 @@ class _Torn:
         return getattr(self._file, name)
 
 
-def die() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-    time.sleep(60)
+class Failer(Killer):
+    """From the moment on every step fails, as on a disk that is full or became read-only."""
+
+    def __init__(self, moment: int, part: float, error: int) -> None:
+        super().__init__(moment, part)
+        self.error = error
+
+    def step(self, what: str) -> bool:
+        super().step(what)
+        frees = what in ("unlink", "rmdir", "truncate")
+        return self.count >= (self.moment or 0) and not (frees and self.error in (errno.ENOSPC, errno.EDQUOT))
+
+    def act(self) -> None:
+        raise OSError(self.error, os.strerror(self.error))
+
+
+class Remover(Killer):
+    """A folder is gone from the moment on; what happens to the process is its own affair."""
+
+    def __init__(self, moment: int, part: float, folder: Path) -> None:
+        super().__init__(moment, part)
+        self.folder = folder
+
+    def act(self) -> None:
+        subprocess.run(["rm", "-rf", str(self.folder)], check=True)
 
 
 def count_moments(call: Callable[[], Any], folder: Path) -> tuple[int, float]:

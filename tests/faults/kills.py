@@ -13,12 +13,14 @@ import torchhebb.runs.reproduce
 import torchhebb.runs.run
 import torchhebb.runs.training
 from tests.faults.campaign import RIGHT, Case, Kind, Outcome, Surface, in_child
+from tests.faults.command import Said
 from tests.faults.damaged_project import difference
 from tests.faults.killer import count_moments, in_process, killed
 from tests.faults.project import COMMANDS, SEARCH, SMALL, Project, make_project
 from tests.small_runs import RECIPES
 from tests.tiny import few_digits, learned, untimed
 from torchhebb.data import Store
+from torchhebb.errors import UserError, printable
 from torchhebb.evaluate.items import ExperimentQuestions
 from torchhebb.files import parse_json
 from torchhebb.process import tune_process
@@ -38,7 +40,7 @@ class Task:
     """A call that is killed: `begin` makes what it finds, `call` begins it or goes on, `result` is what it leaves."""
 
     begin: Callable[[Project], None]
-    call: Callable[[Project], None]
+    call: Callable[[Project], Said]
     result: Callable[[Project], Comparable]
 
 
@@ -55,16 +57,17 @@ def without(project: Project, *names: str) -> None:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def train(name: str, project: Project) -> None:
+def train(name: str, project: Project) -> Said:
     """A run of a small recipe of `tests/small_runs.py` on few digits."""
     tune_process()
     _few_digits()
     folder = project.work / "run"
     recipe, options = read_config(folder) if (folder / "config.json").exists() else (_recipe(name), OPTIONS)
     run_recipe(recipe, options, folder=folder, store=Store(project.work / "store"))
+    return Said(0, "", "")
 
 
-def reproduce(project: Project) -> None:
+def reproduce(project: Project) -> Said:
     """Two items of one recipe and one of another."""
     tune_process()
     _few_digits()
@@ -83,7 +86,11 @@ def reproduce(project: Project) -> None:
         results=project.work / "results",
         store=Store(project.work / "store"),
     )
-    assert all(outcome.status in ("new", "kept") for outcome in outcomes), outcomes
+    for outcome in outcomes:
+        if outcome.status == "failed":
+            raise UserError(outcome.reason)
+        assert outcome.status in ("new", "kept"), outcome
+    return Said(0, "", "")
 
 
 def _few_digits() -> None:
@@ -95,14 +102,14 @@ def _recipe(name: str) -> Recipe:
     return replace(RECIPES[name](), seeds=1, name=name)
 
 
-def command(arguments: Sequence[str], project: Project) -> None:
-    project.must(*arguments)
+def command(arguments: Sequence[str], project: Project) -> Said:
+    return project.say(*arguments)
 
 
-def go_on(arguments: Sequence[str], run: str, project: Project) -> None:
+def go_on(arguments: Sequence[str], run: str, project: Project) -> Said:
     """A training by the command line: anew, or --resume where the run has begun."""
     began = (project.work / run / "config.json").exists()
-    project.must(*(("train", "--resume", run) if began else arguments))
+    return project.say(*(("train", "--resume", run) if began else arguments))
 
 
 def of_run(name: str, project: Project) -> Comparable:
@@ -125,8 +132,6 @@ def leftovers(folder: Path) -> list[str]:
 
 
 def of_command(name: str, project: Project) -> Comparable:
-    from tests.faults.command import Said
-
     return {"result": COMMANDS[name].result(project.work, Said(0, "", ""))}
 
 
@@ -189,6 +194,21 @@ TASKS = {
 }
 
 
+def spoken(task: Task, project: Project) -> Said:
+    """What a call said; of Python's, its error as the command line says it."""
+    try:
+        return task.call(project)
+    except UserError as error:
+        return Said(2, "", f"torchhebb: {printable(str(error))}\n")
+
+
+def must(task: Task, project: Project) -> None:
+    """A call that must end well."""
+    said = spoken(task, project)
+    if said.code != 0:
+        raise RuntimeError(f"it ended with {said.code}: {said.error}")
+
+
 @dataclass(frozen=True)
 class Undisturbed:
     """A task that was never killed: what it leaves, how many steps of writing it has, how long it takes."""
@@ -203,7 +223,7 @@ def undisturbed(project: Project, name: str) -> Undisturbed:
     path, task = project.folder / f"undisturbed {name}", TASKS[name]
     if not path.exists():
         in_child(partial(task.begin, project))
-        moments, seconds = count_moments(partial(task.call, project), project.folder)
+        moments, seconds = count_moments(partial(must, task, project), project.folder)
         path.write_bytes(pickle.dumps(Undisturbed(in_child(partial(task.result, project)), moments, seconds)))
     return pickle.loads(path.read_bytes())
 
@@ -229,7 +249,7 @@ def outcome(
 ) -> Outcome:
     task = TASKS[name]
     task.begin(project)
-    call = partial(task.call, project)
+    call = partial(must, task, project)
     landed = 0
     for moment, part, seconds in kills:
         code = killed(call, project.folder, moment=moment, part=part, seconds=seconds)

@@ -1,7 +1,6 @@
 """A run may end at any moment, by a kill or by a disk that refuses, and goes on as if nothing had happened."""
 
 import contextlib
-import ctypes
 import io
 import os
 import resource
@@ -14,13 +13,12 @@ from typing import Any
 import pytest
 
 import torchhebb.runs.training
+from tests.faults.power import give_up_power
 from tests.kill_campaign import CONTEXT, OPTIONS, RECIPE, Campaign, outcome, run, start
 from tests.tiny import few_digits
 from torchhebb.cli import main
 from torchhebb.config import to_json
 from torchhebb.runs.folder import prepare_folder, read_config
-
-CAP_DAC_OVERRIDE = 1
 
 
 @pytest.fixture(scope="module")
@@ -39,15 +37,6 @@ def test_killed_runs_leave_what_an_unbroken_one_leaves(campaign: Campaign):
         "metrics",
     } <= campaign.expected.keys()
     assert campaign.expected["metrics"]
-
-
-def give_up_power() -> None:
-    """Make a process of root's respect the permissions of files, as those of others do."""
-    if os.geteuid() == 0:
-        header, data = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
-        assert ctypes.CDLL(None).capget(header, data) == 0
-        data[0] &= ~(1 << CAP_DAC_OVERRIDE)
-        assert ctypes.CDLL(None).capset(header, data) == 0
 
 
 def resume(folder: Path, store: Path, answer: Connection) -> None:

@@ -25,6 +25,7 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 
 from torchhebb.errors import UserError
+from torchhebb.files import read_bytes
 
 DEFAULT_LIMIT_BYTES = 64 * 2**30
 ENVIRONMENT = "TORCHHEBB_STORE"
@@ -244,7 +245,7 @@ def _index(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise FileNotFoundError(folder)
     try:
-        sealed = json.loads((folder / _INDEX).read_bytes())
+        sealed = json.loads(read_bytes(folder / _INDEX))
         if zlib.crc32(json.dumps(sealed["entry"], sort_keys=True).encode()) != sealed["crc32"]:
             raise ValueError("checksum")
     except (OSError, ValueError, KeyError, TypeError) as error:

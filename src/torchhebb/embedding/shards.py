@@ -4,6 +4,7 @@ The shards lie in `FILE.shards` beside the file, with a plan that says of what t
 shards and batches is part of the plan, so that a call that goes on, or one of several processes, gives the same bits.
 """
 
+import io
 import json
 import shutil
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from torchhebb.distributed import ProcessGroup
 from torchhebb.embedding.encoder import Encoder
 from torchhebb.embedding.formats import Part, format_of
 from torchhebb.errors import UserError
-from torchhebb.files import read_json, write_json, written_beside
+from torchhebb.files import read_bytes, read_json, write_json, written_beside
 from torchhebb.memory import adaptive_chunks
 from torchhebb.progress import SILENT, Progress
 
@@ -165,7 +166,7 @@ def _texts(texts: list[str]) -> np.ndarray:
 def _read(folder: Path, number: int) -> dict[str, np.ndarray]:
     path = _shard(folder, number)
     try:
-        with np.load(path, allow_pickle=False) as kept:
+        with np.load(io.BytesIO(read_bytes(path)), allow_pickle=False) as kept:
             return {name: kept[name] for name in ("embeddings", "files", "labels", "skipped")}
     except (OSError, ValueError, KeyError, BadZipFile) as error:
         with suppress(OSError):

@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 from torchhebb.errors import UserError
 from torchhebb.evaluate import list_evaluators
+from torchhebb.files import read_bytes
 from torchhebb.train import Curve, Measure, Result, read_result
 
 _SVG = "{http://www.w3.org/2000/svg}svg"
@@ -61,7 +62,7 @@ def _svg(folder: Path, figure: dict[str, Any]) -> bytes:
     if Path(name).name != name:
         raise ValueError(f"{name} does not lie in the run folder")
     try:
-        content = (folder / name).read_bytes()
+        content = read_bytes(folder / name)
         whole = ElementTree.fromstring(content).tag == _SVG
     except OSError as error:
         raise ValueError(f"{name} cannot be read, {error.strerror}") from error

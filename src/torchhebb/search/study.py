@@ -17,7 +17,7 @@ from torchhebb.bounds import SIZE, Checked, at_least, between
 from torchhebb.config import from_json, to_json
 from torchhebb.errors import NotImportedError, UserError
 from torchhebb.fields import read_field
-from torchhebb.files import json_line, read_json, write_atomically, write_json
+from torchhebb.files import json_line, read_bytes, read_json, write_atomically, write_json
 from torchhebb.progress import SILENT, Progress
 from torchhebb.runs.reproduce import parse_duration
 from torchhebb.search.objective import Objective
@@ -294,7 +294,7 @@ def _mend(journal: Path) -> None:
     if not (journal.exists() or seal.exists()):
         return
     try:
-        content = journal.read_bytes()
+        content = read_bytes(journal)
         sealed = read_json(seal) if seal.exists() else {"bytes": 0, "crc32": 0}  # version 0.2 sealed none
         if zlib.crc32(content[: sealed["bytes"]]) != sealed["crc32"] or len(content) < sealed["bytes"]:
             raise ValueError("its checksum does not match")

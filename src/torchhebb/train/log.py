@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from torchhebb.errors import UserError
-from torchhebb.files import json_line, parse_json
+from torchhebb.files import json_line, parse_json, read_bytes
 
 _log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class Log:
         if self.path is None or not (self.path.exists() or offset):
             return
         try:
-            kept = self.path.read_bytes()[:offset] if self.path.exists() else b""
+            kept = read_bytes(self.path)[:offset] if self.path.exists() else b""
             whole = kept[: kept.rfind(b"\n") + 1]
             if not self.path.exists():
                 self.path.touch()
@@ -66,7 +66,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     """
     if not path.exists():
         return []
-    lines = path.read_bytes().split(b"\n")[:-1]
+    lines = read_bytes(path).split(b"\n")[:-1]
     found = []
     for line in lines:
         with suppress(ValueError):  # of bytes that are no text as well
