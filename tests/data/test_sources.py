@@ -420,3 +420,12 @@ def encoded(seed: int) -> bytes:
     content = io.BytesIO()
     Image.fromarray(np.full((5, 6), 20 * seed, np.uint8)).save(content, "PNG")
     return content.getvalue()
+
+
+@pytest.mark.parametrize("name", ["photos.parquet", "folder/photos.parquet"])
+def test_a_pipe_is_no_parquet(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    os.mkfifo(path)
+    with pytest.raises(UserError, match="photos.parquet is no file"):
+        find_source(f"parquet:{tmp_path / name.split('/')[0]}")

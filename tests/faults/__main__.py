@@ -8,6 +8,7 @@ python -m tests.faults --page                   the page alone
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from tests.faults import page
@@ -21,6 +22,9 @@ def main() -> int:
     parser.add_argument("--cases", type=int, help="of each surface, by default as many as it asks for")
     parser.add_argument("--only", type=int, help="try this case alone and keep no record of it")
     parser.add_argument("--folder", type=Path, default=Path("build/faults"), help="journals, and what cases share")
+    parser.add_argument(
+        "--patience", type=float, default=1.0, help="what limits of time are multiplied by: a busy machine"
+    )
     parser.add_argument("--list", action="store_true", help="names of surfaces and how many cases they ask for")
     parser.add_argument("--page", action="store_true", help="write docs/reliability.md from the records that are there")
     flags = parser.parse_args()
@@ -28,6 +32,7 @@ def main() -> int:
     if unknown := [name for name in flags.surfaces if name not in known]:
         parser.error(f"unknown surface {unknown[0]!r}; known: {', '.join(known)}")
     chosen = [known[name] for name in flags.surfaces] or [*known.values()]
+    chosen = [replace(surface, seconds=surface.seconds * flags.patience) for surface in chosen]
     if flags.list:
         print(*(f"{surface.cases:7,}  {surface.name}: {surface.title}" for surface in chosen), sep="\n")
         return 0

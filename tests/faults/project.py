@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,11 @@ from tests.faults.killer import killed
 from tests.tiny import learned, untimed
 from torchhebb.data import load_data
 
+IMPORTED_BY_COMMANDS = (
+    *("torch._dynamo", "tyro", "optuna", "jinja2", "PIL.PngImagePlugin", "sklearn.manifold", "plotly.graph_objects"),
+    *("matplotlib.figure", "matplotlib.backends.backend_svg", "mpl_toolkits.mplot3d", "torchhebb.report.page"),
+)
+"""Once, so that no case pays for it again."""
 IMAGES = 38
 SMALL = ("--learning.epochs", "4", "--readout.strengths", "0.1", "1", "--device", "cpu", "--precision", "float32")
 SEARCH = (
@@ -177,6 +183,8 @@ class Project:
 
 def make_project(folder: Path) -> Project:
     """The project in a folder, made where it is not there yet."""
+    for module in IMPORTED_BY_COMMANDS:
+        import_module(module)
     project = Project(folder)
     if not project.whole.exists():
         shutil.rmtree(project.work, ignore_errors=True)

@@ -138,6 +138,8 @@ class ParquetSource:
         files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
         if not files:
             raise UserError(f"no Parquet in {path}: expected *.parquet")
+        if other := next((file for file in files if file.exists() and not file.is_file()), None):
+            raise UserError(f"{other} is no file")  # from a pipe Arrow would read for ever
         self._files = files
         self.key: dict[str, Any] = {"from": str(path), "parquet": stamp(files)}
 
