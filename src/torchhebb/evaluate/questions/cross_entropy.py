@@ -14,6 +14,7 @@ from torchhebb.data import Batches
 from torchhebb.evaluate.evaluator import Figure, Finding, Note
 from torchhebb.evaluate.figures.panels import Panel, draw_panels
 from torchhebb.evaluate.methods.watch import at_rest, fit, samples_seen
+from torchhebb.evaluate.probe import features_of
 from torchhebb.evaluate.statistics import mean_curve
 from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study, values
 from torchhebb.nn import Network
@@ -22,7 +23,6 @@ from torchhebb.runs.networks import built
 from torchhebb.runs.run import Run
 from torchhebb.train import Curve
 from torchhebb.train.device import autocast
-from torchhebb.train.features import extract_features
 from torchhebb.train.recipe import shortened
 
 LearnerName = Literal["own", "hard", "backpropagation"]
@@ -142,14 +142,7 @@ class CrossEntropy(Study[LearnerName]):
 
     def _readout(self, run: Run, trained: Network, seed: int, name: str) -> nn.Module:
         """The readout, trained with labels on the features of the trained layers."""
-        with autocast(run.precision, run.device):
-            features = extract_features(
-                trained,
-                run.data.train,
-                device=run.device,
-                label=f"seed {seed}: {name}: features",
-                progress=run.progress,
-            )
+        (features,) = features_of(trained, run, run.data.train, label=f"seed {seed}: {name}: features")
         plan, task = shortened(run.recipe.readout, self.readout_epochs), f"seed {seed}: {name}: readout"
         labels, classes = run.data.train.labels, len(run.data.classes)
         return plan.fit(features, labels, classes, seed=seed, task=task, progress=run.progress).readout

@@ -3,7 +3,7 @@
 import itertools
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal, get_args
 
 import torch
@@ -19,17 +19,17 @@ from torchhebb.evaluate.methods.continual import average_accuracy, forgetting
 from torchhebb.evaluate.methods.continual.record import Row, Rows, as_matrix
 from torchhebb.evaluate.methods.online import OnlineBackpropagation, OnlineHebbian, OnlineLearner
 from torchhebb.evaluate.methods.watch import at_rest
-from torchhebb.evaluate.probe import read_out
+from torchhebb.evaluate.probe import feature_shape, features_of, read_out
 from torchhebb.evaluate.statistics import mean_curve, percent
 from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study, count_test_images, values
 from torchhebb.nn.learning import needs_data
+from torchhebb.progress import SILENT
 from torchhebb.readouts.base import predict_logits
 from torchhebb.readouts.labels import WinCounts
 from torchhebb.runs.run import Run
 from torchhebb.train import Curve, Measure, Readout
 from torchhebb.train.accuracy import model_accuracy
-from torchhebb.train.device import autocast, synchronize
-from torchhebb.train.features import extract_features
+from torchhebb.train.device import synchronize
 from torchhebb.train.recipe import shortened
 from torchhebb.train.supervised import backpropagation_model
 
@@ -214,8 +214,9 @@ class Online(Study[Showing]):
         """Accuracies in % on the classes so far, after each class of the stream."""
         test = run.data.test
         classes, device, seen = len(run.data.classes), run.device, Images(images.images[:0], images.labels[:0])
+        quiet = replace(run, progress=SILENT)
         with at_rest(learner.model):
-            shape = learner.network(test.images[:1].to(device) / 255.0).shape[1:]
+            shape = feature_shape(learner.network, test, run)
         counts, rows = WinCounts(shape[0], classes, device), dict[str, Rows]()
         run.progress.start(f"seed {seed}: classes in turn", len(images), "images")
         for stage in range(classes):
@@ -226,8 +227,8 @@ class Online(Study[Showing]):
                     counts.add(y, labels)
                 run.progress.advance(1)
             seen = join([seen, arriving])
-            with at_rest(learner.model), autocast(run.precision, device):
-                features, tested = (extract_features(learner.network, part, device=device) for part in (seen, test))
+            with at_rest(learner.model):
+                features, tested = features_of(learner.network, quiet, seen, test)
             linear = self._plan(run).fit(features, seen.labels, classes, seed=seed).readout
             logits = {"linear": predict_logits(linear, tested)}
             if learner.head is None:

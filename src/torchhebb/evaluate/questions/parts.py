@@ -11,16 +11,15 @@ from torchhebb.data import Images
 from torchhebb.errors import UserError
 from torchhebb.evaluate.evaluator import Figure, Finding, Note
 from torchhebb.evaluate.figures.bars import draw_bars
+from torchhebb.evaluate.probe import features_of
 from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study, values
 from torchhebb.nn import Network
 from torchhebb.readouts import WideRidge
-from torchhebb.readouts.base import percent_correct
+from torchhebb.readouts.base import readout_accuracy
 from torchhebb.recipes.best import PARTS
 from torchhebb.runs.networks import built
 from torchhebb.runs.run import Run
 from torchhebb.train.calibrate import calibrate
-from torchhebb.train.device import autocast
-from torchhebb.train.features import extract_features
 from torchhebb.train.learn import learn_images
 
 
@@ -76,13 +75,9 @@ class Parts(Study[str]):
         data = run.data.holdout(self.held_out, seed)
         network = self._network(variant, run, seed, first(data.train, self.learned_from))
         train, task = first(data.train, self.images), f"seed {seed}: {PARTS[variant].words}"
-        with autocast(run.precision, run.device):
-            features, tested = (
-                extract_features(network, images, device=run.device, label=f"{task}: features", progress=run.progress)
-                for images in (train, data.test)
-            )
-        readout = self.ridge.fit(features, train.labels, len(data.classes), seed=seed, task=task, progress=run.progress)
-        return {"held_out_accuracy": percent_correct(readout.readout(tested.float()).cpu(), data.test.labels)}
+        features, tested = features_of(network, run, train, data.test, label=f"{task}: features")
+        fitted = self.ridge.fit(features, train.labels, len(data.classes), seed=seed, task=task, progress=run.progress)
+        return {"held_out_accuracy": readout_accuracy(fitted.readout, tested, data.test.labels)}
 
     def findings(self, run: Run, cells: Mapping[str, Sequence[Cell]]) -> Iterator[Finding]:
         yield from self.measures(run, cells)
