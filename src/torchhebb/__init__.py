@@ -6,10 +6,9 @@ The public names are those in `__all__` of this package and of the packages in `
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from torchhebb.nn import learn, load, save
-
 if TYPE_CHECKING:
     from torchhebb.embedding import embed
+    from torchhebb.nn import learn, load, save
     from torchhebb.recipes import create_model, get_recipe, list_models, list_recipes
     from torchhebb.runs.training import run
 
@@ -47,11 +46,11 @@ PACKAGES = (
 )
 """The public packages, from the ground up; each is imported when it is used."""
 
-_HOMES = {"embed": "embedding", "run": "runs.training"}
+_HOMES = {"embed": "embedding", "learn": "nn", "load": "nn", "run": "runs.training", "save": "nn"}
 
 
 def __getattr__(name: str) -> Any:
-    """Modules that need more than torch are imported when they are used, so that the import stays small."""
+    """Public names are imported when they are used: the import is small, and the command line can come before torch."""
     if name in PACKAGES:
         return import_module(f"torchhebb.{name}")
     if name in __all__:

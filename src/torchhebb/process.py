@@ -2,6 +2,8 @@
 
 import ctypes
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -26,3 +28,15 @@ def tune_process() -> None:
         if mallopt is not None:
             mallopt(_M_MMAP_THRESHOLD, _KEEP_BELOW)
             mallopt(_M_TRIM_THRESHOLD, _TRIM_ABOVE)
+
+
+@contextmanager
+def threads(count: int | None) -> Iterator[None]:
+    """Within it torch computes by so many threads; None leaves their number as it is."""
+    before = torch.get_num_threads()
+    if count is not None:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,6 +1,9 @@
 """How a run computes: chosen by what was measured, kept, and the same numbers up to rounding."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +18,7 @@ from torchhebb.functional import linear_statistic
 from torchhebb.nn import Architecture, ConvBlock, LinearBlock, Network
 from torchhebb.ops import products
 from torchhebb.ops.products import batched, has_onednn, linear, products_by, statistic
-from torchhebb.process import MEASURE
+from torchhebb.process import MEASURE, threads
 from torchhebb.runs import TrainOptions, open_run, run_recipe
 from torchhebb.runs.folder import kept_numerics
 from torchhebb.train import Learning
@@ -73,7 +76,10 @@ def test_a_precision_that_was_asked_for_stays(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_what_is_small_is_not_measured(monkeypatch: pytest.MonkeyPatch):
-    assert not chosen(()).measured
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    assert chosen(()) == Numerics()
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert chosen(()) == Numerics(threads=1)
     monkeypatch.setattr(module, "LEAST", 0)
     monkeypatch.setenv(MEASURE, "0")
     assert not chosen(()).measured
@@ -149,3 +155,28 @@ def test_a_run_keeps_what_was_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv(MEASURE, "0")
     run_recipe(recipe, TrainOptions(), folder=tmp_path / "other")
     assert models(tmp_path / "one")["model.safetensors"] != models(tmp_path / "other")["model.safetensors"]
+
+
+def test_a_small_run_takes_one_thread_and_leaves_the_process_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
+    with threads(2):
+        result = run_recipe(tiny_recipe(baselines=(), learning=Learning(batch_size=2)), folder=tmp_path)
+        assert torch.get_num_threads() == 2
+    assert (result.notes["threads"], result.notes["wait_policy"]) == (1, "passive")
+    assert result.device.endswith(", 1 threads")
+    assert kept_numerics(tmp_path) == Numerics(threads=1)
+
+
+def test_the_command_line_sets_how_threads_wait_before_torch_is_there():
+    said = "import sys, torchhebb; assert 'torch' not in sys.modules; torchhebb.learn; assert 'torch' in sys.modules"
+    subprocess.run([sys.executable, "-c", said], check=True, timeout=60)
+    told = "import os, sys, torchhebb.__main__ as m; sys.argv = ['torchhebb', '--version']; m.main(); "
+    told += "print(os.environ['OMP_WAIT_POLICY'])"
+    for given, found in ((None, "passive"), ("active", "active")):
+        environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+        environment |= {} if given is None else {"OMP_WAIT_POLICY": given}
+        done = subprocess.run(
+            [sys.executable, "-c", told], check=True, timeout=60, capture_output=True, text=True, env=environment
+        )
+        assert done.stdout.splitlines()[-1] == found

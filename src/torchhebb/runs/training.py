@@ -1,5 +1,6 @@
 """Training of a recipe: learning, features, readout and baselines, for all seeds."""
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, nullcontext
@@ -16,6 +17,7 @@ from torchhebb.distributed import ProcessGroup, no_sync
 from torchhebb.errors import UserError
 from torchhebb.nn import Network, load, save
 from torchhebb.ops.products import products_by
+from torchhebb.process import threads
 from torchhebb.progress import SILENT, Progress
 from torchhebb.recipes import get_recipe
 from torchhebb.runs.baselines import BASELINES, baseline_accuracy, fit_readout, network_accuracy
@@ -152,7 +154,9 @@ def _run(
             began = prepare_folder(folder, recipe, options, data, command, numerics if device.type == "cpu" else None)
         numerics = workers.broadcast(numerics)
         assert numerics is not None
+        stack.enter_context(threads(numerics.threads))
         stack.enter_context(products_by(numerics.products))
+        computed_by, used = device_name(device), torch.get_num_threads()
         session = Session(recipe, data, folder, device, options, numerics, store, progress, workers)
         accuracies = []
         for group in in_groups(seeds, options.ensemble):
@@ -170,13 +174,14 @@ def _run(
         measures=measures,
         seeds=tuple(seeds),
         seconds=sum(result["seconds"] for result in session.checkpoint.done.values()),
-        device=device_name(device),
+        device=computed_by,
         command=began,
         data={"name": data.name, "fingerprint": data.fingerprint},
         notes={
             "precision": session.precision,
             **({"chosen": numerics.why} if numerics.measured else {}),
-            "threads": torch.get_num_threads(),
+            "threads": used,
+            **({"wait_policy": policy} if (policy := os.environ.get("OMP_WAIT_POLICY")) else {}),
             **({"resumed_by": command} if command != began else {}),
             **({"ensemble": options.ensemble} if options.ensemble > 1 else {}),
             **({"compiled": True} if options.compile else {}),

@@ -4,7 +4,7 @@ import copy
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import nn
@@ -19,7 +19,7 @@ from torchhebb.train.learn import make_optimizer
 from torchhebb.train.recipe import Learning
 
 WORTH_IT = 0.9  # of the time without: what is only a little faster is not chosen
-LEAST = 10_000_000  # multiplications of the largest layer's step, below which there is nothing to choose
+LEAST = 10_000_000  # multiplications of the largest layer's step, below which a network is small
 BATCH = 10  # images of a step that is measured, at most
 ROUNDS, PATIENCE = 4, 2.0  # of which, after so many seconds, two are enough
 
@@ -30,6 +30,8 @@ class Numerics:
 
     precision: Precision = "float32"
     products: Products = "torch"
+    threads: int | None = None
+    """The number of threads; None stands for torch's own."""
     measured: Mapping[str, float] = field(default_factory=dict, compare=False)
     """Milliseconds of a learning step by each candidate, of those that were measured."""
 
@@ -65,6 +67,7 @@ def choose_numerics(
     """The fastest of what `precision` allows, "auto" all of it, for the learning steps of a network.
 
     Small networks, GPUs, and processes with TORCHHEBB_MEASURE=0 go by what `find_precision` knows of the hardware.
+    Small networks compute by one thread, where OMP_NUM_THREADS does not say by how many: more wait for each other.
 
     Args: network, which is not changed; measure, from candidates to the milliseconds of each, by default their steps.
     """
@@ -76,7 +79,9 @@ def choose_numerics(
         for name, candidate in CANDIDATES.items()
         if precision in ("auto", candidate.precision) and (candidate.products == "torch" or has_onednn())
     }
-    if len(allowed) < 2 or multiplications(network, min(BATCH, plan.batch_size)) < LEAST:
+    if multiplications(network, plan.batch_size) < LEAST:
+        return known if "OMP_NUM_THREADS" in os.environ else replace(known, threads=1)
+    if len(allowed) < 2:
         return known
     measured = (measure or (lambda those: measure_steps(network, plan, those)))(allowed)
     first, *others = allowed
@@ -84,7 +89,7 @@ def choose_numerics(
     for name in others:
         if measured[name] < WORTH_IT * measured[best]:
             best = name
-    return Numerics(allowed[best].precision, allowed[best].products, dict(measured))
+    return replace(allowed[best], measured=dict(measured))
 
 
 def measure_steps(network: Network, plan: Learning, candidates: Mapping[str, Numerics]) -> dict[str, float]:
