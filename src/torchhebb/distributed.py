@@ -46,7 +46,7 @@ _NO_SYNC: ContextVar[bool] = ContextVar("no_sync", default=False)
 
 
 class LostWorker(UserError):
-    """A rank of the group does not answer any more, so no step can be completed.
+    """A rank of the group no longer answers, so no step can be completed.
 
     >>> issubclass(LostWorker, UserError)  # the command line says it in one line
     True
@@ -54,7 +54,7 @@ class LostWorker(UserError):
 
 
 def world_size() -> int:
-    """How many ranks share a batch: 1 without a process group, and in `no_sync()`.
+    """The number of ranks that share a batch: 1 without a process group, and in `no_sync()`.
 
     >>> world_size(), rank()
     (1, 0)
@@ -65,7 +65,7 @@ def world_size() -> int:
 
 
 def rank() -> int:
-    """The number of this one among the ranks that share a batch.
+    """The rank of this process among those that share a batch.
 
     >>> rank()  # outside torchrun
     0
@@ -75,7 +75,7 @@ def rank() -> int:
 
 @contextmanager
 def no_sync() -> Iterator[None]:
-    """Layers inside exchange nothing, so that one rank can compute by itself.
+    """A context without communication, in which one rank computes on its own.
 
     >>> with no_sync():
     ...     world_size()
@@ -90,7 +90,7 @@ def no_sync() -> Iterator[None]:
 
 @contextmanager
 def raising_lost_worker() -> Iterator[None]:
-    """Turn the failure of a collective into one line.  Raises LostWorker."""
+    """Turn the failure of a collective into a LostWorker error with a one-line message."""
     try:
         yield
     except RuntimeError as error:
@@ -126,8 +126,8 @@ def gather(x: Tensor) -> Tensor:
 def gather_rows(x: Tensor) -> Tensor:
     """The rows of all ranks, in the order of the ranks: (B_r, ...) -> (sum of B_r, ...).
 
-    Its gradient is right where every rank computes the same scalar from what it gets: the gradient of a rank's own
-    rows is then their slice of the incoming one, by a factor of one, and not its sum over the ranks.
+    The gradient is correct if every rank computes the same scalar from the result: the gradient of a rank's own
+    rows is then their slice of the incoming gradient, not its sum over the ranks.
 
     Without a process group it is x itself.
 
@@ -154,7 +154,7 @@ class _GatherRows(torch.autograd.Function):
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """The processes that share a run, seen from one of them.  By default there is one, and nothing to wait for.
+    """The processes that share a run, from the view of one of them.  By default there is only one.
 
     >>> ProcessGroup().first, ProcessGroup().broadcast("run")
     (True, 'run')
@@ -171,11 +171,11 @@ class ProcessGroup:
         return self.rank == 0
 
     def broadcast(self, value: T) -> T:
-        """What rank 0 gives here, on every rank, as soon as it gets here.  Raises LostWorker."""
+        """The value that rank 0 passes, on every rank.  Raises LostWorker."""
         return _broadcast(value, self.barrier_group) if self.world_size > 1 else value
 
     def wait(self) -> None:
-        """Until every rank is here, however long that takes.  Raises LostWorker."""
+        """Wait until every rank has called this, without a time limit.  Raises LostWorker."""
         self.broadcast(None)
         if self.world_size > 1:
             with raising_lost_worker():
@@ -206,7 +206,7 @@ def planned() -> tuple[int, int]:
 
 @contextmanager
 def joined(device: torch.device, *, timeout: float = 1800.0) -> Iterator[ProcessGroup]:
-    """Join the processes that torchrun started, by gloo on CPUs and NCCL on GPUs, and leave them at the end.
+    """A context that joins the processes started by torchrun, with gloo on CPUs and NCCL on GPUs.
 
     Without torchrun it does nothing.
 
@@ -244,10 +244,10 @@ def joined(device: torch.device, *, timeout: float = 1800.0) -> Iterator[Process
 
 
 def _meeting_place(store: Any, here: int, count: int, timeout: float) -> Any:
-    """A part of the store in which nobody wrote before all ranks of this attempt agreed on it.
+    """A new prefix in the store, agreed on by all ranks of this attempt.
 
-    torchrun keeps one store over its restarts, in which addresses of processes that died still stand.  So every rank
-    leaves a word that was never used; a place named by all words, in which all ranks have been, is of this attempt.
+    torchrun keeps one store during its restarts, which still has the addresses of processes that died.  So every rank
+    writes a word that was never used before, and the prefix is made of all words.
     """
     store.set(f"torchhebb/{here}", uuid4().hex)
     until = time.monotonic() + timeout
@@ -262,7 +262,7 @@ def _meeting_place(store: Any, here: int, count: int, timeout: float) -> Any:
 
 
 def broadcast(value: T) -> T:
-    """What rank 0 gives, on every rank that shares the batches: value itself without a process group.
+    """The value of rank 0 on every rank; the value itself without a process group.
 
     >>> broadcast({"seed": 3})  # of one process
     {'seed': 3}
@@ -278,7 +278,7 @@ def _broadcast(value: T, group: Any) -> T:
 
 
 def local_shard(batch: Tensor) -> Tensor:
-    """This rank's slice of a batch that all ranks have: of about the same length, and empty where there are too few.
+    """This rank's slice of a batch that all ranks have; slices have about the same length, and may be empty.
 
     >>> local_shard(torch.arange(3)).tolist()
     [0, 1, 2]
@@ -288,10 +288,10 @@ def local_shard(batch: Tensor) -> Tensor:
 
 @torch.no_grad()
 def average_gradients(parameters: Iterable[nn.Parameter], samples: int) -> None:
-    """Put the mean over the ranks, sum_r n_r g_r / sum_r n_r, in the place of every .grad.
+    """Replace every .grad by the mean over the ranks, sum_r n_r g_r / sum_r n_r.
 
     A rank's g_r is a mean over its n_r samples, so the result is the mean over all of them: the update of the whole
-    batch, which the optimizer may then normalise.  All of them travel in one message.
+    batch, which the optimizer may then normalise.  One all-reduce serves all parameters.
 
     Args: parameters, those without .grad left out, which must be the same on all ranks; samples, n_r, which may be 0.
     Raises LostWorker.

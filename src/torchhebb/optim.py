@@ -109,7 +109,7 @@ def _step(weight: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
     if weight.dim() == 1:
         step_bias(weight, gradient, group)
     else:
-        lr = torch.as_tensor(group["lr"], dtype=weight.dtype)  # what a rate falls to is not compiled anew
+        lr = torch.as_tensor(group["lr"], dtype=weight.dtype)  # a tensor, so that another rate does not compile again
         _descend(weight, gradient, lr, group["power"], group["groups"])
 
 

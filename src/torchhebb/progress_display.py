@@ -34,7 +34,7 @@ class _Rate(ProgressColumn):
 
 
 class BarProgress:
-    """A bar a task; those that are done stay above the one under way."""
+    """One bar for each task; finished ones stay above the current one."""
 
     def __init__(self, console: Console) -> None:
         self._bars = RichProgress(
@@ -60,12 +60,12 @@ class BarProgress:
         self._task = None
 
     def close(self) -> None:
-        """Leave the bars as they stand and give the terminal back."""
+        """Keep the bars as they are and release the terminal."""
         self._bars.stop()
 
 
 class PlainProgress:
-    """A line when a task ends, and one every half minute while it lasts."""
+    """A line at the end of a task, and one every half minute during it."""
 
     def start(self, label: str, total: int, unit: str) -> None:
         self.label, self.total, self.unit, self.done = label, total, unit, 0

@@ -46,7 +46,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[
     with monkeypatch.context() as patch:
         patch.setattr("torchhebb.search.objective.learn_from", stop)
         assert main([*SEARCH, "learning.epochs=1,2", "--out", str(tmp_path / "search")]) == 130
-    assert capsys.readouterr().err.endswith("torchhebb: stopped; the same command goes on\n")
+    assert capsys.readouterr().err.endswith("torchhebb: stopped; run the same command again to continue\n")
     assert torch.is_grad_enabled()
 
 

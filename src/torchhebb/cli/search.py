@@ -66,7 +66,7 @@ def run(arguments: list[str]) -> int:
             found = search(settings, recipe, objective, folder, progress=progress)
     except KeyboardInterrupt:
         progress.close()
-        advice = "; the same command goes on" if (folder / "search.json").exists() else ""
+        advice = "; run the same command again to continue" if (folder / "search.json").exists() else ""
         print(f"torchhebb: stopped{advice}", file=sys.stderr)
         return 130
     finally:

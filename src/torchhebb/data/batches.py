@@ -125,7 +125,7 @@ class Batches:
 
     `order`, where given, takes the number of an epoch to the permutation of its images.
     The order of an epoch otherwise depends on (seed, epoch) alone, the same on every device; an augmentation on
-    (seed, epoch, batch) and the kind of device. So an epoch taken up at batch k goes on exactly as it would have.
+    (seed, epoch, batch) and the kind of device. So an epoch that is resumed at batch k continues exactly.
     Errors: UserError for anything that cannot be batched.
 
     >>> images = torch.arange(5, dtype=torch.uint8).view(5, 1, 1, 1)
@@ -204,7 +204,7 @@ def as_pixels(images: Tensor) -> Tensor:
 
 
 def check_epoch(number: int, start: int, batches: int) -> None:
-    """Raise UserError unless an epoch of so many batches can begin at `start`."""
+    """Raise UserError unless an epoch with this many batches can begin at `start`."""
     if number < 0:
         raise UserError(f"epoch number must be 0 or more, got {number}")
     if not 0 <= start <= batches:

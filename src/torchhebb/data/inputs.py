@@ -54,7 +54,7 @@ class Inputs:
         self.classes: tuple[str, ...] = next(iter(names)) if self.labelled else ()
 
     def evenly(self, most: int) -> "Inputs":
-        """At most so many of the images, evenly over all of them."""
+        """At most this many of the images, evenly spaced."""
         if self.count <= most:
             return self
         rows = np.unique(np.linspace(0, self.count - 1, most).round().astype(int))
@@ -82,7 +82,7 @@ class Inputs:
     ) -> Generator[tuple[range, Batches], None, None]:
         """The decoded records of every range, `size` at a time; of those between the ranges nothing is decoded.
 
-        Threads decode a few images ahead.  The batches of a range are to be used up before the next one is asked for.
+        Threads decode a few images ahead.  The batches of a range must be consumed before the next range is started.
         Raises UserError for an image that cannot be read, unless these are skipped: a batch is then smaller.
         """
 

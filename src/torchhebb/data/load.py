@@ -203,6 +203,6 @@ class _Maker:
 
 
 def is_streamed(source: Source, splits: Mapping[str, Split]) -> bool:
-    """Whether the training images of a source are never all at hand."""
+    """Whether the training images of a source are streamed."""
     known = CATALOGUE.get(source.name)
     return (known is not None and known.streamed) or any(isinstance(split, HubRows) for split in splits.values())

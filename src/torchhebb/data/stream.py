@@ -54,7 +54,7 @@ class Stream(Images):
 
     `share` leaves so much of every pass, one row in 1 / share along the shuffled order, so that all classes have their
     part even where the shards are sorted by class; another pass takes others.
-    Errors: UserError where somebody asks for all images or labels at once.
+    Errors: UserError if all images or labels are requested at once.
 
     >>> from torchhebb.data import load_data
     >>> isinstance(load_data("digits").train, Stream)  # 1,348 images are held in memory

@@ -14,7 +14,7 @@ from torch import Tensor
 from torchhebb.errors import UserError
 from torchhebb.nn.saving import read_tensors, write_tensors
 
-FITTED_ON = 4096  # training images at most, evenly over all of them: the Gram matrix of so many fits any memory
+FITTED_ON = 4096  # training images at most, evenly spaced: their Gram matrix fits in any memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +70,7 @@ def fit_projection(features: Tensor, dim: int) -> Projection:
 def run_projection(folder: Path, dim: int, key: Any, features: Callable[[int], Tensor]) -> Projection:
     """The projection on `dim` components that a run folder keeps for a network, fitted where it keeps none.
 
-    Args: key, what tells the network; features(most), the training features of at most so many images.
+    Args: key, what tells the network; features(most), the training features of at most this many images.
     """
     path = folder / f"pca-{dim}.safetensors"
     mark = blake2b(json.dumps(key, sort_keys=True).encode(), digest_size=8).hexdigest()

@@ -54,7 +54,7 @@ def write_embeddings(
 ) -> Written:
     """Write the embedding of every image to `out`: .parquet, .npz or .csv.
 
-    Where a call was stopped, the same call goes on.  Of several workers each computes every n-th shard, and rank 0
+    If a call was stopped, the same call continues it.  Of several workers each computes every n-th shard, and rank 0
     puts them together.
     Raises UserError for another ending, an image that cannot be read unless these are skipped, or shards beside the
     file that are of other images or another network.
@@ -154,7 +154,7 @@ def _keep(
             np.savez(file, embeddings=embeddings, files=_texts(files), labels=np.array(labels), skipped=_texts(skipped))
     except OSError as error:
         raise UserError(
-            f"cannot write {path}: {error.strerror}; free some space, then the same command goes on"
+            f"cannot write {path}: {error.strerror}; free some space, then run the same command again"
         ) from error
 
 
@@ -194,7 +194,7 @@ def _join(out: Path, folder: Path, count: int, width: int, inputs: Inputs, write
             write(beside, parts, width, inputs.labelled)
     except OSError as error:
         raise UserError(
-            f"cannot write {out}: {error.strerror}; free some space, then the same command goes on"
+            f"cannot write {out}: {error.strerror}; free some space, then run the same command again"
         ) from error
     shutil.rmtree(folder, ignore_errors=True)
     return Written(rows, width, tuple(skipped))

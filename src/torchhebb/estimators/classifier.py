@@ -126,7 +126,7 @@ class SoftHebbClassifier(ClassifierMixin, SoftHebbEstimator):
         return {**super()._optimizers(), "online": self._online.optimizer}
 
     def _restore(self) -> None:
-        """The readout that learns beside the features goes on from the one that is attached."""
+        """Continue training the attached readout together with the features."""
         super()._restore()
         assert self.network_.architecture is not None
         known, shape = self.network_.readout, self.network_.architecture.input_shape

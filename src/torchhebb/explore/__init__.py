@@ -33,7 +33,7 @@ def explore(
 ) -> Path:
     """Write one self-contained page about the images of a source as a run sees them, and return its path.
 
-    Args: out, by default RUN/explore.html; most, of more images so many, evenly over all, are shown; kind, of the map.
+    Args: out, by default RUN/explore.html; most, the largest number of images, evenly spaced; kind, of the map.
     Raises UserError for a run or a source that cannot be read.
 
     >>> import tempfile

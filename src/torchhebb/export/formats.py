@@ -96,7 +96,7 @@ FORMATS: dict[str, Format] = {kind.suffix: kind for kind in (Onnx(), TorchExport
 
 
 def format_of(path: Path) -> Format:
-    """The format that a file's name asks for.  Raises UserError for another ending.
+    """The format for the extension of a file name.  Raises UserError for an unknown one.
 
     >>> format_of(Path("model.onnx")).suffix
     '.onnx'

@@ -9,9 +9,9 @@ from torchhebb.functional.form import widened
 def triangle(u: Tensor, power: float = 1.0, *, threshold: float = 0.0, split: bool = False, dim: int = 1) -> Tensor:
     """Triangle activation: relu(u - mean of u over the neurons - threshold * their standard deviation) ** power.
 
-    With `split` the triangle of -u follows along `dim`: how far a neuron lies above the mean, and how far below it.
+    With `split` the triangle of -u is appended along `dim`: how far a neuron is above the mean, and how far below it.
 
-    Args: u of any shape, neurons along `dim`; power > 0; the larger threshold, the fewer are active.
+    Args: u of any shape, neurons along `dim`; power > 0; a larger threshold makes fewer neurons active.
     Returns: a tensor shaped as u, with `split` twice as long along `dim`.
     Source: Coates, Ng and Lee 2011 (power 1, threshold 0); Coates and Ng 2011, section 3.2 (split);
     SoftHebb-2023, section 3 (power).
@@ -24,7 +24,7 @@ def triangle(u: Tensor, power: float = 1.0, *, threshold: float = 0.0, split: bo
     centred = u - u.mean(dim, keepdim=True)
     if threshold == 0.0:
         least = None
-    else:  # a norm of what is centred: torch's variance is many times slower over channels that lie last
+    else:  # the norm of centred values: torch's variance is many times slower over channels in channels-last order
         norm = torch.linalg.vector_norm(centred, dim=dim, keepdim=True, dtype=widened(u.dtype))
         least = (norm * (threshold / u.shape[dim] ** 0.5)).to(u.dtype)
     sides = [centred, -centred] if split else [centred]

@@ -13,7 +13,7 @@ from torchhebb.functional.mixture import joint_log_density
 def posterior(x: Tensor, weight: Tensor, inverse_temperature: float, *, bias: Tensor | None = None) -> Tensor:
     """Bayes' rule on the densities: P(k | x) = pi_k p(x | k) / sum_l pi_l p(x | l).
 
-    Where every radius is 1 this is `soft_wta` of u = x w^T: the normaliser of the components cancels.
+    If every radius is 1, this is `soft_wta` of u = x w^T, because the normaliser of the components cancels.
 
     Args: x (B, d), unit rows; weight (K, d); bias (K,).  Returns: (B, K), rows that sum to one.
     Raises ValueError as `mixture_log_density`.
@@ -63,7 +63,7 @@ def kl_divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
 def log_prior_update(y_mean: Tensor, bias: Tensor, inverse_temperature: float = 1.0) -> Tensor:
     """db_k = E[y_k] exp(-t b_k) - 1; its fixed point is the log prior, exp(t b_k) = E[y_k].
 
-    What is beyond the largest number of the dtype is that number, so that no infinity reaches an optimizer.
+    Values are limited to the largest number of the dtype, so that no infinity reaches an optimizer.
 
     Args: y_mean (K,), the activity averaged over samples; bias (K,).  Returns: db (K,).
     Source: SoftHebb-2022, the bias update exp(-b) (y - exp(b)), with exp(b ln B) for a base B.

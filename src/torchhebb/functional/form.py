@@ -4,16 +4,16 @@ import torch
 from torch import Tensor
 
 compiling = False
-"""Whether chains are compiled: `ops.kernels.compiled_kernels` sets it.  Dynamo reads globals, not context variables."""
+"""Whether kernels are compiled, set by `ops.kernels.compiled_kernels`.  Dynamo reads globals, not context variables."""
 
 
 def in_kernel() -> bool:
-    """Whether this is being compiled as a part of a kernel, where a function may take the form that suits Inductor."""
+    """Whether this call is compiled as part of a kernel, so that a function may use the form that suits Inductor."""
     return compiling and torch.compiler.is_compiling()
 
 
 def widened(dtype: torch.dtype) -> torch.dtype:
-    """The dtype to compute in: float32 for float16 and bfloat16, whose sums, squares and powers overflow or round away.
+    """The dtype to compute in: float32 for float16 and bfloat16, in which sums and powers overflow or lose precision.
 
     >>> widened(torch.float16), widened(torch.float64)
     (torch.float32, torch.float64)
@@ -27,7 +27,7 @@ def under_autocast(device: torch.device) -> bool:
 
 
 def falling_order(count: int, device: torch.device) -> Tensor:
-    """0, -1, -2, ...: of several that share a maximum, the first has the largest of these.
+    """0, -1, -2, ...: among equal maxima, the first has the largest of these numbers.
 
     Inductor vectorises maxima, but not their indices.  In a kernel this is a constant, once.
 

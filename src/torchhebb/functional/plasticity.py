@@ -89,7 +89,7 @@ def plasticity(statistic: Tensor, weight: Tensor, *, decay: Tensor | None = None
 def norm_adaptive_step(weight: Tensor, update: Tensor, lr: float, power: float = 0.5, *, groups: int = 1) -> Tensor:
     """w_k + lr (| ||w_k|| - 1 | + 1e-10) ** power * dw_k / max(largest |dw|, tiny).
 
-    A neuron learns fast while its radius is far from the fixed point 1, and stops when it gets there.
+    A neuron learns fast while its radius is far from the fixed point 1, and stops when it reaches it.
 
     Args: weight and update (out, ...); groups: the largest entry is taken per group of the leading dim.
     Returns: the new weight.  Raises ValueError unless groups divides out.
@@ -124,7 +124,7 @@ def norm_adaptive_rate(weight: Tensor, update: Tensor, lr: float | Tensor, power
 
 
 def pair(size: int | Sequence[int]) -> tuple[int, int]:
-    """One number for both sides of an image, or one for each; raises ValueError for more."""
+    """A size as a pair: one number for both sides of an image, or one for each; raises ValueError for more."""
     if isinstance(size, int):
         return size, size
     if len(size) != 2:

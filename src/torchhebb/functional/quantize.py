@@ -20,8 +20,8 @@ def quantize(
 ) -> Tensor:
     """q = scale * clip(round(w / scale), -L, L) with L = 2^(bits - 1) - 1 levels on either side of zero.
 
-    nearest: ties go to the even level.  stochastic: up with the probability of the fraction above the level below, so
-    that E[q] = w within the range; a weight on the grid stays where it is.  Both are exact for a power of two.
+    nearest: ties are rounded to the even level. stochastic: up with a probability equal to the fraction above the level
+    below, so that E[q] = w within the range; a weight on the grid is unchanged. Both are exact for a power of two.
 
     Args: weight of any shape and float dtype; bits >= 2; scale > 0, the size of a level, a number or a tensor that
     broadcasts with weight; generator, of the stochastic draws, on weight's device.
@@ -47,8 +47,8 @@ def quantize(
 def power_of_two_scale(weight: Tensor, bits: int, *, per: Literal["neuron", "layer"] = "neuron") -> Tensor:
     """The smallest power of two that is a level at which `quantize` clips no weight: 2^ceil(log2(max |w| / L)).
 
-    One exponent a neuron, or one a layer.  As weights shrink the level halves now and then; what lay on the old grid
-    lies on the new one, so that changing the level moves no weight.
+    One exponent for each neuron, or one for the layer.  When weights shrink the level halves.  Every value of the old
+    grid is on the new one, so this changes no weight.
 
     Args: weight (out, ...); bits >= 2.
     Returns: (out, 1, ...) or (1, 1, ...); 1 where all weights are zero.  Raises ValueError for bits below 2.

@@ -10,7 +10,7 @@ from torchhebb.functional.form import widened
 def structure_loss(x: Tensor, z: Tensor) -> Tensor:
     """Mean over B x B of (K(x) - K(z))^2, K the Gram matrix of rows scaled to unit norm (norms at least 1e-12).
 
-    Zero when the cosine similarities between the samples are the same in x and z.
+    Zero if the cosine similarities between the samples are the same in x and z.
 
     Args: x (B, ...) and z (B, ...), flattened from the second dim.  Returns: a scalar.
     Raises ValueError if the batches differ in size.

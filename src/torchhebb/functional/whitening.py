@@ -40,10 +40,10 @@ def whitening_matrix(covariance: Tensor, *, shrinkage: float = 0.1, components: 
 
 
 def decorrelation_step(matrix: Tensor, x: Tensor, lr: float) -> Tensor:
-    """Z + lr (I - <q q^T>) Z with q = Z x: outputs that fire together come to inhibit each other until they do not.
+    """Z + lr (I - <q q^T>) Z with q = Z x: outputs that are active together learn to inhibit each other.
 
-    The rule is anti-Hebbian between outputs that are joined by lateral connections.  It is at rest where <q q^T> = I;
-    from a symmetric start Z stays near symmetric, and so ends at the whitening of `whitening_matrix`.  Independent
+    The rule is anti-Hebbian between outputs that are joined by lateral connections.  Its fixed point is <q q^T> = I.
+    From a symmetric start Z stays nearly symmetric, and converges to the result of `whitening_matrix`.  Independent
     noise of variance e on the inputs acts as its shrinkage.
 
     Args: matrix (d, d); x (B, d), centred, the mean is over them; 0 < lr, small beside 1 / largest variance of q.
@@ -60,5 +60,5 @@ def decorrelation_step(matrix: Tensor, x: Tensor, lr: float) -> Tensor:
 
 
 def _signs(rows: Tensor) -> Tensor:
-    """The sign of the largest entry of each row: eigenvectors come with either, and both should give one result."""
+    """The sign of the largest entry of each row, to make the sign of eigenvectors unique."""
     return rows.gather(1, rows.abs().argmax(1, keepdim=True)).sign()

@@ -32,7 +32,7 @@ PaddingMode = Literal["reflect", "zeros", "replicate", "circular"]
 class HebbConv2d(DataInitialised):
     """u = w * x, learning by a local rule: every position of the map is a sample.
 
-    `forward(x)` gives u; `learn(x)` also leaves -dw / n in .grad of the weight, with dw = S - decay w over the
+    `forward(x)` returns u; `learn(x)` also adds -dw / n to .grad of the weight, with dw = S - decay w over the
     n = B H' W' samples and positions.  With groups > 1 neurons compete within their group.
 
     Args: x (B, in_channels, H, W).  Returns: u (B, out_channels, H', W').

@@ -7,8 +7,8 @@
 | S | samples and positions of one member: B, or B H' W' |
 | D, N | inputs of a neuron, neurons of a layer |
 
-What treats every sample alone (triangle, pooling, padding, the competition) is one call over all K B samples; a layer
-is one batched matrix product; statistics, decays and norms stay within a member.
+Operations on single samples (triangle, pooling, padding, the competition) are one call over all K B samples; a layer
+is one batched matrix product; statistics, decays and norms are computed for each member.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -37,7 +37,7 @@ _SAMPLE_BY_SAMPLE = (
 def stack_ensemble(networks: Sequence[nn.Sequential], *, unstacked: Collection[str] = ()) -> nn.Sequential:
     """One network for `learn` whose member i learns from samples i B to (i + 1) B what networks[i] would alone.
 
-    The networks stay what they are: their weights become views of the stacked ones, and their norms are the ones in
+    The networks stay usable: their weights become views of the stacked ones, and their norms are the ones in
     use, so each can be evaluated or saved at any time.
 
     Args: networks of one shape, all in the mode (train or eval) of the first; unstacked, the names of plastic layers
@@ -77,7 +77,7 @@ def _stack(modules: Sequence[nn.Module], name: str, unstacked: Collection[str]) 
         alone = alone or any(module.rule.couples_neurons for module in modules)  # type: ignore[union-attr]
         return Unstacked(modules) if alone else EnsembleLayer(modules)  # type: ignore[arg-type]
     if learns(first):
-        raise UserError(f"{name} learns by a local loss: only networks whose blocks learn by a rule learn side by side")
+        raise UserError(f"{name} learns by a local loss: an ensemble needs blocks that learn by a rule")
     if isinstance(first, nn.Sequential):
         return _sequential(modules, f"{name}.", unstacked)
     alike = isinstance(first, _SAMPLE_BY_SAMPLE) and all(_same(first, module) for module in modules[1:])
@@ -92,7 +92,7 @@ def _same(one: nn.Module, other: nn.Module) -> bool:
 
 
 class Unstacked(nn.Module):
-    """Each member's own module over its own samples, one member after another.
+    """The module of each member on the member's samples, one after the other.
 
     Args: x (K B, ...).  Returns: what the modules give, (K B, ...).
     """

@@ -14,11 +14,11 @@ from torchhebb.nn.wrappers import inside
 
 @torch.no_grad()
 def learn(model: nn.Module, x: Tensor) -> Tensor:
-    """One forward pass in which every plastic layer in train mode leaves its own update in its own .grad.
+    """One forward pass in which every plastic layer in train mode adds its own update to its own .grad.
 
     Calls `.learn` where a module has one, walks an nn.Sequential child by child, and calls plain modules.  A module
     that was compiled by `torch.compile` learns by the module inside, which is not compiled.
-    Nothing flows back: what a layer learns does not depend on the layers above it.
+    There is no feedback: what a layer learns does not depend on the layers above it.
 
     Args: model; x, what the model takes.  Returns: the model's output, detached.
     Raises TypeError naming a module that contains a learning one but is neither sequential nor defines `.learn`,
@@ -64,8 +64,8 @@ def learns(module: nn.Module) -> bool:
 class LearningModule(nn.Module):
     """A module of any structure whose plastic layers learn while its own `forward` runs: skip connections, branches.
 
-    `learn(x)` is forward(x), in which every module inside that learns by itself, in train mode, leaves its update in
-    its .grad and hands on a detached output.  Derive from it, write `forward` as in any module, and use `learn`.
+    `learn(x)` is forward(x), in which every module inside that learns by itself, in train mode, adds its update to
+    its .grad and returns a detached output.  Derive from it, write `forward` as in any module, and use `learn`.
 
     >>> from torchhebb.nn import HebbLinear
     >>> class Skipping(LearningModule):

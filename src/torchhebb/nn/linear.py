@@ -28,8 +28,8 @@ from torchhebb.rules import Rule, SoftHebb
 class HebbLinear(DataInitialised):
     """u = x w^T, learning by a local rule.
 
-    `forward(x)` gives u (bias apart, as in the papers); `learn(x)` also leaves -dw / n in .grad of the weight,
-    with dw = S - decay w over the n samples of x.  With `bias`, the log prior of each neuron takes part in the
+    `forward(x)` returns u (without the bias, as in the papers); `learn(x)` also adds -dw / n to .grad of the weight,
+    with dw = S - decay w over the n samples of x.  With `bias`, the log prior of each neuron is added in the
     competition and learns by `log_prior_update` from the posterior |y|; it starts at the uniform prior.
 
     Args: x (B, in_features).  Returns: u (B, out_features).

@@ -21,7 +21,7 @@ from torchhebb.nn.wrappers import state_without_wrappers
 
 
 class NoReadoutError(UserError, AttributeError):
-    """A network was asked for logits while no readout is attached."""
+    """Logits were requested from a network without a readout."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class Architecture(Checked):
             return self.build().eval()(torch.empty(1, *self.input_shape)).shape[1:]
 
     def build(self, seed: int = 0) -> "Network":
-        """The network, its weights drawn from `seed`: the same on every machine and device."""
+        """The network with weights drawn from `seed`: the same on every machine and device."""
         if torch.get_default_device().type != "meta":
             self._check_memory()
         modules: dict[str, nn.Module] = {}
@@ -160,7 +160,7 @@ class Architecture(Checked):
 
 
 class Network(Portable, OnHub, nn.Sequential):
-    """Blocks in a row: pixels in [0, 1] -> features.
+    """A sequence of blocks: pixels in [0, 1] -> features.
 
     `attach(readout)` adds what was trained on its frozen features; `classifier` is then pixels -> logits.
     The readout is no block, so features stay what they were.
@@ -220,7 +220,7 @@ class Network(Portable, OnHub, nn.Sequential):
         return features.sign() * features.abs().pow(self.tap_power)
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Draw the weights of every layer again, in order."""
+        """Draw new weights for every layer, in order."""
         for child in self.children():
             _reset(child, generator)
 
@@ -241,7 +241,7 @@ class Network(Portable, OnHub, nn.Sequential):
         return groups
 
     def attach(self, readout: nn.Module, classes: Sequence[str] = ()) -> Self:
-        """Take over a trained readout (features -> logits) and, where they are known, the names of its classes.
+        """Attach a trained readout (features -> logits) and, if known, the names of its classes.
 
         Raises UserError for one that takes another number of features than a network of known architecture has, or
         has another number of classes than names.
@@ -307,7 +307,7 @@ class Network(Portable, OnHub, nn.Sequential):
 
 
 def _reset(module: nn.Module, generator: torch.Generator | None) -> None:
-    """A module that draws its own weights answers for all that it holds."""
+    """A module with `reset_parameters` resets everything inside it."""
     if hasattr(module, "reset_parameters"):
         module.reset_parameters(generator)  # type: ignore[operator]
     else:

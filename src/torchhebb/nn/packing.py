@@ -16,7 +16,7 @@ def pack(**objects: Any) -> dict[str, Tensor]:
 
 
 def unpack(tensors: dict[str, Tensor], **objects: Any) -> None:
-    """Put back what `pack` took."""
+    """Restore what `pack` returned."""
     for prefix, owner in objects.items():
         mine = {name.removeprefix(f"{prefix}."): t for name, t in tensors.items() if name.startswith(f"{prefix}.")}
         if not isinstance(owner, torch.optim.Optimizer):

@@ -18,9 +18,9 @@ Init = Literal["normal", "uniform", "patches"]
 
 
 class DataInitialised(nn.Module):
-    """A module that may need samples of its own input before it learns; `init_from_data` takes them.
+    """A module that may need samples of its input before it learns, in `init_from_data`.
 
-    It is initialised once a state was loaded as well.
+    Loading a state also initialises it.
     """
 
     init: Init = "patches"
@@ -36,7 +36,7 @@ class DataInitialised(nn.Module):
 
 
 def plastic_parameter(*shape: int, device: torch.device | str | None, dtype: torch.dtype | None) -> nn.Parameter:
-    """A weight that learns by its own rule: attacks and readouts leave nothing in its .grad."""
+    """A weight that learns by a local rule: attacks and readouts leave nothing in its .grad."""
     return nn.Parameter(torch.empty(*shape, device=device, dtype=dtype), requires_grad=False)
 
 
@@ -66,13 +66,13 @@ def initial_rule_state(rule: Rule, weight: Tensor, groups: int = 1) -> Tensor | 
 
 
 def reset_rule_state(rule: Rule, state: Tensor | None) -> None:
-    """The state before the first batch again, in place."""
+    """Reset the state to that before the first batch, in place."""
     if state is not None and isinstance(rule, StatefulRule):
         state.copy_(rule.initial_state(len(state)))
 
 
 def carry_rule_state(rule: Rule, state: Tensor | None, u: Tensor) -> None:
-    """Take a batch u into the state, in place; over all ranks, each counts by its samples."""
+    """Update the state by a batch u, in place; ranks are weighted by their numbers of samples."""
     if state is None or not isinstance(rule, StatefulRule):
         return
     after = rule.next_state(state, u)

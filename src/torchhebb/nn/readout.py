@@ -57,8 +57,8 @@ class ReadoutModule(Portable, nn.Module):
 class LinearReadout(ReadoutModule):
     """logits = W x + b on flattened features.
 
-    Whatever solver found W and b (Adam, ridge, logistic), the readout is this one affine map; standardised
-    features are folded into it.
+    The readout is this affine map for every solver of W and b (Adam, ridge, logistic); standardisation of features is
+    folded into it.
 
     Args: x (B, ...) with in_features numbers a sample.  Returns: logits (B, classes).
 
@@ -76,9 +76,9 @@ class LinearReadout(ReadoutModule):
 
 
 class NeuronLabels(ReadoutModule):
-    """Every neuron stands for one class: the logit of a class is the largest activity among its neurons.
+    """Every neuron is assigned to one class: the logit of a class is the largest activity among its neurons.
 
-    A class that no neuron stands for gets -inf.
+    A class without neurons gets -inf.
 
     Args: x (B, neurons), or maps that are averaged over positions first.  Returns: logits (B, classes).
     Source: SoftHebb-2022, labels assigned to neurons after learning; Diehl and Cook 2015.

@@ -46,7 +46,7 @@ class Portable(ABC):
 def save(model: nn.Module, path: str | Path) -> None:
     """Write weights, running statistics and an attached readout to one safetensors file, atomically.
 
-    What `torch.compile`, `DataParallel` and `DistributedDataParallel` wrap around a model is left out.
+    Wrappers of `torch.compile`, `DataParallel` and `DistributedDataParallel` are removed.
     Raises UserError if the model has no tensors to write or the file cannot be written.
 
     >>> import tempfile
@@ -69,10 +69,9 @@ def save(model: nn.Module, path: str | Path) -> None:
 def load(path: str | Path, *, into: nn.Module | None = None) -> nn.Module:
     """Read what `save` wrote: a Network rebuilt from its description, or the tensors `into` a module given.
 
-    A rebuilt model has the dtype that was saved, the widest where there are several; a module given keeps its own.
-    The shapes that a description asks for are compared with the tensors before memory is taken for them.
-    A folder stands for its model.safetensors, with the readout.safetensors beside it attached, and the class names of
-    its classes.json.
+    A rebuilt model has the dtype that was saved, the widest if there are several; a module given keeps its own.  The
+    shapes in a description are compared with the tensors before memory is taken for them.  For a folder, its
+    model.safetensors is loaded, with its readout.safetensors attached and the class names of its classes.json.
     Raises UserError if the file is missing, damaged, holds numbers that are not finite, or does not fit.
 
     >>> import tempfile
@@ -160,7 +159,7 @@ def _kind(header: dict[str, Any], path: Path) -> Any:
 
 
 def _rebuilt(kind: Any, header: dict[str, Any], path: Path) -> Any:
-    """The model that a header describes.  The header may come from a stranger, so anything may be wrong with it."""
+    """The model that a header describes, which may be from an untrusted source, so that everything is checked."""
     try:
         return kind.from_header(header)
     except NotImportedError as error:
@@ -182,7 +181,7 @@ def _check_values(tensors: dict[str, Tensor], path: Path) -> None:
 
 
 def _check_shapes(expected: dict[str, Tensor], tensors: dict[str, Tensor], path: Path) -> None:
-    """Raise UserError, naming one, where the tensors of a file are not those that its description asks for."""
+    """Raise UserError, naming one, if the tensors of a file do not match its description."""
     for name in sorted(expected.keys() ^ tensors.keys()):
         raise UserError(f"{path} {'does not describe' if name in tensors else 'lacks'} the tensor {name!r}")
     for name, tensor in expected.items():

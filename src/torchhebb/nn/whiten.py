@@ -15,7 +15,7 @@ _CHUNK = 64  # samples whose patches are in memory at once while statistics are 
 
 
 class PatchWhitening(DataInitialised):
-    """Every patch whitened and brought to the unit sphere: q = Z (p - m), then q / max(||q||, floor).
+    """Whitened patches on the unit sphere: q = Z (p - m), then q / max(||q||, floor).
 
     p is the patch at a position, less its own mean where `remove_mean`; m and Z come from the mean and the covariance
     of the patches of its own input, by `functional.whitening_matrix`.  So it uses no label and no error, and nothing

@@ -7,7 +7,7 @@ _INSIDE = {"OptimizedModule": "_orig_mod", "DataParallel": "module", "Distribute
 
 
 def inside(module: nn.Module) -> nn.Module | None:
-    """What a wrapper of torch holds; None for a module that is none.
+    """The module inside a wrapper of torch; None for a module that is no wrapper.
 
     >>> inside(nn.DataParallel(nn.Flatten())), inside(nn.Flatten())
     (Flatten(start_dim=1, end_dim=-1), None)
@@ -26,7 +26,7 @@ def unwrapped(module: nn.Module) -> nn.Module:
 
 
 def state_without_wrappers(module: nn.Module) -> dict[str, Tensor]:
-    """The state dict under the names that it has where nothing inside is wrapped.
+    """The state dict with the names of the unwrapped model.
 
     >>> list(state_without_wrappers(nn.Sequential(nn.DataParallel(nn.Linear(2, 2)))))
     ['0.weight', '0.bias']

@@ -1,7 +1,7 @@
 """Algorithms that compute u and the statistic of a convolutional layer: torch's, patches, Winograd.
 
 All give the same numbers up to rounding; which one is fastest depends on the shapes.  One is created for each batch,
-from the padded input, so that what it computes from the input serves both u and the statistic.
+from the padded input, so that u and the statistic can share what is computed from the input.
 """
 
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ WINOGRAD_SAVES = 0.6  # it must leave at most this fraction of the multiplicatio
 
 @dataclass(frozen=True)
 class Geometry:
-    """How a kernel moves over its input."""
+    """Stride, dilation and groups of a convolution."""
 
     kernel_size: tuple[int, int]
     stride: tuple[int, int]
@@ -152,7 +152,7 @@ def select_algorithm(x: Tensor, weight: Tensor, geometry: Geometry) -> ConvAlgor
 
 
 def select_forward_algorithm(x: Tensor, weight: Tensor, geometry: Geometry) -> ConvAlgorithm:
-    """The fastest algorithm for u that is differentiable where a gradient is asked for."""
+    """The fastest algorithm for u that is differentiable if a gradient is needed."""
     if torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad):
         return Convolution(x, geometry)
     return Winograd.of(x, weight, geometry) or Convolution(x, geometry)

@@ -1,8 +1,8 @@
 """Compilation of sequences of element-wise operations and reductions into one kernel with Inductor.
 
-A chain is an ordinary function.  By itself it runs operation after operation, each of which reads and writes whole
-tensors; within `compiled_kernels` it becomes one kernel that keeps a row in cache until it is done with it.
-`functional` lies below and cannot be decorated here: which form a function takes inside a kernel is in its `form`.
+Such a function is an ordinary one.  In eager mode each operation reads and writes whole tensors; within
+`compiled_kernels` the function becomes one kernel that processes a row while it is in cache.  `functional` cannot
+import this module: the form that a function has inside a kernel is decided in `functional.form`.
 """
 
 import functools
@@ -25,7 +25,7 @@ def kernel(chain: Callable[P, R]) -> Callable[P, R]:
     """Let `compiled_kernels` compile this function; elsewhere, and in code compiled as a whole, it stays as it is.
 
     Its tensors should be all that changes from call to call: any other argument of another value, and tensors of
-    another shape, are compiled anew.
+    another shape, are compiled again.
     """
     compiled = functools.cache(lambda: torch.compile(chain, dynamic=False))
 
@@ -48,10 +48,10 @@ def kernel(chain: Callable[P, R]) -> Callable[P, R]:
 
 @contextmanager
 def compiled_kernels() -> Iterator[None]:
-    """Within it every `kernel` is compiled, in all threads, at its first call for each shape, which takes seconds.
+    """A context in which every `kernel` is compiled, in all threads, at its first call for each shape.
 
     The same numbers up to rounding, in fewer passes over memory.  On a CPU Inductor needs a C++ compiler.  Raises
-    UserError at a call that cannot be compiled: nothing falls back to eager operations in silence.
+    UserError if a call cannot be compiled; it never falls back to eager operations silently.
     """
     import torch._dynamo  # takes a second, and few need it
 

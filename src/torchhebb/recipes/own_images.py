@@ -84,7 +84,7 @@ def own_images(
         data,
         Architecture(framed.shape, blocks, taps=taps, tap_power=0.5),
         learning=Learning(batch_size=_BATCH, epochs=passes, order="greedy", schedule="linear", fraction=_share(seen)),
-        # A stream's features are never all at hand, as a closed form needs them.
+        # A closed form needs all features in memory, which a stream does not have.
         readout=Readout(epochs=5, dropout=0.0) if seen.streamed else WideRidge((1e-2, 3e-2, 1e-1, 3e-1, 1.0)),
     )
     return OwnImages(recipe, framed, _reasons(seen, framed, recipe))

@@ -68,7 +68,7 @@ _SWEEP = {
     "readout_images": 10_000,
     "readout_epochs": 10,
 }
-# What else is asked: name, question, recipe, its seconds of training, seconds of the question, settings.
+# Further experiments: name, question, recipe, its seconds of training, seconds of the question, settings.
 _QUESTIONS: tuple[tuple[str, str, str, float, float, dict[str, Any]], ...] = (
     ("receptive fields", "receptive_fields", _CIFAR10, _PLAIN[3], 300, {}),
     ("patches", "patches", _CIFAR10, _PLAIN[3], 300, {}),

@@ -51,7 +51,7 @@ def lines(
 ) -> bytes:
     """One line a series, from low to high as a band; `name` tells the figures of a page apart.
 
-    log asks for a logarithmic y, which is drawn where it spans a decade; x is logarithmic where it spans more than two.
+    log requests a logarithmic y axis, used if y spans a decade; x is logarithmic if it spans more than two decades.
     mark is a dashed horizontal line.
     """
     from matplotlib.ticker import FuncFormatter

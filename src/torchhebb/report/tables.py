@@ -96,7 +96,7 @@ def grid(results: Sequence[Result], rows: Sequence[str], columns: Sequence[str])
 
 
 def fill(text: str, results: Sequence[Result]) -> str:
-    """A page with every marked table made anew.
+    """A page with every marked table generated again.
 
     Raises UserError for a marker that is not closed or says too much or too little, or a paper without claims.
     """
@@ -130,7 +130,7 @@ def outdated(root: Path) -> list[Path]:
 
 
 def update(root: Path) -> list[Path]:
-    """Make the tables of all pages anew; returns the pages that changed."""
+    """Generate the tables of all pages; returns the pages that changed."""
     results = read_results(root / "results")
     changed = outdated(root)
     for page in changed:

@@ -10,9 +10,9 @@ from torchhebb.functional.form import widened
 
 
 class Rule(Checked, ABC):
-    """What a plastic layer learns by: dw = S - D w with S = sum of y x^T, D a decay for every neuron or a matrix.
+    """A learning rule of a plastic layer: dw = S - D w with S = sum of y x^T, D a decay for every neuron or a matrix.
 
-    A rule is one method, which keeps nothing from batch to batch; `StatefulRule` does.
+    A rule is one method without state; a `StatefulRule` has a state that changes from batch to batch.
 
     >>> import torch
     >>> from dataclasses import dataclass
@@ -26,15 +26,15 @@ class Rule(Checked, ABC):
 
     rectify: bool = False
     couples_neurons: ClassVar[bool] = False
-    """Whether the decay is a matrix or there is a state, so that neurons are no ensemble of their own."""
+    """Whether neurons depend on each other beyond the competition, by a matrix decay or a state."""
 
     @property
     def label(self) -> str:
-        """The rule in the words of figures and tables."""
+        """The name of the rule in figures and tables."""
         return type(self).__name__
 
     def check_neurons(self, count: int) -> None:
-        """Raise UserError where so many neurons, those of one group, cannot learn by the rule."""
+        """Raise UserError if this number of neurons in a group cannot learn by the rule."""
 
     @abstractmethod
     def __call__(self, u: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
@@ -42,7 +42,7 @@ class Rule(Checked, ABC):
 
 
 class StatefulRule(Rule):
-    """A rule that needs what its layer has seen before: a tensor that the layer owns, carries on and saves.
+    """A rule with a state: a tensor that the layer owns, updates and saves.
 
     >>> from torchhebb.rules import BCM
     >>> isinstance(BCM(), StatefulRule)
@@ -63,7 +63,7 @@ class StatefulRule(Rule):
     def __call__(
         self, u: Tensor, bias: Tensor | None = None, state: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """As `Rule`, given the state after this batch; None stands for the one that this batch alone makes."""
+        """As `Rule`, given the state after this batch; None means the state from this batch alone."""
 
 
 def biased(u: Tensor, bias: Tensor | None) -> Tensor:

@@ -13,9 +13,9 @@ from torchhebb.rules.base import StatefulRule, samples
 class BCM(StatefulRule):
     """dw_k = sum of y_k (y_k - theta_k) x with y = relu(u) and theta_k a running mean of y_k^2.
 
-    Activity below the threshold unlearns, above it learns.  The threshold grows faster than the activity, so there is
-    no decay.  For linearly independent inputs that come with probability p each, a neuron is at rest where it answers
-    1 / p to one of them and 0 to all others.  The radius has no fixed point at 1: use an `lr_power` of 0.
+    Activity below the threshold unlearns, above it learns.  The threshold grows faster than the activity, so no decay
+    is needed.  For linearly independent inputs with probability p each, a fixed point is a response of 1 / p to one of
+    them and 0 to all others.  The radius has no fixed point at 1: use an `lr_power` of 0.
 
     The running mean starts at the first batch.
 
@@ -30,7 +30,7 @@ class BCM(StatefulRule):
     """The weight of a batch in the running mean of the squares."""
 
     def initial_state(self, neurons: int) -> Tensor:
-        return torch.full((neurons,), -1.0)  # a mean of squares is not negative: none was seen
+        return torch.full((neurons,), -1.0)  # negative: no batch was seen
 
     def next_state(self, state: Tensor, u: Tensor) -> Tensor:
         squares = samples(u.relu()).square()

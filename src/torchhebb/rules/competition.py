@@ -12,12 +12,11 @@ from torchhebb.rules.base import Rule, biased, sum_but_neurons
 
 @dataclass(frozen=True)
 class SoftHebb(Rule):
-    """Soft winner-take-all with Oja-like decay, its losers anti-Hebbian unless switched off.
+    """Soft winner-take-all with Oja-like decay and, by default, anti-Hebbian losers.
 
     y = soft_wta(u + bias), decay_k = sum of y_k u_k.
 
-    With `rectify`, relu(u - mean over neurons) takes the place of u in the competition and in the decay, and is
-    the layer's output.
+    With `rectify`, relu(u - mean over neurons) replaces u in the competition, in the decay and as the layer's output.
 
     Source: SoftHebb-2022 (anti_hebbian=False); SoftHebb-2023, section 3 (True; rectify at CIFAR depth 2).
 

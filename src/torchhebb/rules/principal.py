@@ -3,7 +3,7 @@
 | symbol | meaning |
 |---|---|
 | C | covariance of the inputs, E[x x^T] of centred inputs |
-| y | activity, the pre-activation u; in `Foldiak` what lateral connections leave of it |
+| y | activity, the pre-activation u; in `Foldiak` after subtraction of lateral inhibition |
 """
 
 from dataclasses import dataclass, field
@@ -35,7 +35,7 @@ class Oja(Rule):
 class Sanger(Rule):
     """Generalised Hebbian algorithm, also called HPCA: dw_k = sum of y_k (x - sum over l <= k of y_l w_l), y = u.
 
-    So D = lower triangle of sum of y y^T.  Neuron k sees the input without what the neurons before it explain: the
+    So D = lower triangle of sum of y y^T.  Neuron k sees the input minus what the neurons before it explain: the
     weights become the principal components of C, the first neuron's the first, each of radius 1.
 
     Source: Sanger 1989, eq. 8; as HPCA in Lagani et al. 2021.
@@ -57,7 +57,8 @@ class Sanger(Rule):
 class OjaSubspace(Rule):
     """Oja's rule for a subspace: dw_k = sum of y_k (x - sum over all l of y_l w_l), so D = sum of y y^T, y = u.
 
-    The rows of W become orthonormal and span the first K principal components; which basis it is depends on the start.
+    The rows of W become orthonormal and span the first K principal components; the basis depends on the initial
+    weights.
 
     Source: Oja 1989; Williams 1985.
 
@@ -79,7 +80,7 @@ class Foldiak(StatefulRule):
     """Oja's rule on activities that lateral connections decorrelate: y = u - L y, dw_k = sum of y_k (x - y_k w_k).
 
     L (K, K) is the state of the layer.  It starts at zero and is anti-Hebbian, dL_kl = lateral_lr E[y_k y_l] for
-    k != l: neurons that are active together come to inhibit each other until they are uncorrelated.  The weights then
+    k != l: neurons that are active together learn to inhibit each other until they are uncorrelated.  The weights then
     span the first K principal components.
 
     Source: Foldiak 1989, eq. 1 to 3 with the sign of L turned.

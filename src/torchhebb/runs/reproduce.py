@@ -20,7 +20,7 @@ from torchhebb.runs.training import run_recipe
 from torchhebb.train import Recipe, Result, read_result
 
 _UNITS = {"s": 1, "m": 60, "h": 3600}
-_SAVES_PER_BUDGET = 5  # even a budget below the usual interval of checkpoints leaves something to go on from
+_SAVES_PER_BUDGET = 5  # so that even a budget below the usual interval of checkpoints leaves one
 
 
 @dataclass(frozen=True)

@@ -110,7 +110,7 @@ class Run:
     def cached(self, work: Callable[[], Any], **key: Any) -> Any:
         """A part of a result, as JSON can hold it: computed at the first call with this key and kept in RUN/pieces/.
 
-        A long question that was stopped goes on after the parts that it had.
+        A long question that was stopped continues after its finished parts.
         Args: key, everything that the part depends on, such as the question, a seed, a setting.
         """
         name = blake2b(json.dumps(key, sort_keys=True).encode(), digest_size=12).hexdigest()

@@ -57,7 +57,7 @@ def run(
 ) -> Result:
     """Run a recipe, or the recipe of that name, and return its result; `Result.folder` is where it is kept.
 
-    Args: folder, a run folder, which is made or goes on, by default runs/<recipe>-<time>; source, images in place of
+    Args: folder, a run folder, which is created or resumed, by default runs/<recipe>-<time>; source, images in place of
     those that the recipe names, such as `from_arrays` makes; progress, by default bars on a terminal, else lines.
     Raises UserError as `run_recipe` does.
 
@@ -96,7 +96,7 @@ def run_recipe(
 ) -> Result:
     """Run every seed of a recipe in a run folder and write its result there.
 
-    A folder that holds the same recipe goes on where it stopped; what was complete is not done again.
+    A folder with the same recipe is resumed; finished tasks are not repeated.
 
     Several workers share the unsupervised phase, each with a slice of every batch.  Rank 0 has the folder, reads out
     and tests, while the others wait for the next seed; all of them return its result.
@@ -209,7 +209,7 @@ EXPERIMENT = ("data", "architecture", "learning", "readout", "supervised")
 
 
 class Session:
-    """One run under way: what its tasks share."""
+    """The state that the tasks of one training share."""
 
     def __init__(
         self,
@@ -267,7 +267,7 @@ class Session:
         return accuracies
 
     def learn_together(self, seeds: Sequence[int]) -> None:
-        """The unsupervised phase of those seeds that have not learned yet, side by side where they are several."""
+        """The unsupervised phase of the seeds that have not learned yet, as an ensemble if there are several."""
         pending = [seed for seed in seeds if learning_task(seed) not in self.checkpoint.done]
         if len(pending) < 2:
             return
@@ -290,7 +290,7 @@ class Session:
             save(network, self.seed_folder(seed) / "model.safetensors")
         seconds = (time.monotonic() - started) / len(pending)
         *others, last = (learning_task(seed) for seed in pending)
-        # All of them with one write: a stop finds every member done, or goes on with all.
+        # One write for all: after a stop either every member is done, or all are resumed.
         self.checkpoint.done |= {task: {"value": None, "seconds": seconds} for task in others}
         self.checkpoint.finish(last, {"value": None, "seconds": seconds})
 

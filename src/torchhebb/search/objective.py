@@ -22,8 +22,8 @@ SPLIT_SEED = 0
 class Objective:
     """Held-out accuracy in %, one value a seed, of a recipe that learns from other training images.
 
-    The images are divided once, stratified: the held-out ones, on which every trial and seed is judged, are what `data`
-    has as its test images.  The real ones are not in an Objective.
+    The images are split once, stratified: the held-out ones, on which every trial and seed is evaluated, are what
+    `data` has as its test images. The real ones are not in an Objective.
     """
 
     data: Data
@@ -60,7 +60,7 @@ class Objective:
 
     @property
     def held(self) -> Images:
-        """What every trial is judged on."""
+        """The images on which every trial is evaluated."""
         return self.data.test
 
     def check(self, recipe: Recipe) -> None:
@@ -68,7 +68,7 @@ class Objective:
         check_fit(recipe, self.data)
 
     def __call__(self, recipe: Recipe, *, task: str = "trial", progress: Progress = SILENT) -> list[float]:
-        """Learn, read out and judge with every seed.  Raises UserError for a recipe that cannot be built."""
+        """Train and evaluate every seed.  Raises UserError for a recipe that cannot be built."""
         self.check(recipe)
         return [self._one(recipe, seed, f"{task}, seed {seed}", progress) for seed in range(self.seeds)]
 

@@ -94,9 +94,10 @@ def search(
 ) -> Found:
     """Try settings until the budget is spent or the folder holds enough trials; several processes may share a folder.
 
-    A search ends as well after 50 trials in a row that cannot be built.
-    No trial starts that would outlast the budget, going by the mean of those before.  A stopped search goes on; a
-    trial under way is given up.  Kept are trials.jsonl, a line a finished trial, best.json, and optuna's journal.
+    A search also ends after 50 successive trials that cannot be built. No trial is started that would exceed the
+    budget, estimated by the mean time of earlier trials. A stopped search can be resumed; its unfinished trial is
+    dropped.  The folder holds trials.jsonl with a line for each finished trial, best.json, and optuna's journal.
+
     Args: objective, made for the data of the recipe.
     Raises UserError for a folder that holds another search, or one in which no trial could be finished.
     """
@@ -126,7 +127,7 @@ def search(
 
 
 class _Study:
-    """Optuna behind a lock of the folder: whoever asks or tells is alone, and numbers of trials are one row."""
+    """Optuna behind a lock of the folder, so that one process at a time uses it and trials have consecutive numbers."""
 
     def __init__(
         self, settings: Search, recipe: Recipe, objective: Objective, folder: Path, space: tuple[Dimension, ...]
@@ -177,7 +178,7 @@ class _Study:
             own = {dimension.field: read_field(self.recipe, dimension.field) for dimension in self.space}
             if not trials and all(own[dimension.field] in dimension for dimension in self.space):
                 self.study.enqueue_trial(own)
-            # A seed of its own for every trial: a process that goes on must not draw again what was drawn before.
+            # A seed for every trial: a resumed process must not sample the same settings again.
             seed = (self.settings.sampler_seed * SAMPLER_SEEDS + len(trials)) % 2**32
             self.study.sampler = self.optuna.samplers.TPESampler(seed=seed)
             trial = self.study.ask()

@@ -18,7 +18,7 @@ def model_accuracy(
     precision: Precision = "float32",
     batch_size: int = 250,
 ) -> float:
-    """Correct answers in percent, without keeping features; smaller batches where memory is short.
+    """Accuracy in percent, without keeping features; smaller batches are used if memory is short.
 
     Args: model, pixels in [0, 1] -> logits, or with a readout pixels -> features; it is put in eval mode; device, by
     default that of the model's parameters; precision, that the model computes in; a readout computes in float32.

@@ -12,7 +12,7 @@ CALIBRATION_BATCH = 100
 
 
 def init_from_images(part: nn.Sequential, inputs: Images, samples: int, seed: int, device: torch.device) -> None:
-    """Prepare whitening and weights that are samples, where there are such, from the first images of the pass."""
+    """Initialise whitening and weights of init "patches", if there are any, from the first images of the pass."""
     if not any(needs_data(module) for module in part.modules()):
         return
     first = next(iter(batches_of(inputs, min(samples, len(inputs)), seed=seed, labelled=False, device=device).epoch(0)))
@@ -23,10 +23,10 @@ def init_from_images(part: nn.Sequential, inputs: Images, samples: int, seed: in
 def calibrate(
     network: Network, images: Images, *, seed: int = 0, samples: int = 1000, learned: bool = False
 ) -> Network:
-    """Set the running statistics of every batch norm to its average over some training images, weights untouched.
+    """Set the running statistics of every batch norm to its average over some training images; weights are unchanged.
 
     Whitening is prepared from `samples` images, and so are weights of init "patches", which then are random patches.
-    It is what a network of random weights needs before it is a fair baseline.  A `learned` one keeps its whitening and
+    A network of random weights needs this to be a fair baseline.  A `learned` network keeps its whitening and
     its weights.  Returns the network, in eval mode.
     """
     device = next(network.parameters()).device

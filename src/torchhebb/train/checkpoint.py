@@ -1,8 +1,8 @@
 """Checkpoints: one file, written atomically, from which a stopped run continues exactly.
 
-A run is a row of named tasks. The file holds the results of those that are done and, for the one under way, its
-position and tensors. The order of batches and every random draw follow from (seed, epoch, batch), so the position
-stands for the generators.
+A run is a sequence of named tasks. The file holds the results of finished tasks and the position and tensors of the
+current one. The order of batches and every random draw depend only on (seed, epoch, batch), so the position replaces
+the states of random generators.
 """
 
 import time
@@ -50,13 +50,13 @@ class Checkpoint:
                 self.log.rewind(0)
 
     def finish(self, task: str, result: Any) -> Any:
-        """Keep the result of a task that is complete."""
+        """Store the result of a finished task."""
         self.done[task] = result
         self._write(None, {}, {})
         return result
 
     def restore(self, task: str) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
-        """Position and tensors of a task that was under way, or None if it starts afresh."""
+        """Position and tensors of an unfinished task, or None if it was not started."""
         return (self.position, self.tensors) if self.task == task else None
 
     @property
@@ -69,7 +69,7 @@ class Checkpoint:
         self.log.write(**metrics)
 
     def save(self, task: str, position: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-        """Keep where a task stands."""
+        """Store the position of a task."""
         self._write(task, position, tensors)
 
     @staticmethod

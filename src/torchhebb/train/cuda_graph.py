@@ -18,7 +18,7 @@ Capture = Callable[[Callable[[], None]], Replay]
 
 
 class CudaGraphStepper:
-    """Learning steps that wait until there are `count` of them, and are then one replay of a captured graph.
+    """Learning steps that are collected until there are `count` of them and then run as one replay of a captured graph.
 
     A step is `learn`, the optimizer's step, and no gradients left: updates are made and used up inside the graph.
     Batches are copied to an input of fixed place, and the fraction of the rates at each step is a tensor there.  What a
@@ -72,7 +72,7 @@ class CudaGraphStepper:
             self.waiting = []
 
     def flush(self) -> None:
-        """Let no step wait: afterwards weights and running statistics are those of all batches that came."""
+        """Run all collected steps: afterwards weights and running statistics include all batches."""
         for x, factor in zip(() if self.inputs is None else self.inputs, self.waiting, strict=False):
             self._step(x, factor)
         self.waiting = []

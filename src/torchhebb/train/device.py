@@ -95,6 +95,6 @@ def _cuda_names() -> str:
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until a device has done what it was given, before a clock is read."""
+    """Wait until a device has finished its work, before reading a clock."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -12,7 +12,7 @@ from torchhebb.train.online import OnlineReadout
 
 
 class EagerStepper:
-    """Takes every step at once.
+    """Stepper that takes every step immediately.
 
     Args: part, what learns, in train mode; optimizer; rates, those of its groups in full; factor, the fraction of the
     rates at a step; online, a readout to train on the output of every batch.
@@ -58,6 +58,6 @@ def online_state(online: OnlineReadout | None) -> dict[str, Tensor]:
 
 
 def restore_online(online: OnlineReadout | None, tensors: dict[str, Tensor]) -> None:
-    """Put back what `online_state` gave."""
+    """Restore what `online_state` returned."""
     if online is not None:
         unpack(tensors, online=online.readout, online_optimizer=online.optimizer)

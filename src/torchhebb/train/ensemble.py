@@ -44,7 +44,7 @@ def learn_ensemble(
     tasks: Sequence[str] | None = None,
     progress: Progress = SILENT,
 ) -> list[Network]:
-    """Train networks of one shape side by side; each ends where `learn_images` with its seed would take it alone.
+    """Train networks of one shape as an ensemble; each learns as by `learn_images` with its seed, up to rounding.
 
     Member i sees the images in the order of seeds[i].  Pipeline order is learned as the joint
     order that it equals.  Members may differ in weights, in inverse temperatures and in
@@ -72,7 +72,7 @@ def learn_ensemble(
 
 
 class _Ensemble:
-    """Networks on their way through the stages, side by side."""
+    """The networks of an ensemble during their stages."""
 
     def __init__(
         self,
@@ -184,10 +184,10 @@ def _named(
     if not networks:
         raise UserError("networks must hold at least one network, got none")
     if not isinstance(plan.optimizer, NormAdaptive):
-        raise UserError(f"members learn side by side by the optimizer NormAdaptive, got {plan.optimizer}")
+        raise UserError(f"an ensemble needs the optimizer NormAdaptive, got {plan.optimizer}")
     if plan.images != "train" or plan.fraction < 1 or plan.augment.active:
         raise UserError(
-            "members learn side by side from all training images as they are: leave out images, share, augment"
+            "an ensemble learns from all training images without augmentation: leave out images, fraction, augment"
         )
     blocks = [[name for name, _ in network.named_children()] for network in networks]
     if any(names != blocks[0] for names in blocks):

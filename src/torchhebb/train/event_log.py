@@ -8,13 +8,13 @@ from torchhebb.errors import need
 from torchhebb.train.log import Log, read_log
 
 PLACES = ("samples", "epoch")
-"""What a metric may be drawn against, the first that a line has."""
+"""Possible x axes of a metric; the first that a line has is used."""
 
 
 class EventLog(Log):
-    """A log whose numbers are written for TensorBoard too, to a folder `tensorboard` beside its file.
+    """A log that also writes its numbers for TensorBoard, to a folder `tensorboard` next to its file.
 
-    A resumed run writes this folder again from the lines that it kept, so that no step stands in it twice.
+    A resumed run writes this folder again from the lines that it kept, so that no step occurs twice.
     Raises UserError where the package tensorboard is not installed.
     """
 

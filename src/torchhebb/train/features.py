@@ -14,7 +14,7 @@ from torchhebb.progress import SILENT, Progress
 from torchhebb.train.device import Precision, autocast
 
 BATCH_BYTES = 1 << 24  # of the widest map of a batch: small enough to stay in cache on a CPU, large enough for a GPU
-MAPS = 16  # a batch may hold so many maps of the widest size at once, with patches and temporaries
+MAPS = 16  # the maps of the widest size, with patches and temporaries, that a batch may need at once
 
 
 @out_of_memory_as_user_error("the features", "the size of the network, or the number of images")
@@ -31,8 +31,8 @@ def extract_features(
 ) -> Tensor:
     """Flattened features (N, F) of all images, in order: float32, or bfloat16 if float32 would fill half the memory.
 
-    With a store and a key they are kept on disk, memory-mapped, and only computed if they are not there yet.  Where
-    memory runs out, smaller batches go on.  Raises UserError if it is too short for one image.
+    With a store and a key they are kept on disk, memory-mapped, and only computed if they are not there yet.  If
+    memory runs out, smaller batches are used.  Raises UserError if it does not suffice for one image.
     """
     training = network.training
     network.eval()
@@ -92,7 +92,7 @@ def stored_features(
 def frozen_inputs(
     below: nn.Sequential, images: Images, label: str, store: Store | None, key: str, progress: Progress = SILENT
 ) -> Tensor:
-    """The inputs (N, C, H, W) of a block that learns on top of frozen ones: the outputs of `below` in eval mode.
+    """The inputs (N, C, H, W) of a block that learns after frozen ones: the outputs of `below` in eval mode.
 
     Args: below, on the device to compute on; key, the fingerprint of the images, for the store.
     """

@@ -15,7 +15,7 @@ from torchhebb.train.subset import check_subset, subset_size
 
 
 def check_fit(recipe: Recipe, data: Data) -> None:
-    """Raise UserError unless the network can be built, takes the images of the data, and can learn from so many."""
+    """Raise UserError unless the network can be built, fits the images of the data, and can learn from their number."""
     check_subset(data, recipe.learning)
     readout = recipe.readout
     if recipe.online and not data.labelled:
@@ -44,7 +44,7 @@ def check_fit(recipe: Recipe, data: Data) -> None:
 
 @dataclass(frozen=True)
 class _Traced:
-    """One image's way through the network on the meta device: no memory is taken."""
+    """The shapes of one image in every module of a network, computed on the meta device without memory."""
 
     calls: list[tuple[str, nn.Module, torch.Size, torch.Size]]
     """Every module that was called, in order: its name, itself, the shapes of its input and output for one image."""
@@ -65,7 +65,7 @@ def _traced(recipe: Recipe) -> _Traced:
 
 
 def _check_batches(recipe: Recipe, data: Data, traced: _Traced) -> None:
-    """Raise UserError where every batch holds one image, of which a block cannot learn."""
+    """Raise UserError if every batch holds one image, from which a block cannot learn."""
     learning, supervised = recipe.learning, recipe.supervised
     flat = {
         name.partition(".")[0]: "whose batch norm has one value a channel of it"
@@ -90,7 +90,7 @@ def _check_batches(recipe: Recipe, data: Data, traced: _Traced) -> None:
 
 
 def _check_samples(recipe: Recipe, data: Data, traced: _Traced) -> None:
-    """Raise UserError where weights are to be drawn from fewer inputs than neurons."""
+    """Raise UserError if weights are to be drawn from fewer inputs than neurons."""
     samples = min(recipe.learning.samples, subset_size(data, recipe.learning))
     for name, module, _, output in traced.calls:
         if isinstance(module, HebbConv2d | HebbLinear) and module.init == "patches":

@@ -22,7 +22,7 @@ Layer = HebbLinear | HebbConv2d
 def learning_step(
     model: nn.Module, optimizer: torch.optim.Optimizer, *, device: torch.device, precision: Precision = "float32"
 ) -> Callable[[Tensor], Tensor]:
-    """What takes one step on a batch and returns the output that the weights before it gave.
+    """A function that takes one step on a batch and returns the output from before the step.
 
     It is `learn`, the mean over the ranks, and the optimizer's step, with no gradients left; or `FusedSteps`, where
     these can take it.

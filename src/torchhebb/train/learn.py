@@ -74,7 +74,7 @@ def learn_images(
 
 
 class _OneNetwork:
-    """One network on its way through the stages."""
+    """One network during its stages."""
 
     def __init__(
         self,
@@ -107,7 +107,7 @@ class _OneNetwork:
     def enter(self, stage: int, label: str, start: int) -> tuple[Stepper, EpochBatches]:
         plan, inputs = self.plan, self.inputs
         below, part = enter_stage(self.network, self.stages[stage])
-        if stage > 0 and plan.epochs == 1:  # every output of the blocks below is read once: nothing to keep
+        if stage > 0 and plan.epochs == 1:  # every output of the blocks below is read once, so nothing is cached
             part = nn.Sequential(*below, *part)
         elif stage > 0:
             with autocast(self.precision, self.device):

@@ -23,8 +23,8 @@ def log_diagnostics(
     stage: int,
     samples: int,
 ) -> None:
-    """Write what the layers of a network look like after so many samples, on the images `sample`."""
-    if rank() > 0:  # all ranks have the same weights: one tells of them
+    """Log the state of the layers of a network after this many samples, with win rates on the images `sample`."""
+    if rank() > 0:  # all ranks have the same weights, so one logs them
         return
     speed = clock.samples_per_second(samples)
     for layer in diagnose(network, sample):

@@ -14,7 +14,7 @@ _log = logging.getLogger(__name__)
 
 
 class Log:
-    """Append-only metrics; `offset` is what a checkpoint remembers and `rewind` returns to.
+    """Append-only metrics; a checkpoint stores `offset`, to which `rewind` returns.
 
     A path of None keeps nothing.
     """
@@ -36,7 +36,7 @@ class Log:
         return self.path.stat().st_size if self.path is not None and self.path.exists() else 0
 
     def rewind(self, offset: int) -> None:
-        """Forget the lines after `offset`: they will be written again.
+        """Delete the lines after `offset`, which will be written again.
 
         Where the file is shorter, or cut inside a line, it is kept up to the last whole line, and a line of kind "lost"
         says how many bytes are gone.
@@ -77,7 +77,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 
 
 def _finite(value: Any) -> Any:
-    """JSON has no infinite numbers: null stands for them."""
+    """JSON has no infinite numbers: they are written as null."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):

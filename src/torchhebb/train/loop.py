@@ -1,7 +1,7 @@
 """The training loop: batches go to a stepper in order, with callbacks between steps.
 
-A stepper learns from one batch after the other.  It may let some wait, to take several in one go; `flush` then learns
-from those, so that the weights are what all batches made of them.  Steppers are eager, a captured CUDA graph, a
+A stepper learns from one batch after the other.  It may collect several batches and learn from them at once; `flush`
+learns from the collected ones, so that the weights include all batches.  Steppers are eager, a captured CUDA graph, a
 pipeline of blocks, an ensemble of networks, and the supervised step of the baselines.
 """
 
@@ -16,23 +16,23 @@ from torchhebb.train.checkpoint import Checkpoint
 
 
 class Stepper(Protocol):
-    """What learns from batches."""
+    """The interface of a stepper, which learns from batches."""
 
     def step(self, number: int, x: Tensor, labels: Tensor | None) -> None:
         """Learn from batch `number` of the training, x (B, ...) with labels (B,), now or at a later step or flush."""
 
     def flush(self) -> None:
-        """Learn from what still waits."""
+        """Learn from the batches that were collected."""
 
     def pack(self) -> dict[str, Tensor]:
-        """The tensors that a checkpoint needs to go on, after a flush."""
+        """The tensors that a checkpoint needs to resume, after a flush."""
 
     def unpack(self, tensors: dict[str, Tensor]) -> None:
-        """Put back what `pack` gave."""
+        """Restore what `pack` returned."""
 
 
 class EpochBatches(Protocol):
-    """Batches in an order that follows from the number of the epoch."""
+    """Batches in an order that depends only on the number of the epoch."""
 
     def __len__(self) -> int: ...
 
@@ -40,10 +40,10 @@ class EpochBatches(Protocol):
 
 
 class OnStep(Protocol):
-    """What is done between steps; where it is due, nothing waits in the stepper."""
+    """A callback between steps; the stepper is flushed before it is called."""
 
     def due(self, step: int) -> bool:
-        """Whether it wants to be called after so many steps."""
+        """Whether it is to be called after this many steps."""
 
     def __call__(self, step: int) -> None: ...
 
@@ -88,9 +88,9 @@ def run_loop(
     progress: Progress,
     units: Callable[[int], int] = lambda step: 1,
 ) -> None:
-    """Learn from every batch of all epochs from step `start` on, and call what is due after each step.
+    """Learn from every batch of all epochs from step `start` on, and run the callbacks after each step.
 
-    Callbacks are called before the first step of the training as well, but not again where it goes on.
+    Callbacks are also called before the first step of the training, but not when it is resumed.
     Args: units, how much progress the batch of a step is.
     """
     step = start

@@ -5,7 +5,7 @@
 | x, c | a clean image, pixels in [0, 1], and its true class |
 | z(x) | the logits |
 | eps, p | radius and norm ("inf" or "2") of the ball around x, all pixels of an image together |
-| L | what is climbed: cross-entropy -log softmax(z)_c, or the margin max_{j != c} z_j - z_c, positive once fooled |
+| L | the maximised loss: cross-entropy -log softmax(z)_c, or margin max_{j != c} z_j - z_c, positive once fooled |
 | g | gradient of L to the pixels |
 | d(g) | the direction in which L rises fastest at unit length: sign(g) for inf, g / ||g||_2 for 2 |
 """
@@ -52,9 +52,9 @@ def pgd(
 ) -> Tensor:
     """Projected gradient ascent: x' <- project(clip(x' + step_size d(g(x')), 0, 1)), onto the eps-ball around x.
 
-    It starts at x; with a generator, every restart starts at a point drawn uniformly from the ball.  Of the restarts
-    each image keeps one that fools the model, else the one with the largest loss.  The model is attacked in eval
-    mode and handed back in the mode in which it came, no .grad touched.
+    It starts at x; with a generator, every restart starts at a point drawn uniformly from the ball. Of the restarts
+    each image keeps one that fools the model, or otherwise the one with the largest loss. The model is attacked in eval
+    mode and returned to its previous mode; no .grad is changed.
 
     Args: model, pixels -> logits; x (B, ...) in [0, 1]; labels (B,); step_size, by default 2.5 eps / steps;
     surrogate, another model to take the gradients through, while `model` judges the restarts.
@@ -92,7 +92,7 @@ def fooled(model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
 
 
 def losses(logits: Tensor, labels: Tensor, loss: Loss) -> Tensor:
-    """What an attack climbs, (B,): the cross-entropy or the margin of every image.
+    """The loss that an attack maximises, (B,): the cross-entropy or the margin of every image.
 
     >>> losses(torch.tensor([[1.0, 3.0, 0.0]]), torch.tensor([0]), "margin")
     tensor([2.])
@@ -144,7 +144,7 @@ def _draw(x: Tensor, eps: float, norm: Norm, generator: torch.Generator) -> Tens
 
 @torch.no_grad()
 def _better(model: nn.Module, one: Tensor, other: Tensor, labels: Tensor, loss: Loss) -> Tensor:
-    """Per image: the one that fools the model, else (or if both do) the one with the larger loss."""
+    """Per image: the one that fools the model, otherwise (or if both do) the one with the larger loss."""
     logits, others = model(one), model(other)
     fools, others_fool = logits.argmax(1) != labels, others.argmax(1) != labels
     higher = losses(logits, labels, loss) > losses(others, labels, loss)

@@ -169,7 +169,7 @@ def read_result(path: Path) -> Result:
 
 
 def device_name(device: torch.device) -> str:
-    """What the numbers were measured on: the GPU's name, or the CPU's and how many threads were used."""
+    """The device of a measurement: the name of the GPU, or of the CPU with the number of threads."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     model = platform.processor() or platform.machine()
@@ -181,7 +181,7 @@ def device_name(device: torch.device) -> str:
 
 
 def software_versions() -> dict[str, str]:
-    """The versions that numbers depend on."""
+    """The versions of software on which numbers depend."""
     return {"torch": torch.__version__, "python": platform.python_version()}
 
 

@@ -13,8 +13,8 @@ from torchhebb.errors import UserError
 class ShardedBatches:
     """The epochs of `Batches` or `StreamBatches`, of every batch the part that is this rank's.
 
-    Of images at hand every rank has all, and takes its slice.  Of a stream it decodes rows of its own, so that the
-    ranks share that work; its batches differ from those of a single process.
+    If images are in memory, every rank has all of them and takes its slice. Of a stream each rank decodes its own rows;
+    the batches then differ from those of a single process.
 
     Args: as `batches_of` takes them.
     Raises UserError for batches of a stream that are no multiple of the number of ranks, or larger than a pass.

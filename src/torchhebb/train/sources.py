@@ -15,7 +15,7 @@ from torchhebb.train.device import Precision, autocast
 class FreshFeatures:
     """Features of new views in every epoch: each batch passes the network in eval mode; nothing is kept.
 
-    Images at hand come in the order of `KeptFeatures`, so that without views both give the same readout.
+    Images in memory come in the order of `KeptFeatures`, so that without augmentation both give the same readout.
     """
 
     def __init__(

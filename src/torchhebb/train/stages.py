@@ -19,7 +19,7 @@ from torchhebb.train.recipe import Learning
 
 
 class Learner(Protocol):
-    """What goes through the stages: one network, or several side by side."""
+    """What is trained in stages: one network, or an ensemble."""
 
     count: int
     """How many stages there are."""
@@ -33,7 +33,7 @@ class Learner(Protocol):
         """The stepper and the batches of a stage; one that starts at 0 takes from data what it needs first."""
 
     def log(self, stage: int, samples: int) -> None:
-        """Write what the layers look like after so many samples of a stage."""
+        """Log the state of the layers after this many samples of a stage."""
 
     def leave(self) -> None:
         """End a stage."""
@@ -103,7 +103,7 @@ def check_finite(modules: dict[str, nn.Module], label: str, step: int) -> None:
 
 @dataclass(frozen=True)
 class _Later:
-    """A callback that counts steps over all stages, and is called before the first of them alone."""
+    """A callback that counts steps over all stages and is called before the first stage only."""
 
     callback: OnStep
     before: int

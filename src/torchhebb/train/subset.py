@@ -12,7 +12,7 @@ from torchhebb.train.recipe import Learning
 def subset_images(data: Data, plan: Learning, seed: int) -> tuple[Images, Learning]:
     """The images that `plan.images` and `plan.fraction` name, and the plan for them, which names no others.
 
-    A share of images at hand is one drawn set for all passes; a stream gives another part in every pass.
+    A fraction of images in memory is one random subset for all passes; a stream gives another part in every pass.
     Raises UserError for a data set without an unlabelled part, or an order that a stream cannot have.
 
     >>> from torchhebb.data import load_data

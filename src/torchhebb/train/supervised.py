@@ -98,7 +98,7 @@ class _SupervisedStepper:
         self.loss_sum += loss.detach()
 
     def mean_loss(self, steps: int) -> float:
-        """The mean over the last steps, which are counted anew afterwards."""
+        """The mean loss since the last call."""
         mean = self.loss_sum.item() / steps
         self.loss_sum.zero_()
         return mean
@@ -115,9 +115,9 @@ class _SupervisedStepper:
 
 
 def backpropagation_model(architecture: Architecture, classes: int, seed: int = 0) -> nn.Sequential:
-    """The same blocks, made for gradients, and a linear layer on top.
+    """The same blocks in a form for gradients, with a linear layer on top.
 
-    Hebbian blocks get relu and He's weights, and lose a rule that rectifies: relu(u), not relu(relu(u - mean u)).
+    Hebbian blocks get ReLU and He initialisation, and no rectifying rule: relu(u), not relu(relu(u - mean u)).
     Blocks of a local loss stay as they are.  Parameters that the features do not depend on, as those of an auxiliary,
     get no gradient.  Raises UserError for a block that has no form for gradients.
     Source: the BP baselines of SoftHebb-2023 and SPHeRe-2025; He et al. 2015 for the weights.

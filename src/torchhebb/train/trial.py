@@ -18,7 +18,7 @@ from torchhebb.train.subset import subset_images
 
 
 def fresh_network(recipe: Recipe, seed: int, device: torch.device) -> Network:
-    """The network of a recipe before it learned, as runs place it on a device."""
+    """The network of a recipe before learning, on a device as in runs."""
     return recipe.architecture.build(seed).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
@@ -63,6 +63,6 @@ def judge(
 
 @torch.no_grad()
 def features(network: Network, images: Images, device: torch.device, precision: Precision) -> torch.Tensor:
-    """Frozen features (N, F) of images, kept nowhere."""
+    """Frozen features (N, F) of images, not cached."""
     with autocast(precision, device):
         return extract_features(network, images, device=device)

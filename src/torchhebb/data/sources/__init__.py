@@ -43,7 +43,7 @@ _PREFIXES = ("folder", "parquet", "hub")
 def find_source(name: str | Source, data_dir: Path | str | None = None) -> Source:
     """The source that a name stands for; paths are made absolute.
 
-    Args: data_dir (else $TORCHHEBB_DATA), where the Parquet of catalogue names lies; without one the hub is asked.
+    Args: data_dir (else $TORCHHEBB_DATA), the folder of Parquet files for catalogue names; without one the hub is used.
     Raises UserError for an unknown name, or a path that is not there.
 
     >>> find_source("digits").name

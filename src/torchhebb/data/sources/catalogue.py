@@ -32,8 +32,8 @@ class HubName:
     unlabelled: str | None = None
     config: str | None = None
     size: int | None = None  # images of all sizes: cut and scaled to this
-    streamed: bool = False  # the training images are never all at hand
-    gated: bool = False  # the hub asks who wants it to accept its terms
+    streamed: bool = False  # the training images do not fit in memory
+    gated: bool = False  # the hub requires users to accept its terms
 
     @property
     def splits(self) -> dict[str, str]:

@@ -80,7 +80,7 @@ class HubRows:
         return stream.cast_column(self.image, datasets.Image(decode=False)).select_columns(columns)
 
     def labels(self) -> Sequence[int]:
-        raise UserError(f"{self.place} is streamed: its labels are never all at hand")
+        raise UserError(f"{self.place} is streamed: its labels are not all in memory")
 
     def records(self) -> Records:
         return in_file_order(self)

@@ -14,7 +14,7 @@ from torchhebb.rules import Rule, StatefulRule
 
 
 class Block(Checked, ABC):
-    """A block as a value: a frozen dataclass that builds a module and says how that module learns.
+    """The config of a block: a frozen dataclass that builds a module and describes how it learns.
 
     A kind of block is one file with its config and, where it needs one, its module.  The config implements `build`;
     everything else has a default that follows from its fields: `rule`, `lr`, `lr_power`, `groups`, `bias_lr`, `power`,
@@ -73,7 +73,7 @@ class Block(Checked, ABC):
 
     @property
     def label(self) -> str:
-        """What it learns by, in the words of figures and tables."""
+        """The name of its learning rule in figures and tables."""
         return type(self).__name__ if self.rule is None else self.rule.label
 
     @property
@@ -119,15 +119,15 @@ class Block(Checked, ABC):
         return self.with_settings(rule=rule)
 
     def with_width(self, width: int) -> Self:
-        """The block with so many neurons."""
+        """The block with this many neurons."""
         return self.with_settings(**{self.width_field: width})
 
     def narrowed(self, width: int) -> Self:
-        """The block with at most so many neurons, in a network whose other blocks are narrowed to as many."""
+        """The block with at most this many neurons, in a network whose other blocks are narrowed in the same way."""
         return self.with_width(min(self.width, width))
 
     def for_gradients(self) -> "Block":
-        """The block that a backpropagation baseline trains in its place.  Raises UserError where there is none."""
+        """The block that a backpropagation baseline trains instead.  Raises UserError where there is none."""
         raise UserError(f"{type(self).__name__} has no form that learns by backpropagation")
 
     def parameter_groups(self, module: nn.Module) -> list[dict[str, Any]]:
@@ -146,7 +146,7 @@ class Block(Checked, ABC):
         return groups
 
     def search_factors(self) -> dict[str, float]:
-        """The settings that matter most to a search, each with the factor by which to vary it up and down.
+        """The default settings of a search, each with the factor by which to vary it up and down.
 
         >>> from torchhebb.nn import ConvBlock
         >>> ConvBlock(8, 5).search_factors()

@@ -15,10 +15,10 @@ LocalLoss = Callable[[Tensor, Tensor], Tensor]
 class LocalLossBlock(nn.Module):
     """h = body(x), learning by loss(x, auxiliary(h)).
 
-    `forward(x)` gives h, or h + shortcut(x) with a residual, and never computes the auxiliary.  `learn(x)` gives the
+    `forward(x)` gives h, or h + shortcut(x) with a residual, and never computes the auxiliary. `learn(x)` gives the
     same, detached, and in train mode ADDS the gradient of the local loss to .grad of the block's own parameters: x is
-    detached, so nothing reaches what lies below, and no gradient arrives from above.  The loss is taken on h, before
-    the residual.  In eval mode it is forward alone, which freezes the block.
+    detached, so no gradient is passed to the block below, and none arrives from above. The loss is computed from h,
+    before the residual. In eval mode `learn` is only forward, which freezes the block.
 
     The loss is computed in float32 at least, under autocast too.  It is a mean over the batch's pairs of samples where
     it compares Gram matrices: two half batches then give another gradient than the whole one.  In a process group every
@@ -110,7 +110,7 @@ def _add_gradients(loss: Tensor, parameters: Sequence[nn.Parameter], factor: flo
 
 
 def shortcut(x: Tensor, shape: Sequence[int]) -> Tensor:
-    """x (B, C, ...) brought to `shape` without weights: averaged over space, channels of zeros added.
+    """x (B, C, ...) in another shape without weights: averaged over space, padded with channels of zeros.
 
     Raises ValueError if `shape` has fewer channels than x.
 
@@ -127,7 +127,7 @@ def shortcut(x: Tensor, shape: Sequence[int]) -> Tensor:
 
 @contextmanager
 def _differentiable(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
-    """Parameters that gradients reach for a while."""
+    """A context in which parameters require gradients."""
     before = [parameter.requires_grad for parameter in parameters]
     try:
         for parameter in parameters:

@@ -101,7 +101,7 @@ class SPHeReBlock(LocalLossBlock):
 class SPHeReConvBlock(Block):
     """Convolution, batch norm, leaky relu, pool, trained by a local loss: SPHeRe-2025's block.
 
-    It has no rate of its own: such blocks learn by `Learning(optimizer=AdamW(...))`.
+    It has no learning rate: such blocks learn by `Learning(optimizer=AdamW(...))`.
 
     Example:
         >>> import torch
