@@ -21,8 +21,8 @@ from torchhebb.errors import UserError
 class Augment(Checked):
     """Random resized crop, random crop from a border of zero pixels, and a mirror image with probability one half.
 
-    The resized crop covers a share of the image's area drawn from [crop_area, 1] at an aspect ratio whose logarithm is
-    drawn from [log 3/4, log 4/3]; it is scaled back to the image's size.  1 leaves it out.
+    The resized crop covers a fraction of the area drawn from [crop_area, 1], with an aspect ratio whose logarithm is
+    drawn from [log 3/4, log 4/3]; it is resized to the size of the image.  1 switches it off.
     Source: Szegedy et al. 2015, section 6.
 
     Example:
@@ -60,7 +60,7 @@ class Augment(Checked):
 def crop_boxes(height: int, width: int, least_area: float, count: int, generator: torch.Generator) -> Tensor:
     """(count, 4): left, top, right, bottom of random boxes in an image, on the generator's device.
 
-    The area is a share of the image's from [least_area, 1], the aspect ratio is from [3/4, 4/3], uniform in its
+    The area is a fraction of the image's from [least_area, 1], the aspect ratio is from [3/4, 4/3], uniform in its
     logarithm; a side that does not fit is cut to the image's, and the place is uniform.
 
     >>> box = crop_boxes(30, 40, 0.25, 1, torch.Generator().manual_seed(0))[0]

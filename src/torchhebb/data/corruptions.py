@@ -4,11 +4,11 @@
 |---|---|---|
 | GaussianNoise | the std of the noise | x + severity N(0, 1) |
 | ShotNoise | the std of a white pixel | severity^2 Poisson(x / severity^2) |
-| ImpulseNoise | the share of pixels hit | black or white, at even odds |
+| ImpulseNoise | the fraction of pixels hit | black or white, at even odds |
 | GaussianBlur | the std of the kernel, in pixels | the weighted mean of its surroundings |
-| Contrast | the share of contrast lost | mean + (1 - severity) (x - mean) |
+| Contrast | the fraction of contrast lost | mean + (1 - severity) (x - mean) |
 | Brightness | the light added | x + severity |
-| Pixelate | the share of rows and of columns lost | the mean of its block |
+| Pixelate | the fraction of rows and of columns lost | the mean of its block |
 | Rotation | the angle in degrees, counterclockwise | bilinear, black outside |
 
 Source: Hendrycks and Dietterich 2019 for the family, with rotation from Engstrom et al. 2019 beside it.
@@ -77,7 +77,7 @@ class ShotNoise(Corruption):
 
 
 class ImpulseNoise(Corruption):
-    """Salt and pepper: a share of the entries turns black or white."""
+    """Salt and pepper: a fraction of the entries turns black or white."""
 
     label = "share of pixels hit"
     largest = 1.0
@@ -122,7 +122,7 @@ class Brightness(Corruption):
 
 
 class Pixelate(Corruption):
-    """Blocks of pixels take their mean, so that a share of the resolution is lost; doing it twice changes no more."""
+    """Blocks of pixels get their mean, so that a fraction of the resolution is lost; a second time changes nothing."""
 
     label = "share of rows and columns lost"
     largest = 1.0

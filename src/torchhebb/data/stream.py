@@ -90,7 +90,7 @@ class Stream(Images):
         return max(1, round(self.share * self.rows.count))
 
     def part(self, share: float) -> "Stream":
-        """The stream that gives this share of it in every pass."""
+        """The stream that gives this fraction of it in every pass."""
         share *= self.share
         return Stream(self.rows, self.preprocessing, share=share, buffer=self.buffer, workers=self.workers)
 

@@ -113,7 +113,7 @@ def first_reached(x: Sequence[float], y: Sequence[float], level: float) -> float
 
 
 def percent(which: Tensor) -> float:
-    """The share of True in %.
+    """The fraction of True in %.
 
     >>> percent(torch.tensor([True, False]))
     50.0

@@ -177,7 +177,7 @@ def is_constant(std: Tensor, mean: Tensor) -> Tensor:
 
 
 def percent_correct(logits: Tensor, labels: Tensor) -> float:
-    """The share of correct answers in %.
+    """The fraction of correct answers in %.
 
     >>> percent_correct(torch.tensor([[0.2, 0.8], [0.9, 0.1]]), torch.tensor([1, 1]))
     50.0

@@ -124,7 +124,7 @@ def _reasons(seen: Survey, framed: Preprocessing, recipe: Recipe) -> tuple[str, 
     passes = recipe.learning.epochs
     learned = f"learned in {passes} pass{'es' if passes > 1 else ''}"
     if recipe.learning.fraction < 1:
-        learned += f" over a share of {recipe.learning.fraction:.2g} of the images"
+        learned += f" over a fraction of {recipe.learning.fraction:.2g} of the images"
     pixels = " x ".join(map(str, framed.shape))
     if seen.classes:
         features = f"{seen.classes} classes: features keep a 4x4 grid of places, {learned}, then a linear readout"

@@ -40,13 +40,13 @@ def at_radius_1(layer: HebbConv2d | HebbLinear | nn.Conv2d) -> Tensor:
 
 
 def r1_share(layer: HebbConv2d | HebbLinear) -> Tensor:
-    """The share of neurons at radius 1."""
+    """The fraction of neurons at radius 1."""
     return at_radius_1(layer).float().mean()
 
 
 @torch.no_grad()
 def win_rates(network: Network, x: Tensor) -> dict[str, Tensor]:
-    """For each plastic layer, the share of samples and positions that each neuron wins, on the images x."""
+    """For each plastic layer, the fraction of samples and positions that each neuron wins, on the images x."""
     rates: dict[str, Tensor] = {}
     layers = plastic_layers(network)
 

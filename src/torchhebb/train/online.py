@@ -12,7 +12,7 @@ from torchhebb.train.recipe import AdamW
 class OnlineReadout:
     """Minimises the cross-entropy of W f + b on the features f that the blocks put out while they learn.
 
-    The features are detached: labels shape W and b alone.  AdamW steps, with the share of its rate that the blocks'
+    The features are detached: labels shape W and b alone.  AdamW steps, with the fraction of its rate that the blocks'
     own schedule leaves.
 
     Args: network, on the device to compute on; the weights are drawn from `seed` as torch draws a linear layer's.

@@ -155,7 +155,7 @@ def opposite_bumps(side: int) -> Tensor:
 
 
 def _first_share(size: int) -> float:
-    """The share of an image that the first square covers, limited so that it fits into a small image."""
+    """The fraction of an image that the first square covers, limited so that it fits into a small image."""
     return min(0.8, ((size - 2) / size) ** 2)
 
 

@@ -94,7 +94,7 @@ class Diagnostics(Study[None]):
 
 @torch.no_grad()
 def _test_win_rates(run: Run, seed: int) -> dict[str, Tensor]:
-    """The share of test images and positions that each neuron of each layer wins."""
+    """The fraction of test images and positions that each neuron of each layer wins."""
     network, images = run.network(seed), run.data.test
     batch_size = batch_size_for(network, images, run.device)
     totals: dict[str, Tensor] = {}

@@ -108,7 +108,7 @@ class Embeddings(Study[BaselineName | None]):
         yield Note("images", len(images))
         caption = (
             f"{len(images):,} test images, one colour per class: pixels and block outputs, reduced to {COMPONENTS} "
-            "principal components and from there to the plane by t-SNE. Below each map, the share of images whose "
+            "principal components and from there to the plane by t-SNE. Below each map, the fraction of images whose "
             f"class is the most frequent one of their {self.k} nearest neighbours in the components."
         )
         pixels = self._maps(cells[PIXELS][0])

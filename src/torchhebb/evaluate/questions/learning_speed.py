@@ -1,4 +1,4 @@
-"""Test accuracy against the share of the unsupervised phase that is completed."""
+"""Test accuracy against the fraction of the unsupervised phase that is completed."""
 
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,7 +26,7 @@ from torchhebb.train.recipe import shortened
 
 @dataclass(frozen=True)
 class LearningSpeed(Study[None]):
-    """Test accuracy against the share of the unsupervised phase that is completed.
+    """Test accuracy against the fraction of the unsupervised phase that is completed.
 
     The layers are trained again as in the recipe.  After each share the weights are copied, their batch norm is
     calibrated on the images learned from, and the probe is fitted to the features, so that points differ only in the

@@ -219,7 +219,7 @@ def at_temperature(
 
 @torch.no_grad()
 def competition(network: Network, images: Images, inverse_temperature: float | None, run: Run) -> Cell:
-    """For every block: the share of neurons that win in %, the mean largest posterior, the R1 share in %."""
+    """For every block: the fraction of neurons that win in %, the mean largest posterior, the R1 share in %."""
     batch_size, layers = batch_size_for(network.eval(), images, run.device), plastic_blocks(network)
     won = {name: torch.zeros(len(layer.weight), dtype=torch.bool, device=run.device) for name, layer in layers.items()}
     largest = {name: torch.zeros((), dtype=torch.float64, device=run.device) for name in layers}

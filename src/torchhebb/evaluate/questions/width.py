@@ -88,7 +88,7 @@ class Width(Study[str]):
     test: bool = False
     """Answer to the test images too."""
     keep_products: bool = field(default=False, metadata=NOT_IN_CELLS)
-    """Leave the products in the run folder, to go on with more neurons or other strengths: 7 GB for 60,000 images."""
+    """Keep the products in the run folder, to continue with more neurons or other strengths: 7 GB for 60,000 images."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -234,7 +234,7 @@ class _Products:
     def _save(self, sums: SampleProducts) -> None:
         try:
             sums.save(self.path, self.key, self.groups)
-        except UserError as error:  # the sums of an hour are not given up for want of a disk
+        except UserError as error:  # the sums of an hour are kept even if the disk is full
             _LOG.warning("%s; the sums go on, and a stop would lose them", error)
 
     def _none(self) -> SampleProducts:
