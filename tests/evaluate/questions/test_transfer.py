@@ -183,6 +183,19 @@ def test_by_default_targets_are_what_is_at_hand(run: Run, monkeypatch: pytest.Mo
     }
 
 
+def test_a_data_set_is_loaded_once(copied: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+
+    def load(name: str, **settings: object) -> Data:
+        calls.append(name)
+        return load_fake(name)
+
+    monkeypatch.setattr("torchhebb.evaluate.questions.transfer.load_data", load)
+    asked = Transfer(train_images=60, test_images=20, learning_images=50)
+    list(asked.run(replace(copied, result=replace(copied.result, seeds=(0,)), loaded={})))
+    assert sorted(calls) == ["absent", "huge", "negatives"]
+
+
 def test_images_are_brought_to_channels_and_size() -> None:
     grey = Images(torch.randint(256, (3, 1, 28, 28), dtype=torch.uint8), torch.arange(3))
     there = resize_to(grey, (3, 32, 32))

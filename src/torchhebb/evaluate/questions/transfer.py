@@ -57,6 +57,10 @@ class Pair:
     data: Data
 
 
+Sets = tuple[dict[str, Row], dict[str, Data], dict[str, str]]
+"""The rows by their names, the targets by their labels, and why other data sets are not among them."""
+
+
 @dataclass(frozen=True)
 class Transfer(Study[Pair]):
     """Test accuracy of features that are learned without labels on one data set and read out on another.
@@ -150,8 +154,15 @@ class Transfer(Study[Pair]):
         yield Note("test_images", images)
         yield from _matrix(found, list(rows), list(targets))
 
-    def _sets(self, run: Run) -> tuple[dict[str, Row], dict[str, Data], dict[str, str]]:
-        """The rows of the table, the data sets to read out on by their labels, and why others are not among them."""
+    def _sets(self, run: Run) -> Sets:
+        """The data sets of the question, which are loaded once: a missing one can take long to look for."""
+        key = ("transfer", run.data.fingerprint, self.sources, self.targets, self.baselines)
+        if key not in run.loaded:
+            run.loaded[key] = self._find_sets(run)
+        sets: Sets = run.loaded[key]
+        return sets
+
+    def _find_sets(self, run: Run) -> Sets:
         targets, left_out = self._targets(run)
         sources = _named([self._load(run, name) for name in self.sources] or [run.data, *targets.values()])
         _named([*sources.values(), *targets.values()])
@@ -210,7 +221,7 @@ class Transfer(Study[Pair]):
 
     def _learned(self, run: Run, data: Data, seed: int) -> Network:
         """The network that learned from a data set: the run's own, or another that is kept in its folder."""
-        if data is run.data and self.learning_images is None:
+        if data.name == run.data.name and self.learning_images is None:
             return run.network(seed)
         name = f"{label_of(data)}-{data.fingerprint}-{self.learning_images or 'all'}-{seed}"
         folder = run.folder / "transfer" / name
