@@ -8,9 +8,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 READY := $(VENV)/.ready
+AUDIT_TOOLS := pip-audit==2.10.1 uv==0.13.9
 DOCS_READY := $(VENV)/.ready-docs
 
-.PHONY: demo test lint docs check check-browser faults bench tables clean
+.PHONY: demo test lint docs check check-browser audit lock faults bench tables clean
 .DELETE_ON_ERROR:
 
 demo: $(READY)
@@ -27,7 +28,14 @@ lint: $(READY)
 	$(BIN)/codespell
 	$(BIN)/mypy
 
-check: lint test docs
+check: lint test docs audit
+
+# Known faults of the pinned packages, and their files' hashes; says so where there is no network.
+audit lock:
+	@$(PYTHON) -m venv $(VENV)/audit
+	@if $(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check $(AUDIT_TOOLS) 2>/dev/null; then \
+		$(PYTHON) tests/audit.py $(VENV)/audit/bin $(if $(filter lock,$@),--lock); \
+	else echo "$@: no package index is reachable here, nothing was looked up"; fi
 
 # The site in docs/_build/html, a warning being an error; nothing is fetched once the packages are there.
 docs: $(DOCS_READY)
