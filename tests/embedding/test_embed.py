@@ -99,7 +99,7 @@ def test_what_cannot_be_embedded_is_said(run: Path, tmp_path: Path):
         (
             torch.nn.Linear(2, 2),
             torch.zeros(1, 3, 8, 8),
-            "the network must be one that knows its architecture, got Linear",
+            "the network must have an architecture, got Linear",
         ),
     ):
         with pytest.raises(UserError, match=message):

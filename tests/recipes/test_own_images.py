@@ -124,7 +124,7 @@ def test_photos_without_labels_from_train_to_report(
     assert main(["report", "run", "run", "--out", "both.html"]) == 0
     capsys.readouterr()
     assert main(["predict", "run", "photos/top.png"]) == 2
-    assert "learned without labels and knows no classes" in capsys.readouterr().err
+    assert "learned without labels and has no classes" in capsys.readouterr().err
     assert main(["train", "--resume", "run"]) == 0
 
 

@@ -145,13 +145,13 @@ def test_figures_of_an_evaluator_are_read(folder: Path, store: Store) -> None:
 def test_a_damaged_answer_is_named_and_left_out(folder: Path, spoil: Callable[[dict[str, Any]], Any]) -> None:
     change(folder, spoil)
     (found,) = read_evaluations(folder)
-    assert found.result is None and "ask again: torchhebb evaluate diagnostics" in found.left_out[0]
+    assert found.result is None and "evaluate again: torchhebb evaluate diagnostics" in found.left_out[0]
 
 
 def test_the_page_is_written_without_a_damaged_answer(folder: Path, store: Store) -> None:
     (folder / "diagnostics.json").write_text("[")
     document = Document(page(folder, store))
-    assert "Diagnostics" in document.headings and "The answer is damaged (" in document.text
+    assert "Diagnostics" in document.headings and "The result is damaged (" in document.text
     assert "is not a result file" in document.text and "own_loss" not in document.text
 
 

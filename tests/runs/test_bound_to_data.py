@@ -47,7 +47,7 @@ def change(root: Path) -> None:
         (add, "it had 20 images and has 25"),
         (add_class, "its classes are now with eel"),
         (rename_class, "its classes are now without cat and with ape"),
-        (change, "its images or labels are others"),
+        (change, "its images or labels are different"),
     ],
 )
 @pytest.mark.parametrize("seeds", [1, 2])

@@ -146,7 +146,7 @@ def test_an_unreadable_item_leaves_the_others(settings: dict[str, Any]) -> None:
 
 
 def test_a_second_process_is_told_of_the_first(settings: dict[str, Any]) -> None:
-    with alone_in(settings["folder"]), pytest.raises(UserError, match="another process is at work in"):
+    with alone_in(settings["folder"]), pytest.raises(UserError, match="another process is using"):
         reproduce(EXPERIMENTS[2:], budget=1000, **settings)
 
 

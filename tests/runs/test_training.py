@@ -227,7 +227,7 @@ def test_a_folder_of_before_there_was_a_compiler_goes_on(finished: tuple[Path, R
 
 
 def test_two_processes_do_not_share_a_folder(tmp_path: Path, store: Store):
-    with alone_in(tmp_path), pytest.raises(UserError, match="another process is at work in"):
+    with alone_in(tmp_path), pytest.raises(UserError, match="another process is using"):
         run_recipe(RECIPE, OPTIONS, folder=tmp_path, store=store)
 
 

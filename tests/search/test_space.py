@@ -57,7 +57,7 @@ def test_words():
         ("learning.epochs=0.5:2", "learning.epochs is a whole number, so the ends of its range are too, got 0.5:2"),
         ("learning.order=joint,both", "Learning.order must be one of joint, greedy, pipeline, got 'both'"),
         ("readout.dropout=0.1:2", "dropout must be at least 0 and below 1, got 2.0"),
-        ("seeds=1:3", "seeds is no setting to search over; it is the same in every trial"),
+        ("seeds=1:3", "seeds cannot be searched over; it is the same in every trial"),
         ("learning=1,2", "learning is not one value: name a field inside it"),
         ("readout.lr=fast", "Readout.lr must be float, got 'fast'"),
     ],

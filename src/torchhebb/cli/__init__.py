@@ -88,7 +88,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _say(message: str) -> None:
-    """One line for the terminal, without its middle where it is longer than anybody reads."""
+    """One line for the terminal, without its middle if it is too long."""
     line = printable(message)
     if len(line) > _LONGEST:
         line = f"{line[: _LONGEST // 2]} ... {line[-_LONGEST // 2 :]}"

@@ -40,11 +40,11 @@ class Augment(Checked):
 
     @property
     def active(self) -> bool:
-        """Whether it changes anything."""
+        """Whether any augmentation is switched on."""
         return self != Augment()
 
     def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """x (B, C, H, W) -> (B, C, H, W), each sample by its own draw; `generator` lives on x's device."""
+        """x (B, C, H, W) -> (B, C, H, W), with a random draw for each sample; `generator` is on x's device."""
         if not self.active:
             return x
         if self.crop_area < 1:

@@ -1,6 +1,6 @@
 """Image corruptions of several severities: noise, blur, contrast, brightness, pixelation, rotation.
 
-| corruption | severity is | what is done to a pixel x in [0, 1] |
+| corruption | severity | new value of a pixel x in [0, 1] |
 |---|---|---|
 | GaussianNoise | the std of the noise | x + severity N(0, 1) |
 | ShotNoise | the std of a white pixel | severity^2 Poisson(x / severity^2) |
@@ -11,7 +11,7 @@
 | Pixelate | the fraction of rows and of columns lost | the mean of its block |
 | Rotation | the angle in degrees, counterclockwise | bilinear, black outside |
 
-Source: Hendrycks and Dietterich 2019 for the family, with rotation from Engstrom et al. 2019 beside it.
+Source: Hendrycks and Dietterich 2019 for the family, and Engstrom et al. 2019 for rotation.
 """
 
 import math
@@ -102,7 +102,7 @@ class GaussianBlur(Corruption):
 
 
 class Contrast(Corruption):
-    """Every channel of an image is drawn towards its own mean."""
+    """Every channel of an image is scaled towards its mean."""
 
     label = "share of contrast lost"
     largest = 1.0
@@ -139,7 +139,7 @@ class Pixelate(Corruption):
 
 
 class Rotation(Corruption):
-    """A turn counterclockwise about the middle, bilinear; what comes in from outside is black."""
+    """A counterclockwise rotation about the centre, bilinear; pixels from outside the image are black."""
 
     label = "degrees"
 

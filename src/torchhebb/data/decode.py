@@ -1,7 +1,7 @@
 """Decoding of image files to uint8 tensors of one mode and size.
 
-A record is (place, content, label): what to name when it fails; the encoded image as bytes, as a path, or as pixels
-(H, W, C) that need no decoding; its class.
+A record is (place, content, label): the name for error messages; the encoded image as bytes, as a path, or as pixels
+(H, W, C) that need no decoding; the class.
 """
 
 from collections.abc import Callable, Generator, Sequence
@@ -62,7 +62,7 @@ def decode(
 
 
 def read_pixels(place: str, content: Content, preprocessing: Preprocessing, cut: Cut | None = None) -> np.ndarray:
-    """One image as uint8 (C, H, W), turned upright: what training and every later command see of it.
+    """One image as uint8 (C, H, W), turned upright, as training and every later command use it.
 
     `cut(width, height)`, where given, chooses another box (left, top, right, bottom) than the preprocessing does.
     """
@@ -83,7 +83,7 @@ def read_header(place: str, content: Content) -> tuple[bool, tuple[int, int]]:
 def sizes_differ(first: str, first_size: Sequence[int], other: str, other_size: Sequence[int]) -> UserError:
     """The error for two images of different (width, height)."""
     one, two = ("x".join(map(str, size)) for size in (first_size, other_size))
-    return UserError(f"images differ in size: {first} is {one}, {other} is {two}; bring them to one size with --size N")
+    return UserError(f"images differ in size: {first} is {one}, {other} is {two}; resize them with --size N")
 
 
 def _picture(place: str, content: Content, channels: int) -> Any:

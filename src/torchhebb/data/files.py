@@ -12,7 +12,7 @@ from typing import Any
 from torchhebb.errors import UserError, need
 
 FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "MPO", "PCX", "PNG", "PPM", "QOI", "TIFF", "WEBP")
-"""What is opened, whatever the ending of a file says: none of these starts another program."""
+"""The formats that are opened, whatever the extension of a file: none of them starts another program."""
 MOST_BYTES = 1 << 29
 MOST_PIXELS = 1 << 26  # below the number at which Pillow itself begins to warn
 MOST_SIDE = 1 << 16
@@ -23,8 +23,8 @@ _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), 
 
 @contextmanager
 def opened(place: str, content: bytes | Path, *, whole: bool = True) -> Iterator[Any]:
-    """The PIL image of `content`, of several frames the first; whatever goes wrong while it is read becomes a
-    UserError that names `place`.  With `whole` false the pixels are not asked for, and their data are not checked."""
+    """The PIL image of `content`, of several frames the first; every error while reading becomes a
+    UserError that names `place`.  With `whole` false the pixels are not read, and their data are not checked."""
     image = need("PIL.Image", "reading images")
     try:
         with image.open(_source(content), formats=formats()) as picture:
@@ -44,7 +44,7 @@ def opened(place: str, content: bytes | Path, *, whole: bool = True) -> Iterator
 
 @cache
 def formats() -> tuple[str, ...]:
-    """Those of FORMATS that this build of Pillow reads."""
+    """The members of FORMATS that this build of Pillow can read."""
     image = need("PIL.Image", "reading images")
     image.init()
     return tuple(name for name in FORMATS if name in image.OPEN)
@@ -52,7 +52,7 @@ def formats() -> tuple[str, ...]:
 
 @cache
 def endings() -> frozenset[str]:
-    """The endings, in lower case, of files that are taken for images: .jpg, .png, ..."""
+    """The extensions, in lower case, of image files: .jpg, .png, ..."""
     known = need("PIL.Image", "reading images").registered_extensions()
     return frozenset(ending for ending, name in known.items() if name in formats())
 

@@ -37,9 +37,9 @@ class Images:
 class Data:
     """A named data set; `fingerprint` is a hash of the pixels and labels of all splits.
 
-    `unlabelled` holds further images to learn from without labels, where the data set has some; `train` is a `Stream`
-    where it is too large to be held at once.  Images without labels have no `classes`, and nothing of them is held out:
-    `train` and `test` are then the same.  `preprocessing` says how files became these pixels, None where no files did.
+    `unlabelled` holds further images without labels, if the data set has some; `train` is a `Stream` if it does not fit
+    in memory.  Images without labels have no `classes`, and none of them are held out: `train` and `test` are then the
+    same.  `preprocessing` says how files became these pixels; it is None if there were no files.
 
     >>> from torchhebb.data import load_data
     >>> digits = load_data("digits")
@@ -107,7 +107,7 @@ def stratified_split(labels: Tensor | np.ndarray, part: float | int, seed: int) 
     while taken.sum() < wanted:
         # The class that is furthest below its share gives the next sample, while one of its own remains.
         taken[np.argmax(np.where(taken < counts - 1, shares - taken, -np.inf))] += 1
-    # numpy promises this old generator's stream for all versions, so a split stays the same for ever.
+    # numpy guarantees the stream of this old generator for all versions, so a split never changes.
     random = np.random.RandomState(seed)
     held = [
         random.permutation(np.flatnonzero(labels == name))[:count] for name, count in zip(classes, taken, strict=True)

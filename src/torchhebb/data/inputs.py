@@ -117,7 +117,7 @@ def _batched(decoded: Iterator[tuple[str, int, np.ndarray | None]], size: int, f
 
 
 def open_inputs(names: Sequence[str | Path | Source], data_dir: Path | str | None = None) -> Inputs:
-    """What a user names to be looked at: image files, folders, or sources in their grammar.
+    """The images that a user names: image files, folders, or sources such as parquet:PATH.
 
     Raises UserError for a name that is none of these.
 

@@ -41,9 +41,9 @@ def load_data(
 
     Args: data_dir (else $TORCHHEBB_DATA) holds the catalogue's `<name>/data/train-*.parquet` and `test-*.parquet`
     (docs/guides/data.md names exceptions); once set, a data set missing there is an error, and without it the hub is
-    asked.  size and fit bring images to size x size, see `Preprocessing`; without a size all must have the
-    same, but imagenette, imagenet and imagenetv2, which come in all sizes, give 160 x 160.  preprocessing takes the
-    place of both: what an earlier call decided.  skip_unreadable leaves images out that cannot be read; `Data.skipped`
+    used.  size and fit resize images to size x size, see `Preprocessing`; without a size all must have the
+    same, but imagenette, imagenet and imagenetv2, which come in all sizes, give 160 x 160.  preprocessing replaces
+    both: the result of an earlier call.  skip_unreadable leaves images out that cannot be read; `Data.skipped`
     lists them.
     Errors: UserError, in one line, for whatever is missing, unreadable or does not fit together.
 
@@ -52,7 +52,7 @@ def load_data(
     ((1348, 1, 8, 8), 449, True)
     """
     if isinstance(name, str) and name in CATALOGUE and CATALOGUE[name].train is None:
-        raise UserError(f"{name} is for evaluation alone: torchhebb evaluate accuracy RUN --test-data {name}")
+        raise UserError(f"{name} is only for evaluation: torchhebb evaluate accuracy RUN --test-data {name}")
     arguments = (name, data_dir, size, fit, preprocessing, skip_unreadable, store or Store(), progress or SILENT)
     source, wanted, made, about = _stored(*arguments)
     splits = {split: Images(made[f"{split}_images"], made[f"{split}_labels"]) for split in about["splits"]}
@@ -96,7 +96,7 @@ def _stored(
     store: Store,
     progress: Progress,
 ) -> tuple[Source, Preprocessing, Mapping[str, Tensor], dict[str, Any]]:
-    """The source, how its images are brought to one size, the decoded splits, and what is known of them."""
+    """The source, its preprocessing, the decoded splits, and what is known about them."""
     if size is not None and size < 1:
         raise UserError(f"size must be at least 1, got {size}")
     check_fit_name(fit)

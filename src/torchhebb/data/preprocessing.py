@@ -46,7 +46,7 @@ class Preprocessing(Checked):
 
     @property
     def described(self) -> str:
-        """What is done to an image, in a sentence for who has no torchhebb.
+        """The preprocessing in one sentence, for users without torchhebb.
 
         >>> Preprocessing(1, 28, 28).described
         'Grey, 28 x 28 pixels: the largest centred box of that shape is scaled to it; values are divided by 255.'

@@ -39,7 +39,7 @@ _log = logging.getLogger(__name__)
 
 
 class _Damaged(Exception):
-    """An entry that cannot be given as it was written; its text says why."""
+    """An entry that is damaged; its text says how."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Entry:
 
 
 class Writer:
-    """What `make` fills: `array` gives a tensor that lies in a file, so an array may be larger than memory.
+    """The argument of `make`: `array` returns a tensor in a memory-mapped file, which may be larger than memory.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -93,7 +93,7 @@ class Writer:
 
 
 class Store:
-    """Arrays on disk, keyed by what made them; the least recently used entries go when `limit_bytes` is passed.
+    """Arrays on disk, keyed by what made them; the least recently used entries are deleted above `limit_bytes`.
 
     `root` defaults to $TORCHHEBB_STORE, else `torchhebb` in the user's cache folder; `limit_bytes` to 64 GiB.
 

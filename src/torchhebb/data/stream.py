@@ -52,8 +52,8 @@ class Rows(Protocol):
 class Stream(Images):
     """The images of a split as a stream: its length is known, its pixels only batch by batch.
 
-    `share` leaves so much of every pass, one row in 1 / share along the shuffled order, so that all classes have their
-    part even where the shards are sorted by class; another pass takes others.
+    `share` keeps this fraction of every pass, one row in 1 / share along the shuffled order, so that all classes are
+    represented even if the shards are sorted by class; another pass takes other rows.
     Errors: UserError if all images or labels are requested at once.
 
     >>> from torchhebb.data import load_data
@@ -90,7 +90,7 @@ class Stream(Images):
         return max(1, round(self.share * self.rows.count))
 
     def part(self, share: float) -> "Stream":
-        """The stream that gives this fraction of it in every pass."""
+        """The stream with this fraction of its images in every pass."""
         share *= self.share
         return Stream(self.rows, self.preprocessing, share=share, buffer=self.buffer, workers=self.workers)
 
@@ -107,7 +107,7 @@ class Stream(Images):
     def _refused(self) -> UserError:
         return UserError(
             f"{self.rows.place} is streamed, and this needs all of its {self.rows.count} images at once: "
-            "ask what reads them batch by batch, or take a smaller data set"
+            "use a question that reads them batch by batch, or a smaller data set"
         )
 
 

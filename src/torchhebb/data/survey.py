@@ -45,7 +45,7 @@ class Survey:
     """Of each split the positions and places of images that cannot be read, where these are left out."""
 
     def preprocessing(self, size: int | None, fit: Fit = "crop") -> Preprocessing:
-        """What brings these images to size x size, or leaves them; UserError for images of several sizes without one.
+        """The preprocessing of these images to size x size, or at their size; UserError for several sizes without one.
 
         >>> Survey(2, 3, 0, ("a.jpg", (40, 30)), None, (40, 30)).preprocessing(None).shape
         (3, 30, 40)

@@ -36,7 +36,7 @@ def split_classes(data: Data, tasks: int, *, seed: int = 0) -> tuple[Task, ...]:
         raise UserError(f"tasks must divide the {count} classes of {data.name} ({allowed}), got {tasks}")
     if not 0 <= seed < 2**32:
         raise UserError(f"the seed of an order of classes must be from 0 to {2**32 - 1}, got {seed}")
-    # numpy promises this old generator's stream for all versions, so an order stays the same for ever.
+    # numpy guarantees the stream of this old generator for all versions, so an order never changes.
     order = np.random.RandomState(seed).permutation(count).tolist() if seed else list(range(count))
     each = count // tasks
     return tuple(_task(data, tuple(order[start : start + each])) for start in range(0, count, each))

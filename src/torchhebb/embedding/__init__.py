@@ -30,10 +30,10 @@ def embed(
 ) -> Tensor:
     """Features (N, F) float32, on the CPU, of images by a network or the first seed of a run.
 
-    Images from files and arrays of another size than the network takes are brought to it as training did.
+    Images from files, and arrays of another size than the network takes, are resized as in training.
 
     Args: model_or_run, a Network, a weights file, a run folder, or the name of a trained network that ships with the
-    package; images, a tensor or array (uint8, or floats in [0, 1]), `Images`, a source in its grammar such as
+    package; images, a tensor or array (uint8, or floats in [0, 1]), `Images`, a source such as
     "folder:photos", an image file, or a list of these; dim, the number of principal components, fitted on a run's
     training features; batch_size, by default what memory allows.
     Raises UserError for a target or images that are none of these.

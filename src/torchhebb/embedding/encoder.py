@@ -35,7 +35,7 @@ class Encoder:
 
     @property
     def key(self) -> dict[str, object]:
-        """What tells this encoder from others, as JSON holds it."""
+        """The identity of this encoder, as JSON data."""
         learned = fingerprint(self.network)
         projected = None if self.projection is None else self.projection.key
         return {"network": learned, "preprocessing": to_json(self.preprocessing), "projection": projected}

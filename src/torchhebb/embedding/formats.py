@@ -22,7 +22,7 @@ class Part:
 
 
 Parts = Callable[[], Iterable[Part]]
-"""Gives all parts in order, each time that it is called."""
+"""Returns an iterator over all parts in order, each time that it is called."""
 
 
 def write_parquet(path: Path, parts: Parts, width: int, labelled: bool) -> None:
@@ -69,7 +69,7 @@ FORMATS = {".parquet": write_parquet, ".npz": write_npz, ".csv": write_csv}
 
 
 def format_of(path: Path) -> Callable[[Path, Parts, int, bool], None]:
-    """The writer for a file, by its ending; raises UserError for one that is not known.
+    """The writer for a file, by its extension; raises UserError for an unknown one.
 
     >>> format_of(Path("features.npz")).__name__
     'write_npz'

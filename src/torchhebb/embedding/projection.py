@@ -21,8 +21,8 @@ FITTED_ON = 4096  # training images at most, evenly spaced: their Gram matrix fi
 class Projection:
     """features (B, F) -> (features - mean) components^T, (B, D).
 
-    components (D, F) are orthogonal rows, each as long as makes its variance over the training features 1: a few
-    directions that vary much, as brightness does, then do not hide what else two images have in common.
+    components (D, F) are orthogonal rows, scaled for unit variance over the training features: a few
+    directions with a large variance, such as brightness, then do not dominate the similarity of images.
     """
 
     mean: Tensor
@@ -43,7 +43,7 @@ class Projection:
 def fit_projection(features: Tensor, dim: int) -> Projection:
     """The first `dim` principal components of features (N, F), of unit variance; of each the largest entry is positive.
 
-    They come from the Gram matrix of the samples, so that many features cost little.
+    They are computed from the Gram matrix of the samples, which is fast for many features.
     Raises UserError for a dim that the features do not have.
 
     >>> x = torch.tensor([[0.0, 0.0], [2.0, 2.0], [4.0, 4.0]])

@@ -1,7 +1,7 @@
 """Embeddings in shards: a resumed call reuses complete shards, which are joined at the end.
 
-The shards lie in `FILE.shards` beside the file, with a plan that says of what they are.  How the rows are cut into
-shards and batches is part of the plan, so that a call that goes on, or one of several processes, gives the same bits.
+The shards are in `FILE.shards` next to the file, with a plan that says what they contain.  The division of rows into
+shards and batches is part of the plan, so that a resumed call, or several processes, give the same bits.
 """
 
 import io

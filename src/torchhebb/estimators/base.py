@@ -27,7 +27,7 @@ _CHUNK = 256  # samples whose features are computed at once
 
 
 class HebbEstimator(BaseEstimator):
-    """A network that learns from its inputs alone.
+    """The base class of an estimator whose network learns from its inputs alone.
 
     `fit` is the training loop of the library, in float32.  Features are computed in the precision of what is
     transformed.  A pickle holds the network, its readout and its optimizer as safetensors bytes.

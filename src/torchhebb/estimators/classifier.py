@@ -110,7 +110,7 @@ class SoftHebbClassifier(ClassifierMixin, SoftHebbEstimator):
         return torch.softmax(self._logits(X), 1).numpy()
 
     def predict(self, X: Any) -> np.ndarray:
-        """The likeliest class of every sample."""
+        """The most probable class of every sample."""
         chosen = self._logits(X).argmax(1).numpy()
         return self.classes_[chosen]
 

@@ -52,7 +52,7 @@ class SoftHebbEstimator(HebbEstimator):
 class SoftHebbTransformer(HebbTransformer, SoftHebbEstimator):
     """Features that neurons learn without labels, by soft winner-take-all competition for whitened inputs.
 
-    x is whitened and brought to unit norm; the neurons learn by SoftHebb; the features are
+    x is whitened and scaled to unit norm; the neurons learn by SoftHebb; the features are
     relu(u - mean of u over the neurons), u = W x.  With `image_shape` the inputs are patches of images, and the
     features of every neuron are averaged over a grid of 4 x 4 places.
 

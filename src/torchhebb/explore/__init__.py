@@ -31,7 +31,7 @@ def explore(
     data_dir: Path | str | None = None,
     progress: Progress = SILENT,
 ) -> Path:
-    """Write one self-contained page about the images of a source as a run sees them, and return its path.
+    """Write one self-contained page about the images of a source and their features by a run, and return its path.
 
     Args: out, by default RUN/explore.html; most, the largest number of images, evenly spaced; kind, of the map.
     Raises UserError for a run or a source that cannot be read.

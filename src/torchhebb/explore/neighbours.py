@@ -41,7 +41,7 @@ class Neighbours:
 def decorrelated(features: Tensor, dim: int = COMPONENTS) -> Tensor:
     """Features (N, F) on at most `dim` principal components of their own, of unit variance: (N, D).
 
-    Of few images fewer components are taken, a quarter of their number, since more would tell every image from all.
+    With few images there are at most a quarter as many components, since more would make all images dissimilar.
     """
     dim = max(1, min(dim, len(features) // 4, features.shape[1]))
     while len(features) > 2:
@@ -77,7 +77,7 @@ def nearest(features: Tensor, count: int) -> Neighbours:
 def outliers(features: Tensor, most: int, *, among: int = 5) -> list[tuple[int, float]]:
     """The rows (i, mean Euclidean distance to the `among` nearest) of features (N, D) that lie farthest from others.
 
-    Unlike an angle, a distance tells features that are larger than those of all others.
+    Unlike an angle, a distance also detects features with larger norms than those of all others.
 
     >>> outliers(torch.tensor([[0.0], [0.1], [3.0]]), 1, among=1)
     [(2, 2.9)]

@@ -84,7 +84,7 @@ def _data(explored: Explored) -> dict[str, Any]:
 
 
 def _as_script(data: Any) -> str:
-    """JSON that no text in it can end the script element of."""
+    """JSON in which no text can end the script element."""
     text = json.dumps(data, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 

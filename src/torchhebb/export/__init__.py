@@ -23,7 +23,7 @@ from torchhebb.runs.trained import open_trained
 __all__ = ["Exported", "export"]
 
 TOLERANCE = 1e-4
-"""The largest difference to the original that is kept, in units of the largest output, or of 1 where that is less."""
+"""The largest allowed difference to the original, in units of the largest output, or of 1 if that is less."""
 CHECKED = 1000
 _BATCH = 100
 
@@ -32,7 +32,7 @@ Output = Literal["features", "logits"]
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written: accuracies, in percent, are of the images that it was checked on.
+    """The written file: accuracies, in percent, are on the images with which it was checked.
 
     >>> Exported(Path("model.onnx"), "logits", size=1000, checked=100, difference=1e-6).accuracy is None
     True
@@ -63,9 +63,9 @@ def export(
 ) -> Exported:
     """Write a trained network to a .onnx or .pt2 file: the first seed of a run, a weights file, a name of the package.
 
-    The file takes `pixels` (B, C, H, W) in [0, 1], for any B, and gives `logits`, or `features` (B, F).  Its metadata
-    says how images become pixels.  It is written beside, opened as its user would, compared with the original on test
-    images of the run (on random pixels where there is no run), and kept only if they agree.
+    The file maps `pixels` (B, C, H, W) in [0, 1], for any B, to `logits`, or `features` (B, F).  Its metadata describe
+    the preprocessing.  It is written under another name, opened as by a user, compared with the original on test images
+    of the run (on random pixels if there is no run), and kept only if they agree.
 
     Args: output, by default logits where there is a readout; int8, keep the weights as 8-bit integers, where what the
     file is compared with is the network with these weights; images, how many to compare on; data_dir, where the data
@@ -138,7 +138,7 @@ def _compared(
     output: Output,
     progress: Progress,
 ) -> Exported:
-    """What the file gives for images, beside what it was made from.  Raises UserError where they differ."""
+    """The outputs of the file and of the original for images.  Raises UserError if they differ."""
     run = kind.open(path)
     pixels = images.images / 255.0 if images.images.dtype == torch.uint8 else images.images
     progress.start("checking the file", len(pixels), "images")
@@ -171,7 +171,7 @@ def _accuracy(logits: Tensor, labels: Tensor) -> float:
 
 
 def _metadata(network: Network, folder: Path | None, output: Output, int8: bool) -> dict[str, Any]:
-    """What a user of the file has to know."""
+    """The metadata for a user of the file."""
     assert network.architecture is not None
     preprocessing = read_preprocessing(folder) if folder else Preprocessing(*network.architecture.input_shape)
     return {
@@ -181,7 +181,7 @@ def _metadata(network: Network, folder: Path | None, output: Output, int8: bool)
             "name": output,
             "classes": list(network.classes) if output == "logits" and network.classes else None,
         },
-        "preprocessing": f"{preprocessing.described} Means and deviations are taken off inside.",
+        "preprocessing": f"{preprocessing.described} Means and standard deviations are applied inside the file.",
         "preprocessing_settings": to_json(preprocessing),
         "weights": "int8, one factor a row" if int8 else "float32",
     }

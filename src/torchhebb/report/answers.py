@@ -27,7 +27,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The answer to one question; None for a file that is damaged.  `left_out` says what cannot be shown and why."""
+    """The result of one question; None for a damaged file.  `left_out` says what cannot be shown and why."""
 
     question: str
     result: Result | None
@@ -46,7 +46,7 @@ def _read(folder: Path, question: str) -> Evaluation:
         _check(result, question)
     except (UserError, ValueError) as error:
         again = f"torchhebb evaluate {question} {shlex.quote(str(folder))}"
-        return Evaluation(question, None, left_out=(f"The answer is damaged ({error}); ask again: {again}",))
+        return Evaluation(question, None, left_out=(f"The result is damaged ({error}); evaluate again: {again}",))
     pictures, left_out = [], []
     for figure in result.notes.get("figures", []):
         try:

@@ -17,7 +17,7 @@ _HEADER = ("claim", "measured", "difference [95 %]", "seeds", "verdict")
 
 @dataclass(frozen=True)
 class Judged:
-    """A claim beside what was measured; `difference` is higher - lower, with its 95 % interval."""
+    """A claim and its measurement; `difference` is higher - lower, with its 95 % interval."""
 
     claim: Claim
     measures: tuple[Measure | float, ...]
@@ -27,7 +27,7 @@ class Judged:
 
 
 def judge_claim(claim: Claim, results: Sequence[Result]) -> Judged:
-    """Confirmed where the whole interval of the difference lies above 0, refuted where it lies below, else open.
+    """Confirmed if the whole interval of the difference lies above 0, refuted if it lies below, otherwise open.
 
     The interval is Welch's over seeds where both sides have several, and otherwise, or where all seeds agree to the
     last digit, that over the images that were measured, from the intervals of the two measures; with one seed and

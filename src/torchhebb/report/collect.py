@@ -29,7 +29,7 @@ LOGGED = {
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """What a network says of N test images.
+    """The predictions of a network for N test images.
 
     images (N, C, H, W) uint8; labels, predicted (N,) int64; log_odds (N,) float64, ln p / (1 - p) of the class
     predicted, which still tells confidences apart where p rounds to 1; win_rates: (K,) for each plastic layer.
@@ -53,7 +53,7 @@ class Answers:
 
 @dataclass(frozen=True, eq=False)
 class Reported:
-    """A finished run as its page shows it; `answers` is None where the test images cannot be had: `left_out` says why.
+    """The data of a report page; `answers` is None if the test images are not available: `left_out` says why.
 
     `network` is that of the first seed, on the CPU.
     """
@@ -118,14 +118,14 @@ def read_run(
     if opened is not None and labelled:
         answers = answer(opened)
     elif opened is not None:
-        left_out = "it learned without labels, so it answers nothing; torchhebb embed gives its features"
+        left_out = "it learned without labels, so it has no predictions; torchhebb embed writes its features"
     evaluations = read_evaluations(folder)
     return Reported(folder, recipe, options, result, classes, log, network.cpu(), answers, left_out, evaluations)
 
 
 @torch.no_grad()
 def answer(run: Run) -> Answers:
-    """Ask the first network of a run about its test images."""
+    """The predictions of the first network of a run for its test images."""
     network, images = run.network(0), run.data.test
     logits = predict_logits(run.readout(0), run.features(0, "test")).double().cpu()
     best, predicted = logits.max(1)

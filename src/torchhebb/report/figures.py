@@ -1,7 +1,7 @@
 """Figures of a run as SVG.
 
-An SVG is made to stand inside a page: transparent, its colours are the page's (currentColor, and the custom
-properties --accent, --muted, --third), so that it follows light and dark; its text is text.
+An SVG is embedded in a page: it is transparent and uses the colours of the page (currentColor, and the custom
+properties --accent, --muted, --third), so that it follows light and dark mode; its text is selectable.
 """
 
 import io
@@ -105,7 +105,7 @@ def dots(rows: Mapping[str, Sequence[float]], x_label: str, *, mark: float | Non
 
 
 def win_rate_shares(rates: Tensor) -> tuple[list[str], list[float]]:
-    """Bins of win rates (K,) in multiples of the fair share 1/K, and the percentage of neurons in each.
+    """Bins of win rates (K,) in multiples of the uniform rate 1/K, and the percentage of neurons in each.
 
     >>> win_rate_shares(torch.tensor([0.0, 0.5, 0.25, 0.25]))[1]
     [25.0, 0.0, 0.0, 0.0, 0.0, 50.0, 25.0, 0.0, 0.0]

@@ -22,7 +22,7 @@ WORDS: dict[str, str] = {name: words for name, words in COMPARED.items() if name
 
 
 def evaluation_section(evaluation: Evaluation, key: str) -> Section:
-    """The section of one answer; `key` tells its figures from those of other runs."""
+    """The section of one result; `key` distinguishes its figures from those of other runs."""
     question, result = evaluation.question, evaluation.result
     heading = HEADINGS.get(question, _sentence(in_words(question)))
     about = (sys.modules[get_evaluator(question).__module__].__doc__ or "").strip().split("\n")[0]

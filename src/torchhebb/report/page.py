@@ -124,7 +124,7 @@ def _learning(run: Reported, key: str) -> Iterator[Section]:
         yield Section("Accuracy", "", (_accuracy(run, key), *losses))
     radius, r1 = (learning_series(run.log, quantity) for quantity in ("radius_mean", "r1_share"))
     if radius:
-        note = "A neuron whose weights have norm 1 has settled: its step is zero. Bands span the seeds."
+        note = "A neuron whose weights have norm 1 has converged: its learning rate is zero. Bands span the seeds."
         drawings = (
             curves(radius, "images seen", "Mean radius of the neurons", key, mark=1.0),
             curves(r1, "images seen", "Fraction of neurons at radius 1", key, limits=(-0.02, 1.02)),
@@ -141,8 +141,8 @@ def _mistakes(run: Reported, key: str) -> Section:
         missing = "The confusion matrix, the images most confused and the win rates are left out"
         return Section("Mistakes", f"{missing}: {run.left_out}.", ())
     worst = tuple(_examples(run, run.answers))
-    note = "Of the first seed; its wrong answers as images, the most confident first."
-    note = note if worst else "The first seed answered every test image right."
+    note = "Of the first seed; misclassified images, the most confident first."
+    note = note if worst else "The first seed classified every test image correctly."
     return Section("Mistakes", note, (_confusion(run, run.answers, key),), worst)
 
 
@@ -159,9 +159,11 @@ def _accuracy(run: Reported, key: str) -> Figure:
 def _win_rates(layer: str, rates: Any, key: str) -> Figure:
     names, shares = figures.win_rate_shares(rates)
     title = f"{layer[:1].upper()}{layer[1:]}, {len(rates):,} neurons"
-    svg = figures.histogram(names, shares, title, "wins, in multiples of the fair share", name=f"{key} {layer}")
+    svg = figures.histogram(names, shares, title, "win rate, in multiples of the uniform rate", name=f"{key} {layer}")
     most = f"{rates.max().item():.1%}".replace("%", " %")
-    return drawn(svg, f"Win rates of {layer}", f"{shares[0]:.0f} % never win here; the most frequent wins {most}.")
+    return drawn(
+        svg, f"Win rates of {layer}", f"{shares[0]:.0f} % of neurons never win; the most frequent one wins {most}."
+    )
 
 
 def _filters(run: Reported) -> Iterator[Section]:

@@ -37,7 +37,7 @@ ADVERSARIAL_EPOCHS, ADVERSARIAL_BATCH = 5, 128
 
 @dataclass(frozen=True)
 class Baseline:
-    """How a network is made: make(run, seed, checkpoint, task) -> the network in eval mode, its readout attached."""
+    """A baseline: make(run, seed, checkpoint, task) returns the network in eval mode with its readout attached."""
 
     label: str
     make: Callable[[Workspace, int, Checkpoint, str], Network]
@@ -49,7 +49,7 @@ class Baseline:
 
 
 def baseline_accuracy(run: Workspace, seed: int, name: str, checkpoint: Checkpoint, task: str) -> float:
-    """Make a baseline while its run trains, keep it with the run, and return its test accuracy in %."""
+    """Make a baseline during training of its run, save it with the run, and return its test accuracy in %."""
     baseline = BASELINES[name]
     network = baseline.make(run, seed, checkpoint, task)
     if baseline.kept:
@@ -63,15 +63,15 @@ def baseline(run: Run, seed: int, name: BaselineName) -> Network:
     """A network of the size of the run's, in eval mode on the run's device, its readout attached.
 
         own                    the run's network itself
-        hard, ranked           its architecture with another rule, its plan of learning and its readout
-        random                 its architecture as drawn, batch norm calibrated, its readout
+        hard, ranked           its architecture with another rule, its learning plan and its readout
+        random                 its initial weights, with calibrated batch norm and its readout
         backpropagation        the same blocks with relu, end to end with labels, for the passes of the recipe
         backpropagation_long   the same for 10 passes over the labelled images
         adversarial            the same for 5 passes in batches of 128, on images moved by PGD within L-inf 0.2, 7 steps
                                (Madry et al. 2018)
 
-    One that was trained with the run is used; others are trained at the first call, resumably, and kept in
-    RUN/baselines/ under a name that holds what they depend on.
+    A baseline that was trained with the run is reused; others are trained at the first call, resumably, and saved in
+    RUN/baselines/ under a name that depends on their settings.
     Raises UserError for an unknown name, or another rule where blocks learn by local losses.
     """
     if name == "own":
@@ -89,7 +89,7 @@ def baseline(run: Run, seed: int, name: BaselineName) -> Network:
 
 
 def check_baselines(names: Sequence[str], architecture: Architecture) -> None:
-    """Raise UserError for a baseline that the blocks have no form for."""
+    """Raise UserError for a baseline for which the blocks have no form."""
     for name in names:
         try:
             if name in RULES:
@@ -101,12 +101,12 @@ def check_baselines(names: Sequence[str], architecture: Architecture) -> None:
 
 
 def baseline_label(run: Run, name: BaselineName) -> str:
-    """The words for a baseline in a figure; for the run's own network, what its first block learns by."""
+    """The label of a baseline in a figure; for the run's own network, the learning rule of its first block."""
     return learner(run.recipe.architecture) if name == "own" else COMPARED[name]
 
 
 def learner(architecture: Architecture) -> str:
-    """The words for what the first block of a network learns by."""
+    """The name of the learning rule of the first block of a network."""
     return architecture.blocks[0].label
 
 
@@ -123,13 +123,13 @@ def fit_readout(network: nn.Module, run: Workspace, seed: int, checkpoint: Check
 
 
 def takes_fresh_features(run: Workspace) -> bool:
-    """Whether no features are kept: each epoch of the readout has its own, or there are too many images."""
+    """Whether features are not cached: each epoch of the readout augments images, or there are too many images."""
     plan = run.recipe.readout
     return isinstance(run.data.train, Stream) or (isinstance(plan, Readout) and plan.augment.active)
 
 
 def network_accuracy(run: Workspace, network: Network, task: str) -> float:
-    """Correct answers of a network's readout to the test images, in %."""
+    """Test accuracy of a network's readout, in %."""
     readout = network.readout
     assert readout is not None
     if takes_fresh_features(run):
@@ -276,7 +276,7 @@ BASELINES: dict[str, Baseline] = {
         _supervised_accuracy,
     ),
 }
-"""The names that recipes and questions use, with the words of figures and tables."""
+"""The names that recipes and questions use, with their labels in figures and tables."""
 
 COMPARED: dict[str, str] = {
     "own": "this network",

@@ -45,7 +45,7 @@ def new_run_folder(recipe: Recipe) -> Path:
 
 @contextmanager
 def begun_or_gone(folder: Path) -> Iterator[None]:
-    """Where work ends by an error before the run has its configuration, leave no empty folder behind."""
+    """A context that removes the empty folder if an error occurs before the run has its configuration."""
     try:
         yield
     except BaseException:
@@ -70,11 +70,11 @@ def prepare_folder(
 ) -> str:
     """Make the run folder with its config.json and classes.json, or check that it holds the same recipe.
 
-    A folder of fewer seeds is extended: what it holds is kept, and the seeds that are missing are still to be run.
-    Other baselines take the place of those it had; what was computed of them is kept too.  The caller holds the lock.
+    A folder with fewer seeds is extended: its results are kept, and only the missing seeds are run.
+    Other baselines replace those it had; what was computed for them is also kept.  The caller holds the lock.
 
     Args: numerics, how a new run computes; a folder keeps what it has.
-    Returns the command that began the run.
+    Returns the command that started the run.
     """
     began = command
     if (folder / "config.json").exists():
@@ -98,7 +98,7 @@ def prepare_folder(
 
 
 def _check_same_data(folder: Path, data: Data) -> None:
-    """Raise UserError, saying what changed, unless these are the images that the run began with."""
+    """Raise UserError that says what changed, unless these are the images with which the run started."""
     kept = _config(folder).get("data")
     now = _described(data)
     if kept is None or kept == now:  # runs of version 0.1 kept none
@@ -110,7 +110,7 @@ def _check_same_data(folder: Path, data: Data) -> None:
     elif kept["images"] != now["images"]:
         what = f"it had {sum(kept['images']):,} images and has {sum(now['images']):,}"
     else:
-        what = "its images or labels are others"
+        what = "its images or labels are different"
     raise UserError(f"{data.name} changed since {folder} began: {what}; choose another folder")
 
 
@@ -145,7 +145,7 @@ def kept_numerics(folder: Path) -> Numerics | None:
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Keep a second process out of a run folder; the system lets go of the lock of a process that was killed."""
+    """Lock a run folder against a second process; the system releases the lock of a process that was killed."""
     lock = FileLock(folder / ".lock")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -154,7 +154,7 @@ def alone_in(folder: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise UserError(f"another process is at work in {folder}: wait for it, or choose another folder") from None
+        raise UserError(f"another process is using {folder}: wait for it, or choose another folder") from None
     except OSError as error:
         raise UserError(f"cannot write {folder}: {error.strerror}; make it writable, then --resume") from error
     try:
@@ -164,7 +164,7 @@ def alone_in(folder: Path) -> Iterator[None]:
 
 
 def read_config(folder: Path) -> tuple[Recipe, TrainOptions]:
-    """What a run folder runs; raises UserError if it is none or its config.json is damaged.
+    """The recipe and options of a run folder; raises UserError if it is none or its config.json is damaged.
 
     >>> import tempfile
     >>> from torchhebb.nn import Architecture, ConvBlock
@@ -192,9 +192,9 @@ def read_config(folder: Path) -> tuple[Recipe, TrainOptions]:
 
 
 def read_preprocessing(folder: Path) -> Preprocessing:
-    """How a run's images became pixels, for whatever else it is shown; raises UserError if there is no such run.
+    """The preprocessing of a run's images, for use with other images; raises UserError if there is no such run.
 
-    A run of an earlier version kept none: it squashed a user's own images, and cut those of the catalogue.
+    A run of an earlier version stored none: it squashed a user's own images, and cropped those of the catalogue.
     """
     recipe, _ = read_config(folder)
     kept = _kept_preprocessing(folder)
@@ -202,7 +202,7 @@ def read_preprocessing(folder: Path) -> Preprocessing:
 
 
 def data_settings(folder: Path, recipe: Recipe, options: TrainOptions) -> dict[str, Any]:
-    """How `load_data` gives a run its images: by what its folder keeps, or as the options say where it keeps none."""
+    """The preprocessing for `load_data`: that of the run folder, or that of the options if the folder has none."""
     settings: dict[str, Any] = {"data_dir": options.data_dir, "skip_unreadable": options.skip_unreadable}
     if not (folder / "config.json").exists():
         return {**settings, "size": options.size, "fit": options.fit}

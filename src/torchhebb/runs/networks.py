@@ -21,7 +21,7 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 class Workspace(Protocol):
-    """What training a run and evaluating it have in common: a recipe, its data, and where to compute."""
+    """What training and evaluating a run have in common: a recipe, its data, and options for computing."""
 
     @property
     def folder(self) -> Path: ...
@@ -55,7 +55,7 @@ def built(run: Workspace, seed: int, architecture: Architecture | None = None) -
 
 
 def untrained(run: Workspace, seed: int, images: Images | None = None) -> Network:
-    """The weights as drawn, batch norm calibrated on images (by default those of the run's training), in eval mode."""
+    """Initial weights with batch norm calibrated on images (by default the run's training images), in eval mode."""
     images = run.data.train if images is None else images
     return calibrate(built(run, seed), images, seed=seed, samples=run.recipe.learning.samples)
 

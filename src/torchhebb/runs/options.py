@@ -9,7 +9,7 @@ from torchhebb.train.device import PrecisionChoice
 
 @dataclass(frozen=True)
 class ComputeOptions(Checked):
-    """What every command that computes with a network takes.
+    """Options of every command that computes with a network.
 
     Example:
         >>> ComputeOptions(device="cpu", precision="float32").device

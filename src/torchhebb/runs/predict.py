@@ -17,7 +17,7 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class Prediction:
-    """One image and its likeliest classes with their probabilities."""
+    """One image and its most probable classes with their probabilities."""
 
     path: Path
     classes: tuple[str, ...]
@@ -25,7 +25,7 @@ class Prediction:
 
 
 def predict_files(run: Path, images: Sequence[Path | str], *, top: int = 1) -> list[Prediction]:
-    """Read images as training read its own, and classify them.
+    """Preprocess images as in training, and classify them.
 
     Args: images, files, folders, or sources such as parquet:PATH.
     Raises UserError for a folder without a finished run, a run that learned without labels, or a file that is no image.
@@ -33,7 +33,7 @@ def predict_files(run: Path, images: Sequence[Path | str], *, top: int = 1) -> l
     read_config(run)
     classes = read_classes(run)
     if not classes:
-        raise UserError(f"{run} learned without labels and knows no classes: torchhebb embed gives its features")
+        raise UserError(f"{run} learned without labels and has no classes: use torchhebb embed for its features")
     if not 1 <= top <= len(classes):
         raise UserError(f"top must lie between 1 and the number of classes ({len(classes)}), got {top}")
     finished_result(run)

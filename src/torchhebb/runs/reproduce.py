@@ -25,7 +25,7 @@ _SAVES_PER_BUDGET = 5  # so that even a budget below the usual interval of check
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of an item: its result when it is new or kept, what it still costs when not, why it failed."""
+    """The outcome of an experiment: its result, or its estimated cost if it was not run, or why it failed."""
 
     item: Experiment
     status: Literal["new", "kept", "interrupted", "not run", "failed"]
@@ -45,11 +45,11 @@ class Asker(Protocol):
 
 
 class BudgetSpent(Exception):
-    """The time is over; raised where work reports its progress, so that checkpoints and stores stay whole."""
+    """The time limit is reached; raised when work reports its progress, so that checkpoints and store stay complete."""
 
 
 class Deadline:
-    """Progress that ends the work when the time is over."""
+    """Progress that stops the work at the time limit."""
 
     def __init__(self, progress: Progress, end: float) -> None:
         self.progress, self.end = progress, end
@@ -168,7 +168,7 @@ def _seeds_done(run_folder: Path) -> int:
 
 
 def _kept(run_folder: Path, item: Experiment, asker: Asker) -> Result | None:
-    """The answer that is there already, unless it is of fewer seeds or other settings."""
+    """The existing result, unless it has fewer seeds or other settings."""
     path = run_folder / f"{item.question}.json"
     if not path.exists():
         return None
@@ -178,7 +178,7 @@ def _kept(run_folder: Path, item: Experiment, asker: Asker) -> Result | None:
 
 
 def _under_way(run_folder: Path) -> bool:
-    """Whether a training was begun that did not come to its end."""
+    """Whether a training was started but not finished."""
     if not (run_folder / "config.json").exists():
         return False
     return _seeds_done(run_folder) < read_config(run_folder)[0].seeds
@@ -200,7 +200,7 @@ def _answer(
     progress: Progress,
     command: str,
 ) -> Result:
-    """Train where needed, ask, keep."""
+    """Train if needed, evaluate, and save the result."""
     recipe = _recipe(item)
     if _seeds_done(run_folder) < recipe.seeds:
         run_recipe(recipe, options, folder=run_folder, store=store, progress=progress, command=command)

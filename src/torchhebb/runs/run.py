@@ -30,7 +30,7 @@ from torchhebb.train.log import read_log
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """What was trained, over all its seeds, on the device that it is evaluated on.
+    """A finished run with all its seeds, on the device on which it is evaluated.
 
     >>> import tempfile
     >>> from torchhebb.nn import Architecture, ConvBlock
@@ -53,9 +53,9 @@ class Run:
     store: Store
     progress: Progress
     data_dir: str | None = None
-    """Where the data sets lie, for questions that need others than the run's own."""
+    """Folder of the data sets, for questions that need others than the run's own."""
     compile: bool = False
-    """Whether blocks that learn for a question do so by compiled kernels."""
+    """Whether blocks that learn for a question use compiled kernels."""
     loaded: dict[Any, Any] = field(default_factory=dict, repr=False)
     """What was read or computed already: networks, their fingerprints, features."""
 
@@ -76,7 +76,7 @@ class Run:
         return readout
 
     def features(self, seed: int, split: Literal["train", "test"]) -> Tensor:
-        """Frozen features (N, F) of a split, the same that the run's own readout has seen."""
+        """Frozen features (N, F) of a split, the same as for the run's own readout."""
         return self._once(("features", seed, split, self.data.fingerprint), lambda: self._features(seed, split))
 
     @torch.no_grad()
@@ -125,7 +125,7 @@ class Run:
         return read_log(self.folder / "metrics.jsonl")
 
     def _network(self, seed: int) -> Network:
-        """The one network of a seed that this run holds, which nobody changes."""
+        """The network of a seed that this run caches and that must not be changed."""
         return self._once(("network", seed), lambda: self._load(seed))
 
     def _load(self, seed: int) -> Network:
@@ -157,9 +157,9 @@ def open_run(
     store: Store | None = None,
     progress: Progress = SILENT,
 ) -> Run:
-    """A finished run; `options` (by default its own) say where to compute and where the data sets are.
+    """Open a finished run; `options` (by default its own) set the device and the folder of the data sets.
 
-    Args: seeds, how many of its seeds, the first ones, by default all; source, its images where they were given in
+    Args: seeds, how many of its seeds, the first ones, by default all; source, its images if they were given in
     memory.
     Raises UserError for a folder without a finished run or with fewer seeds, or data that are no longer what it was
     trained on.
@@ -188,7 +188,7 @@ def open_run(
     data = load_data(source or recipe.data, **settings, store=store, progress=progress)
     check_fit(recipe, data)
     if data.fingerprint != result.data.get("fingerprint"):
-        raise UserError(f"{data.name} on this machine holds other images than those that {folder} was trained on")
+        raise UserError(f"{data.name} on this machine has other images than those on which {folder} was trained")
     device = find_device(options.device)
     kept = kept_numerics(folder) if options.precision == "auto" and device.type == "cpu" else None
     precision = find_precision(options.precision, device) if kept is None else kept.precision

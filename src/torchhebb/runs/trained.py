@@ -17,7 +17,7 @@ def open_trained(target: nn.Module | Run | Path | str) -> tuple[Network, Path | 
     """The network with its readout, and the folder where it is the first seed of a run.
 
     Args: target, a network, a run or its folder, a weights file, or the name of a trained network that ships with the
-    package, see `list_pretrained`.  A path that exists goes before a name.
+    package, see `list_pretrained`.  An existing path has precedence over a name.
     Raises UserError for a target that is none of these, or a run that is not finished.
     """
     network: nn.Module
@@ -36,5 +36,5 @@ def open_trained(target: nn.Module | Run | Path | str) -> tuple[Network, Path | 
             finished_result(path)
         network = load(path)
     if not isinstance(network, Network) or network.architecture is None:
-        raise UserError(f"the network must be one that knows its architecture, got {type(network).__name__}")
+        raise UserError(f"the network must have an architecture, got {type(network).__name__}")
     return network, folder

@@ -98,8 +98,8 @@ def run_recipe(
 
     A folder with the same recipe is resumed; finished tasks are not repeated.
 
-    Several workers share the unsupervised phase, each with a slice of every batch.  Rank 0 has the folder, reads out
-    and tests, while the others wait for the next seed; all of them return its result.
+    Several workers share the unsupervised phase, each with a slice of every batch.  Rank 0 has the folder, trains the
+    readout and tests, while the others wait for the next seed; all of them return its result.
 
     Args: folder, by default runs/<recipe>-<time> under the current folder; source, images in place of those that the
     recipe names; workers, from `joined`.
@@ -205,7 +205,7 @@ def _numerics(recipe: Recipe, options: TrainOptions, folder: Path, device: torch
 
 
 EXPERIMENT = ("data", "architecture", "learning", "readout", "supervised")
-"""The fields of a recipe that its numbers depend on."""
+"""The fields of a recipe on which its numbers depend."""
 
 
 class Session:
@@ -242,7 +242,7 @@ class Session:
             log.write(kind="numerics", **asdict(numerics))
 
     def run_seed(self, seed: int) -> dict[str, float]:
-        """Everything one seed gives: accuracies in percent by name; nothing on a rank that only helps to learn."""
+        """Train and test one seed: accuracies in percent by name; empty on a rank other than 0."""
         if not self.workers.first:
             self._learn(seed)
             return {}
@@ -302,7 +302,7 @@ class Session:
         return placed(network, self.device).eval()
 
     def _learn(self, seed: int) -> None:
-        """The unsupervised phase of a seed, by all workers; rank 0 writes what they learned."""
+        """The unsupervised phase of a seed, by all workers; rank 0 writes the network."""
 
         def learn(task: str) -> None:
             self.workers.wait()
@@ -332,11 +332,11 @@ class Session:
         self._once(learning_task(seed), learn, made=self.seed_folder(seed) / "model.safetensors")
 
     def seed_folder(self, seed: int) -> Path:
-        """The first seed's model lies in the run folder itself, the others' in seed-N."""
+        """The folder of a seed's model: the run folder for the first seed, seed-N for the others."""
         return self.folder if seed == 0 else self.folder / f"seed-{seed}"
 
     def changes(self, seed: int) -> list[LayerChange]:
-        """What the unsupervised phase of a seed changed, layer by layer."""
+        """The changes of each layer in the unsupervised phase of a seed."""
 
         def compare(_: str) -> list[dict[str, Any]]:
             network = self.trained(seed)
@@ -362,7 +362,7 @@ class Session:
         )
 
     def _once(self, task: str, work: Callable[[str], Any], *, made: Path | None = None) -> Any:
-        """Do a task unless it is done; again where the file that it made is gone."""
+        """Run a task unless it is finished; again if its file is missing."""
         if made is not None and self.workers.first and not made.exists():
             self.checkpoint.done.pop(task, None)
         if task not in self.checkpoint.done:

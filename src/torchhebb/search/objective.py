@@ -44,8 +44,8 @@ class Objective:
         device: torch.device,
         precision: Precision,
     ) -> "Objective":
-        """From the training images of a data set: `held` of them (a share or a count) to judge on, of the rest `images`
-        to learn from, or all.  Raises UserError for a part that leaves either side without images."""
+        """From the training images of a data set: `held` of them (a share or a count) to evaluate on, and `images`
+        of the rest, or all, to learn from.  Raises UserError for a part that leaves either side without images."""
         parted = data.holdout(held, SPLIT_SEED)
         train = parted.train
         if images is not None and images < len(train):

@@ -17,7 +17,7 @@ NOT_SEARCHED = ("name", "data", "seeds", "published")
 
 @dataclass(frozen=True)
 class Range(Checked):
-    """Numbers from low to high, both included; whole ones where both ends are; log: equal ratios are equally likely."""
+    """Numbers from low to high, inclusive; integers if both ends are; log: equal ratios are equally likely."""
 
     field: str
     low: float
@@ -65,10 +65,10 @@ Dimension = Range | Choice
 
 
 def default_space(recipe: Recipe) -> tuple[Dimension, ...]:
-    """What matters most about how blocks learn, around what the recipe has, all on logarithmic scales.
+    """The default search space around the recipe's values, on logarithmic scales.
 
-    Of every block its rate, from a tenth to ten times; the inverse temperature of its soft competition, from a quarter
-    to four times; the power of its triangle, from half to twice.  Where AdamW steps, its one rate.
+    For every block its learning rate, from a tenth to ten times; the inverse temperature of its soft competition, from
+    a quarter to four times; the power of its triangle, from half to twice.  With AdamW, its learning rate.
     """
     space: list[Dimension] = []
     if isinstance(recipe.learning.optimizer, AdamW):
@@ -131,7 +131,7 @@ def _parse(word: str, recipe: Recipe) -> Dimension:
         raise UserError(f"--space takes FIELD=LOW:HIGH, FIELD=LOW:HIGH:log or FIELD=a,b,c, got {word!r}")
     own = read_field(recipe, field)
     if field.split(".")[0] in NOT_SEARCHED:
-        raise UserError(f"{field} is no setting to search over; it is the same in every trial")
+        raise UserError(f"{field} cannot be searched over; it is the same in every trial")
     if isinstance(own, tuple) or hasattr(own, "__dataclass_fields__"):
         raise UserError(f"{field} is not one value: name a field inside it")
     number = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"

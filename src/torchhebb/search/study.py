@@ -55,13 +55,13 @@ class Search(Checked):
 
     @property
     def seconds(self) -> float:
-        """The budget of a call in seconds; without one, a number of trials is the only end."""
+        """The time limit of a call in seconds; infinite if only a number of trials is given."""
         return parse_duration(self.budget or "30m") if self.budget or self.trials is None else float("inf")
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One setting tried: held-out accuracies in % by seed, or why there are none."""
+    """One trial: held-out accuracies in % by seed, or why there are none."""
 
     number: int
     fields: dict[str, Any]
@@ -76,7 +76,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Found:
-    """What a folder holds: finished trials, the best first, those that failed, and what they were judged on."""
+    """The contents of a search folder: finished trials, the best first, failed ones, number of held-out images."""
 
     recipe: Recipe
     trials: tuple[Trial, ...]
@@ -207,7 +207,7 @@ class _Study:
             self._write()
 
     def found(self) -> Found:
-        """All that is finished; raises UserError where nothing is."""
+        """All finished trials; raises UserError if there are none."""
         trials, failed = self._trials()
         if not trials:
             reason = f"; the last one: {failed[-1].error}" if failed else ""

@@ -41,7 +41,7 @@ _PREFIXES = ("folder", "parquet", "hub")
 
 
 def find_source(name: str | Source, data_dir: Path | str | None = None) -> Source:
-    """The source that a name stands for; paths are made absolute.
+    """The source with this name; paths are made absolute.
 
     Args: data_dir (else $TORCHHEBB_DATA), the folder of Parquet files for catalogue names; without one the hub is used.
     Raises UserError for an unknown name, or a path that is not there.
@@ -70,7 +70,7 @@ def find_source(name: str | Source, data_dir: Path | str | None = None) -> Sourc
 
 
 def is_own(name: str) -> bool:
-    """Whether a name stands for somebody's own images, not for a set of the catalogue.
+    """Whether a name is a source of a user's own images, not a data set of the catalogue.
 
     >>> is_own("folder:photos"), is_own("cifar10")
     (True, False)

@@ -52,7 +52,7 @@ class ArraySource:
 
 
 def from_arrays(images: Any, labels: Any = None, *, classes: Sequence[str] | None = None) -> ArraySource:
-    """Images in memory as a source of data: NumPy arrays, tensors, or what NumPy makes an array of.
+    """Images in memory as a source of data: NumPy arrays, tensors, or anything that NumPy converts to an array.
 
     Args: images, (N, H, W), (N, C, H, W) or (N, H, W, C) with C 1 or 3, uint8 in [0, 255] or floats in [0, 1];
     labels, (N,) integers or texts; classes, their names.

@@ -21,7 +21,7 @@ ENVIRONMENT = "TORCHHEBB_DATA"
 
 @dataclass(frozen=True)
 class HubName:
-    """Where the hub keeps a data set and what its columns are called."""
+    """The path of a data set on the hub and the names of its columns."""
 
     path: str
     image: str
