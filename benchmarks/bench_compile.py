@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-import tyro
+from arguments import parse
 from harness import RESULTS, alternate, compare, keep, make_result
 from torch import Tensor, nn
 from workload import Step, in_kernels, make_images, make_network, settle, torchhebb_step
@@ -110,4 +110,4 @@ def pieces(network: Network, images: Tensor) -> dict[str, Step]:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Settings))
+    main(parse(Settings))

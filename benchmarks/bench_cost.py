@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-import tyro
+from arguments import parse
 from harness import MEBIBYTE, RESULTS, PeakGrowth, Samples, alternate, compare, fresh, keep, make_result, rates
 from torch import Tensor
 from torch.nn import functional as F
@@ -151,4 +151,4 @@ def gradient_step(architecture: Architecture, batches: Tensor, *, fused: bool | 
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Settings))
+    main(parse(Settings))

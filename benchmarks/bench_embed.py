@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import tyro
+from arguments import parse
 from PIL import Image
 
 from torchhebb.nn import Architecture, ConvBlock, Pool, save
@@ -109,4 +109,4 @@ def same(root: Path, name: str) -> str:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Settings))
+    main(parse(Settings))

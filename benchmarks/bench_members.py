@@ -13,7 +13,7 @@ from itertools import cycle
 from pathlib import Path
 
 import torch
-import tyro
+from arguments import parse
 from harness import RESULTS, Ratio, Samples, alternate, compare, keep, make_result
 from torch import Tensor
 from workload import Step, make_images, place, settle, torchhebb_step
@@ -135,4 +135,4 @@ def members_step(networks: Sequence[Network], batches: Tensor, precision: str) -
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Settings))
+    main(parse(Settings))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-import tyro
+from arguments import parse
 from depths import compare_memory
 from harness import RESULTS, PeakGrowth
 from torch import Tensor, nn
@@ -85,4 +85,4 @@ def gradient_step(network: Network, channels: int, x: Tensor, labels: Tensor) ->
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Settings))
+    main(parse(Settings))

@@ -15,7 +15,7 @@ from itertools import cycle
 from pathlib import Path
 
 import torch
-import tyro
+from arguments import parse
 from bench_cost import gradient_step
 from harness import RESULTS, Ratio, Samples, alternate, compare, keep, make_result
 from torch import Tensor
@@ -153,4 +153,4 @@ def _label(name: str, neurons: int, batch: int) -> str:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Settings))
+    main(parse(Settings))

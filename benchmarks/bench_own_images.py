@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import tyro
+from arguments import parse
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
@@ -175,4 +175,4 @@ def score(features: np.ndarray, labels: np.ndarray, strength: float) -> np.ndarr
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Settings))
+    main(parse(Settings))

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import tyro
+from arguments import parse
 from bench_readout import cached, plain
 from harness import RESAMPLES, RESULTS, Ratio, Remote, Samples, alternate, keep, make_result, rates, serve
 from plain import PlainNetwork
@@ -212,4 +212,4 @@ def arithmetic(network: Network, batch: int, rows: int, readout_batch: int) -> d
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Settings))
+    main(parse(Settings))

@@ -12,7 +12,7 @@ from itertools import cycle
 from pathlib import Path
 
 import torch
-import tyro
+from arguments import parse
 from harness import RESULTS, alternate, compare, keep, make_result
 from plain import PlainNetwork, PlainReadout
 from torch import Tensor
@@ -122,4 +122,4 @@ def cached(features: Tensor, labels: Tensor, batch_size: int) -> Callable[[], ob
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Settings))
+    main(parse(Settings))

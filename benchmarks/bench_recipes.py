@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import tyro
+from arguments import parse
 from bench_cost import METHODS, Method, gradient_step
 from harness import MEBIBYTE, RESULTS, PeakGrowth, Ratio, Samples, alternate, compare, fresh, keep, make_result
 from workload import Step, place, plain_step, torchhebb_step
@@ -191,4 +191,4 @@ def summary(
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Settings))
+    main(parse(Settings))

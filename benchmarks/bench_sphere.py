@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-import tyro
+from arguments import parse
 from depths import compare_memory
 from harness import RESULTS, PeakGrowth, alternate, compare, keep, make_result
 from torch import Tensor
@@ -131,4 +131,4 @@ def gradient_step(architecture: Architecture, x: Tensor, labels: Tensor) -> Step
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Settings))
+    main(parse(Settings))

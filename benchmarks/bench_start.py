@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import tyro
+from arguments import parse
 from harness import RESAMPLES, RESULTS, Samples, alternate, compare, keep, make_result
 
 TORCH, LIBRARY, HELP = "import torch", "import torchhebb", "torchhebb --help"
@@ -71,4 +71,4 @@ def added(samples: dict[str, Samples], *, seed: int = 0) -> dict[str, float | st
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Settings))
+    main(parse(Settings))

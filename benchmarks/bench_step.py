@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import tyro
+from arguments import parse
 from harness import RESULTS, Remote, alternate, compare, keep, make_result, native_bfloat16, serve
 from workload import (
     Step,
@@ -111,4 +111,4 @@ def make_batches(settings: Settings, device: torch.device) -> torch.Tensor:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Settings))
+    main(parse(Settings))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-import tyro
+from arguments import parse
 
 from torchhebb.hub import model_card
 from torchhebb.nn import Network
@@ -89,6 +89,6 @@ def accuracy(network: Network, run: Run) -> float:
 
 
 if __name__ == "__main__":
-    settings = tyro.cli(Settings)
+    settings = parse(Settings)
     for each in settings.names:
         make(each, settings.runs)
