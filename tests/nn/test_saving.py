@@ -4,7 +4,6 @@ import io
 import json
 import os
 import pickle
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -131,12 +130,19 @@ def test_a_file_of_other_software_is_read_without_a_checksum(tmp_path: Path):
     assert equal(state(load(tmp_path / "plain", into=HebbLinear(3, 2))), state(layer))
 
 
-def test_a_file_is_opened_once_so_that_one_renamed_over_it_meanwhile_is_not_mixed_in(tmp_path: Path):
-    save(learned(), tmp_path / "model")
-    os.mkfifo(tmp_path / "once")  # gives its content to whoever opens it first, and to nobody else
-    content = (tmp_path / "model").read_bytes()
-    threading.Thread(target=(tmp_path / "once").write_bytes, args=(content,), daemon=True).start()
-    assert equal(state(load(tmp_path / "once")), state(load(tmp_path / "model")))
+def test_a_file_is_opened_once_so_that_one_renamed_over_it_meanwhile_is_not_mixed_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    model, whole = learned(), Path.read_bytes
+    save(model, tmp_path / "model")
+
+    def once(path: Path) -> bytes:
+        content = whole(path)
+        path.unlink()  # whoever opens it a second time finds nothing
+        return content
+
+    monkeypatch.setattr(Path, "read_bytes", once)
+    assert equal(state(load(tmp_path / "model")), state(model))
 
 
 class Trap:

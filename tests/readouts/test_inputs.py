@@ -69,3 +69,23 @@ def test_features_that_are_not_finite_are_refused(name: str, value: float) -> No
 def test_plans_are_values() -> None:
     plan: Any = PLANS["adam"]
     assert replace(plan, epochs=3) != plan
+
+
+@pytest.mark.parametrize("plan", [Labels(), Logistic(), Neighbors(k=(1,)), Readout(epochs=1), Ridge(), WideRidge()])
+@pytest.mark.parametrize(
+    ("shape", "labels", "classes", "words"),
+    [
+        ((4,), [0, 1, 0, 1], 2, r"features must be \(N, ...\) of one sample at least, got \(4,\)"),
+        ((0, 3), [], 2, "features must be"),
+        ((4, 3), [0, 1], 2, r"labels must be \(4,\) integers"),
+        ((4, 3), [0.0, 1.0, 0.0, 1.0], 2, "labels must be .* of float32"),
+        ((4, 3), [0, 1, 2, 1], 2, "labels must be from 0 to below 2, got 0 to 2"),
+        ((4, 3), [0, 1, -1, 1], 2, "labels must be from 0 to below 2, got -1 to 1"),
+        ((4, 3), [0, 0, 0, 0], 0, "labels must be from 0 to below 0"),
+    ],
+)
+def test_features_and_labels_that_do_not_fit(
+    plan: ReadoutPlan, shape: tuple[int, ...], labels: list[float], classes: int, words: str
+) -> None:
+    with pytest.raises(UserError, match=words):
+        plan.fit(torch.rand(shape), torch.tensor(labels), classes)

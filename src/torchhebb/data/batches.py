@@ -47,6 +47,8 @@ class Augment(Checked):
         """x (B, C, H, W) -> (B, C, H, W), with a random draw for each sample; `generator` is on x's device."""
         if not self.active:
             return x
+        if x.dim() != 4:
+            raise UserError(f"x must have shape (B, C, H, W), got {tuple(x.shape)}")
         if self.crop_area < 1:
             x = resized_crop(x, crop_boxes(x.shape[2], x.shape[3], self.crop_area, len(x), generator))
         if not self.crop_padding and not self.flip:

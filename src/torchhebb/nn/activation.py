@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from torchhebb.functional import soft_wta, triangle
+from torchhebb.nn.shapes import check_samples
 
 
 class Triangle(nn.Module):
@@ -22,6 +23,7 @@ class Triangle(nn.Module):
         self.power, self.threshold, self.split = power, threshold, split
 
     def forward(self, u: Tensor) -> Tensor:
+        check_samples(u)
         return triangle(u, self.power, threshold=self.threshold, split=self.split)
 
     def extra_repr(self) -> str:
@@ -77,6 +79,7 @@ class SoftWTA(nn.Module):
         return getattr(self._layer[0], "bias", None)
 
     def forward(self, u: Tensor) -> Tensor:
+        check_samples(u)
         return soft_wta(u, self.inverse_temperature, bias=self.bias)
 
     def extra_repr(self) -> str:

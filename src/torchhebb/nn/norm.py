@@ -1,6 +1,7 @@
 """Normalisation of inputs: unit norm, standardisation, batch norm."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +10,8 @@ from torch.nn import functional as F
 from torchhebb.distributed import world_size
 from torchhebb.errors import UserError
 from torchhebb.nn.batch_norm import accurate_batch_norm, is_summed_accurately
+from torchhebb.nn.plastic import positive
+from torchhebb.nn.shapes import check_maps, check_samples
 
 
 class BatchNorm(nn.Module):
@@ -40,6 +43,7 @@ class BatchNorm(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        positive(num_features=num_features)
         self.num_features, self.momentum, self.eps = num_features, momentum, eps
         self.register_buffer("running_mean", torch.zeros(num_features, device=device, dtype=dtype))
         self.register_buffer("running_var", torch.ones(num_features, device=device, dtype=dtype))
@@ -66,8 +70,12 @@ class BatchNorm2d(nn.BatchNorm2d):
     torch.Size([2, 3, 4, 4])
     """
 
+    def __init__(self, num_features: int, *arguments: Any, **options: Any) -> None:
+        positive(num_features=num_features)
+        super().__init__(num_features, *arguments, **options)
+
     def forward(self, input: Tensor) -> Tensor:
-        self._check_input_dim(input)
+        check_maps(input, self.num_features)
         if not self.training:
             return super().forward(input)
         if self.running_mean is None or self.running_var is None:
@@ -140,5 +148,6 @@ class UnitNorm(nn.Module):
     """
 
     def forward(self, x: Tensor) -> Tensor:
+        check_samples(x)
         wide = x.flatten(1).to(torch.promote_types(x.dtype, torch.float32))
         return F.normalize(wide, dim=1).to(x.dtype).view_as(x)

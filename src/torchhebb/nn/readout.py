@@ -11,7 +11,9 @@ from torch.nn import functional as F
 
 from torchhebb.config import find_type, type_name
 from torchhebb.errors import UserError
+from torchhebb.nn.plastic import positive
 from torchhebb.nn.saving import Portable, positive_int
+from torchhebb.nn.shapes import check_shape
 
 
 class ReadoutModule(Portable, nn.Module):
@@ -28,6 +30,7 @@ class ReadoutModule(Portable, nn.Module):
 
     def __init__(self, in_features: int, classes: int) -> None:
         super().__init__()
+        positive(in_features=in_features, classes=classes)
         self.in_features, self.classes = in_features, classes
 
     @abstractmethod
@@ -72,6 +75,8 @@ class LinearReadout(ReadoutModule):
         self.bias = nn.Parameter(torch.zeros(classes), requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        fits = x.dim() > 1 and math.prod(x.shape[1:]) == self.in_features
+        check_shape(x, fits, f"(B, ...) with {self.in_features} numbers a sample")
         return F.linear(x.flatten(1), self.weight, self.bias)
 
 
@@ -103,6 +108,7 @@ class NeuronLabels(ReadoutModule):
             raise UserError(f"the labels of neurons must lie from 0 to {self.classes - 1}")
 
     def forward(self, x: Tensor) -> Tensor:
+        check_shape(x, x.dim() > 1 and x.shape[1] == self.in_features, f"(B, {self.in_features}, ...)")
         x = x.flatten(2).mean(2) if x.dim() > 2 else x
         batch = x.shape[0]  # len() would fix the batch size of an exported network
         logits = x.new_full((batch, self.classes), -torch.inf)

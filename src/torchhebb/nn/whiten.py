@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from torchhebb.errors import UserError
 from torchhebb.functional.whitening import decorrelation_step, whitening_matrix
 from torchhebb.nn.plastic import DataInitialised, positive
+from torchhebb.nn.shapes import check_maps
 
 _LATERAL_STEPS, _LATERAL_BATCH, _LATERAL_RATE = 2000, 1000, 2.0
 _CHUNK = 64  # samples whose patches are in memory at once while statistics are taken
@@ -75,6 +76,7 @@ class PatchWhitening(DataInitialised):
     @torch.no_grad()
     def init_from_data(self, x: Tensor, generator: torch.Generator) -> None:
         """Take mean and covariance from the patches of samples x (B, in_channels, H, W); draws nothing."""
+        check_maps(x, self.in_channels)
         count, size = 0, len(self.mean)
         total = torch.zeros(size, dtype=torch.float64, device=x.device)
         square = torch.zeros(size, size, dtype=torch.float64, device=x.device)
@@ -116,6 +118,7 @@ class PatchWhitening(DataInitialised):
         return matrix
 
     def forward(self, x: Tensor) -> Tensor:
+        check_maps(x, self.in_channels)
         kernel = self._kernel()
         q = F.conv2d(x, kernel, -(self.matrix @ self.mean), padding=self.padding)
         if self.floor is None:

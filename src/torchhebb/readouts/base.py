@@ -119,8 +119,9 @@ class ReadoutPlan(Checked, ABC):
 
         Settings that are not fixed are chosen on a part of these samples.  The outcome depends only on the arguments.
         Args: task, the name in the log and the progress; resume, where a plan of many steps keeps its state.
-        Raises UserError for features that are not finite, or need more memory than is free.
+        Raises UserError for features that are not finite, or need more memory than is free, and labels that do not fit.
         """
+        check_labels(features, labels, classes)
         features = features.flatten(1) if self.flattens else features
         self.check(len(features), prod(features.shape[1:]), features.device)
         checked, targets = checked_inputs(features, labels)
@@ -129,6 +130,19 @@ class ReadoutPlan(Checked, ABC):
     @abstractmethod
     def _fit(self, features: Tensor, labels: Tensor, classes: int, context: FitContext) -> Fitted:
         """Fit to features that are finite, and labels that are int64 on their device."""
+
+
+def check_labels(features: Tensor, labels: Tensor, classes: int) -> None:
+    """Raise UserError unless there are features (N, ...) of one sample at least, and for each a label below classes."""
+    if features.dim() < 2 or features[:1].numel() == 0:
+        raise UserError(f"features must be (N, ...) of one sample at least, got {tuple(features.shape)}")
+    if labels.shape != features.shape[:1] or labels.is_floating_point() or labels.is_complex():
+        kind = str(labels.dtype).removeprefix("torch.")
+        raise UserError(
+            f"labels must be ({len(features)},) integers, one a sample, got {tuple(labels.shape)} of {kind}"
+        )
+    if not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+        raise UserError(f"labels must be from 0 to below {classes}, got {int(labels.min())} to {int(labels.max())}")
 
 
 class ChoosingPlan(ReadoutPlan):

@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from torchhebb.errors import printable
+from torchhebb.evaluate.figures.text import plain
 from torchhebb.report.pictures import CELL_RGB
 from torchhebb.report.series import Series
 
@@ -215,9 +217,10 @@ def _svg(figure: "Figure", name: str) -> bytes:
 
 
 def _short(label: str, width: int = 12) -> str:
-    """A name that fits beside a cell; an escaped dollar keeps matplotlib from reading mathematics into it."""
-    return (label if len(label) <= width else label[: width - 1] + "…").replace("$", r"\$")
+    """A name that fits beside a cell."""
+    label = printable(label)
+    return plain(label if len(label) <= width else label[: width - 1] + "…")
 
 
 def _wrapped(text: str) -> str:
-    return textwrap.fill(text, TEXT_WIDTH).replace("$", r"\$")
+    return "\n".join(map(plain, textwrap.wrap(text, TEXT_WIDTH)))

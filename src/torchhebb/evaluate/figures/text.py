@@ -1,10 +1,12 @@
 """Text in figures."""
 
+from torchhebb.errors import printable
+
 
 def plain(label: str) -> str:
-    r"""A label whose dollar signs matplotlib does not interpret as mathematics.
+    r"""A label that matplotlib draws as it is: no mathematics, and what is no text as it is written in Python.
 
     >>> print(plain("2 $ a piece"))
     2 \$ a piece
     """
-    return label.replace("$", r"\$")
+    return printable(label).replace("$", r"\$")

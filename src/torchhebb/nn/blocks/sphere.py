@@ -14,6 +14,7 @@ from torchhebb.nn.blocks.local import LocalLossBlock
 from torchhebb.nn.norm import BatchNorm2d
 from torchhebb.nn.plastic import positive
 from torchhebb.nn.pool import Pool
+from torchhebb.nn.shapes import check_maps
 
 MAX_POOL = Pool("max", kernel_size=4, stride=2, padding=1)
 
@@ -95,6 +96,15 @@ class SPHeReBlock(LocalLossBlock):
             nn.Linear(half, projection),
         )
         super().__init__(body, auxiliary, SPHeReLoss(structure, orthogonality), residual=residual)
+        self.in_channels = in_channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        check_maps(x, self.in_channels)
+        return super().forward(x)
+
+    def learn(self, x: Tensor) -> Tensor:
+        check_maps(x, self.in_channels)
+        return super().learn(x)
 
 
 @dataclass(frozen=True)
