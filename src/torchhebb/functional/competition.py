@@ -45,7 +45,9 @@ def soft_wta(
         y = torch.softmax(u if inverse_temperature == 1.0 else u * inverse_temperature, -1)
         if anti_hebbian:
             winner = u.max(-1, keepdim=True).indices  # faster than argmax on a CPU
-            y = y.neg().scatter_(-1, winner, y.gather(-1, winner))
+            largest = y.gather(-1, winner)
+            y = y.neg() if y.requires_grad else y.neg_()  # y is no other's, but a gradient needs it as it is
+            y = y.scatter_(-1, winner, largest)
     y = y.movedim(-1, dim)
     return y if under_autocast(y.device) else y.to(dtype)  # autocast leaves a softmax in float32
 

@@ -26,8 +26,7 @@ from torch.nn import functional as F
 from torchhebb.ops.products import batched
 
 POINTS = (0.0, 1.0, -1.0, 0.5, -2.0)  # powers of two, few of them large: what rounds least (see the tests)
-# So many bytes are transformed at a time, and stay in cache until they are used.
-WEIGHT_BYTES, STATISTIC_BYTES = 16 << 20, 8 << 20
+SLICE_BYTES = 4 << 20  # of what is transformed at a time: it stays in cache until it is used, and memory stays small
 
 
 @dataclass(frozen=True)
@@ -113,7 +112,7 @@ def winograd_conv2d(tiles: WinogradTiles, weight: Tensor) -> Tensor:
     rows, columns = tiles.grid
     u = torch.empty(tiles.batch, rows, tile, columns, tile, len(weight), dtype=values.dtype, device=values.device)
     flat = weight.permute(0, 2, 3, 1).flatten(1, 2)
-    for part in _chunks(len(weight), WEIGHT_BYTES // (points * channels * values.element_size())):
+    for part in _slices(len(weight), values):
         products = batched(values, torch.matmul(kernel, flat[part]).permute(1, 2, 0))
         cut = (output @ products.view(points, -1)).view(tile, tile, tiles.batch, rows, columns, -1)
         u[..., part] = cut.permute(2, 3, 0, 4, 1, 5)
@@ -133,11 +132,12 @@ def winograd_statistic(tiles: WinogradTiles, y: Tensor, scale: float = 1.0) -> T
     y = y.permute(0, 2, 3, 1)
     beyond = (0, 0, 0, columns * tile - tiles.size[1], 0, rows * tile - tiles.size[0])
     y = F.pad(y, beyond) if any(beyond) else y
-    cut = y.reshape(tiles.batch, rows, tile, columns, tile, -1).permute(2, 4, 0, 1, 3, 5).reshape(tile**2, -1)
-    transformed = ((scale * output.mT) @ cut).view(points, -1, y.shape[-1])
+    cut = y.reshape(tiles.batch, rows, tile, columns, tile, -1).permute(2, 4, 0, 1, 3, 5)
+    transform = scale * output.mT
     statistic = torch.empty(y.shape[-1], side**2, channels, dtype=values.dtype, device=values.device)
-    for part in _chunks(y.shape[-1], STATISTIC_BYTES // (points * channels * values.element_size())):
-        products = batched(transformed[:, :, part].mT, values)
+    for part in _slices(y.shape[-1], values):
+        transformed = (transform @ cut[..., part].reshape(tile**2, -1)).view(points, values.shape[1], -1)
+        products = batched(transformed.mT, values)
         torch.matmul(kernel.mT, products.transpose(0, 1), out=statistic[part])
     return statistic.view(-1, side, side, channels).permute(0, 3, 1, 2)
 
@@ -149,7 +149,10 @@ def _squares(tile: int, kernel_size: int, dtype: torch.dtype, device: torch.devi
     return tuple(torch.kron(matrix, matrix).to(device, dtype) for matrix in matrices)  # type: ignore[return-value]
 
 
-def _chunks(neurons: int, size: int) -> list[slice]:
+def _slices(neurons: int, values: Tensor) -> list[slice]:
+    """Neurons to compute at once: their weights, outputs and statistics take about SLICE_BYTES transformed."""
+    points, tiles, channels = values.shape
+    size = SLICE_BYTES // (points * (tiles + channels) * values.element_size())
     size = max(64, size // 64 * 64)
     return [slice(begin, min(begin + size, neurons)) for begin in range(0, neurons, size)]
 
