@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,17 @@ def test_a_half_read_stream_lets_python_exit(tmp_path: Path):
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout) == (0, "read\n"), done.stderr
+
+
+def test_the_pause_after_a_pass_is_made_once_at_exit(source: Stream, monkeypatch: pytest.MonkeyPatch):
+    import datasets
+
+    registered: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(datasets.config, "SLEEP_TIME_ON_THREADS_SHUTDOWN", 30)
+    monkeypatch.setattr("atexit.register", lambda *call: registered.append(call))
+    for number in range(2):
+        list(StreamBatches(source, 4, seed=0).epoch(number))
+    assert registered == [(time.sleep, 30)]
 
 
 def test_images_at_hand_and_streamed_have_one_interface(source: Stream):

@@ -81,10 +81,12 @@ def test_weights_are_transformed_a_part_at_a_time(monkeypatch):
     x, weight, y = draw(0, 2, 3, 8, 8), draw(1, 130, 3, 3, 3), draw(2, 2, 130, 6, 6)
     tiles = winograd_tiles(x, 3, 2)
     u, statistic = winograd_conv2d(tiles, weight), winograd_statistic(tiles, y)
-    for bound in ("WEIGHT_BYTES", "STATISTIC_BYTES"):
-        monkeypatch.setattr(f"torchhebb.ops.winograd.{bound}", 1)
+    asked = []
+    monkeypatch.setattr("torchhebb.ops.winograd.SLICE_BYTES", 1)
+    monkeypatch.setattr("torchhebb.ops.winograd.batched", lambda a, b: asked.append(1) or torch.bmm(a, b))
     agree(winograd_conv2d(tiles, weight), u)
     agree(winograd_statistic(tiles, y), statistic)
+    assert len(asked) == 2 * 3, "130 neurons, 64 at a time"
 
 
 @pytest.mark.parametrize(("tile", "kernel"), [(0, 3), (2, 0), (5, 3), (4, 4)])

@@ -4,6 +4,8 @@ What is alive at once: the encoded images of the shuffle buffer, the decoded one
 are ahead of it. Shapes: B images of one batch, C channels, S x S pixels.
 """
 
+import atexit
+import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -266,6 +268,7 @@ def _taken(
 def _records(rows: Rows, seed: int | None, buffer: int, rank: int, world: int) -> Generator[Record, None, None]:
     """All rows of this rank, through the shuffle buffer where a seed is given, not decoded."""
     datasets = need("datasets", "streaming a data set")
+    _pause_at_exit(datasets)
     from datasets.distributed import split_dataset_by_node
 
     batches, ended = None, False
@@ -300,3 +303,14 @@ def _records(rows: Rows, seed: int | None, buffer: int, rank: int, world: int) -
         batches = stream = batch = None
         if not ended:
             collect()
+
+
+def _pause_at_exit(datasets: Any) -> None:
+    """Let `datasets` not sleep for seconds after every pass, but once, when the interpreter ends.
+
+    It sleeps so that no thread of pyarrow outlives the interpreter (apache/arrow issue 45214).
+    """
+    seconds = datasets.config.SLEEP_TIME_ON_THREADS_SHUTDOWN
+    if seconds > 0:
+        datasets.config.SLEEP_TIME_ON_THREADS_SHUTDOWN = 0
+        atexit.register(time.sleep, seconds)
