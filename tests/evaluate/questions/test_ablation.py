@@ -1,4 +1,4 @@
-"""What is changed, what is not, how far back a depth reaches, and what stands beside what."""
+"""The variants of a recipe, the networks of each depth, and the differences between them."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -65,7 +65,7 @@ def answer(local: Run) -> Result:
     return evaluate(QUESTION, local)
 
 
-def test_every_variant_stands_beside_the_unchanged_network(answer: Result) -> None:
+def test_every_variant_is_compared_with_the_unchanged_network(answer: Result) -> None:
     single = {"structure", "orthogonality", "projection_8", "channels_x0.5", "slope_0", "slope_1", "softhebb_blocks"}
     single |= {"softhebb_start", "random"}
     deep = {f"{name}_{depth}" for name in ("depth", "random_depth") for depth in (1, 2, 3)}

@@ -1,4 +1,4 @@
-"""k-means and mixtures beside a layer: they find clusters that are there, and are refused where they make no sense."""
+"""k-means and mixtures find known clusters, and are refused for networks that they do not apply to."""
 
 from collections.abc import Iterator
 from dataclasses import replace

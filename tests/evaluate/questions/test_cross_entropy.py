@@ -194,7 +194,7 @@ def test_mistakes_are_named_before_anything_is_trained(
         next(CrossEntropy(**settings).run(layer))  # type: ignore[arg-type]
 
 
-def test_the_picture_has_a_line_a_contender(layer: Run) -> None:
+def test_the_picture_has_one_line_per_baseline(layer: Run) -> None:
     settings = CrossEntropy(baselines=("own", "backpropagation"), readout_epochs=2, points=4, images=50)
     (figure,) = (finding for finding in settings.run(layer) if isinstance(finding, Figure))
     panels = figure.picture.axes

@@ -1,4 +1,4 @@
-"""Runs beside each other: which stand on one line, and what is refused."""
+"""Comparison of runs: which of them share a curve, and which are refused."""
 
 import shutil
 from collections.abc import Sequence

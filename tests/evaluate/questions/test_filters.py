@@ -62,7 +62,7 @@ def test_fully_connected_weights_are_images(run: Run) -> None:
     assert filters.shape == (5, 1, 8, 8) and torch.equal(filters[2].flatten(), network.block1.layer.weight[2])
 
 
-def test_what_is_said_of_every_contender(run: Run) -> None:
+def test_the_measures_of_every_network(run: Run) -> None:
     result = evaluate(QUESTION, run)
     names = [f"{who}_{what}" for who in ("own", "random") for what in ("radius_mean", "nearest_cosine")]
     assert [measure.name for measure in result.measures] == names

@@ -122,7 +122,7 @@ def watch(run: Run, monkeypatch: pytest.MonkeyPatch, noise: Noise) -> tuple[dict
     return seen, list(noise.run(run))
 
 
-def test_every_contender_sees_the_same_draws_which_follow_from_seed_and_severity(
+def test_all_networks_see_the_same_noise_which_depends_on_seed_and_severity(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = ALL_OFF | {"gaussian_noise": (0.2, 0.5)}

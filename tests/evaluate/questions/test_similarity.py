@@ -76,7 +76,7 @@ def test_measures_are_those_of_the_matrices(answer: Result, local: Run) -> None:
     assert len(answer.measures) == 2 * (5 + 4 + 2) and answer.notes["images"] == 40
 
 
-def test_contenders_share_the_input_and_differ_above_it(answer: Result, local: Run) -> None:
+def test_networks_share_the_input_and_differ_above_it(answer: Result, local: Run) -> None:
     def value(name: str) -> float:
         return answer.measure(name).mean
 
@@ -114,7 +114,7 @@ def test_hebbian_blocks_have_no_projection(run: Run) -> None:
     assert list(stages_found) == ["input", "block1_output", "block2_output"]
 
 
-def test_the_figure_has_a_row_a_contender_and_one_scale(answer: Result, local: Run) -> None:
+def test_the_figure_has_one_row_per_network_and_one_scale(answer: Result, local: Run) -> None:
     text = (local.folder / "similarity-matrices.svg").read_text()
     for words in ("learned", "random weights", "input", "block 2, projection", "cosine similarity"):
         assert f"<!-- {words} -->" in text

@@ -158,7 +158,7 @@ def test_a_limit_on_learning_holds_for_the_run_too(copied: Run) -> None:
     assert equal(state(load(path)), state(again))
 
 
-def test_contenders_and_the_trained_readout(run: Run) -> None:
+def test_baselines_and_the_trained_readout(run: Run) -> None:
     asked = Transfer(("digits",), ("negatives",), ("backpropagation",), None, 200, 100, readout="trained")
     found = evaluate(asked, run)
     train, test = (
