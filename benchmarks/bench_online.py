@@ -2,10 +2,11 @@
 
     python benchmarks/bench_online.py
 
-The layer is that of SoftHebb-2022 on images of 28 x 28, by the step of the training loop and by `learn` followed by the
-optimizer.  Backpropagation differentiates the same layer, with ReLU, under a linear one, by AdamW as the baseline of
-the library does, and by torch's fused form of it.  A turn is some steps one after the other, as on-line learning takes
-them: a single one would find the weights out of the cache, where those of the other variants have been meanwhile.
+The layer is that of SoftHebb-2022 on images of 28 x 28, by the step of the training loop, with the matrix products that
+a run would choose by measurement, and by `learn` followed by the optimizer.  Backpropagation differentiates the same
+layer, with ReLU, under a linear one, by AdamW as the baseline of the library does, and by torch's fused form of it.  A
+turn is some steps one after the other, as on-line learning takes them: a single one would find the weights out of the
+cache, where those of the other variants have been meanwhile.
 """
 
 import time
@@ -22,11 +23,14 @@ from torch import Tensor
 from workload import Step, place, plain_step, torchhebb_step
 
 from torchhebb.nn import Architecture, Network, learn
+from torchhebb.ops.products import products_by
 from torchhebb.optim import NormAdaptiveSGD
 from torchhebb.process import tune_process
 from torchhebb.recipes import get_recipe
+from torchhebb.train import Learning
 from torchhebb.train.device import find_device
 from torchhebb.train.diagnostics import plastic_layers, radii
+from torchhebb.train.numerics import Numerics, choose_numerics
 
 FUSED, SEPARATE, PLAIN = "torchhebb", "learn and NormAdaptiveSGD", "plain"
 BACKPROPAGATION, TORCH_FUSED = "backpropagation", "backpropagation, fused AdamW"
@@ -83,8 +87,10 @@ def make_steps(neurons: int, batch: int, device: torch.device) -> dict[str, Step
     """One step of every variant on the next of some batches."""
     batches = torch.rand(BATCHES, batch, 1, 28, 28, generator=torch.Generator().manual_seed(0)).to(device)
     architecture = _architecture(neurons)
+    network = _network(architecture, device)
+    numerics = choose_numerics(network, Learning(batch_size=batch), "float32", device)
     return {
-        FUSED: torchhebb_step(_network(architecture, device), batches, "float32"),
+        FUSED: _by(torchhebb_step(network, batches, "float32"), numerics),
         SEPARATE: separate_step(_network(architecture, device), batches),
         PLAIN: plain_step(_network(architecture, device), batches),
         BACKPROPAGATION: gradient_step(architecture, batches),
@@ -138,6 +144,16 @@ def _network(architecture: Architecture, device: torch.device) -> Network:
     for layer in plastic_layers(network).values():
         layer.weight.mul_(RADIUS / radii(layer).mean())
     return network
+
+
+def _by(step: Step, numerics: Numerics) -> Step:
+    """The step as a run takes it that has chosen these products."""
+
+    def chosen() -> object:
+        with products_by(numerics.products):
+            return step()
+
+    return chosen
 
 
 def _turn(step: Step, count: int) -> Step:
