@@ -110,7 +110,7 @@ def test_other_errors_pass():
 
 
 def test_learning_says_what_to_lower(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("torchhebb.train.eager.learn", Failing(ERRORS[1]))
+    monkeypatch.setattr("torchhebb.train.eager.learning_step", lambda *_, **__: Failing(ERRORS[1]))
     monkeypatch.setattr("torchhebb.readouts.adam._step", Failing(ERRORS[0]))
     with pytest.raises(UserError, match="memory ran out in learning: lower learning.batch_size"):
         learn_images(network(), IMAGES, Learning())
