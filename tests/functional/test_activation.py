@@ -10,6 +10,7 @@ from tests.reference import LAW, TOLERANCE, agree, draw, numbers
 from tests.reference import activation as reference
 from tests.reference.competition import along
 from torchhebb.functional import triangle
+from torchhebb.nn import Triangle
 
 
 @pytest.mark.parametrize("dtype", list(TOLERANCE))
@@ -50,6 +51,18 @@ def test_split_gives_back_what_the_mean_took():
 def test_power_is_one_by_default():
     u = draw(1, 3, 4, 2)
     agree(triangle(u), along(reference.rectify, numbers(u)))
+
+
+@pytest.mark.parametrize("shape", [(4, 7), (2, 5, 3, 2)])
+def test_a_detached_mean_changes_the_gradient_alone(shape: tuple[int, ...]):
+    u = draw(3, *shape).requires_grad_()
+    kept, detached = triangle(u, 1.4), Triangle(1.4, detach_mean=True)(u)
+    assert torch.equal(kept, detached)
+    own = torch.autograd.grad(kept.sum(), u)[0]
+    found = torch.autograd.grad(detached.sum(), u)[0]
+    # With f' = 1.4 (u - mean)^0.4 where that is positive: through the mean every neuron loses the mean of f'.
+    agree(found, 1.4 * (u - u.mean(1, keepdim=True)).clamp_min(0).pow(0.4))
+    agree(own, found - found.mean(1, keepdim=True))
 
 
 def test_gradient_away_from_the_kink():

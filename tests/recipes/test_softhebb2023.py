@@ -253,6 +253,29 @@ def test_the_hard_network_is_the_papers():
     assert recipe.readout == RECIPES["softhebb2023-cifar10"].readout
 
 
+def test_what_the_released_code_does_otherwise_has_recipes_of_its_own():
+    plan = RECIPES["softhebb2023-cifar10-released"].readout
+    assert isinstance(plan, Readout)
+    halved = [epoch for epoch in range(50) for share in plan.halve_at if epoch - 1 < share * 50 <= epoch]
+    assert halved == [int(share * 50) for share in (0.2, 0.35, 0.5, 0.6, 0.7, 0.8, 0.9)] and halved[1] == 17
+    second = RECIPES["softhebb2023-cifar10-depth2-hard-network"].architecture.blocks
+    assert second == RECIPES["softhebb2023-cifar10-hard-network"].architecture.blocks[:2]
+    deep = RECIPES["softhebb2023-imagenette-hard-network"].architecture
+    assert [(b.channels, b.kernel_size, b.groups, b.lr) for b in deep.blocks] == [  # type: ignore[attr-defined]
+        (48, 7, 1, 0.05),
+        (192, 5, 1, 0.03),
+        (768, 3, 1, 0.02),
+        (3072, 3, 1, 0.01),
+        (12288, 1, 768, 0.02),
+    ]
+    assert RECIPES["softhebb2023-stl10-depth2-released"].architecture.blocks == (
+        RECIPES["softhebb2023-cifar10-depth2"].architecture.blocks
+    )
+    third = RECIPES["softhebb2023-imagenette-depth3-released"].architecture
+    assert third.blocks == RECIPES["softhebb2023-cifar10"].architecture.blocks and third.input_shape == (3, 160, 160)
+    assert RECIPES["softhebb2023-imagenet-released"].learning.augment.crop_area == 0.08
+
+
 def test_networks_that_the_paper_varies():
     assert RECIPES["softhebb2023-cifar10-width1"].published == 66.4
     assert RECIPES["softhebb2023-cifar10-width2"].published == 73.9
@@ -272,7 +295,7 @@ def test_names_are_unique_and_say_what_they_are():
     data = "digits|mnist|fashion-mnist|cifar10|cifar100|stl10|imagenette|imagenet"
     variant = (
         "best(-backpropagation)?|hard(-network)?|sanger|subspace|foldiak|bcm|ranked|hebbian|random|backpropagation|grouped|linear|width[12]|"
-        "neurons(48|192)"
+        "neurons(48|192)|released"
     )
     for name, function in FUNCTIONS.items():
         assert re.fullmatch(rf"softhebb2023-({data})(-depth\d)?(-({variant}))?", name), name

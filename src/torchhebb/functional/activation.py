@@ -6,9 +6,18 @@ from torch import Tensor
 from torchhebb.functional.form import widened
 
 
-def triangle(u: Tensor, power: float = 1.0, *, threshold: float = 0.0, split: bool = False, dim: int = 1) -> Tensor:
+def triangle(
+    u: Tensor,
+    power: float = 1.0,
+    *,
+    threshold: float = 0.0,
+    split: bool = False,
+    detach_mean: bool = False,
+    dim: int = 1,
+) -> Tensor:
     """Triangle activation: relu(u - mean of u over the neurons - threshold * their standard deviation) ** power.
 
+    With `detach_mean` no gradient passes through the mean, as in the released code of SoftHebb-2023; values are equal.
     With `split` the triangle of -u is appended along `dim`: how far a neuron is above the mean, and how far below it.
 
     Args: u of any shape, neurons along `dim`; power > 0; a larger threshold makes fewer neurons active.
@@ -21,7 +30,8 @@ def triangle(u: Tensor, power: float = 1.0, *, threshold: float = 0.0, split: bo
     >>> triangle(torch.tensor([[3.0, 0.0, 0.0]]), split=True)
     tensor([[2., 0., 0., 0., 1., 1.]])
     """
-    centred = u - u.mean(dim, keepdim=True)
+    mean = u.mean(dim, keepdim=True)
+    centred = u - (mean.detach() if detach_mean else mean)
     if threshold == 0.0:
         least = None
     else:  # the norm of centred values: torch's variance is many times slower over channels in channels-last order

@@ -9,26 +9,30 @@ from torchhebb.nn.shapes import check_samples
 class Triangle(nn.Module):
     """relu(u - mean - threshold * deviation over the neurons) ** power; see `torchhebb.functional.triangle`.
 
-    With `split`, that of -u follows, so that there are twice as many channels.
+    With `split`, that of -u follows, so that there are twice as many channels.  With `detach_mean` no gradient passes
+    through the mean.
 
     >>> import torch
     >>> Triangle()(torch.tensor([[1.0, 2.0, 6.0]]))
     tensor([[0., 0., 3.]])
     """
 
-    def __init__(self, power: float = 1.0, *, threshold: float = 0.0, split: bool = False) -> None:
+    def __init__(
+        self, power: float = 1.0, *, threshold: float = 0.0, split: bool = False, detach_mean: bool = False
+    ) -> None:
         super().__init__()
         if power <= 0:
             raise ValueError(f"power must be positive, got {power}")
-        self.power, self.threshold, self.split = power, threshold, split
+        self.power, self.threshold, self.split, self.detach_mean = power, threshold, split, detach_mean
 
     def forward(self, u: Tensor) -> Tensor:
         check_samples(u)
-        return triangle(u, self.power, threshold=self.threshold, split=self.split)
+        return triangle(u, self.power, threshold=self.threshold, split=self.split, detach_mean=self.detach_mean)
 
     def extra_repr(self) -> str:
         threshold = f", threshold={self.threshold}" if self.threshold else ""
-        return f"power={self.power}{threshold}" + (", split=True" if self.split else "")
+        switches = "".join(f", {name}=True" for name in ("split", "detach_mean") if getattr(self, name))
+        return f"power={self.power}{threshold}{switches}"
 
 
 class Power(nn.Module):

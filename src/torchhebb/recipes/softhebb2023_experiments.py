@@ -121,6 +121,14 @@ EXPERIMENTS = (
         _accuracy(f"STL-10, fully connected, depth {depth}", f"stl10-depth{depth}-linear", 4 * _HOUR, full=True)
         for depth in (1, 2)
     ),
+    _accuracy(
+        "CIFAR-10, depth 2, hard WTA on the released code's blocks", "cifar10-depth2-hard-network", 900, full=True
+    ),
+    _accuracy("CIFAR-10, depth 3, the released code's readout", "cifar10-released", 1400, full=True),
+    _accuracy("STL-10, depth 2, the released code's network", "stl10-depth2-released", 18 * _HOUR, full=True),
+    _accuracy("ImageNette, depth 3, the released code's network", "imagenette-depth3-released", 36 * _HOUR, full=True),
+    _accuracy("ImageNette, depth 5, hard WTA on its own blocks", "imagenette-hard-network", 144 * _HOUR, full=True),
+    _accuracy("ImageNet, depth 5, the released code's views", "imagenet-released", 600 * _DAY, full=True),
     *_deep("STL-10", "stl10", 4, 3.0, "hard", "backpropagation"),
     *_deep("ImageNette", "imagenette", 5, 6.0, "hard", "backpropagation"),
     *_deep("ImageNet", "imagenet", 5, 600.0),

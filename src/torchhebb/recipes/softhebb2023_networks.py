@@ -52,22 +52,42 @@ def grouped() -> Architecture:
     return Architecture(CIFAR, (*below, last))
 
 
-def hard_network() -> Architecture:
-    """The paper's own hard WTA at CIFAR depth 3: other triangles, pools and padding than SoftHebb's.
+def hard_network(depth: int = 3) -> Architecture:
+    """The released code's own hard WTA at CIFAR depth 2 or 3: other triangles, pools and padding than SoftHebb's.
 
     Given are the widths, kernels, padding and rates, the first and last pool, and the first triangle and power of the
-    rate; the other blocks take these over.
+    rate; the other blocks take these over.  Depth 2 is the first two blocks, from radius 25.
     """
     blocks = (
         ConvBlock(96, 5, HardHebb(), pool=MAX, padding=1),
         ConvBlock(384, 3, HardHebb(), pool=MAX),
         ConvBlock(1536, 3, HardHebb(), pool=HALVE_MAX, padding=0),
     )
-    return Architecture(CIFAR, tuple(replace(block, power=1.0, lr=0.05, lr_power=0.75) for block in blocks))
+    return Architecture(CIFAR, tuple(replace(block, power=1.0, lr=0.05, lr_power=0.75) for block in blocks[:depth]))
+
+
+def imagenet_hard_network() -> Architecture:
+    """The released code's own hard WTA at depth 5 of ImageNet and ImageNette: larger kernels, the last 1x1 in groups.
+
+    Pools and the power of the rate are not given: they are those of `hard_network`.
+    """
+    blocks = (
+        ConvBlock(48, 7, HardHebb(), pool=MAX, padding=3, lr=0.05),
+        ConvBlock(192, 5, HardHebb(), pool=MAX, lr=0.03),
+        ConvBlock(768, 3, HardHebb(), pool=MAX, lr=0.02),
+        ConvBlock(3072, 3, HardHebb(), pool=MAX, lr=0.01),
+        ConvBlock(12288, 1, HardHebb(), pool=HALVE_MAX, groups=768, lr=0.02),
+    )
+    plain = tuple(replace(block, power=1.0, lr_power=0.75) for block in blocks)
+    return Architecture(IMAGENET, plain, IMAGENET_MEAN, IMAGENET_STD)
 
 
 def stl10(depth: int) -> Architecture:
-    """STL-10 at depth 1 to 4.  Depths 1 and 2 are not given: they are the first blocks of depth 3."""
+    """STL-10 at depth 1 to 4.  Depths 1 and 2 are the first blocks of depth 3.
+
+    The released code reads out STL-10 at depth 2 from CIFAR's network of depth 2, whose second block is rectified: that
+    is the recipe softhebb2023-stl10-depth2-released.
+    """
     blocks = (
         ConvBlock(96, 5, SoftHebb(1.0), power=0.7, pool=AVG, lr=0.08),
         ConvBlock(384, 3, SoftHebb(0.65), power=0.7 if depth == 4 else 1.4, pool=MAX, lr=0.005),
@@ -78,7 +98,11 @@ def stl10(depth: int) -> Architecture:
 
 
 def imagenet(depth: int) -> Architecture:
-    """ImageNet and ImageNette at depth 1 to 5.  Depths below 5 are not given: they are its first blocks."""
+    """ImageNet and ImageNette at depth 1 to 5.  Depths below 5 are its first blocks.
+
+    The released code takes CIFAR's network of depth 3 for ImageNette at depth 3: that is the recipe
+    softhebb2023-imagenette-depth3-released.
+    """
     blocks = (
         ConvBlock(48, 5, SoftHebb(1.1), power=0.7, pool=MAX, lr=0.08, lr_power=0.75),
         ConvBlock(192, 3, SoftHebb(0.7), power=0.7, pool=MAX, lr=0.01, lr_power=0.75),

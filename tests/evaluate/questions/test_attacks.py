@@ -25,8 +25,8 @@ from torchhebb.evaluate.figures.gallery import GRID, smallest, winning_prototype
 from torchhebb.evaluate.methods.attack_suite import ATTACKS, Suite, has_soft_output, soften
 from torchhebb.evaluate.methods.square import opposite_bumps, square
 from torchhebb.evaluate.questions import attacks as attacks_module
-from torchhebb.evaluate.questions.attacks import Attacks, Tally
-from torchhebb.nn import Architecture, LinearBlock, LinearReadout, Network, SoftWTA
+from torchhebb.evaluate.questions.attacks import Attacks, Tally, with_detached_means
+from torchhebb.nn import Architecture, LinearBlock, LinearReadout, Network, SoftWTA, Triangle
 from torchhebb.rules import SoftHebb
 from torchhebb.runs import TrainOptions, run_recipe
 from torchhebb.train import Learning, Readout, Recipe, Result, read_result
@@ -440,3 +440,13 @@ def test_figures_are_written_where_the_result_says(soft_run: Run, stand_ins: Cal
     result = evaluate(quick, soft_run)
     assert [Path(figure["file"]).name for figure in result.notes["figures"]] == ["attacks-robustness.svg"]
     assert {curve.name for curve in result.curves} == {"own l2", "backpropagation l2"}
+
+
+def test_means_are_detached_in_a_copy_that_answers_alike() -> None:
+    model = nn.Sequential(nn.Linear(6, 5), Triangle(), nn.Linear(5, 3))
+    x = torch.randn(4, 6, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    detached = with_detached_means(model)
+    answers = [one(x) for one in (model, detached)]
+    assert torch.equal(*answers)
+    own, found = (torch.autograd.grad(answer.square().sum(), x)[0] for answer in answers)
+    assert not torch.allclose(own, found) and not any(getattr(part, "detach_mean", False) for part in model)

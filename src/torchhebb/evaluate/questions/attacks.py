@@ -1,6 +1,7 @@
 """Accuracy under adversarial attacks, and how an independent network classifies the attacked images."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import ClassVar
@@ -18,6 +19,7 @@ from torchhebb.evaluate.methods.attack_suite import ATTACKS, AttackName, Suite, 
 from torchhebb.evaluate.methods.square import check_square
 from torchhebb.evaluate.statistics import mean_curve, percent, wilson
 from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study
+from torchhebb.nn import Triangle
 from torchhebb.runs.baselines import BaselineName, baseline, baseline_label
 from torchhebb.runs.reference_classifier import judge
 from torchhebb.runs.run import Run
@@ -76,6 +78,8 @@ class Attacks(Study[BaselineName]):
     """Number of changes that the square attack tries on every image."""
     softness: tuple[float, ...] = field(default=(0.3, 0.6), metadata=each_between(0, 1))
     """Factors of the inverse temperature at which the softened attack computes its gradients."""
+    detach_mean: bool = False
+    """Let no gradient through the mean of triangles, as in the released code of SoftHebb-2023."""
     examples: int = field(default=3, metadata=at_least(0) | NOT_IN_CELLS)
     """Number of images in the galleries, for the first seed; 0 draws no gallery."""
 
@@ -104,7 +108,8 @@ class Attacks(Study[BaselineName]):
     def cell(self, run: Run, variant: BaselineName, seed: int) -> Cell:
         """The `Tally` of a network over all attacks and radii.  Only images that it classifies rightly are attacked."""
         images, suite, reference = self._images(run), self.suite, judge(run)
-        model = baseline(run, seed, variant).classifier
+        model: nn.Module = baseline(run, seed, variant).classifier
+        model = with_detached_means(model) if self.detach_mean else model
         chunk = batch_size_for(model, images, run.device)
         x, labels = _on_device(images, run)
         right = answers_of(model, x, chunk) == labels
@@ -182,6 +187,15 @@ class Attacks(Study[BaselineName]):
                 return
             strongest = partial(self.suite.strongest, norm=norm, seed=seed)
             yield gallery(networks, reference, x[rows], labels[rows], run.data.classes, strongest, norm=norm)
+
+
+def with_detached_means(model: nn.Module) -> nn.Module:
+    """A copy of the model in which no gradient passes through the means of triangles; it answers as the model does."""
+    model = deepcopy(model)
+    for module in model.modules():
+        if isinstance(module, Triangle):
+            module.detach_mean = True
+    return model
 
 
 @dataclass
