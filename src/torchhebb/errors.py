@@ -1,5 +1,6 @@
 """Errors for a user's mistakes, with one-line messages."""
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from importlib import import_module
@@ -7,6 +8,7 @@ from typing import Any
 
 _LISTED = 12  # known names in one line
 _SHOWN = 80
+_CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff]")
 
 
 class UserError(ValueError):
@@ -47,6 +49,15 @@ def printable(text: str) -> str:
     cat\x1b[2J\tdog
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def without_controls(page: str) -> str:
+    r"""A page in which control characters, and bytes of names that are no text, are written as in Python.
+
+    >>> print(without_controls("cat\x1b[2J"))
+    cat\x1b[2J
+    """
+    return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), page)
 
 
 def need(package: str, why: str) -> Any:

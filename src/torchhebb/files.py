@@ -44,7 +44,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     """Put a file in place of the one of that name, whole.  Raises UserError where that fails."""
     try:
         with written_beside(path) as beside:
-            beside.write_bytes(content.encode() if isinstance(content, str) else content)
+            beside.write_bytes(content.encode(errors="backslashreplace") if isinstance(content, str) else content)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}; free space or choose another folder") from error
 

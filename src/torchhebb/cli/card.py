@@ -27,7 +27,7 @@ def run(arguments: list[str]) -> int:
     flags = parse(CardFlags, arguments, "torchhebb card")
     card, out = run_card(flags.run), flags.out or flags.run / "README.md"
     try:
-        out.write_text(card, encoding="utf-8")
+        out.write_text(card, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise UserError(f"cannot write {out}: {error.strerror}; choose another file") from error
     print(f"model card: {out}")

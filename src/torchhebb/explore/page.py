@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from torchhebb.errors import need
+from torchhebb.errors import need, without_controls
 from torchhebb.explore.neighbours import Neighbours
 from torchhebb.files import write_atomically
 
@@ -64,7 +64,7 @@ def write_page(explored: Explored, path: Path, kind: str) -> None:
         plotly=need("plotly.offline", "the page of torchhebb explore").get_plotlyjs(),
         script=_file("page.js"),
     )
-    write_atomically(path, page)
+    write_atomically(path, without_controls(page))
 
 
 def _data(explored: Explored) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 from torchhebb import __version__
 from torchhebb.config import to_json
 from torchhebb.data import Store
+from torchhebb.errors import without_controls
 from torchhebb.files import write_atomically
 from torchhebb.progress import SILENT, Progress
 from torchhebb.recipes import recipe_functions
@@ -55,7 +56,8 @@ def render(runs: Sequence[Reported]) -> str:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     views = [view(run, str(number)) for number, run in enumerate(runs, 1)]
     methods = list(dict.fromkeys(row["name"] for shown in views for row in shown["measures"]))
-    return environment.from_string(source).render(runs=views, methods=methods, version=__version__)
+    page = environment.from_string(source).render(runs=views, methods=methods, version=__version__)
+    return without_controls(page)
 
 
 def view(run: Reported, key: str) -> dict[str, Any]:
