@@ -13,6 +13,8 @@ from tests.faults.project import COMMANDS, Project, make_project
 
 SAID = re.compile(r"damaged|left out|cannot be read|is left out|again|lost \d+ bytes|missing|is gone")
 """Words by which a command that goes on says what it went on without."""
+ON_PAGE = re.compile(r'class="left-out"|is left out|is damaged')
+"""How a page says so."""
 
 
 def draw(project: Project, random: random.Random, folder: Path) -> Case:
@@ -56,7 +58,7 @@ def judged(project: Project, name: str, said: Said) -> Outcome:
     found, expected = COMMANDS[name].result(project.work, said), project.known(name).result
     if found == expected:
         return RIGHT
-    if SAID.search(said.error) or len(SAID.findall(str(found))) > len(SAID.findall(str(expected))):
+    if SAID.search(said.error) or len(ON_PAGE.findall(str(found))) > len(ON_PAGE.findall(str(expected))):
         return Outcome(Kind.LINE, said.error[-300:] or "said on the page")
     return Outcome(Kind.DIFFERENCE, difference(expected, found))
 

@@ -122,7 +122,7 @@ def of_run(name: str, project: Project) -> Comparable:
     return {**files, "log": untimed(log), "measures": measures, "left": leftovers(folder)}
 
 
-RESULTS = ("result", "noise", "diagnostics", "accuracy", "low_precision", "filters")
+RESULTS = ("result", "noise", "diagnostics", "accuracy", "low_precision")
 
 
 def leftovers(folder: Path) -> list[str]:
@@ -158,7 +158,7 @@ def of_search(project: Project) -> Comparable:
 
 OWN = ("train", "--data", "parquet:photos.parquet", *SMALL, "--checkpoint-seconds", "0", "--out", "own")
 LOW = ("evaluate", "low_precision", "run", "--bits", "4", "--methods", "nearest", "afterwards")
-FILTERS = ("evaluate", "filters", "run", "--baselines", "own", "hard", "--columns", "3")
+HARD = ("evaluate", "noise", "run", "--baselines", "own", "hard", "--measured", "0.5", "--images", "8")
 TASKS = {
     **{
         f"train, {words}": Task(nothing, partial(train, name), partial(of_run, "run"))
@@ -178,7 +178,7 @@ TASKS = {
         partial(of_run, "run"),
     ),
     "evaluate, learning again": Task(Project.restore, partial(command, LOW), partial(of_run, "run")),
-    "evaluate, a baseline": Task(Project.restore, partial(command, FILTERS), partial(of_run, "run")),
+    "evaluate, a baseline": Task(Project.restore, partial(command, HARD), partial(of_run, "run")),
     "reproduce": Task(nothing, reproduce, of_reproduced),
     "search": Task(lambda project: without(project, "search"), partial(command, (*SEARCH, "--trials", "3")), of_search),
     "embed": Task(
