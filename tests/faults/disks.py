@@ -16,7 +16,7 @@ from typing import Any
 from tests.faults.campaign import Case, Kind, Outcome, Surface
 from tests.faults.command import Said, refusal
 from tests.faults.damaged_project import difference, judged
-from tests.faults.killer import Failer, Killer, Remover, in_process
+from tests.faults.killer import FailingDisk, Killer, Remover, in_process
 from tests.faults.kills import TASKS, must, spoken, undisturbed
 from tests.faults.power import give_up_power
 from tests.faults.project import COMMANDS, Project, make_project
@@ -38,7 +38,7 @@ def draw_failing(project: Project, random: random.Random, folder: Path) -> Case:
     error = random.choice(ERRORS)
     return Case(
         f"{name}: {os.strerror(error)} from step {moment} on",
-        partial(outcome, project, name, partial(Failer, moment, part, error)),
+        partial(outcome, project, name, partial(FailingDisk, moment, part, error)),
         os.strerror(error).lower(),
     )
 

@@ -112,7 +112,7 @@ class _Torn:
         return getattr(self._file, name)
 
 
-class Failer(Killer):
+class FailingDisk(Killer):
     """From the moment on every step fails, as on a disk that is full or became read-only."""
 
     def __init__(self, moment: int, part: float, error: int) -> None:
