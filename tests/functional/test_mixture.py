@@ -221,3 +221,9 @@ def test_impossible_inputs_are_named(change: dict[str, Tensor], message: str):
 def test_no_samples_are_refused():
     with pytest.raises(ValueError, match="samples must be positive, got 0"):
         sample_mixture(0, torch.eye(2), 1.0, generator=generator())
+
+
+def test_a_series_has_an_end() -> None:
+    assert math.isfinite(log_normaliser(3, 1e6))
+    with pytest.raises(ValueError, match=r"inverse_temperature must be from 0 to 1e\+07, got 1e\+38"):
+        log_normaliser(2, 1e38)

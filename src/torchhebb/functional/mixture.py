@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+_MOST = 1e7  # the series has as many terms
+
 
 def log_normaliser(dimension: int, inverse_temperature: float) -> float:
     """Logarithm of the constant that makes C_d(kappa) exp(kappa mu . x) a density on the unit sphere of d dimensions.
@@ -24,7 +26,7 @@ def log_normaliser(dimension: int, inverse_temperature: float) -> float:
     C_d(kappa) = kappa^(d/2 - 1) / ((2 pi)^(d/2) I_{d/2 - 1}(kappa)), written as one over the sphere's area times
     sum_j (kappa^2 / 4)^j / (j! (d/2) (d/2 + 1) ... (d/2 + j - 1)), whose terms are all positive.
 
-    Args: dimension >= 2; inverse_temperature >= 0, finite.  Returns: log C.  Raises ValueError outside these.
+    Args: dimension >= 2; inverse_temperature from 0 to 1e7.  Returns: log C.  Raises ValueError outside these.
     Source: SoftHebb-2022, the generative model; Mardia and Jupp 2000, section 9.3.2.
 
     >>> round(math.exp(-log_normaliser(3, 0.0)) / math.pi, 9)  # uniform: one over the area of the sphere, 4 pi
@@ -37,7 +39,7 @@ def log_normaliser(dimension: int, inverse_temperature: float) -> float:
 def mean_resultant_length(dimension: int, inverse_temperature: float) -> float:
     """Mean of mu . x within a component: A_d(kappa) = I_{d/2}(kappa) / I_{d/2 - 1}(kappa), from 0 (uniform) to 1.
 
-    Args: dimension >= 2; inverse_temperature >= 0, finite.  Returns: A.  Raises ValueError outside these.
+    Args: dimension >= 2; inverse_temperature from 0 to 1e7.  Returns: A.  Raises ValueError outside these.
     Source: Mardia and Jupp 2000, section 9.3.2.
 
     >>> round(mean_resultant_length(3, 2.0), 9), round(1 / math.tanh(2) - 1 / 2, 9)
@@ -155,8 +157,8 @@ def _directions(weight: Tensor) -> Tensor:
 def _check(dimension: int, inverse_temperature: float) -> None:
     if dimension < 2:
         raise ValueError(f"dimension must be at least 2, got {dimension}")
-    if not 0 <= inverse_temperature < math.inf:
-        raise ValueError(f"inverse_temperature must be finite and not negative, got {inverse_temperature}")
+    if not 0 <= inverse_temperature <= _MOST:
+        raise ValueError(f"inverse_temperature must be from 0 to {_MOST:g}, got {inverse_temperature}")
 
 
 def _log_series(dimension: int, inverse_temperature: float) -> float:
