@@ -8,11 +8,12 @@ import torch
 from torch.nn import functional as F
 
 from tests.tiny import digits, equal, few_digits, state
+from torchhebb.config import to_json
 from torchhebb.data import Store
 from torchhebb.errors import UserError
 from torchhebb.evaluate import Run, evaluate, open_run
 from torchhebb.evaluate.methods.ablation_variants import (
-    Ablated,
+    Variant,
     deepened,
     local_blocks,
     softhebb_blocks,
@@ -156,7 +157,7 @@ def test_with_the_recipes_plan_the_unchanged_network_is_the_runs_own(
 def test_random_weights_are_calibrated_and_nothing_more(answer: Result, local: Run) -> None:
     assert answer.measure("random_test_accuracy").values == answer.measure("random_depth_2_test_accuracy").values
     drawn_network = ARCHITECTURE.build(1)
-    found = QUESTION._learned(local, 1, "random", Ablated("", ARCHITECTURE, "random"))
+    found = QUESTION._learned(local, 1, "random", Variant("", ARCHITECTURE, "random"))
     for (name, weight), other in zip(found.named_parameters(), drawn_network.parameters(), strict=True):
         assert torch.equal(weight, other), name
     x = local.data.train.select(drawn(300, 200)).images / 255.0
@@ -190,6 +191,11 @@ def test_the_figure_shows_all(answer: Result, local: Run) -> None:
 def test_a_piece_is_not_learned_twice(local: Run, answer: Result, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torchhebb.evaluate.questions.ablation.learn_run", None)
     assert evaluate(QUESTION, local).measures == answer.measures
+
+
+def test_kept_answers_have_the_key_of_earlier_versions() -> None:
+    """The name of a variant's class is a part of the key under which its answers are kept."""
+    assert to_json(Variant("", ARCHITECTURE))["type"] == "Variant"
 
 
 def test_a_difference_is_paired_image_by_image() -> None:
@@ -237,7 +243,7 @@ def test_the_start_is_softhebbs_directions_at_the_radius_of_drawn_weights() -> N
     network, images = ARCHITECTURE.build(2), digits(60)
     before = state(network)
     start_from_softhebb(network, images, seed=2, task="start")
-    soft = Ablated("", ARCHITECTURE).build(2)
+    soft = Variant("", ARCHITECTURE).build(2)
     start_from_softhebb(soft, images, seed=2, task="start")
     assert equal(state(network), state(soft))
     for number in (1, 2):

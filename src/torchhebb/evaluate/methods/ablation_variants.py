@@ -18,7 +18,7 @@ _DRAWN_RADIUS = 3**-0.5  # of a convolution as torch draws it, U(-1/sqrt(fan_in)
 
 
 @dataclass(frozen=True)
-class Ablated:
+class Variant:
     """A network to train and read out, after each number of blocks in `depths` or, without any, after all blocks."""
 
     label: str

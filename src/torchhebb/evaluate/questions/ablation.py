@@ -16,7 +16,7 @@ from torchhebb.evaluate.evaluator import Figure, Finding, Note
 from torchhebb.evaluate.figures.intervals import draw_intervals
 from torchhebb.evaluate.figures.panels import Panel
 from torchhebb.evaluate.methods.ablation_variants import (
-    Ablated,
+    Variant,
     changed,
     deepened,
     local_blocks,
@@ -53,7 +53,7 @@ ACCURACY = "test accuracy, %"
 
 
 @dataclass(frozen=True)
-class Ablation(Study[Ablated]):
+class Ablation(Study[Variant]):
     """Test accuracy of a network of local losses with one part of its recipe changed at a time.
 
     Every variant is trained by the recipe's plan and has the same readout:
@@ -125,41 +125,41 @@ class Ablation(Study[Ablated]):
             except (ValueError, RuntimeError) as error:
                 raise UserError(f"the variant {name} cannot be built: {str(error).splitlines()[0]}") from error
 
-    def variants(self, run: Run) -> dict[str, Ablated]:
+    def variants(self, run: Run) -> dict[str, Variant]:
         """All variants by name, the unchanged network first; variants that equal it are left out."""
         base = run.recipe.architecture
         local_blocks(base)
         depths = tuple(sorted({*self.depths}))
         deep = deepened(base, depths[-1]) if depths else base
-        found: dict[Change, dict[str, Ablated]] = {
-            "structure": {"structure": Ablated("structure alone", changed(base, structure=1.0, orthogonality=0.0))},
+        found: dict[Change, dict[str, Variant]] = {
+            "structure": {"structure": Variant("structure alone", changed(base, structure=1.0, orthogonality=0.0))},
             "orthogonality": {
-                "orthogonality": Ablated("orthogonality alone", changed(base, structure=0.0, orthogonality=1.0))
+                "orthogonality": Variant("orthogonality alone", changed(base, structure=0.0, orthogonality=1.0))
             },
             "projection": {
-                f"projection_{width}": Ablated(f"projection to {width}", changed(base, projection=width))
+                f"projection_{width}": Variant(f"projection to {width}", changed(base, projection=width))
                 for width in self.projections
             },
             "channels": {
-                f"channels_x{factor:g}": Ablated(f"channels x {factor:g}", widened(base, factor))
+                f"channels_x{factor:g}": Variant(f"channels x {factor:g}", widened(base, factor))
                 for factor in self.channel_factors
             },
             "slope": {
-                f"slope_{slope:g}": Ablated(_slope_words(slope), changed(base, negative_slope=slope))
+                f"slope_{slope:g}": Variant(_slope_words(slope), changed(base, negative_slope=slope))
                 for slope in self.slopes
             },
-            "softhebb_blocks": {"softhebb_blocks": Ablated("in SoftHebb's blocks", base, "softhebb_blocks")},
-            "softhebb_start": {"softhebb_start": Ablated("from SoftHebb's weights", base, "softhebb_start")},
-            "random": {"random": Ablated("random weights", base, "random")},
-            "depth": {"depth": Ablated("local losses", deep, depths=depths)} if depths else {},
-            "random_depth": {"random_depth": Ablated("random weights", deep, "random", depths)} if depths else {},
+            "softhebb_blocks": {"softhebb_blocks": Variant("in SoftHebb's blocks", base, "softhebb_blocks")},
+            "softhebb_start": {"softhebb_start": Variant("from SoftHebb's weights", base, "softhebb_start")},
+            "random": {"random": Variant("random weights", base, "random")},
+            "depth": {"depth": Variant("local losses", deep, depths=depths)} if depths else {},
+            "random_depth": {"random_depth": Variant("random weights", deep, "random", depths)} if depths else {},
         }
-        unchanged = Ablated(UNCHANGED, base)
+        unchanged = Variant(UNCHANGED, base)
         asked = {name: variant for change in self.changes for name, variant in found[change].items()}
         different = {name: v for name, v in asked.items() if replace(v, label=UNCHANGED) != unchanged}
         return {UNCHANGED: unchanged, **different}
 
-    def cell(self, run: Run, variant: Ablated, seed: int) -> Cell:
+    def cell(self, run: Run, variant: Variant, seed: int) -> Cell:
         """`answers`: right (1) or wrong (0) on every test image, a letter each, for every depth."""
         work = partial(self._read_out, run, seed, f"seed {seed}: {variant.label}", variant)
         plan = None if self.readout == "ridge" else to_json(run.recipe.readout)
@@ -194,7 +194,7 @@ class Ablation(Study[Ablated]):
         panel = Panel(ACCURACY, curves, levels, ticks=ticks) if curves else None
         yield Figure("variants", caption, draw_intervals(dots, ACCURACY, panel, reference=UNCHANGED))
 
-    def _read_out(self, run: Run, seed: int, task: str, variant: Ablated) -> list[str]:
+    def _read_out(self, run: Run, seed: int, task: str, variant: Variant) -> list[str]:
         network, test = self._learned(run, seed, task, variant), run.data.test
         train, classes, found = subsample(run.data.train, self.readout_images), len(run.data.classes), []
         for depth in variant.depths or [len(variant.architecture.blocks)]:
@@ -204,7 +204,7 @@ class Ablation(Study[Ablated]):
             found.append(to_letters(predict_logits(fitted.readout, tested).cpu().argmax(1) == test.labels))
         return found
 
-    def _learned(self, run: Run, seed: int, task: str, variant: Ablated) -> Network:
+    def _learned(self, run: Run, seed: int, task: str, variant: Variant) -> Network:
         images, plan = subsample(run.data.train, self.learning_images), run.recipe.learning
         if self.epochs is not None:
             plan = replace(plan, epochs=self.epochs)
@@ -244,6 +244,6 @@ def _slope_words(slope: float) -> str:
     return {0.0: "relu", 1.0: "no activation"}.get(slope, f"negative slope {slope:g}")
 
 
-def _curve(name: str, variant: Ablated, right: Mapping[str, Tensor]) -> Curve:
+def _curve(name: str, variant: Variant, right: Mapping[str, Tensor]) -> Curve:
     accuracies = [100 * right[f"{name}_{depth}"].double().mean(1) for depth in variant.depths]
     return mean_curve(name, "blocks", ACCURACY, variant.depths, torch.stack(accuracies, 1).tolist())
