@@ -19,7 +19,7 @@ from torchhebb.train.learn import make_optimizer
 from torchhebb.train.recipe import Learning
 
 WORTH_IT: Mapping[Precision, float] = {"float32": 0.9, "bfloat16": 0.75}
-"""The share of the best time so far that a candidate may take: bfloat16, which rounds more, must be much faster."""
+"""The fraction of the best time so far that a candidate may take: bfloat16, which rounds more, must be much faster."""
 LEAST = 10_000_000  # multiplications of the largest layer's step, below which a network is small
 BATCH = 10  # images of a step that is measured, at most
 ROUNDS, PATIENCE = 4, 2.0  # of which, after so many seconds, two are enough
