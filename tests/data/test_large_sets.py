@@ -154,7 +154,9 @@ def test_a_streamed_set_on_the_hub_is_never_fetched_whole(
     counts = {"train": SimpleNamespace(num_examples=120), "validation": SimpleNamespace(num_examples=30)}
     features = {"label": datasets.ClassLabel(names=[f"class {number}" for number in range(6)])}
     builder = SimpleNamespace(info=SimpleNamespace(splits=counts, features=features))
-    client = SimpleNamespace(load_dataset=load, load_dataset_builder=lambda *_: builder, Image=datasets.Image)
+    client = SimpleNamespace(
+        load_dataset=load, load_dataset_builder=lambda *_: builder, Image=datasets.Image, config=datasets.config
+    )
     monkeypatch.delenv("TORCHHEBB_DATA", raising=False)
     monkeypatch.setattr("torchhebb.data.sources.catalogue.need", lambda *_: client)
     monkeypatch.setattr("torchhebb.data.stream.need", lambda *_: client)

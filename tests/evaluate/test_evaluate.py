@@ -240,7 +240,7 @@ def test_what_is_no_finished_run_is_refused(run: Run, store: Store, tmp_path: Pa
     copy = Path(shutil.copytree(run.folder, tmp_path / "copy"))
     result = read_result(copy / "result.json")
     replace(result, data={**result.data, "fingerprint": "another"}).write(copy / "result.json")
-    with pytest.raises(UserError, match="holds other images"):
+    with pytest.raises(UserError, match="has other images than those"):
         open_run(copy, store=store)
     (copy / "result.json").unlink()
     with pytest.raises(UserError, match="is not finished: continue with torchhebb train --resume"):

@@ -39,7 +39,7 @@ def test_a_second_process_touches_nothing(tmp_path: Path, store: Store) -> None:
     run_recipe(RECIPE, OPTIONS, folder=folder, store=store)
     (folder / ".model.safetensors.x").write_text("of the one at work")
     before = contents(folder)
-    with alone_in(folder), pytest.raises(UserError, match="another process is at work"):
+    with alone_in(folder), pytest.raises(UserError, match="another process is using"):
         run_recipe(replace(RECIPE, seeds=2), OPTIONS, folder=folder, store=store)
     assert contents(folder) == before
 

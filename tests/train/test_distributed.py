@@ -84,7 +84,7 @@ def test_a_stream_is_gone_on_with_by_as_many_processes(tmp_path: Path, monkeypat
             learn_images(network, images, plan, checkpoint=pair.eager(tmp_path), progress=pair.Stopping(30))
         with (
             monkeypatch.context() as patch,
-            pytest.raises(UserError, match="begun by 1 .*as many, got 2$"),
+            pytest.raises(UserError, match="started with 1 process.*as many, got 2$"),
         ):
             patch.setattr("torchhebb.train.stages.world_size", lambda: 2)
             learn_images(network, images, plan, checkpoint=pair.eager(tmp_path))

@@ -38,7 +38,7 @@ def check_fit(recipe: Recipe, data: Data) -> None:
         raise UserError(f"the network of {recipe.name} cannot be built: {str(error).splitlines()[0]}") from error
     _check_batches(recipe, data, traced)
     _check_samples(recipe, data, traced)
-    if data.labelled:
+    if data.labelled and not isinstance(data.train, Stream):
         readout.check_samples(data.train.labels, traced.features)
 
 
