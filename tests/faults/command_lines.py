@@ -345,7 +345,7 @@ SURFACES = (
         prepare,
         draw,
         cases=30_000,
-        quick=60,
+        quick=20,
         seconds=60,  # of a machine that has other work
     ),
 )
