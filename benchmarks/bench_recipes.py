@@ -134,7 +134,10 @@ def make_step(name: str, method: Method, device: torch.device) -> Step | None:
             return gradient_step(recipe.architecture, batches)
         except UserError:
             return None
-    network = started(place(recipe.architecture.build(), device), shape, device)
+    network = place(recipe.architecture.build(), device)
+    if method == "plain" and any(needs_data(module) for module in network.modules()):
+        return None  # whitening and weights from patches have no plain form: nothing is prepared
+    network = started(network, shape, device)
     if method == "torchhebb":
         return torchhebb_step(network, batches, "float32", plan=recipe.learning)
     try:

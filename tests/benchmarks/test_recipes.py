@@ -32,8 +32,7 @@ def test_a_recipe_has_the_methods_that_fit_its_blocks(name: str, methods: tuple[
             step()
 
 
-def test_whitened_blocks_have_no_other_method(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("benchmarks.bench_recipes.PREPARED_FROM", 8)  # it refuses after the preparation
+def test_whitened_blocks_have_no_other_method() -> None:
     for method in METHODS[1:]:
         assert make_step("softhebb2023-cifar10-best", method, CPU) is None
 
