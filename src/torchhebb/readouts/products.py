@@ -1,12 +1,10 @@
 """Products of samples, summed over features that are seen once and forgotten."""
 
 import json
-import os
 import shutil
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,7 @@ import torch
 from torch import Tensor
 
 from torchhebb.errors import UserError
-from torchhebb.files import sync_folder
+from torchhebb.files import written_beside
 from torchhebb.ops.int8 import int8_products
 from torchhebb.readouts.base import is_constant
 from torchhebb.readouts.factor import blocks
@@ -117,13 +115,11 @@ class SampleProducts(Tiled):
         Raises UserError where the disk is too small or cannot be written.
         """
         header = json.dumps({"key": key, "position": position, "width": self.width}).encode()
-        beside = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            needed, free = sum(tile.nbytes for tile in self.tiles.values()), shutil.disk_usage(path.parent).free
-            if needed > free:
-                raise UserError(f"{path} needs {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free on its disk")
-            with open(beside, "wb") as file:
+            with written_beside(path) as beside, open(beside, "wb") as file:
+                needed, free = sum(tile.nbytes for tile in self.tiles.values()), shutil.disk_usage(path.parent).free
+                if needed > free:
+                    raise UserError(f"{path} needs {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free on its disk")
                 check = zlib.crc32(header)
                 file.write(len(header).to_bytes(8, "little") + header)
                 for place in self.places():
@@ -131,15 +127,8 @@ class SampleProducts(Tiled):
                     check = zlib.crc32(data, check)
                     file.write(data)
                 file.write(check.to_bytes(4, "little"))
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(beside, path)
-            sync_folder(path.parent)
         except OSError as error:
             raise UserError(f"cannot write {path}: {error.strerror}; free space or choose another folder") from error
-        finally:
-            with suppress(OSError):  # renamed already
-                beside.unlink()
 
     def restore(self, path: Path, key: dict[str, Any]) -> int:
         """Read what `save` kept under the same key, and return its position; 0 without such a file.
