@@ -86,3 +86,12 @@ def test_unit_norm_in_any_dtype(dtype: torch.dtype, scale: float) -> None:
     expected = torch.full_like(x, 1 / 28 if scale else 0.0)
     found = UnitNorm()(x)
     assert found.dtype == dtype and torch.allclose(found, expected, rtol=1e-2, atol=0)
+
+
+def test_the_variance_around_a_large_mean_is_accurate() -> None:
+    """What rounding leaves of the mean is taken off the sum of squares."""
+    noise = torch.randn(4096, 3, 2, 2, generator=torch.Generator().manual_seed(0))
+    x = (30000.001 + noise.double() * 5e-3).float().contiguous(memory_format=torch.channels_last)
+    norm = BatchNorm(3, momentum=1.0)
+    norm(x)
+    assert torch.allclose(norm.running_var.double(), x.double().var((0, 2, 3)), rtol=1e-4)

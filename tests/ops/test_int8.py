@@ -28,6 +28,12 @@ def test_the_largest_sums_are_exact():
     assert torch.equal(float_products(a, a), torch.full((17, 17), 4096 * 2**14, dtype=torch.int32))
 
 
+def test_float_products_of_many_columns_are_exact():
+    """Sums above 2^24 that are odd, which one float32 product of all columns would round."""
+    a, b = torch.full((1, 5001), 127, dtype=torch.int8), torch.full((1, 5001), 127, dtype=torch.int8)
+    assert float_products(a, b).item() == 127 * 127 * 5001
+
+
 def test_rows_of_a_larger_tensor():
     a = whole_numbers(64, 100, 0)
     exact = (a[3:20, 10:90].long() @ a[5:9, 10:90].long().T).to(torch.int32)
