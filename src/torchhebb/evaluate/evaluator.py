@@ -59,7 +59,7 @@ class Evaluator(Checked, ABC):
 
     `torchhebb evaluate --help` shows the first line of a deriving class's docstring.
 
-    >>> from torchhebb.evaluate import Accuracy
+    >>> from torchhebb.evaluate import Accuracy, Evaluator
     >>> issubclass(Accuracy, Evaluator), Accuracy.question
     (True, 'accuracy')
     """
@@ -130,17 +130,8 @@ def evaluate(evaluator: Evaluator, run: Run, *, command: str = "torchhebb.evalua
     names them.
     Raises UserError for a question that does not fit the run, or a result that cannot be written.
 
-    >>> import tempfile
-    >>> from pathlib import Path
-    >>> from torchhebb.nn import Architecture, ConvBlock
-    >>> from torchhebb.readouts import Ridge
     >>> from torchhebb.evaluate import Accuracy, open_run
-    >>> from torchhebb.runs import run_recipe
-    >>> from torchhebb.train import Recipe
-    >>> recipe = Recipe("mine", "digits", Architecture((1, 8, 8), (ConvBlock(8, 3),)), readout=Ridge(), baselines=())
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     _ = run_recipe(recipe, folder=Path(folder))
-    ...     result = evaluate(Accuracy(readouts=("trained",)), open_run(Path(folder)))
+    >>> result = evaluate(Accuracy(readouts=("trained",)), open_run(folder))  # the folder of a finished run
     >>> [measure.name for measure in result.measures]
     ['test_accuracy']
     """

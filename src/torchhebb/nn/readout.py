@@ -23,7 +23,7 @@ class ReadoutModule(Portable, nn.Module):
 
     Args: in_features, the numbers or neurons of a sample; classes.
 
-    >>> from torchhebb.nn import LinearReadout
+    >>> from torchhebb.nn import LinearReadout, ReadoutModule
     >>> isinstance(LinearReadout(8, 2), ReadoutModule)
     True
     """

@@ -75,7 +75,7 @@ def load(path: str | Path, *, into: nn.Module | None = None) -> nn.Module:
     Raises UserError if the file is missing, damaged, holds numbers that are not finite, or does not fit.
 
     >>> import tempfile
-    >>> from torchhebb.nn import Architecture, ConvBlock
+    >>> from torchhebb.nn import Architecture, ConvBlock, load, save
     >>> network = Architecture((1, 8, 8), (ConvBlock(16, 3),)).build()
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     save(network, f"{folder}/network.safetensors")

@@ -44,7 +44,7 @@ class Rule(Checked, ABC):
 class StatefulRule(Rule):
     """A rule with a state: a tensor that the layer owns, updates and saves.
 
-    >>> from torchhebb.rules import BCM
+    >>> from torchhebb.rules import BCM, StatefulRule
     >>> isinstance(BCM(), StatefulRule)
     True
     """

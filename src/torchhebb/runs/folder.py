@@ -166,15 +166,9 @@ def alone_in(folder: Path) -> Iterator[None]:
 def read_config(folder: Path) -> tuple[Recipe, TrainOptions]:
     """The recipe and options of a run folder; raises UserError if it is none or its config.json is damaged.
 
-    >>> import tempfile
-    >>> from torchhebb.nn import Architecture, ConvBlock
-    >>> from torchhebb.readouts import Ridge
-    >>> from torchhebb.runs import run_recipe
-    >>> recipe = Recipe("mine", "digits", Architecture((1, 8, 8), (ConvBlock(8, 3),)), readout=Ridge(), baselines=())
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     _ = run_recipe(recipe, folder=Path(folder))
-    ...     read_config(Path(folder))[0] == recipe
-    True
+    >>> recipe, options = read_config(folder)  # the folder of a run
+    >>> recipe.name, options.device
+    ('mine', 'auto')
     """
     path = folder / "config.json"
     try:

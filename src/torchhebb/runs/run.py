@@ -32,15 +32,8 @@ from torchhebb.train.log import read_log
 class Run:
     """A finished run with all its seeds, on the device on which it is evaluated.
 
-    >>> import tempfile
-    >>> from torchhebb.nn import Architecture, ConvBlock
-    >>> from torchhebb.readouts import Ridge
-    >>> from torchhebb.runs import run_recipe
-    >>> recipe = Recipe("mine", "digits", Architecture((1, 8, 8), (ConvBlock(8, 3),)), readout=Ridge(), baselines=())
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     _ = run_recipe(recipe, folder=Path(folder))
-    ...     run = open_run(Path(folder))
-    ...     run.seeds, len(run.data.test)
+    >>> run = open_run(folder)  # the folder of a finished run
+    >>> run.seeds, len(run.data.test)
     ((0,), 449)
     """
 
@@ -164,15 +157,8 @@ def open_run(
     Raises UserError for a folder without a finished run or with fewer seeds, or data that are no longer what it was
     trained on.
 
-    >>> import tempfile
-    >>> from torchhebb.nn import Architecture, ConvBlock
-    >>> from torchhebb.readouts import Ridge
-    >>> from torchhebb.runs import run_recipe
-    >>> recipe = Recipe("mine", "digits", Architecture((1, 8, 8), (ConvBlock(8, 3),)), readout=Ridge(), baselines=())
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     _ = run_recipe(recipe, folder=Path(folder))
-    ...     run = open_run(Path(folder))
-    ...     run.recipe.name, run.network(0)(torch.rand(1, 1, 8, 8)).shape
+    >>> run = open_run(folder)  # the folder of a finished run
+    >>> run.recipe.name, run.network(0)(torch.rand(1, 1, 8, 8)).shape
     ('mine', torch.Size([1, 8, 8, 8]))
     """
     recipe, own = read_config(folder)
