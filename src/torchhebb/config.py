@@ -9,6 +9,7 @@ import inspect
 import sys
 import types
 import typing
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -105,11 +106,16 @@ def from_json(kind: type[T], data: Any) -> T:
 
 
 def _parse(kind: Any, data: Any, name: str) -> Any:
+    if kind is Any:
+        return data
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
         return _parse_union(inner, data, name)
     if origin is tuple:
         return _parse_tuple(inner, data, name)
+    if origin in (dict, Mapping):
+        items = _checked(isinstance(data, dict), data, name, "an object")
+        return {key: _parse(inner[1], value, f"{name}.{key}") for key, value in items.items()}
     if origin is typing.Literal:
         return _checked(data in inner, data, name, "one of " + ", ".join(map(str, inner)))
     if dataclasses.is_dataclass(kind) or inspect.isabstract(kind):

@@ -71,6 +71,10 @@ def difference(expected: Any, found: Any, place: str = "") -> str:
         pairs = [(f"{place}.{key}", expected[key], found[key]) for key in expected]
     elif isinstance(expected, list | tuple) and isinstance(found, list | tuple) and len(expected) == len(found):
         pairs = [(f"{place}[{key}]", *both) for key, both in enumerate(zip(expected, found, strict=True))]
+    elif isinstance(expected, list | tuple) and isinstance(found, list | tuple):
+        at = next((n for n, (a, b) in enumerate(zip(expected, found, strict=False)) if a != b), None)
+        items = "" if at is None else f", at {at} {str(expected[at])[:80]} became {str(found[at])[:80]}"
+        return f"{place}: {len(expected)} items became {len(found)}{items}"
     elif isinstance(expected, str) and isinstance(found, str):
         start = next((n for n, (a, b) in enumerate(zip(expected, found, strict=False)) if a != b), len(expected))
         around = slice(max(0, start - 30), start + 30)

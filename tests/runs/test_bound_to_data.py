@@ -3,7 +3,9 @@
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +14,9 @@ from PIL import Image
 from tests.tiny import tiny_recipe
 from torchhebb.data import Store
 from torchhebb.errors import UserError
+from torchhebb.files import read_json, write_json
 from torchhebb.nn import Architecture, ConvBlock
-from torchhebb.runs import TrainOptions, run_recipe
+from torchhebb.runs import TrainOptions, read_config, run_recipe
 from torchhebb.train import Readout
 
 
@@ -70,6 +73,24 @@ def test_changed_images_are_said_and_nothing_is_overwritten(
     with pytest.raises(UserError, match=f"changed since .* began: {words}; choose another folder"):
         run_recipe(tiny_recipe(**{**vars(recipe), "seeds": seeds}), options, folder=folder, store=store)
     assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"name": "x", "fingerprint": "0", "classes": ["cat", 0.5], "images": [10, 10]},
+        {"name": "x", "fingerprint": "0", "classes": ["cat", "dog"], "images": [10, {}]},
+        3,
+    ],
+)
+def test_a_config_whose_data_make_no_sense_is_damaged(tmp_path: Path, data: Any):
+    folder = tmp_path / "run"
+    run_recipe(tiny_recipe(seeds=1, baselines=(), readout=Readout(epochs=1)), folder=folder)
+    config = read_json(folder / "config.json")
+    write_json(folder / "config.json", config | {"data": data})
+    recipe, options = read_config(folder)
+    with pytest.raises(UserError, match="config.json is damaged"):
+        run_recipe(replace(recipe, seeds=2), options, folder=folder)
 
 
 def test_a_run_of_an_earlier_version_goes_on(tmp_path: Path):

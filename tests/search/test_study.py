@@ -122,6 +122,17 @@ def test_a_killed_process_leaves_its_trial_to_others(tmp_path: Path):
         journal.write('{"op_code": 5, "tri')  # as if it had been killed while it wrote
     found = hill(tmp_path, 3)
     assert len(found.trials) == 3 and 0 not in [trial.number for trial in found.trials]
+    own = lines(tmp_path)[0]["fields"]
+    assert own == {"readout.lr": RECIPE.readout.lr, "learning.batch_size": 50}, "the recipe itself is tried again"  # type: ignore[attr-defined]
+
+
+def test_what_was_finished_before_a_kill_is_written(tmp_path: Path):
+    hill(tmp_path, 3)
+    kept = (tmp_path / "trials.jsonl").read_bytes()
+    for name in ("trials.jsonl", "best.json"):
+        (tmp_path / name).unlink()  # as if it had been killed between optuna's journal and these
+    hill(tmp_path, 3)
+    assert (tmp_path / "trials.jsonl").read_bytes() == kept and (tmp_path / "best.json").exists()
 
 
 @pytest.mark.parametrize("name", ["journal.log", "search.json", "best.json", "journal.json"])

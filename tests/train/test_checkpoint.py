@@ -37,16 +37,16 @@ def test_what_is_done_stays_done(tmp_path: Path):
 def test_the_log_goes_back_to_where_the_checkpoint_was(tmp_path: Path):
     log = Log(tmp_path / "metrics.jsonl")
     checkpoint = Checkpoint(tmp_path, log=log)
-    log.write(step=0)
+    log.write(kind="example", step=0)
     checkpoint.save("learning", {}, {})
-    log.write(step=1)
+    log.write(kind="example", step=1)
     Checkpoint(tmp_path, log=log)
-    assert read_log(tmp_path / "metrics.jsonl") == [{"step": 0}]
+    assert read_log(tmp_path / "metrics.jsonl") == [{"kind": "example", "step": 0}]
 
 
 def test_without_a_checkpoint_the_log_starts_anew(tmp_path: Path):
     log = Log(tmp_path / "metrics.jsonl")
-    log.write(step=0)
+    log.write(kind="example", step=0)
     Checkpoint(tmp_path, log=log)
     assert read_log(tmp_path / "metrics.jsonl") == []
 

@@ -11,13 +11,14 @@ from torch.nn import functional as F
 from tests.tiny import ARCHITECTURE, digits, equal, network, state, untimed
 from torchhebb import learn, save
 from torchhebb.data import Batches, Images, Store
-from torchhebb.nn import Architecture, ConvBlock, HebbLinear, Network, WhitenedBlock
+from torchhebb.nn import Architecture, ConvBlock, HebbLinear, Network, SPHeReConvBlock, WhitenedBlock
 from torchhebb.optim import NormAdaptiveSGD
 from torchhebb.train import Learning
 from torchhebb.train.calibrate import calibrate
 from torchhebb.train.checkpoint import Checkpoint
 from torchhebb.train.learn import learn_images
 from torchhebb.train.log import Log, read_log
+from torchhebb.train.recipe import AdamW
 
 IMAGES = digits(125)
 
@@ -263,3 +264,26 @@ def test_calibration_of_a_network_without_batch_norm_prepares_it_and_runs_it_on_
     after = state(calibrate(model, digits(200), seed=1))
     assert not torch.equal(after["block1.layer.weight"], before["block1.layer.weight"])
     assert not runs and not any(module.training for module in model.modules())
+
+
+def test_a_run_that_was_stopped_after_its_last_step_logs_the_last_loss(tmp_path: Path) -> None:
+    """The loss is that of a step, so a checkpoint of the end would not have it."""
+
+    def sphere() -> Network:
+        block = SPHeReConvBlock(8, projection=8, pool=None)
+        torch.manual_seed(0)
+        return Architecture((1, 8, 8), (block,)).build()
+
+    def checkpoint(folder: str) -> Checkpoint:
+        (tmp_path / folder).mkdir(exist_ok=True)
+        return Checkpoint(tmp_path / folder, log=Log(tmp_path / folder / "metrics.jsonl"), interval=0.0)
+
+    def stop() -> None:
+        raise Stop
+
+    plan = Learning(batch_size=50, epochs=2, optimizer=AdamW())
+    learn_images(sphere(), IMAGES, plan, checkpoint=checkpoint("whole"))
+    with pytest.raises(Stop):
+        learn_images(sphere(), IMAGES, plan, checkpoint=checkpoint("parts"), progress=Watch(finish=stop))
+    learn_images(sphere(), IMAGES, plan, checkpoint=checkpoint("parts"))
+    assert untimed(tmp_path / "parts/metrics.jsonl") == untimed(tmp_path / "whole/metrics.jsonl")

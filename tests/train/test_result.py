@@ -2,11 +2,13 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from torchhebb.errors import UserError
+from torchhebb.files import write_json
 from torchhebb.train.result import Curve, Measure, Result, device_name, git_commit, read_result, software_versions
 
 
@@ -87,3 +89,22 @@ def test_a_place_that_is_none_is_said_in_one_line(tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot write"):
         result().write(tmp_path / "file" / "result.json")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda value: value["measures"][0].update(name=0), r"Measure\.name must be str"),
+        (lambda value: value["measures"][0].update(values=["../x"]), r"Measure\.values must be float"),
+        (lambda value: value["measures"][0].update(values=[]), "a measure has no values"),
+        (lambda value: value.update(versions=[]), r"Result\.versions must be an object"),
+        (lambda value: value.update(data=0.0), r"Result\.data must be an object"),
+        (lambda value: value.update(seeds=[[0]]), r"Result\.seeds must be int"),
+    ],
+)
+def test_values_of_other_types_are_said(tmp_path: Path, change: Any, words: str):
+    value = result().to_json()
+    change(value)
+    write_json(tmp_path / "result.json", value)
+    with pytest.raises(UserError, match=f"is not a result file .{words}"):
+        read_result(tmp_path / "result.json")

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -99,16 +99,22 @@ def prepare_folder(
 
 def _check_same_data(folder: Path, data: Data) -> None:
     """Raise UserError that says what changed, unless these are the images with which the run started."""
-    kept = _config(folder).get("data")
-    now = _described(data)
-    if kept is None or kept == now:  # runs of version 0.1 kept none
+    written = _config(folder).get("data")
+    if written is None:  # runs of version 0.1 kept none
         return
-    if kept["classes"] != now["classes"]:
-        gone, new = (sorted({*one} - {*other}) for one, other in _pairs(kept["classes"], now["classes"]))
+    try:
+        kept = from_json(_Described, {"type": "_Described", **written})
+    except (TypeError, UserError) as error:
+        raise UserError(f"{folder / 'config.json'} is damaged ({error}): start the run again") from None
+    now = _described(data)
+    if kept == now:
+        return
+    if kept.classes != now.classes:
+        gone, new = (sorted({*one} - {*other}) for one, other in _pairs(kept.classes, now.classes))
         changes = [f"{word} {', '.join(names)}" for word, names in (("without", gone), ("with", new)) if names]
         what = f"its classes are now {' and '.join(changes) or 'in another order'}"
-    elif kept["images"] != now["images"]:
-        what = f"it had {sum(kept['images']):,} images and has {sum(now['images']):,}"
+    elif kept.images != now.images:
+        what = f"it had {sum(kept.images):,} images and has {sum(now.images):,}"
     else:
         what = "its images or labels are different"
     raise UserError(f"{data.name} changed since {folder} began: {what}; choose another folder")
@@ -118,17 +124,27 @@ def _pairs(one: Any, other: Any) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
     return (one, other), (other, one)
 
 
-def _described(data: Data) -> dict[str, Any]:
-    counts = [len(data.train), len(data.test) if data.labelled else 0]
-    return {"name": data.name, "fingerprint": data.fingerprint, "classes": list(data.classes), "images": counts}
+@dataclass(frozen=True)
+class _Described:
+    """The data of a run, as its config.json keeps them; images are numbers of training and test images."""
+
+    name: str
+    fingerprint: str
+    classes: tuple[str, ...]
+    images: tuple[int, int]
+
+
+def _described(data: Data) -> _Described:
+    counts = (len(data.train), len(data.test) if data.labelled else 0)
+    return _Described(data.name, data.fingerprint, tuple(data.classes), counts)
 
 
 def _write_config(
     folder: Path, recipe: Recipe, options: TrainOptions, data: Data, command: str, numerics: Numerics | None
 ) -> None:
     """Renamed into place: a folder with a config.json is a run that can be resumed."""
-    config = {"recipe": recipe, "options": options, "preprocessing": data.preprocessing, "data": _described(data)}
-    kept = {} if numerics is None else {"numerics": asdict(numerics)}
+    config = {"recipe": recipe, "options": options, "preprocessing": data.preprocessing}
+    kept = {"data": asdict(_described(data))} | ({} if numerics is None else {"numerics": asdict(numerics)})
     known = {name: to_json(value) for name, value in config.items()}
     write_json(folder / "config.json", known | kept | {"command": command})
 

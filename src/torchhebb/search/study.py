@@ -174,10 +174,13 @@ class _Study:
             failed = sum("error" in trial.user_attrs and trial.state == state.FAIL for trial in trials)
             wanted = self.settings.trials
             if wanted is not None and (counted >= wanted or failed > 10 * wanted):
+                self._write()  # a process may have been killed after it told optuna
                 return None
             own = {dimension.field: read_field(self.recipe, dimension.field) for dimension in self.space}
-            if not trials and all(own[dimension.field] in dimension for dimension in self.space):
-                self.study.enqueue_trial(own)
+            if not any(map(self._counts, trials)) and all(
+                own[dimension.field] in dimension for dimension in self.space
+            ):
+                self.study.enqueue_trial(own)  # again where the first trial was given up before it was finished
             # A seed for every trial: a resumed process must not sample the same settings again.
             seed = (self.settings.sampler_seed * SAMPLER_SEEDS + len(trials)) % 2**32
             self.study.sampler = self.optuna.samplers.TPESampler(seed=seed)
@@ -224,6 +227,10 @@ class _Study:
             elif "error" in notes:
                 failed.append(Trial(trial.number, trial.params, (), notes["seconds"], notes["error"]))
         return sorted(finished, key=lambda trial: (-trial.mean, trial.number)), failed
+
+    def _counts(self, trial: Any) -> bool:
+        """Whether a trial is waiting, under way, finished, or cannot be built, and not one that was given up."""
+        return trial.state != self.optuna.trial.TrialState.FAIL or "error" in trial.user_attrs
 
     def _write(self) -> None:
         finished, failed = self._trials()

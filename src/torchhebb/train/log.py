@@ -3,6 +3,7 @@
 import logging
 import math
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,16 @@ from torchhebb.errors import UserError
 from torchhebb.files import json_line, parse_json, read_bytes
 
 _log = logging.getLogger(__name__)
+_NUMBER = int | float | None  # None stands for one that is not finite
+FIELDS: Mapping[str, Mapping[str, Any]] = {
+    "learning": {
+        **{"stage": int, "samples": int, "name": str},
+        **dict.fromkeys(("radius_mean", "radius_std", "r1_share", "win_rate_max", "dead_share"), _NUMBER),
+    },
+    "local": {"stage": int, "samples": int, "name": str, "loss": _NUMBER},
+    "readout": {"task": str, "epoch": int, "loss": _NUMBER},
+}
+"""What a line of each kind holds at least, and the types of that."""
 
 
 class Log:
@@ -70,10 +81,18 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     found = []
     for line in lines:
         with suppress(ValueError):  # of bytes that are no text as well
-            found.append(parse_json(line))
+            if _is_line(value := parse_json(line)):
+                found.append(value)
     if damaged := len(lines) - len(found):
         _log.warning("%s: %d of %d lines are damaged and left out", path, damaged, len(lines))
     return found
+
+
+def _is_line(value: dict[str, Any]) -> bool:
+    """Whether an object has a kind, and of each number and name that figures are made from its type."""
+    kind = value.get("kind")
+    needed = FIELDS.get(kind, {}) if isinstance(kind, str) else {"kind": str}
+    return all(name in value and isinstance(value[name], of) for name, of in needed.items())
 
 
 def _finite(value: Any) -> Any:

@@ -64,15 +64,19 @@ class At:
 
 @dataclass(frozen=True)
 class Save:
-    """Saves a checkpoint where its interval has passed."""
+    """Saves a checkpoint where its interval has passed.
+
+    Not after the last of `steps`: a run resumed there takes no step, and lacks the local loss that is logged next.
+    """
 
     checkpoint: Checkpoint
     task: str
     position: Callable[[int], dict[str, Any]]
     pack: Callable[[], dict[str, Tensor]]
+    steps: int
 
     def due(self, step: int) -> bool:
-        return step > 0 and self.checkpoint.due
+        return 0 < step < self.steps and self.checkpoint.due
 
     def __call__(self, step: int) -> None:
         self.checkpoint.save(self.task, self.position(step), self.pack())

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from torchhebb.config import from_json
 from torchhebb.errors import UserError
 from torchhebb.files import read_json, write_json
 
@@ -147,24 +148,18 @@ def read_result(path: Path) -> Result:
     """
     try:
         data = read_json(path)
-        measures = tuple(
-            Measure(
-                m["name"],
-                m["unit"],
-                tuple(m["values"]),
-                m["published"],
-                tuple(m["interval"]) if "interval" in m else None,
-            )
-            for m in data.pop("measures")
-        )
-        curves = tuple(
-            Curve(c["name"], c["x_label"], c["y_label"], tuple(c["x"]), tuple(c["y"]), c["std"] and tuple(c["std"]))
-            for c in data.pop("curves")
-        )
-        return Result(measures=measures, curves=curves, **{**data, "seeds": tuple(data["seeds"])})
+        measures = [
+            {"type": "Measure", **{name: value for name, value in measure.items() if name not in ("mean", "std")}}
+            for measure in data["measures"]
+        ]
+        curves = [{"type": "Curve", **curve} for curve in data["curves"]]
+        result = from_json(Result, {"type": "Result", **data, "measures": measures, "curves": curves})
+        if not all(measure.values for measure in result.measures):
+            raise ValueError("a measure has no values")
+        return result
     except FileNotFoundError:
         raise UserError(f"no such result: {path}") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, UserError) as error:
         raise UserError(f"{path} is not a result file ({error})") from None
 
 

@@ -78,7 +78,7 @@ def learn_stages(
         callbacks: list[OnStep] = [
             At(range(0, total, every), _logger(learner, stage, plan.batch_size, label)),
             *(_Later(callback, stage * total, fresh=stage == 0) for callback in on_step),
-            Save(checkpoint, task, _position(stage), _packer(learner, stepper, label)),
+            Save(checkpoint, task, _position(stage), _packer(learner, stepper, label), total),
         ]
         progress.start(label, learner.images * plan.epochs, "images")
         progress.advance(min(start * plan.batch_size, learner.images * plan.epochs))

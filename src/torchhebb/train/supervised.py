@@ -61,7 +61,7 @@ def fit_supervised(
         checkpoint.log.write(kind="supervised", task=task, epoch=done // per_epoch, loss=stepper.mean_loss(per_epoch))
 
     epochs = range(per_epoch, total + 1, per_epoch)
-    callbacks = [At(epochs, log), *on_step, Save(checkpoint, task, lambda done: {"step": done}, stepper.pack)]
+    callbacks = [At(epochs, log), *on_step, Save(checkpoint, task, lambda done: {"step": done}, stepper.pack, total)]
     progress.start(task, total, "steps")
     progress.advance(step)
     run_loop(stepper, batches, plan.epochs, start=step, on_step=callbacks, progress=progress)
