@@ -15,19 +15,21 @@ from torchhebb.train.log import read_log
 
 
 def test_a_resumed_log_has_no_step_twice(tmp_path: Path) -> None:
+    means = ("radius_mean", "radius_std", "r1_share", "win_rate_max", "dead_share")
+    line = {"kind": "learning", "task": "seed 0: learning", "stage": 0, "name": "block1", **dict.fromkeys(means, 0.5)}
     log = EventLog(tmp_path / "metrics.jsonl")
     log.rewind(0)
     offset = 0
     for samples in (0, 10, 20):
-        log.write(kind="learning", task="seed 0: learning", name="block1", samples=samples, radius=1.0 + samples)
+        log.write(**{**line, "samples": samples, "radius_mean": 1.0 + samples})
         offset = offset or log.offset
     log.close()
     again = EventLog(tmp_path / "metrics.jsonl")  # goes on after the first line
     again.rewind(offset)
-    again.write(kind="learning", task="seed 0: learning", name="block1", samples=10, radius=5.0)
+    again.write(**{**line, "samples": 10, "radius_mean": 5.0})
     again.close()
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
-    found = [(event.step, event.value) for event in events.Scalars("seed 0: learning/block1/radius")]
+    found = [(event.step, event.value) for event in events.Scalars("seed 0: learning/block1/radius_mean")]
     assert found == [(0, 1.0), (10, 5.0)]
 
 
