@@ -2,11 +2,12 @@
 
     python benchmarks/bench_online.py
 
-The layer is that of SoftHebb-2022 on images of 28 x 28, by the step of the training loop, with the matrix products that
-a run would choose by measurement, and by `learn` followed by the optimizer.  Backpropagation differentiates the same
-layer, with ReLU, under a linear one, by AdamW as the baseline of the library does, and by torch's fused form of it.  A
-turn is some steps one after the other, as on-line learning takes them: a single one would find the weights out of the
-cache, where those of the other variants have been meanwhile.
+The layer is that of SoftHebb-2022 on images of 28 x 28, by the step of the training loop, with the matrix products
+that a run would choose by measurement, and by `learn` followed by the optimizer.  All variants compute by the number of
+threads that such a run takes.  Backpropagation differentiates the same layer, with ReLU, under a linear one, by AdamW
+as the baseline of the library does, and by torch's fused form of it.  A turn is some steps one after the other, as
+on-line learning takes them: a single one would find the weights out of the cache, where those of the other variants
+have been meanwhile.
 """
 
 import time
@@ -25,7 +26,7 @@ from workload import Step, place, plain_step, torchhebb_step
 from torchhebb.nn import Architecture, Network, learn
 from torchhebb.ops.products import products_by
 from torchhebb.optim import NormAdaptiveSGD
-from torchhebb.process import tune_process
+from torchhebb.process import threads, tune_process
 from torchhebb.recipes import get_recipe
 from torchhebb.train import Learning
 from torchhebb.train.device import find_device
@@ -62,8 +63,15 @@ def main(settings: Settings) -> None:
     ratios: list[Ratio] = []
     sizes = [(neurons, batch) for neurons in settings.neurons for batch in settings.batch_sizes]
     for neurons, batch in sizes:
-        variants = {_label(name, neurons, batch): step for name, step in make_steps(neurons, batch, device).items()}
-        turns = {name: _turn(step, settings.steps) for name, step in variants.items()}
+        chosen = choose_numerics(
+            _network(_architecture(neurons), device), Learning(batch_size=batch), "float32", device
+        )
+        turns = {
+            _label(name, neurons, batch): _turn(
+                step, settings.steps, chosen if name == FUSED else replace(chosen, products="torch")
+            )
+            for name, step in make_steps(neurons, batch, device).items()
+        }
         taken = alternate(turns, steps=settings.turns, warmup=settings.warmup, device=device)
         samples |= {name: tuple(value / settings.steps for value in values) for name, values in taken.items()}
         targets = {PLAIN: 1.0, BACKPROPAGATION: 0.5, TORCH_FUSED: None}
@@ -88,9 +96,8 @@ def make_steps(neurons: int, batch: int, device: torch.device) -> dict[str, Step
     batches = torch.rand(BATCHES, batch, 1, 28, 28, generator=torch.Generator().manual_seed(0)).to(device)
     architecture = _architecture(neurons)
     network = _network(architecture, device)
-    numerics = choose_numerics(network, Learning(batch_size=batch), "float32", device)
     return {
-        FUSED: _by(torchhebb_step(network, batches, "float32"), numerics),
+        FUSED: torchhebb_step(network, batches, "float32"),
         SEPARATE: separate_step(_network(architecture, device), batches),
         PLAIN: plain_step(_network(architecture, device), batches),
         BACKPROPAGATION: gradient_step(architecture, batches),
@@ -146,20 +153,13 @@ def _network(architecture: Architecture, device: torch.device) -> Network:
     return network
 
 
-def _by(step: Step, numerics: Numerics) -> Step:
-    """The step as a run takes it that has chosen these products."""
+def _turn(step: Step, count: int, numerics: Numerics) -> Step:
+    """So many steps by these products and threads."""
 
-    def chosen() -> object:
-        with products_by(numerics.products):
-            return step()
-
-    return chosen
-
-
-def _turn(step: Step, count: int) -> Step:
     def turn() -> None:
-        for _ in range(count):
-            step()
+        with products_by(numerics.products), threads(numerics.threads):
+            for _ in range(count):
+                step()
 
     return turn
 

@@ -56,7 +56,11 @@ def torchhebb_step(network: Network, batches: Tensor, precision: str, *, plan: L
     wanted: Precision = "bfloat16" if precision == "bfloat16" else "float32"
     stream = cycle(batches)
     step = learning_step(
-        network, make_optimizer(network.train(), plan or Learning()), device=batches.device, precision=wanted
+        network,
+        make_optimizer(network.train(), plan or Learning()),
+        device=batches.device,
+        precision=wanted,
+        output=False,
     )
     return lambda: step(next(stream))
 

@@ -8,20 +8,25 @@ from typing import Any
 
 _LISTED = 12  # known names in one line
 _SHOWN = 80
+_LONGEST = 900  # characters of a message, which may quote what a user gave
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff]")
 
 
 class UserError(ValueError):
     r"""Bad input from a user: the message names the value and what is allowed. The command line exits with code 2.
 
-    It is one line, whatever a stranger's names hold: control characters are written as in Python.
+    It is one line, whatever a stranger's names hold: control characters are written as in Python, and the middle of a
+    very long message is left out.
 
     >>> str(UserError("no column a\nb"))
     'no column a\\nb'
+    >>> len(str(UserError("no column " + 5000 * "x")))
+    903
     """
 
     def __str__(self) -> str:
-        return printable(super().__str__())
+        text = printable(super().__str__())
+        return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 200]}...{text[-200:]}"
 
 
 class NotImportedError(UserError):

@@ -8,6 +8,7 @@ modules for an input of another dtype than their weights, as all of torch does.
 import copy
 import inspect
 import math
+import os
 import random
 import re
 from collections.abc import Callable, Sequence
@@ -281,6 +282,7 @@ def one_shown(value: Any) -> str:
 
 
 def prepare(folder: Path) -> None:
+    os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")  # names such as "mnist" are not to be downloaded
     torch.manual_seed(0)
 
 
@@ -288,6 +290,10 @@ def draw(ready: None, random: random.Random, folder: Path) -> Case:
     family = random.choices([*FAMILIES], [weight for _, weight in FAMILIES.values()])[0]
     what, call = FAMILIES[family][0](random)
     return Case(what, partial(judged, call, family), family)
+
+
+TORCH_SAYS = "type|implemented|with a bool tensor|Output size is too small"
+"""Of a dtype that does not fit, and of maps that are smaller than the window of a pool."""
 
 
 def judged(call: Callable[[], Any], family: str) -> Outcome:
@@ -299,7 +305,7 @@ def judged(call: Callable[[], Any], family: str) -> Outcome:
         wrong = bad_line(str(error))
         return Outcome(Kind.LINE, str(error)) if wrong is None else Outcome(Kind.TRACEBACK, f"{wrong}; {where(error)}")
     except (RuntimeError, IndexError) as error:
-        if out_of_memory(error) or family in ("functional", "rules") or re.search("type|implemented", str(error)):
+        if out_of_memory(error) or family in ("functional", "rules") or re.search(TORCH_SAYS, str(error)):
             return Outcome(Kind.LINE, str(error).splitlines()[0])
         raise
     return RIGHT
@@ -311,7 +317,7 @@ SURFACES = (
         "Hostile inputs",
         "Public functions, modules, rules, networks, readouts and estimators called with tensors of every shape and "
         "dtype, NaN and infinity, sizes 0, 1 and beyond 2^31. Right: a result; torch's own error where a dtype does "
-        "not fit, and in `functional` where a shape does not.",
+        "not fit or maps are smaller than a pool's window, and in `functional` where a shape does not.",
         prepare,
         draw,
         cases=30_000,

@@ -346,6 +346,5 @@ SURFACES = (
         draw,
         cases=30_000,
         quick=20,
-        seconds=60,  # of a machine that has other work
     ),
 )

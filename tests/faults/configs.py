@@ -93,6 +93,5 @@ SURFACES = (
         draw,
         cases=20_000,
         quick=40,
-        seconds=60,  # of a machine that has other work
     ),
 )

@@ -110,9 +110,9 @@ def test_zero_weights_have_a_scale():
 
 
 def test_mistakes_are_named():
-    with pytest.raises(ValueError, match="bits must be at least 2, got 1"):
+    with pytest.raises(ValueError, match="bits must lie from 2 to 64, got 1"):
         quantize(torch.zeros(2), 1, scale=1.0)
-    with pytest.raises(ValueError, match="bits must be at least 2, got 0"):
+    with pytest.raises(ValueError, match="bits must lie from 2 to 64, got 0"):
         power_of_two_scale(torch.zeros(2, 2), 0)
     with pytest.raises(ValueError, match="rounding must be nearest or stochastic, got 'up'"):
         quantize(torch.zeros(2), 8, scale=1.0, rounding="up")  # type: ignore[arg-type]

@@ -6,9 +6,20 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from torchhebb.nn import Architecture, BatchNorm, HebbConv2d, HebbLinear, LinearBlock, Triangle, UnitNorm, learn
+from torchhebb.nn import (
+    Architecture,
+    BatchNorm,
+    HebbConv2d,
+    HebbLinear,
+    LinearBlock,
+    SoftWTA,
+    Triangle,
+    UnitNorm,
+    learn,
+)
 from torchhebb.nn.packing import pack
 from torchhebb.optim import NormAdaptiveSGD
+from torchhebb.recipes import create_model
 from torchhebb.rules import BCM, Foldiak, HardHebb, Instar, Oja, OjaSubspace, RankedHebb, Rule, Sanger, SoftHebb
 from torchhebb.train.eager import EagerStepper
 from torchhebb.train.fused import FusedSteps, learning_step
@@ -146,3 +157,31 @@ def test_steps_of_the_loop_are_fused(monkeypatch: pytest.MonkeyPatch):
     assert not isinstance(learning_step(model, optimizer, device=CPU, precision="bfloat16"), FusedSteps)
     monkeypatch.setattr(optimizer, "step", lambda: pytest.fail("the optimizer stepped"))
     EagerStepper(model, optimizer, [0.1], lambda number: 1.0, device=CPU).step(0, torch.rand(3, 6), None)
+
+
+@pytest.mark.parametrize("name", ["softhebb2022-digits", "softhebb2023-digits"])
+def test_what_only_computes_the_output_is_left_out_where_nobody_reads_it(name: str):
+    """The weights are those of steps that compute it."""
+    images = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    states = []
+    for output in (True, False):
+        network = create_model(name).train()
+        calls: list[nn.Module] = []
+        optimizer = NormAdaptiveSGD(network.learning_groups())
+        step = learning_step(network, optimizer, device=CPU, output=output)
+        activations = [module for module in network.modules() if isinstance(module, Triangle | SoftWTA)]
+        for activation in activations:  # hooks that were there before would keep the module
+            activation.register_forward_hook(lambda module, *_, calls=calls: calls.append(module))
+        for _ in range(3):
+            step(images)
+        assert len(calls) == 3 * (len(activations) - (not output))
+        states.append(network.state_dict())
+    assert all(torch.equal(states[1][key], tensor) for key, tensor in states[0].items())
+
+
+def test_a_module_with_a_hook_is_not_left_out():
+    model = nn.Sequential(HebbLinear(6, 5), Triangle())
+    calls: list[int] = []
+    model[1].register_forward_hook(lambda *_: calls.append(1))
+    learning_step(model, NormAdaptiveSGD(model[0].parameters(), 0.1), device=CPU, output=False)(torch.rand(3, 6))
+    assert calls == [1]

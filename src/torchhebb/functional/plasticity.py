@@ -52,6 +52,9 @@ def conv2d_statistic(
     tensor([[[[4., 4.],
               [4., 4.]]]])
     """
+    for name, size in {"kernel_size": kernel_size, "stride": stride, "dilation": dilation, "groups": groups}.items():
+        if not all(0 < one < 2**31 for one in pair(size)):
+            raise ValueError(f"{name} must be positive and below 2^31, got {size}")
     layout = torch.channels_last if x.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
     shape = (y.shape[1], x.shape[1] // groups, *pair(kernel_size))
     weight = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=layout)  # its values are not read

@@ -23,9 +23,9 @@ def quantize(
     nearest: ties are rounded to the even level. stochastic: up with a probability equal to the fraction above the level
     below, so that E[q] = w within the range; a weight on the grid is unchanged. Both are exact for a power of two.
 
-    Args: weight of any shape and float dtype; bits >= 2; scale > 0, the size of a level, a number or a tensor that
+    Args: weight of any shape and float dtype; bits, 2 to 64; scale > 0, the size of a level, a number or a tensor that
     broadcasts with weight; generator, of the stochastic draws, on weight's device.
-    Returns: a tensor shaped as weight.  Raises ValueError for bits below 2 or another rounding.
+    Returns: a tensor shaped as weight.  Raises ValueError for other bits or another rounding.
     Source: Gupta et al. 2015 for stochastic rounding.
 
     >>> quantize(torch.tensor([0.3, -0.6, 5.0]), 4, scale=0.5)
@@ -50,8 +50,8 @@ def power_of_two_scale(weight: Tensor, bits: int, *, per: Literal["neuron", "lay
     One exponent for each neuron, or one for the layer.  When weights shrink the level halves.  Every value of the old
     grid is on the new one, so this changes no weight.
 
-    Args: weight (out, ...); bits >= 2.
-    Returns: (out, 1, ...) or (1, 1, ...); 1 where all weights are zero.  Raises ValueError for bits below 2.
+    Args: weight (out, ...); bits, 2 to 64.
+    Returns: (out, 1, ...) or (1, 1, ...); 1 where all weights are zero.  Raises ValueError for other bits.
 
     >>> power_of_two_scale(torch.tensor([[7.0, 1.0], [0.0, -0.8]]), 4)
     tensor([[1.0000],
@@ -65,6 +65,6 @@ def power_of_two_scale(weight: Tensor, bits: int, *, per: Literal["neuron", "lay
 
 
 def _levels(bits: int) -> int:
-    if bits < 2:
-        raise ValueError(f"bits must be at least 2, got {bits}")
+    if not 2 <= bits <= 64:
+        raise ValueError(f"bits must lie from 2 to 64, got {bits}")
     return 2 ** (bits - 1) - 1

@@ -69,7 +69,7 @@ class HebbConv2d(DataInitialised):
         self.kernel_size, self.stride, self.dilation = pair(kernel_size), pair(stride), pair(dilation)
         self.padding, self.padding_mode = pair(padding), padding_mode
         positive(in_channels=in_channels, out_channels=out_channels, groups=groups, init_radius=init_radius)
-        positive(kernel_size=min(self.kernel_size), stride=min(self.stride), dilation=min(self.dilation))
+        positive(kernel_size=self.kernel_size, stride=self.stride, dilation=self.dilation)
         if min(self.padding) < 0:
             raise ValueError(f"padding must not be negative, got {padding}")
         if in_channels % groups or out_channels % groups:

@@ -11,7 +11,7 @@ from torchhebb.distributed import world_size
 from torchhebb.errors import UserError
 from torchhebb.nn.batch_norm import accurate_batch_norm, is_summed_accurately
 from torchhebb.nn.plastic import positive
-from torchhebb.nn.shapes import check_maps, check_samples
+from torchhebb.nn.shapes import check_maps, check_samples, check_shape
 
 
 class BatchNorm(nn.Module):
@@ -135,6 +135,8 @@ class Standardize(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
+        channels = len(self.mean)
+        check_shape(x, x.dim() >= 3 and channels in (1, x.shape[-3]), f"(B, {channels}, H, W)")
         return (x - self.mean) / self.std
 
 

@@ -16,6 +16,8 @@ from torchhebb.rules import Rule, StatefulRule
 
 Init = Literal["normal", "uniform", "patches"]
 
+_LARGEST_SIZE, _MOST_NUMBERS = 2**31, 2**59
+
 
 class DataInitialised(nn.Module):
     """A module that may need samples of its input before it learns, in `init_from_data`.
@@ -37,7 +39,7 @@ class DataInitialised(nn.Module):
 
 def plastic_parameter(*shape: int, device: torch.device | str | None, dtype: torch.dtype | None) -> nn.Parameter:
     """A weight that learns by a local rule: attacks and readouts leave nothing in its .grad."""
-    return nn.Parameter(torch.empty(*shape, device=device, dtype=dtype), requires_grad=False)
+    return nn.Parameter(torch.empty(possible(*shape), device=device, dtype=dtype), requires_grad=False)
 
 
 def accumulate_update(parameter: nn.Parameter, update: Tensor, n: int = 1) -> None:
@@ -135,8 +137,18 @@ def sampled_weights(inputs: Tensor, count: int, radius: float, generator: torch.
     return (radius * nn.functional.normalize(wide, dim=1)).to(rows.dtype)
 
 
-def positive(**sizes: float) -> None:
-    """Raise ValueError naming the first size that is not positive."""
+def positive(**sizes: float | tuple[float, ...]) -> None:
+    """Raise ValueError naming the first size, or pair of sizes, that is not positive or above 2^31."""
     for name, size in sizes.items():
-        if size <= 0:
-            raise ValueError(f"{name} must be positive, got {size}")
+        for one in size if isinstance(size, tuple) else (size,):
+            if one <= 0:
+                raise ValueError(f"{name} must be positive, got {one}")
+            if one > _LARGEST_SIZE:
+                raise ValueError(f"{name} must be at most {_LARGEST_SIZE:,}, got {one:,}")
+
+
+def possible(*shape: int) -> tuple[int, ...]:
+    """The shape of a tensor; raises ValueError for more numbers than any memory holds."""
+    if math.prod(shape) > _MOST_NUMBERS:
+        raise ValueError(f"weights of the shape {shape} are {math.prod(shape):.1e} numbers, more than any memory holds")
+    return shape

@@ -8,8 +8,8 @@ from torch.nn import functional as F
 
 from torchhebb.errors import UserError
 from torchhebb.functional.whitening import decorrelation_step, whitening_matrix
-from torchhebb.nn.plastic import DataInitialised, positive
-from torchhebb.nn.shapes import check_maps
+from torchhebb.nn.plastic import DataInitialised, positive, possible
+from torchhebb.nn.shapes import check_maps, check_shape
 
 _LATERAL_STEPS, _LATERAL_BATCH, _LATERAL_RATE = 2000, 1000, 2.0
 _CHUNK = 64  # samples whose patches are in memory at once while statistics are taken
@@ -70,13 +70,15 @@ class PatchWhitening(DataInitialised):
         if lateral and components is not None:
             raise ValueError(f"the lateral rule keeps all {size} components of a patch, got components {components}")
         self.out_channels, self.lateral = components or size, lateral
-        self.register_buffer("matrix", torch.eye(self.out_channels, size, device=device, dtype=dtype))
+        self.register_buffer("matrix", torch.eye(*possible(self.out_channels, size), device=device, dtype=dtype))
         self.register_buffer("mean", torch.zeros(size, device=device, dtype=dtype))
 
     @torch.no_grad()
     def init_from_data(self, x: Tensor, generator: torch.Generator) -> None:
         """Take mean and covariance from the patches of samples x (B, in_channels, H, W); draws nothing."""
         check_maps(x, self.in_channels)
+        least = self.kernel_size - 2 * self.padding
+        check_shape(x, min(x.shape[2:]) >= least, f"(B, {self.in_channels}, H, W) with at least {least} pixels a side")
         count, size = 0, len(self.mean)
         total = torch.zeros(size, dtype=torch.float64, device=x.device)
         square = torch.zeros(size, size, dtype=torch.float64, device=x.device)

@@ -31,7 +31,7 @@ class EagerStepper:
     ) -> None:
         self.optimizer, self.rates, self.factor = optimizer, rates, factor
         self.online = online
-        self.learn = learning_step(part, optimizer, device=device, precision=precision)
+        self.learn = learning_step(part, optimizer, device=device, precision=precision, output=online is not None)
 
     def step(self, number: int, x: Tensor, labels: Tensor | None) -> None:
         factor = self.factor(number)

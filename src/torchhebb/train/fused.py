@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torchhebb.distributed import average_gradients, world_size
 from torchhebb.functional import log_prior_update
 from torchhebb.functional.form import widened
-from torchhebb.nn import HebbConv2d, HebbLinear, learn
+from torchhebb.nn import HebbConv2d, HebbLinear, SoftWTA, Triangle, learn
+from torchhebb.nn.activation import Power
 from torchhebb.nn.learning import in_order, learns, needs_data
 from torchhebb.nn.plastic import carry_rule_state, compete, rectify
 from torchhebb.ops.linear_step import LinearStep
@@ -19,16 +20,26 @@ from torchhebb.train.device import Precision, autocast
 Layer = HebbLinear | HebbConv2d
 
 
+_WITHOUT_STATE = (Triangle, SoftWTA, Power, nn.MaxPool2d, nn.AvgPool2d, nn.Flatten, nn.Identity)
+
+
 def learning_step(
-    model: nn.Module, optimizer: torch.optim.Optimizer, *, device: torch.device, precision: Precision = "float32"
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    *,
+    device: torch.device,
+    precision: Precision = "float32",
+    output: bool = True,
 ) -> Callable[[Tensor], Tensor]:
     """A function that takes one step on a batch and returns the output from before the step.
 
     It is `learn`, the mean over the ranks, and the optimizer's step, with no gradients left; or `FusedSteps`, where
     these can take it.
 
-    Args: model, in the modes (train or eval) in which its modules will be.
+    Args: model, in the modes (train or eval) in which its modules will be; output, whether it is needed: without it,
+    activation and pooling of the last layer are left out, and what is returned is their input.
     """
+    model = model if output else _as_far_as_it_learns(model)
     own = device.type == "cpu" and precision == "float32"  # on a GPU steps are graphs, and autocast rounds
     if own and (fused := FusedSteps.of(model, optimizer)) is not None:
         return fused
@@ -43,6 +54,20 @@ def learning_step(
         return output
 
     return step
+
+
+def _as_far_as_it_learns(model: nn.Module) -> nn.Module:
+    """The modules of a sequential without the last ones that only compute its output."""
+    modules = list(in_order(model))
+    if any(isinstance(module, nn.Sequential) and learns(module) for module in model.modules()):
+        return model
+    while modules and isinstance(modules[-1], _WITHOUT_STATE) and not _hooked(modules[-1]):
+        modules.pop()
+    return nn.Sequential(*modules) if modules else model
+
+
+def _hooked(module: nn.Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
 class FusedSteps:

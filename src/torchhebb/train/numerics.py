@@ -105,7 +105,9 @@ def measure_steps(network: Network, plan: Learning, candidates: Mapping[str, Num
         for module in twin.modules():
             if isinstance(module, DataInitialised):
                 module.initialised = True  # as drawn: what is measured is time
-        steps[name] = learning_step(twin, make_optimizer(twin, plan), device=device, precision=candidate.precision)
+        steps[name] = learning_step(
+            twin, make_optimizer(twin, plan), device=device, precision=candidate.precision, output=False
+        )
     taken = {name: float("inf") for name in candidates}
     began = time.perf_counter()
     for number in range(ROUNDS):  # the first of them warms up, and is hardly ever the fastest
