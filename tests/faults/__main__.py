@@ -28,6 +28,7 @@ def main() -> int:
     parser.add_argument("--list", action="store_true", help="names of surfaces and how many cases they ask for")
     parser.add_argument("--page", action="store_true", help="write docs/reliability.md from the records that are there")
     flags = parser.parse_args()
+    flags.folder = flags.folder.resolve()  # cases work in folders of their own
     known = {surface.name: surface for surface in surfaces()}
     if unknown := [name for name in flags.surfaces if name not in known]:
         parser.error(f"unknown surface {unknown[0]!r}; known: {', '.join(known)}")
