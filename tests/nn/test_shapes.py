@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from torchhebb.functional import conv2d_statistic, power_of_two_scale, quantize
+from torchhebb.functional import conv2d_statistic, norm_adaptive_step, power_of_two_scale, quantize
 from torchhebb.nn import (
     BatchNorm,
     BatchNorm2d,
@@ -78,6 +78,7 @@ def test_images_smaller_than_a_patch_that_is_whitened() -> None:
         (lambda: SPHeReBlock(2**31, 2**31, projection=2), "more than any memory holds"),
         (lambda: conv2d_statistic(torch.rand(1, 1, 3, 3), torch.rand(1, 1, 2, 2), 2, groups=0), "groups must be"),
         (lambda: conv2d_statistic(torch.rand(1, 1, 3, 3), torch.rand(1, 1, 2, 2), (2**63, 2)), "kernel_size must be"),
+        (lambda: norm_adaptive_step(torch.rand(2, 3), torch.rand(2, 3), 0.1, groups=0), "groups must divide"),
         (lambda: quantize(torch.rand(3), 2**40, scale=1.0), "bits must lie from 2 to 64"),
         (lambda: power_of_two_scale(torch.rand(3, 2), 2**63), "bits must lie from 2 to 64"),
     ],

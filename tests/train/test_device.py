@@ -1,5 +1,7 @@
 """Names of devices and precisions: what a machine has, and one line for what it has not."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -33,8 +35,8 @@ def test_a_gpu_that_is_not_there_is_said_with_those_that_are(monkeypatch: pytest
     assert str(caught.value).count("cuda:") == gpus + (":" in name)
 
 
-@pytest.mark.parametrize("name", ["tpu", "", "mps", "meta", "cuda:x", "gpu"])
-def test_another_name_is_refused(name: str):
+@pytest.mark.parametrize("name", ["tpu", "", "mps", "meta", "cuda:x", "gpu", 0.5, (1, 4)])
+def test_another_name_is_refused(name: Any):
     with pytest.raises(UserError, match="device must be auto, cpu, cuda or cuda:N, got"):
         find_device(name)
 
