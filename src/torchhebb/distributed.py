@@ -11,10 +11,11 @@ import os
 import re
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import timedelta
+from threading import Event, Thread
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -41,7 +42,8 @@ __all__ = [
 
 T = TypeVar("T")
 
-BARRIER_TIMEOUT = timedelta(days=30)  # how long a rank may wait for rank 0 to fit a readout
+SILENT_SECONDS = 60.0
+"""A rank that is waited for, and gives no sign of life for so long, is lost."""
 _NO_SYNC: ContextVar[bool] = ContextVar("no_sync", default=False)
 
 
@@ -162,8 +164,10 @@ class ProcessGroup:
 
     rank: int = 0
     world_size: int = 1
-    barrier_group: Any = None
-    """The group for long waits: of gloo, so that waiting uses no processor time and no GPU."""
+    object_group: Any = None
+    """The group for objects: of gloo, so that they use no GPU."""
+    meetings: "Meetings | None" = None
+    """Where ranks wait for each other before they exchange any."""
 
     @property
     def first(self) -> bool:
@@ -172,14 +176,51 @@ class ProcessGroup:
 
     def broadcast(self, value: T) -> T:
         """The value that rank 0 passes, on every rank.  Raises LostWorker."""
-        return _broadcast(value, self.barrier_group) if self.world_size > 1 else value
+        if self.meetings is None:
+            return value
+        self.meetings.wait_for([0])
+        return _broadcast(value, self.object_group)
 
     def wait(self) -> None:
         """Wait until every rank has called this, without a time limit.  Raises LostWorker."""
-        self.broadcast(None)
-        if self.world_size > 1:
-            with raising_lost_worker():
-                distributed.barrier(self.barrier_group)
+        if self.meetings is not None:
+            self.meetings.wait_for(range(self.world_size))
+
+
+class Meetings:
+    """Long waits, as for rank 0 while it fits a readout, for a rank that lives: every rank counts in a store meanwhile.
+
+    A collective would wait for a frozen process as long as for a busy one, and cannot be given up.
+    """
+
+    def __init__(self, store: Any, here: int, count: int, timeout: float) -> None:
+        self.store, self.here, self.timeout = store, here, min(timeout, SILENT_SECONDS)
+        self.count = 0
+        self.over = Event()
+        Thread(target=self._beat, daemon=True).start()
+
+    def _beat(self) -> None:
+        with suppress(RuntimeError):  # the store is gone, and with it all the others
+            while not self.over.wait(min(1.0, self.timeout / 10)):
+                self.store.add(f"pulse {self.here}", 1)
+
+    def wait_for(self, ranks: Iterable[int]) -> None:
+        """Say that this rank is here, and wait until those are."""
+        with raising_lost_worker():
+            self.count += 1
+            self.store.set(f"meeting {self.count}, rank {self.here}", "")
+            for other in ranks:
+                self._wait_for_one(other)
+
+    def _wait_for_one(self, other: int) -> None:
+        pulse, until = None, 0.0
+        while not self.store.check([f"meeting {self.count}, rank {other}"]):
+            found = self.store.add(f"pulse {other}", 0)
+            if found != pulse:
+                pulse, until = found, time.monotonic() + self.timeout
+            elif time.monotonic() > until:
+                raise RuntimeError(f"rank {other} has given no sign of life for {self.timeout:g} s")
+            time.sleep(0.02)
 
 
 def planned() -> tuple[int, int]:
@@ -225,20 +266,25 @@ def joined(device: torch.device, *, timeout: float = 1800.0) -> Iterator[Process
         raise UserError(f"worker_timeout must be positive, got {timeout}")
     if device.type == "cuda":
         torch.cuda.set_device(device)
+    meetings = None
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     try:
         with raising_lost_worker():
             store, *_ = next(rendezvous("env://", timeout=timedelta(seconds=timeout)))
+            place = _meeting_place(store, here, count, timeout)
             distributed.init_process_group(
                 backend,
-                store=_meeting_place(store, here, count, timeout),
+                store=place,
                 rank=here,
                 world_size=count,
                 timeout=timedelta(seconds=timeout),
             )
-            barrier_group = distributed.new_group(backend="gloo", timeout=BARRIER_TIMEOUT)
-        yield ProcessGroup(here, count, barrier_group)
+            group = distributed.new_group(backend="gloo", timeout=timedelta(seconds=timeout))
+            meetings = Meetings(place, here, count, timeout)
+        yield ProcessGroup(here, count, group, meetings)
     finally:
+        if meetings is not None:
+            meetings.over.set()
         if distributed.is_initialized():
             distributed.destroy_process_group()
 

@@ -245,3 +245,18 @@ def test_a_pipe_in_place_of_an_index_is_made_again(tmp_path: Path) -> None:
     assert (
         store.get({"n": 0}, lambda writer: writer.array("x", (3,), torch.float32).fill_(2))["x"].tolist() == [2.0] * 3
     )
+
+
+def test_a_disk_that_becomes_read_only_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """What was begun cannot be removed either, and the error is still that of writing."""
+
+    def refused(*_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    def make(writer: Writer) -> None:
+        writer.array("x", (2,), torch.float32)
+        monkeypatch.setattr("torchhebb.data.store._remove", refused)
+        monkeypatch.setattr("torchhebb.data.store._seal", refused)
+
+    with pytest.raises(UserError, match="read-only"):
+        Store(tmp_path).get({"a": 1}, make)

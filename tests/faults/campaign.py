@@ -39,6 +39,7 @@ LIMIT_BYTES = 2 << 30
 LONGEST_LINE = 1000
 """Characters of a message that a terminal can still show."""
 
+os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}  # read when its package is imported: it tries again
 # New processes are forked from one that has imported all of this, so that a case costs no import.
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(

@@ -344,7 +344,7 @@ SURFACES = (
         "exit code 0.",
         prepare,
         draw,
-        cases=30_000,
+        cases=1_000,
         quick=20,
     ),
 )

@@ -91,7 +91,7 @@ SURFACES = (
         "and a command on that run. Right: an answer, nothing written outside the run folder.",
         prepare,
         draw,
-        cases=20_000,
+        cases=3_000,
         quick=40,
     ),
 )

@@ -11,6 +11,7 @@ from tests.faults.command import Said, refusal
 from tests.faults.damage import damaged
 from tests.faults.project import COMMANDS, Project, make_project
 
+ANSWERS = ("noise.json", "noise-corruptions.svg")
 SAID = re.compile(r"damaged|left out|cannot be read|is left out|again|lost \d+ bytes|missing|is gone")
 """Words by which a command that goes on says what it went on without."""
 ON_PAGE = re.compile(r'class="left-out"|is left out|is damaged')
@@ -25,7 +26,8 @@ def draw(project: Project, random: random.Random, folder: Path) -> Case:
     project.restore()
     kind = random.choice(sorted(kinds))
     path = project.work / random.choice(kinds[kind])
-    if random.random() < 0.05 and kind != "an image":  # without one of the images it is another question
+    whole = kind == "an image" or kind in ANSWERS  # without one it is another question
+    if random.random() < 0.05 and not whole:
         path.unlink()
         what = "removed"
     else:

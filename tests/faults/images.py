@@ -180,7 +180,7 @@ SURFACES = (
         "pixels, and files that are none, under any ending. Right: pixels of the size that was asked for.",
         prepare,
         draw,
-        cases=20_000,
+        cases=30_000,
         quick=400,
         bytes=BYTES,
     ),

@@ -170,16 +170,18 @@ def killed(call: Callable[[], Any], folder: Path, *, moment: int | None, part: f
 def in_process(call: Callable[[], Any], folder: Path, seconds: float | None = None) -> tuple[int, str]:
     """Exit code and last words of a call in a process forked from this one, killed after so many seconds."""
     words = folder / "words"
+    descriptor = os.open(words, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)  # before the disk fails
     if (child := os.fork()) == 0:
         code = 1
         try:
             call()
             code = 0
         except BaseException:
-            with suppress(BaseException):
-                words.write_text(traceback.format_exc())
+            with suppress(BaseException), os.fdopen(descriptor, "w", closefd=False) as file:
+                file.write(traceback.format_exc())
         finally:
             os._exit(code)
+    os.close(descriptor)
     timer = None if seconds is None else threading.Timer(seconds, _kill, (child,))
     try:
         if timer is not None:
@@ -192,7 +194,7 @@ def in_process(call: Callable[[], Any], folder: Path, seconds: float | None = No
     finally:
         if timer is not None:
             timer.cancel()
-    said = words.read_text() if words.exists() else ""
+    said = words.read_text()
     words.unlink(missing_ok=True)
     return os.waitstatus_to_exitcode(status), said
 

@@ -34,6 +34,7 @@ CASES = [
     (NeuronLabels(3, 2), (3,)),
     (NeuronLabels(3, 2), (2, 4)),
     (PatchWhitening(3, 2), (2, 3)),
+    (PatchWhitening(3, 3), (4, 3, 2, 2)),
     (Standardize([0.0, 1.0], [1.0, 1.0]), (2, 3, 4, 4)),
     (Standardize([0.0], [1.0]), (4, 4)),
     (SPHeReBlock(3, 4, projection=2), (2, 3)),
@@ -63,6 +64,12 @@ def test_images_smaller_than_a_patch_that_is_whitened() -> None:
     whitening = PatchWhitening(3, 3)
     with pytest.raises(ValueError, match=r"at least 3 pixels a side, got \(4, 3, 2, 2\)"):
         whitening.init_from_data(torch.rand(4, 3, 2, 2), torch.Generator())
+
+
+@pytest.mark.parametrize("images", [torch.rand(0, 3, 4, 4), torch.full((2, 3, 4, 4), torch.nan)])
+def test_images_that_cannot_be_whitened(images: torch.Tensor) -> None:
+    with pytest.raises(ValueError, match="x must be finite images, at least one"):
+        PatchWhitening(3, 2).init_from_data(images, torch.Generator())
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from tests.tiny import edit_json, few_digits, learned, tiny_recipe
+from tests.tiny import edit_json, few_digits, learned, tiny_recipe, untimed
 from torchhebb.data import Store
 from torchhebb.errors import UserError
 from torchhebb.runs import TrainOptions, open_run, read_config, run_recipe
 from torchhebb.runs.folder import alone_in, new_run_folder
+from torchhebb.runs.trained import open_trained
 from torchhebb.train import Readout, read_result
 
 OPTIONS = TrainOptions(device="cpu", precision="float32", checkpoint_seconds=0.0)
@@ -96,14 +97,18 @@ def test_a_changed_digit_of_the_configuration_is_said(tmp_path: Path, store: Sto
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "readout.safetensors"])
-def test_a_part_that_is_gone_is_made_again(name: str, tmp_path: Path, store: Store) -> None:
+def test_a_part_that_is_gone_is_made_again(
+    name: str, tmp_path: Path, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
     folder = tmp_path / "run"
     first = run_recipe(RECIPE, OPTIONS, folder=folder, store=store)
-    before = learned(folder)
+    before, lines = learned(folder), untimed(folder / "metrics.jsonl")
     (folder / name).unlink()
     again = run_recipe(RECIPE, OPTIONS, folder=folder, store=store)
     after = learned(folder)
     assert again.measures == first.measures and after[name] == before[name]
+    assert f"{name} is gone" in caplog.text
+    assert sorted(map(str, untimed(folder / "metrics.jsonl"))) == sorted(map(str, lines))  # each line once
 
 
 def test_the_network_of_another_run_is_refused(tmp_path: Path, store: Store) -> None:
@@ -147,3 +152,23 @@ def test_a_log_that_was_cut_does_not_end_the_run(cut: float, tmp_path: Path, sto
     whole = run_recipe(RECIPE, OPTIONS, folder=tmp_path / "whole", store=store)
     assert run_recipe(RECIPE, OPTIONS, folder=folder, store=store).measures == whole.measures
     assert "lost" in [line["kind"] for line in open_run(folder, store=store).log()]
+
+
+def test_lines_that_a_log_lost_are_said(tmp_path: Path, store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    """Its end is gone at the end of a line, so that no line is damaged."""
+    folder = tmp_path / "run"
+    run_recipe(RECIPE, OPTIONS, folder=folder, store=store)
+    lines = (folder / "metrics.jsonl").read_bytes().splitlines(keepends=True)
+    (folder / "metrics.jsonl").write_bytes(b"".join(lines[:-2]))
+    assert len(open_run(folder, store=store).log()) == len(lines) - 2
+    assert f"has lost the last {len(b''.join(lines[-2:]))} bytes" in caplog.text
+
+
+def test_missing_names_of_classes_are_said(tmp_path: Path, store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    folder = tmp_path / "run"
+    run_recipe(RECIPE, OPTIONS, folder=folder, store=store)
+    open_trained(folder)
+    assert not caplog.text
+    (folder / "classes.json").unlink()
+    open_trained(folder)
+    assert "classes.json is missing: classes are named by their numbers" in caplog.text

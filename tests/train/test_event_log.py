@@ -46,3 +46,14 @@ def test_without_the_package_one_line_says_so(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     with pytest.raises(UserError, match="tensorboard needs the package tensorboard: pip install tensorboard"):
         EventLog(tmp_path / "metrics.jsonl")
+
+
+def test_curves_of_a_task_that_is_done_again_are_those_of_its_last_time(tmp_path: Path) -> None:
+    log = EventLog(tmp_path / "metrics.jsonl")
+    log.write(kind="readout", task="seed 0: readout", epoch=0, loss=2.0)
+    log.write(kind="readout", task="seed 0: readout", epoch=1, loss=1.5)
+    log.write(kind="repeated", task="seed 0: readout")
+    log.write(kind="readout", task="seed 0: readout", epoch=0, loss=1.0)
+    log.close()
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [(event.step, event.value) for event in events.Scalars("seed 0: readout/loss")] == [(0, 1.0)]

@@ -111,3 +111,23 @@ def test_a_line_of_other_types_is_damaged(tmp_path: Path, line: dict[str, object
     (tmp_path / "metrics.jsonl").write_text(json_line(line) + json_line({"kind": "example"}))
     assert [found["kind"] for found in read_log(tmp_path / "metrics.jsonl")] == ["example"]
     assert "1 of 2 lines are damaged" in caplog.text
+
+
+def test_a_task_that_is_done_again_has_the_lines_of_its_last_time(tmp_path: Path):
+    log = Log(tmp_path / "metrics.jsonl")
+    for task in ("learning", "readout"):
+        log.write(kind="example", task=task, time=1)
+    log.write(kind="repeated", task="learning")
+    log.write(kind="example", task="learning", time=2)
+    found = [(line["task"], line["time"]) for line in read_log(tmp_path / "metrics.jsonl")]
+    assert found == [("readout", 1), ("learning", 2)]
+
+
+def test_a_line_whose_checksum_lost_its_name_is_damaged(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    path = tmp_path / "metrics.jsonl"
+    log = Log(path)
+    for step in range(3):
+        log.write(kind="example", step=step)
+    path.write_text(path.read_text().replace("checksum", "cheaksum", 1))
+    assert [line["step"] for line in read_log(path)] == [1, 2]
+    assert "1 of 3 lines are damaged" in caplog.text

@@ -1,11 +1,16 @@
 """A rank that is killed ends the run of both in one line, and a restart goes on from the last checkpoint."""
 
+import os
+import signal
 import time
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+import torch
+
 from tests.kill_campaign import outcome
 from tests.pair import agent, start_pair, train
+from torchhebb.distributed import LostWorker, joined
 from torchhebb.nn.tensors import read_tensors
 
 LASTING = ("--learning.epochs", "6", "--checkpoint-seconds", "0")
@@ -54,3 +59,24 @@ def test_killed_ranks_lose_one_checkpoint_interval_at_most(tmp_path: Path):
     assert outcome(broken) == outcome(whole)
     assert (whole.parent / "said-1").read_text() == "", "rank 0 alone speaks"
     assert "run folder:" in (whole.parent / "said-0").read_text()
+
+
+def wait_for_good(workers_timeout: float) -> None:
+    """Rank 0 is frozen, as by a debugger, while the other waits for its word."""
+    with joined(torch.device("cpu"), timeout=workers_timeout) as workers:
+        if workers.first:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        try:
+            workers.broadcast("go on")
+        except LostWorker as error:
+            os._exit(3 if "rank 0 has given no sign of life" in str(error) else 1)
+
+
+def test_a_rank_that_is_frozen_for_good_is_not_waited_for():
+    ranks = start_pair(store := agent(), wait_for_good, 6.0)
+    ranks[1].join(40)
+    code = ranks[1].exitcode
+    ranks[0].kill()
+    finish(ranks)
+    del store
+    assert code == 3

@@ -160,7 +160,8 @@ class Store:
                 os.rename(temporary, folder)
                 _sync(self.root)
         finally:
-            _remove(temporary)
+            with suppress(OSError):  # on a disk that became read-only; the next writer removes it
+                _remove(temporary)
 
     def _evict(self, allowed: int, *, keep: str) -> None:
         """Remove what dead writers left, then the least recently used entries until `allowed` bytes remain."""

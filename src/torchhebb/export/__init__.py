@@ -2,6 +2,7 @@
 
 import copy
 import os
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -99,7 +100,8 @@ def export(
         found = _compared(kind, beside, exact, written, shown, out, output, progress)
         os.replace(beside, out)
     finally:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):  # renamed already, or in a folder that became read-only
+            beside.unlink()
     return found
 
 

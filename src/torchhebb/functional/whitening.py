@@ -13,8 +13,8 @@ def whitening_matrix(covariance: Tensor, *, shrinkage: float = 0.1, components: 
     With `components`, the rows diag(l + e)^(-1/2) V^T of that many largest l: principal components of one variance.
 
     Args: covariance (d, d), symmetric; shrinkage >= 0, in units of the mean variance.  Returns: (components or d, d).
-    Raises ValueError for a covariance that is not square, a negative shrinkage, components outside [1, d], or a
-    variance of zero that neither shrinkage nor components leaves out.
+    Raises ValueError for a covariance that is not square or not finite, a negative shrinkage, components outside
+    [1, d], or a variance of zero that neither shrinkage nor components leaves out.
     Source: Bell and Sejnowski 1997; Coates, Ng and Lee 2011, for patches.
 
     >>> whitening_matrix(torch.diag(torch.tensor([4.0, 1.0])), shrinkage=0.0)
@@ -28,6 +28,8 @@ def whitening_matrix(covariance: Tensor, *, shrinkage: float = 0.1, components: 
         raise ValueError(f"shrinkage must not be negative, got {shrinkage}")
     if components is not None and not 1 <= components <= size:
         raise ValueError(f"components must lie from 1 to {size}, got {components}")
+    if not covariance.isfinite().all():
+        raise ValueError("covariance must be finite")
     variances, directions = torch.linalg.eigh(covariance.double())
     variances, directions = variances.flip(0).clamp_min(0), directions.flip(1)
     scale = variances + shrinkage * variances.mean()

@@ -76,9 +76,9 @@ class PatchWhitening(DataInitialised):
     @torch.no_grad()
     def init_from_data(self, x: Tensor, generator: torch.Generator) -> None:
         """Take mean and covariance from the patches of samples x (B, in_channels, H, W); draws nothing."""
-        check_maps(x, self.in_channels)
-        least = self.kernel_size - 2 * self.padding
-        check_shape(x, min(x.shape[2:]) >= least, f"(B, {self.in_channels}, H, W) with at least {least} pixels a side")
+        self._check(x)
+        if not len(x) or not x.isfinite().all():
+            raise ValueError(f"x must be finite images, at least one, got {tuple(x.shape)}")
         count, size = 0, len(self.mean)
         total = torch.zeros(size, dtype=torch.float64, device=x.device)
         square = torch.zeros(size, size, dtype=torch.float64, device=x.device)
@@ -120,7 +120,7 @@ class PatchWhitening(DataInitialised):
         return matrix
 
     def forward(self, x: Tensor) -> Tensor:
-        check_maps(x, self.in_channels)
+        self._check(x)
         kernel = self._kernel()
         q = F.conv2d(x, kernel, -(self.matrix @ self.mean), padding=self.padding)
         if self.floor is None:
@@ -134,6 +134,11 @@ class PatchWhitening(DataInitialised):
         Both are linear, and so is one after the other: <W, Z p>, position by position, is <W Z, p>.
         """
         return F.conv_transpose2d(weight, self._kernel())
+
+    def _check(self, x: Tensor) -> None:
+        check_maps(x, self.in_channels)
+        least = self.kernel_size - 2 * self.padding
+        check_shape(x, min(x.shape[2:]) >= least, f"(B, {self.in_channels}, H, W) with at least {least} pixels a side")
 
     def _kernel(self) -> Tensor:
         """Z and the removal of a patch's mean as one convolution: Z (I - 1 1^T / d)."""

@@ -14,10 +14,9 @@ from torchhebb.progress import SILENT, Progress
 from torchhebb.readouts.base import predict_logits
 from torchhebb.report.answers import Evaluation, read_evaluations
 from torchhebb.runs import Run, TrainOptions, compute_options, open_run, read_config
-from torchhebb.runs.folder import finished_result, read_classes
+from torchhebb.runs.folder import finished_result, read_classes, read_run_log
 from torchhebb.train import Recipe, Result
 from torchhebb.train.diagnostics import win_rates
-from torchhebb.train.log import read_log
 
 WIN_RATE_BATCHES, WIN_RATE_BATCH = 4, 64
 
@@ -87,7 +86,7 @@ def read_run(
     answers, left_out = None, ""
     try:
         result = finished_result(folder) if opened is None else opened.result
-        log, classes = read_log(folder / "metrics.jsonl"), tuple(read_classes(folder))
+        log, classes = read_run_log(folder), tuple(read_classes(folder))
         if not log:
             raise ValueError("metrics.jsonl is missing or empty")
         labelled = bool(classes)

@@ -1,6 +1,7 @@
 """The run folder: its configuration, and a lock against a second process."""
 
 import json
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
@@ -15,10 +16,14 @@ from torchhebb.data import Data, Fit, Preprocessing, absolute_name, is_own
 from torchhebb.errors import NotImportedError, UserError
 from torchhebb.files import read_json, write_atomically, write_json
 from torchhebb.nn.saving import read_class_names, write_class_names
+from torchhebb.nn.tensors import read_tensors
 from torchhebb.runs.options import TrainOptions
+from torchhebb.train.log import read_log
 from torchhebb.train.numerics import Numerics
 from torchhebb.train.recipe import Recipe
 from torchhebb.train.result import Result, read_result
+
+_log = logging.getLogger(__name__)
 
 
 def new_run_folder(recipe: Recipe) -> Path:
@@ -236,6 +241,17 @@ def _config(folder: Path) -> dict[str, Any]:
 
 def _earlier_fit(recipe: Recipe) -> Fit:
     return "squash" if is_own(recipe.data) else "crop"
+
+
+def read_run_log(folder: Path) -> list[dict[str, Any]]:
+    """The lines of a run's metrics.jsonl; a warning says where its end is missing, as the last checkpoint tells."""
+    path, checkpoint = folder / "metrics.jsonl", folder / "checkpoint.safetensors"
+    lines = read_log(path)
+    with suppress(UserError, OSError):  # of a damaged checkpoint whoever resumes is told
+        expected = read_tensors(checkpoint)[1].get("log_offset", 0)
+        if path.exists() and (lost := expected - path.stat().st_size) > 0:
+            _log.warning("%s has lost the last %d bytes of its lines", path, lost)
+    return lines
 
 
 def read_classes(folder: Path) -> list[str]:

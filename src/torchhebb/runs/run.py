@@ -18,14 +18,20 @@ from torchhebb.errors import UserError
 from torchhebb.files import read_json, write_json
 from torchhebb.nn import Network, load
 from torchhebb.progress import SILENT, Progress
-from torchhebb.runs.folder import data_settings, finished_result, kept_numerics, read_config, read_preprocessing
+from torchhebb.runs.folder import (
+    data_settings,
+    finished_result,
+    kept_numerics,
+    read_config,
+    read_preprocessing,
+    read_run_log,
+)
 from torchhebb.runs.networks import frozen_features, placed
 from torchhebb.runs.options import ComputeOptions
 from torchhebb.train import Recipe, Result
 from torchhebb.train.device import Precision, find_device, find_precision
 from torchhebb.train.features import fingerprint
 from torchhebb.train.fitting import check_fit
-from torchhebb.train.log import read_log
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +121,7 @@ class Run:
 
     def log(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl."""
-        return read_log(self.folder / "metrics.jsonl")
+        return read_run_log(self.folder)
 
     def _network(self, seed: int) -> Network:
         """The network of a seed that this run caches and that must not be changed."""

@@ -1,5 +1,6 @@
 """Training of a recipe: learning, features, readout and baselines, for all seeds."""
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -204,6 +205,8 @@ def _numerics(recipe: Recipe, options: TrainOptions, folder: Path, device: torch
     return choose_numerics(network, recipe.learning, options.precision, device)
 
 
+_log = logging.getLogger(__name__)
+
 EXPERIMENT = ("data", "architecture", "learning", "readout", "supervised")
 """The fields of a recipe on which its numbers depend."""
 
@@ -363,8 +366,9 @@ class Session:
 
     def _once(self, task: str, work: Callable[[str], Any], *, made: Path | None = None) -> Any:
         """Run a task unless it is finished; again if its file is missing."""
-        if made is not None and self.workers.first and not made.exists():
-            self.checkpoint.done.pop(task, None)
+        if made is not None and self.workers.first and task in self.checkpoint.done and not made.exists():
+            _log.warning("%s is gone: %s is done again", made, task)
+            self.checkpoint.repeat(task)
         if task not in self.checkpoint.done:
             started = time.monotonic()
             value = work(task)

@@ -59,6 +59,12 @@ class Checkpoint:
         """Position and tensors of an unfinished task, or None if it was not started."""
         return (self.position, self.tensors) if self.task == task else None
 
+    def repeat(self, task: str) -> None:
+        """Let a finished task be done again, and with it the unfinished one, whose position the next save replaces."""
+        for again in {task, self.task} - {None}:
+            self.done.pop(str(again), None)
+            self.log.write(kind="repeated", task=again)
+
     @property
     def due(self) -> bool:
         """Whether it is time to save again."""

@@ -26,7 +26,10 @@ class EventLog(Log):
 
     def write(self, **metrics: Any) -> None:
         super().write(**metrics)
-        self._draw(metrics)
+        if metrics.get("kind") == "repeated":
+            self.rewind(self.offset)  # without the earlier lines of that task
+        else:
+            self._draw(metrics)
 
     def rewind(self, offset: int) -> None:
         super().rewind(offset)

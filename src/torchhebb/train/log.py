@@ -20,6 +20,7 @@ FIELDS: Mapping[str, Mapping[str, Any]] = {
     },
     "local": {"stage": int, "samples": int, "name": str, "loss": _NUMBER},
     "readout": {"task": str, "epoch": int, "loss": _NUMBER},
+    "repeated": {"task": str},
 }
 """What a line of each kind holds at least, and the types of that."""
 
@@ -73,19 +74,31 @@ class Log:
 def read_log(path: Path) -> list[dict[str, Any]]:
     """All lines of a metrics.jsonl that are as they were written; a warning says how many are not and left out.
 
-    What follows the last end of a line was cut by a kill or a power cut, and is no line.
+    What follows the last end of a line was cut by a kill or a power cut, and is no line.  Lines of a task that was done
+    again are left out up to that of kind "repeated", which says so.
     """
     if not path.exists():
         return []
     lines = read_bytes(path).split(b"\n")[:-1]
+    signed = any(map(_signed, lines))  # early versions wrote none
     found = []
     for line in lines:
         with suppress(ValueError):  # of bytes that are no text as well
-            if _is_line(value := parse_json(line)):
+            if _is_line(value := parse_json(line)) and _signed(line) == signed:
                 found.append(value)
     if damaged := len(lines) - len(found):
         _log.warning("%s: %d of %d lines are damaged and left out", path, damaged, len(lines))
-    return found
+    kept: list[dict[str, Any]] = []
+    for value in found:
+        if value["kind"] == "repeated":
+            kept = [earlier for earlier in kept if earlier.get("task") != value["task"]]
+        else:
+            kept.append(value)
+    return kept
+
+
+def _signed(line: bytes) -> bool:
+    return b'"checksum": ' in line
 
 
 def _is_line(value: dict[str, Any]) -> bool:
