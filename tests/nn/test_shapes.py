@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from torchhebb.functional import conv2d_statistic, norm_adaptive_step, power_of_two_scale, quantize
+from torchhebb.functional import conv2d_statistic, norm_adaptive_step, power_of_two_scale, quantize, triangle
 from torchhebb.nn import (
     BatchNorm,
     BatchNorm2d,
@@ -86,6 +86,7 @@ def test_images_that_cannot_be_whitened(images: torch.Tensor) -> None:
         (lambda: conv2d_statistic(torch.rand(1, 1, 3, 3), torch.rand(1, 1, 2, 2), 2, groups=0), "groups must be"),
         (lambda: conv2d_statistic(torch.rand(1, 1, 3, 3), torch.rand(1, 1, 2, 2), (2**63, 2)), "kernel_size must be"),
         (lambda: norm_adaptive_step(torch.rand(2, 3), torch.rand(2, 3), 0.1, groups=0), "groups must divide"),
+        (lambda: norm_adaptive_step(torch.rand(0, 3), torch.rand(0, 3), 0.1, groups=2**63), "groups must divide"),
         (lambda: quantize(torch.rand(3), 2**40, scale=1.0), "bits must lie from 2 to 64"),
         (lambda: power_of_two_scale(torch.rand(3, 2), 2**63), "bits must lie from 2 to 64"),
     ],
@@ -94,3 +95,7 @@ def test_sizes_that_nothing_holds(make: Callable[[], object], said: str) -> None
     with pytest.raises(ValueError, match=said) as raised:
         make()
     assert "\n" not in str(raised.value)
+
+
+def test_a_triangle_of_no_neurons() -> None:
+    assert triangle(torch.rand(2, 0, 3), threshold=0.5).shape == (2, 0, 3)

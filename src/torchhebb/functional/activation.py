@@ -36,7 +36,7 @@ def triangle(
         least = None
     else:  # the norm of centred values: torch's variance is many times slower over channels in channels-last order
         norm = torch.linalg.vector_norm(centred, dim=dim, keepdim=True, dtype=widened(u.dtype))
-        least = (norm * (threshold / u.shape[dim] ** 0.5)).to(u.dtype)
+        least = (norm * (threshold / max(u.shape[dim], 1) ** 0.5)).to(u.dtype)
     sides = [centred, -centred] if split else [centred]
     above = [side if least is None else side - least for side in sides]
     rectified = (torch.cat(above, dim) if split else above[0]).relu_()

@@ -112,7 +112,7 @@ def norm_adaptive_rate(weight: Tensor, update: Tensor, lr: float | Tensor, power
 
     Args: weight and update in float32 or float64: the rate itself is beyond what float16 holds.
     """
-    if groups < 1 or weight.shape[0] % groups:
+    if not 1 <= groups <= max(weight.shape[0], 1) or weight.shape[0] % groups:
         raise ValueError(f"groups must divide the {weight.shape[0]} neurons, got {groups}")
     weight_rows, update_rows = _rows(weight, update)
     if groups == 1 and not in_kernel():  # over all entries at once is faster, but for Inductor, which fuses rows

@@ -1,6 +1,7 @@
 """Saving and loading of models: a safetensors file whose header describes in JSON how to build the model."""
 
 import json
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import reduce
@@ -16,6 +17,7 @@ from torchhebb.files import parse_json, read_bytes, write_json
 from torchhebb.nn.tensors import read_tensors, write_tensors
 from torchhebb.nn.wrappers import state_without_wrappers, unwrapped
 
+_log = logging.getLogger(__name__)
 _CLASSES = "classes"
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -111,6 +113,8 @@ def _class_names(path: Path) -> list[str]:
     try:
         return read_class_names(path)
     except FileNotFoundError:
+        if path.with_name("config.json").exists():  # of a run, which has one
+            _log.warning("%s is missing: classes are named by their numbers", path)
         return []
 
 

@@ -1,6 +1,5 @@
 """Loading of a trained network from a run, a weights file or the name of a network in the package."""
 
-import logging
 from pathlib import Path
 
 from torch import nn
@@ -11,7 +10,6 @@ from torchhebb.recipes import list_pretrained, load_pretrained
 from torchhebb.runs.folder import finished_result
 from torchhebb.runs.run import Run
 
-_log = logging.getLogger(__name__)
 _HOLDS_ONE = ("config.json", "model.safetensors")
 
 
@@ -37,8 +35,6 @@ def open_trained(target: nn.Module | Run | Path | str) -> tuple[Network, Path | 
             folder = path
             finished_result(path)
         network = load(path)
-        if folder is not None and not (folder / "classes.json").exists():
-            _log.warning("%s is missing: classes are named by their numbers", folder / "classes.json")
     if not isinstance(network, Network) or network.architecture is None:
         raise UserError(f"the network must have an architecture, got {type(network).__name__}")
     return network, folder
