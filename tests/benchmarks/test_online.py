@@ -5,12 +5,15 @@ import sys
 import torch
 
 from benchmarks.harness import FOLDER, compare
+from torchhebb.nn import SoftWTA
+from torchhebb.recipes import get_recipe
 
 sys.path.insert(0, str(FOLDER))
 
 from benchmarks.bench_online import BACKPROPAGATION, FUSED, PLAIN, SEPARATE, TORCH_FUSED, _label, make_steps, table
 
 CPU = torch.device("cpu")
+ACTIVATION = SoftWTA(get_recipe("softhebb2022-mnist").architecture.blocks[0].output_inverse_temperature)  # type: ignore[attr-defined]
 
 
 def test_every_variant_takes_a_step() -> None:
@@ -18,10 +21,10 @@ def test_every_variant_takes_a_step() -> None:
     assert list(steps) == [FUSED, SEPARATE, PLAIN, BACKPROPAGATION, TORCH_FUSED]
     one, other, plain = (steps[name]() for name in (FUSED, SEPARATE, PLAIN))
     assert isinstance(one, torch.Tensor) and other is None and isinstance(plain, torch.Tensor)
-    torch.testing.assert_close(one, plain)
+    torch.testing.assert_close(ACTIVATION(one), plain)  # the step of the loop leaves out what nobody reads
     second, plain_second = steps[FUSED](), steps[PLAIN]()
     assert isinstance(second, torch.Tensor) and isinstance(plain_second, torch.Tensor)
-    torch.testing.assert_close(second, plain_second, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(ACTIVATION(second), plain_second, rtol=1e-4, atol=1e-5)
     assert not torch.equal(one, second)
 
 

@@ -80,9 +80,9 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     lines = read_bytes(path).split(b"\n")[:-1]
-    signed = any(map(_signed, lines))  # early versions wrote none
-    found = []
+    found, signed = [], False  # an early version, which may have begun the run, wrote no checksums
     for line in lines:
+        signed = signed or _signed(line)
         with suppress(ValueError):  # of bytes that are no text as well
             if _is_line(value := parse_json(line)) and _signed(line) == signed:
                 found.append(value)
