@@ -113,12 +113,12 @@ def test_what_cannot_be_embedded_is_said(run: Path, tmp_path: Path):
 
 
 def test_the_name_of_a_network_that_ships_is_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    pixels = torch.rand(3, 1, 8, 8)
+    pixels = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     shipped = create_model("softhebb2023-digits", pretrained=True)
-    assert torch.allclose(embed("softhebb2023-digits", pixels), shipped(pixels).flatten(1), atol=1e-5)
+    assert torch.allclose(embed("softhebb2023-digits", pixels), shipped(pixels).flatten(1), atol=1e-3)
     monkeypatch.chdir(tmp_path)
     torchhebb.save(create_model("softhebb2023-digits"), "softhebb2023-digits")  # a path goes before a name
-    assert not torch.allclose(embed("softhebb2023-digits", pixels), shipped(pixels).flatten(1), atol=1e-5)
+    assert not torch.allclose(embed("softhebb2023-digits", pixels), shipped(pixels).flatten(1), atol=1e-3)
 
 
 # files
