@@ -166,8 +166,8 @@ class ProcessGroup:
     world_size: int = 1
     object_group: Any = None
     """The group for objects: of gloo, so that they use no GPU."""
-    meetings: "Meetings | None" = None
-    """Where ranks wait for each other before they exchange any."""
+    barrier: "HeartbeatBarrier | None" = None
+    """Where ranks wait for each other before they exchange objects."""
 
     @property
     def first(self) -> bool:
@@ -176,21 +176,22 @@ class ProcessGroup:
 
     def broadcast(self, value: T) -> T:
         """The value that rank 0 passes, on every rank.  Raises LostWorker."""
-        if self.meetings is None:
+        if self.barrier is None:
             return value
-        self.meetings.wait_for([0])
+        self.barrier.wait_for([0])
         return _broadcast(value, self.object_group)
 
     def wait(self) -> None:
         """Wait until every rank has called this, without a time limit.  Raises LostWorker."""
-        if self.meetings is not None:
-            self.meetings.wait_for(range(self.world_size))
+        if self.barrier is not None:
+            self.barrier.wait_for(range(self.world_size))
 
 
-class Meetings:
-    """Long waits, as for rank 0 while it fits a readout, for a rank that lives: every rank counts in a store meanwhile.
+class HeartbeatBarrier:
+    """A barrier for long waits, as while rank 0 fits a readout, that tells a busy rank from a frozen or dead one.
 
-    A collective would wait for a frozen process as long as for a busy one, and cannot be given up.
+    A thread of every rank counts in the store, its heartbeat.  A collective would wait for a frozen process as long as
+    for a busy one, and cannot be cancelled.
     """
 
     def __init__(self, store: Any, here: int, count: int, timeout: float) -> None:
@@ -202,22 +203,22 @@ class Meetings:
     def _beat(self) -> None:
         with suppress(RuntimeError):  # the store is gone, and with it all the others
             while not self.over.wait(min(1.0, self.timeout / 10)):
-                self.store.add(f"pulse {self.here}", 1)
+                self.store.add(f"heartbeat {self.here}", 1)
 
     def wait_for(self, ranks: Iterable[int]) -> None:
         """Say that this rank is here, and wait until those are."""
         with raising_lost_worker():
             self.count += 1
-            self.store.set(f"meeting {self.count}, rank {self.here}", "")
+            self.store.set(f"barrier {self.count}, rank {self.here}", "")
             for other in ranks:
                 self._wait_for_one(other)
 
     def _wait_for_one(self, other: int) -> None:
-        pulse, until = None, 0.0
-        while not self.store.check([f"meeting {self.count}, rank {other}"]):
-            found = self.store.add(f"pulse {other}", 0)
-            if found != pulse:
-                pulse, until = found, time.monotonic() + self.timeout
+        heartbeat, until = None, 0.0
+        while not self.store.check([f"barrier {self.count}, rank {other}"]):
+            found = self.store.add(f"heartbeat {other}", 0)
+            if found != heartbeat:
+                heartbeat, until = found, time.monotonic() + self.timeout
             elif time.monotonic() > until:
                 raise RuntimeError(f"rank {other} has given no sign of life for {self.timeout:g} s")
             time.sleep(0.02)
@@ -251,7 +252,8 @@ def joined(device: torch.device, *, timeout: float = 1800.0) -> Iterator[Process
 
     Without torchrun it does nothing.
 
-    Args: timeout, seconds after which a worker that does not answer is lost; one that died is found at once.
+    Args: timeout, seconds after which a worker that does not answer is lost; one that died is found at once, or
+    within a minute where others wait for it outside a step, as they do while rank 0 fits a readout.
     Raises LostWorker if they do not come together, UserError for a timeout that is not positive.
 
     >>> with joined(torch.device("cpu")) as workers:
@@ -266,7 +268,7 @@ def joined(device: torch.device, *, timeout: float = 1800.0) -> Iterator[Process
         raise UserError(f"worker_timeout must be positive, got {timeout}")
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    meetings = None
+    barrier = None
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     try:
         with raising_lost_worker():
@@ -280,11 +282,11 @@ def joined(device: torch.device, *, timeout: float = 1800.0) -> Iterator[Process
                 timeout=timedelta(seconds=timeout),
             )
             group = distributed.new_group(backend="gloo", timeout=timedelta(seconds=timeout))
-            meetings = Meetings(place, here, count, timeout)
-        yield ProcessGroup(here, count, group, meetings)
+            barrier = HeartbeatBarrier(place, here, count, timeout)
+        yield ProcessGroup(here, count, group, barrier)
     finally:
-        if meetings is not None:
-            meetings.over.set()
+        if barrier is not None:
+            barrier.over.set()
         if distributed.is_initialized():
             distributed.destroy_process_group()
 

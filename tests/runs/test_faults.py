@@ -15,6 +15,7 @@ from torchhebb.runs import TrainOptions, open_run, read_config, run_recipe
 from torchhebb.runs.folder import alone_in, new_run_folder
 from torchhebb.runs.trained import open_trained
 from torchhebb.train import Readout, read_result
+from torchhebb.train.checkpoint import Checkpoint
 
 OPTIONS = TrainOptions(device="cpu", precision="float32", checkpoint_seconds=0.0)
 RECIPE = tiny_recipe(readout=Readout(epochs=2, batch_size=200), baselines=())
@@ -152,6 +153,21 @@ def test_a_log_that_was_cut_does_not_end_the_run(cut: float, tmp_path: Path, sto
     whole = run_recipe(RECIPE, OPTIONS, folder=tmp_path / "whole", store=store)
     assert run_recipe(RECIPE, OPTIONS, folder=folder, store=store).measures == whole.measures
     assert "lost" in [line["kind"] for line in open_run(folder, store=store).log()]
+
+
+def test_a_readout_under_way_begins_again_with_the_network(tmp_path: Path, store: Store) -> None:
+    """Its lines are those of one time too."""
+    folder = tmp_path / "run"
+    with pytest.raises(Stop):
+        run_recipe(RECIPE, OPTIONS, folder=folder, store=store, progress=Stopping("readout", 2))
+    assert Checkpoint(folder).task == "seed 0: readout" and any(
+        line["kind"] == "readout" for line in untimed(folder / "metrics.jsonl")
+    )
+    (folder / "model.safetensors").unlink()
+    again = run_recipe(RECIPE, OPTIONS, folder=folder, store=store)
+    whole = run_recipe(RECIPE, OPTIONS, folder=tmp_path / "whole", store=store)
+    assert again.measures == whole.measures
+    assert untimed(folder / "metrics.jsonl") == untimed(tmp_path / "whole" / "metrics.jsonl")
 
 
 def test_lines_that_a_log_lost_are_said(tmp_path: Path, store: Store, caplog: pytest.LogCaptureFixture) -> None:

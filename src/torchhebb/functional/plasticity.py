@@ -46,6 +46,7 @@ def conv2d_statistic(
     This is the weight gradient of the convolution that made u, taken at y, so it costs one convolution.
 
     Args: x (B, in, H, W), already padded; y (B, out, H', W').  Returns: S (out, in / groups, kh, kw).
+    Raises ValueError for a size, a stride, a dilation or groups that are not positive.
     Source: SoftHebb-2023, section 3: the convolutional form of the Hebbian term.
 
     >>> conv2d_statistic(torch.ones(1, 1, 3, 3), torch.ones(1, 1, 2, 2), 2)

@@ -39,7 +39,7 @@ class DataInitialised(nn.Module):
 
 def plastic_parameter(*shape: int, device: torch.device | str | None, dtype: torch.dtype | None) -> nn.Parameter:
     """A weight that learns by a local rule: attacks and readouts leave nothing in its .grad."""
-    return nn.Parameter(torch.empty(possible(*shape), device=device, dtype=dtype), requires_grad=False)
+    return nn.Parameter(torch.empty(allocatable(*shape), device=device, dtype=dtype), requires_grad=False)
 
 
 def accumulate_update(parameter: nn.Parameter, update: Tensor, n: int = 1) -> None:
@@ -147,7 +147,7 @@ def positive(**sizes: float | tuple[float, ...]) -> None:
                 raise ValueError(f"{name} must be at most {_LARGEST_SIZE:,}, got {one:,}")
 
 
-def possible(*shape: int) -> tuple[int, ...]:
+def allocatable(*shape: int) -> tuple[int, ...]:
     """The shape of a tensor; raises ValueError for more numbers than any memory holds."""
     if math.prod(shape) > _MOST_NUMBERS:
         raise ValueError(f"weights of the shape {shape} are {math.prod(shape):.1e} numbers, more than any memory holds")

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from torchhebb.config import find_type, type_name
 from torchhebb.errors import UserError
-from torchhebb.nn.plastic import positive, possible
+from torchhebb.nn.plastic import allocatable, positive
 from torchhebb.nn.saving import Portable, positive_int
 from torchhebb.nn.shapes import check_shape
 
@@ -71,7 +71,7 @@ class LinearReadout(ReadoutModule):
 
     def __init__(self, in_features: int, classes: int) -> None:
         super().__init__(in_features, classes)
-        self.weight = nn.Parameter(torch.zeros(possible(classes, in_features)), requires_grad=False)
+        self.weight = nn.Parameter(torch.zeros(allocatable(classes, in_features)), requires_grad=False)
         self.bias = nn.Parameter(torch.zeros(classes), requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:

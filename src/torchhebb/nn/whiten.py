@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from torchhebb.errors import UserError
 from torchhebb.functional.whitening import decorrelation_step, whitening_matrix
-from torchhebb.nn.plastic import DataInitialised, positive, possible
+from torchhebb.nn.plastic import DataInitialised, allocatable, positive
 from torchhebb.nn.shapes import check_maps, check_shape
 
 _LATERAL_STEPS, _LATERAL_BATCH, _LATERAL_RATE = 2000, 1000, 2.0
@@ -70,7 +70,7 @@ class PatchWhitening(DataInitialised):
         if lateral and components is not None:
             raise ValueError(f"the lateral rule keeps all {size} components of a patch, got components {components}")
         self.out_channels, self.lateral = components or size, lateral
-        self.register_buffer("matrix", torch.eye(*possible(self.out_channels, size), device=device, dtype=dtype))
+        self.register_buffer("matrix", torch.eye(*allocatable(self.out_channels, size), device=device, dtype=dtype))
         self.register_buffer("mean", torch.zeros(size, device=device, dtype=dtype))
 
     @torch.no_grad()

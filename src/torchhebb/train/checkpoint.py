@@ -61,8 +61,8 @@ class Checkpoint:
 
     def repeat(self, task: str) -> None:
         """Let a finished task be done again, and with it the unfinished one, whose position the next save replaces."""
-        for again in {task, self.task} - {None}:
-            self.done.pop(str(again), None)
+        for again in dict.fromkeys((task, self.task or task)):
+            self.done.pop(again, None)
             self.log.write(kind="repeated", task=again)
 
     @property

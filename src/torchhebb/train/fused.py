@@ -19,8 +19,8 @@ from torchhebb.train.device import Precision, autocast
 
 Layer = HebbLinear | HebbConv2d
 
-
-_WITHOUT_STATE = (Triangle, SoftWTA, Power, nn.MaxPool2d, nn.AvgPool2d, nn.Flatten, nn.Identity)
+# Modules whose call changes nothing but its output, not even a generator of random numbers; no classes that derive.
+_PURE = (Triangle, SoftWTA, Power, nn.MaxPool2d, nn.AvgPool2d, nn.Flatten, nn.Identity)
 
 
 def learning_step(
@@ -59,11 +59,16 @@ def learning_step(
 def _as_far_as_it_learns(model: nn.Module) -> nn.Module:
     """The modules of a sequential without the last ones that only compute its output."""
     modules = list(in_order(model))
-    if any(isinstance(module, nn.Sequential) and learns(module) for module in model.modules()):
+    if _learns_otherwise(model):
         return model
-    while modules and isinstance(modules[-1], _WITHOUT_STATE) and not _hooked(modules[-1]):
+    while modules and type(modules[-1]) in _PURE and not _hooked(modules[-1]):
         modules.pop()
     return nn.Sequential(*modules) if modules else model
+
+
+def _learns_otherwise(model: nn.Module) -> bool:
+    """Whether a sequential inside has a `learn` of its own, and is not just its modules one after another."""
+    return any(isinstance(module, nn.Sequential) and learns(module) for module in model.modules())
 
 
 def _hooked(module: nn.Module) -> bool:
@@ -97,8 +102,7 @@ class FusedSteps:
         if type(optimizer) is not NormAdaptiveSGD or world_size() > 1:
             return None
         modules = list(in_order(model))
-        own_way = any(isinstance(module, nn.Sequential) and learns(module) for module in model.modules())
-        if own_way or len({id(module) for module in modules}) < len(modules):
+        if _learns_otherwise(model) or len({id(module) for module in modules}) < len(modules):
             return None
         groups = {id(p): number for number, group in enumerate(optimizer.param_groups) for p in group["params"]}
         calls: list[Callable[[Tensor], Tensor]] = []

@@ -12,7 +12,7 @@ from torchhebb.functional import orthogonality_loss, structure_loss
 from torchhebb.nn.blocks.base import Block
 from torchhebb.nn.blocks.local import LocalLossBlock
 from torchhebb.nn.norm import BatchNorm2d
-from torchhebb.nn.plastic import positive, possible
+from torchhebb.nn.plastic import allocatable, positive
 from torchhebb.nn.pool import Pool
 from torchhebb.nn.shapes import check_maps
 
@@ -80,7 +80,7 @@ class SPHeReBlock(LocalLossBlock):
             raise ValueError(f"negative_slope must not be negative, got {negative_slope}")
         if residual and out_channels < in_channels:
             raise ValueError(f"a residual needs out_channels of at least {in_channels}, got {out_channels}")
-        possible(out_channels, in_channels, kernel_size, kernel_size)
+        allocatable(out_channels, in_channels, kernel_size, kernel_size)
         body = nn.Sequential()
         body.add_module("conv", nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2))
         body.add_module("norm", BatchNorm2d(out_channels))
