@@ -83,3 +83,8 @@ def test_the_lateral_rule_rests_at_whitening_and_goes_there_with_noise_for_shrin
         noisy = noisy + e.sqrt() * torch.randn(noisy.shape, generator=generator, dtype=torch.float64)
         learned = decorrelation_step(learned, noisy, 0.05 * (1 - step / 3000))
     torch.testing.assert_close(learned, whitening_matrix(c, shrinkage=0.3), rtol=0.05, atol=0.02)
+
+
+def test_a_covariance_that_is_not_finite():
+    with pytest.raises(ValueError, match="covariance must be finite"):
+        whitening_matrix(torch.tensor([[1.0, 0.0], [0.0, torch.nan]]))

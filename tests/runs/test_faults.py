@@ -16,6 +16,7 @@ from torchhebb.runs.folder import alone_in, new_run_folder
 from torchhebb.runs.trained import open_trained
 from torchhebb.train import Readout, read_result
 from torchhebb.train.checkpoint import Checkpoint
+from torchhebb.train.log import Log
 
 OPTIONS = TrainOptions(device="cpu", precision="float32", checkpoint_seconds=0.0)
 RECIPE = tiny_recipe(readout=Readout(epochs=2, batch_size=200), baselines=())
@@ -157,15 +158,15 @@ def test_a_log_that_was_cut_does_not_end_the_run(cut: float, tmp_path: Path, sto
 
 def test_a_readout_under_way_begins_again_with_the_network(tmp_path: Path, store: Store) -> None:
     """Its lines are those of one time too."""
-    folder = tmp_path / "run"
+    folder, recipe = tmp_path / "run", replace(RECIPE, readout=Readout(epochs=4, batch_size=200))
     with pytest.raises(Stop):
-        run_recipe(RECIPE, OPTIONS, folder=folder, store=store, progress=Stopping("readout", 2))
-    assert Checkpoint(folder).task == "seed 0: readout" and any(
-        line["kind"] == "readout" for line in untimed(folder / "metrics.jsonl")
-    )
+        run_recipe(recipe, OPTIONS, folder=folder, store=store, progress=Stopping("readout", 3))
+    log = Log(folder / "metrics.jsonl")
+    assert Checkpoint(folder, log=log).task == "seed 0: readout"  # the log is rewound to it
+    assert any(line["kind"] == "readout" for line in untimed(folder / "metrics.jsonl"))
     (folder / "model.safetensors").unlink()
-    again = run_recipe(RECIPE, OPTIONS, folder=folder, store=store)
-    whole = run_recipe(RECIPE, OPTIONS, folder=tmp_path / "whole", store=store)
+    again = run_recipe(recipe, OPTIONS, folder=folder, store=store)
+    whole = run_recipe(recipe, OPTIONS, folder=tmp_path / "whole", store=store)
     assert again.measures == whole.measures
     assert untimed(folder / "metrics.jsonl") == untimed(tmp_path / "whole" / "metrics.jsonl")
 
