@@ -38,19 +38,19 @@ ROUNDED = Tolerance(0.25, 0.1)
 """Of all other numbers there; the largest differences were 0.04 of a measure, and 0.1 or 20 % of the norm of a bias."""
 
 
-def numbers(result: Result, timed: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Measures and curves as JSON holds them; of those that hold times, the names and units alone."""
+def numbers(result: Result, unheld: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Measures and curves as JSON holds them; of those that are not held, the names and units alone."""
 
-    def is_timed(name: str) -> bool:
-        return any(part in name for part in timed)
+    def is_unheld(name: str) -> bool:
+        return any(part in name for part in unheld)
 
     measures = [
         {
             "name": measure.name,
             "unit": measure.unit,
             "published": measure.published,
-            "values": None if is_timed(measure.name) else list(measure.values),
-            "interval": None if measure.interval is None or is_timed(measure.name) else list(measure.interval),
+            "values": None if is_unheld(measure.name) else list(measure.values),
+            "interval": None if measure.interval is None or is_unheld(measure.name) else list(measure.interval),
         }
         for measure in result.measures
     ]
@@ -59,8 +59,8 @@ def numbers(result: Result, timed: tuple[str, ...] = ()) -> dict[str, Any]:
             "name": curve.name,
             "labels": [curve.x_label, curve.y_label],
             "x": list(curve.x),
-            "y": None if is_timed(curve.name) else list(curve.y),
-            "std": None if curve.std is None or is_timed(curve.name) else list(curve.std),
+            "y": None if is_unheld(curve.name) else list(curve.y),
+            "std": None if curve.std is None or is_unheld(curve.name) else list(curve.std),
         }
         for curve in result.curves
     ]

@@ -20,7 +20,7 @@ def main(names: list[str]) -> None:
 
         def found(name: str) -> dict[str, Any]:
             if name in asked:
-                return numbers(runs.ask(asked[name]), asked[name].timed)
+                return numbers(runs.ask(asked[name]), asked[name].unheld)
             recipe = name.removeprefix("train-")
             return numbers(runs.train(recipe)) | {"weights": weights(Path(folder) / recipe)}
 
