@@ -5,8 +5,10 @@ import json
 import multiprocessing
 import os
 import runpy
+import shutil
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -109,7 +111,15 @@ def test_entries_say_what_is_there(tmp_path):
     assert entry.key == KEY and entry.bytes >= 20 and abs(entry.last_used - time.time()) < 60
 
 
-def test_the_least_recently_used_goes_first(tmp_path):
+@pytest.fixture
+def disk(monkeypatch):
+    """A disk of 100 GiB whose free bytes a test sets."""
+    usage = SimpleNamespace(total=100 * 2**30, free=50 * 2**30)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    return usage
+
+
+def test_the_least_recently_used_goes_first(tmp_path, disk):
     store = Store(tmp_path, limit_bytes=3500)
     for name in "abc":
         store.get({"name": name}, sized(1000))
@@ -127,6 +137,28 @@ def test_the_entry_just_made_stays_whatever_its_size(tmp_path):
     store.get({"name": "b"}, sized(1000))
     assert [entry.key["name"] for entry in store.entries()] == ["b"]
     assert int(first.sum()) == 0
+
+
+def test_old_entries_make_way_while_little_of_the_disk_is_free(tmp_path, disk):
+    store = Store(tmp_path)
+    for name, age in (("a", 7300), ("b", 7200), ("c", 60)):
+        store.get({"name": name}, sized(1000))
+        (entry,) = (entry for entry in store.entries() if entry.key["name"] == name)
+        os.utime(entry.path / "entry.json", (time.time() - age,) * 2)
+    disk.free = 10 * 2**30 + 999  # one byte too few for one entry, so the oldest makes way for it
+    store.get({"name": "d"}, sized(1000))
+    assert [entry.key["name"] for entry in store.entries()] == ["b", "c", "d"]
+    disk.free = 2**30
+    store.get({"name": "e"}, sized(1000))
+    assert [entry.key["name"] for entry in store.entries()] == ["c", "d", "e"]  # those of the last hour stay
+
+
+def test_recent_entries_make_way_for_one_that_would_not_fit(tmp_path, disk):
+    store = Store(tmp_path)
+    store.get({"name": "a"}, sized(1000))
+    disk.free = 999
+    store.get({"name": "b"}, sized(1000))
+    assert [entry.key["name"] for entry in store.entries()] == ["b"]
 
 
 def test_eviction_leaves_what_is_not_the_stores(tmp_path):

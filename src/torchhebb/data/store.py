@@ -28,6 +28,8 @@ from torchhebb.errors import UserError
 from torchhebb.files import read_bytes
 
 DEFAULT_LIMIT_BYTES = 64 * 2**30
+SPARE_BYTES = 10 * 2**30  # of the disk are left free, or a tenth of a smaller disk
+RECENT_SECONDS = 3600.0  # an entry used since is not deleted to leave space free
 ENVIRONMENT = "TORCHHEBB_STORE"
 SILENT_SECONDS = 10.0  # a wait that is longer is said
 WAIT_SECONDS = 6 * 3600.0  # features of a large data set take hours on a processor
@@ -70,8 +72,8 @@ class Writer:
     tensor([1., 1., 1.])
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, make_room: Callable[[int], None]) -> None:
+        self._folder, self._make_room = folder, make_room
         self.arrays: dict[str, Tensor] = {}
 
     def array(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
@@ -84,6 +86,7 @@ class Writer:
         size = math.prod(shape)
         path = self._folder / name
         with _writing(self._folder.parent):
+            self._make_room(size * dtype.itemsize)
             _reserve(path, size * dtype.itemsize)
             tensor = (
                 torch.from_file(str(path), shared=True, size=size, dtype=dtype) if size else torch.empty(0, dtype=dtype)
@@ -93,8 +96,10 @@ class Writer:
 
 
 class Store:
-    """Arrays on disk, keyed by what made them; the least recently used entries are deleted above `limit_bytes`.
+    """Arrays on disk, keyed by what made them; the least recently used entries are deleted to keep within its limits.
 
+    An entry that was not used for an hour is deleted too when less than 10 GiB of the disk would stay free (a tenth of
+    a disk below 100 GiB), and any entry when a new one would not fit on the disk otherwise.
     `root` defaults to $TORCHHEBB_STORE, else `torchhebb` in the user's cache folder; `limit_bytes` to 64 GiB.
 
     >>> import tempfile
@@ -151,31 +156,36 @@ class Store:
             _remove(folder)
             temporary.mkdir()
         try:
-            writer = Writer(temporary)
+            writer = Writer(temporary, lambda size: self._evict(size + _bytes(temporary), size, keep=folder.name))
             make(writer)
             with _writing(self.root):
                 _seal(temporary, key, writer.arrays)
-                size = _bytes(temporary)
-                self._evict(self.limit_bytes - size, keep=folder.name)
+                self._evict(_bytes(temporary), 0, keep=folder.name)
                 os.rename(temporary, folder)
                 _sync(self.root)
         finally:
             with suppress(OSError):  # on a disk that became read-only; the next writer removes it
                 _remove(temporary)
 
-    def _evict(self, allowed: int, *, keep: str) -> None:
-        """Remove what dead writers left, then the least recently used entries until `allowed` bytes remain."""
+    def _evict(self, size: int, unwritten: int, *, keep: str) -> None:
+        """Make room for an entry of `size` bytes, of which the last `unwritten` are not on the disk yet.
+
+        What dead writers left is removed, then the least recently used entries until both limits are kept.
+        """
         for leftover in self.root.glob(".new-" + "[0-9a-f]" * _NAME_LENGTH):
             name = leftover.name.removeprefix(".new-")
             if name != keep:
                 self._remove_unlocked(name, leftover)
         entries = self._scan()
-        total = sum(entry.bytes for entry in entries)
+        disk = shutil.disk_usage(self.root)
+        needed = max(sum(entry.bytes for entry in entries) + size - self.limit_bytes, unwritten - disk.free)
+        wished = max(needed, unwritten - disk.free + min(SPARE_BYTES, disk.total // 10))
         for entry in entries:
-            if total <= allowed:
+            recent = time.time() - entry.last_used < RECENT_SECONDS
+            if (needed if recent else wished) <= 0:
                 break
             if self._remove_unlocked(entry.path.name, entry.path):
-                total -= entry.bytes
+                needed, wished = needed - entry.bytes, wished - entry.bytes
 
     def _remove_unlocked(self, name: str, path: Path) -> bool:
         """Remove `path` unless another process or thread works on that entry; whoever has it mapped keeps the pages."""
