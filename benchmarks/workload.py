@@ -16,6 +16,7 @@ from torchhebb.train.device import Precision
 from torchhebb.train.diagnostics import plastic_layers, radii
 from torchhebb.train.fused import learning_step
 from torchhebb.train.learn import make_optimizer
+from torchhebb.train.numerics import choose_numerics
 
 RECIPE = "softhebb2023-cifar10"
 CLASSES = 10
@@ -63,6 +64,22 @@ def torchhebb_step(network: Network, batches: Tensor, precision: str, *, plan: L
         output=False,
     )
     return lambda: step(next(stream))
+
+
+def measured_step(network: Network, batches: Tensor, precision: Precision, *, plan: Learning | None = None) -> Step:
+    """`torchhebb_step` with the products and algorithms that a run of this precision measures to be fastest, by
+    the threads of the caller."""
+    plan = plan or Learning()
+    numerics = choose_numerics(network, plan, precision, batches.device)
+    step = torchhebb_step(network, batches, precision, plan=plan)
+    if not numerics.convolutions and numerics.products == "torch":
+        return step
+
+    def applied() -> object:
+        with numerics.applied():
+            return step()
+
+    return applied
 
 
 def in_kernels(call: Step) -> Step:

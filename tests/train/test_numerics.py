@@ -4,9 +4,11 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,17 +17,19 @@ from tests.reference import draw
 from tests.tiny import learned, tiny_recipe
 from torchhebb.errors import UserError
 from torchhebb.functional import linear_statistic
-from torchhebb.nn import Architecture, ConvBlock, LinearBlock, Network
+from torchhebb.nn import Architecture, ConvBlock, HebbConv2d, LinearBlock, Network
 from torchhebb.ops import products
+from torchhebb.ops.conv_algorithms import Convolution, Patches, convolutions_by
 from torchhebb.ops.products import batched, has_onednn, linear, products_by, statistic
 from torchhebb.process import MEASURE, threads
 from torchhebb.runs import TrainOptions, open_run, run_recipe
 from torchhebb.runs.folder import kept_numerics
 from torchhebb.train import Learning
 from torchhebb.train import numerics as module
-from torchhebb.train.numerics import Numerics, choose_numerics, measure_steps, multiplications
+from torchhebb.train.numerics import Numerics, choose_numerics, measure_steps, multiplications, with_convolutions
 
 CPU = torch.device("cpu")
+SHAPES = "4x1x3x3 over 10x10"  # of the convolution of `network()` and its padded input
 onednn = pytest.mark.skipif(not has_onednn(), reason="this torch has no oneDNN")
 
 
@@ -45,7 +49,9 @@ def chosen(milliseconds: tuple[float, ...], precision: str = "auto", **sizes: in
         asked.append(list(candidates))
         return dict(zip(candidates, milliseconds, strict=True))
 
-    return choose_numerics(network(**sizes), Learning(), precision, CPU, measure=measure)  # type: ignore[arg-type]
+    found = choose_numerics(network(**sizes), Learning(), precision, CPU, measure=measure)  # type: ignore[arg-type]
+    assert set(found.convolutions) == (set() if not asked else {SHAPES})
+    return replace(found, convolutions={})
 
 
 @onednn
@@ -73,7 +79,8 @@ def test_the_fastest_by_more_than_a_little(
 def test_a_precision_that_was_asked_for_stays(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "LEAST", 0)
     assert chosen((10.0, 5.0), "float32") == Numerics("float32", "onednn")
-    assert chosen((), "bfloat16") == Numerics("bfloat16", "torch")
+    only = choose_numerics(network(), Learning(), "bfloat16", CPU)
+    assert (only.precision, list(only.convolutions)) == ("bfloat16", [SHAPES]) and not only.measured
 
 
 def test_what_is_small_is_not_measured(monkeypatch: pytest.MonkeyPatch):
@@ -132,14 +139,53 @@ def models(folder: Path) -> dict[str, bytes]:
     return {name: value for name, value in learned(folder).items() if "checkpoint" not in name}
 
 
+@pytest.mark.parametrize("slow", ["patches", "torch"])
+def test_a_layer_learns_by_its_fastest_algorithm(monkeypatch: pytest.MonkeyPatch, slow: str):
+    kind: Any = {"patches": Patches, "torch": Convolution}[slow]
+    convolve = kind.convolve
+    monkeypatch.setattr(kind, "convolve", lambda self, weight: (time.sleep(0.01), convolve(self, weight))[1])
+    before = placed_channels_last(network())
+    found = with_convolutions(Numerics(), before, Learning())
+    assert found.convolutions == {SHAPES: "torch" if slow == "patches" else "patches"}
+    assert set(found.layers[SHAPES]) == {"patches", "torch"} and found.layers[SHAPES][slow] >= 10
+    assert f"{SHAPES} by {found.convolutions[SHAPES]} (" in found.why
+    assert all(parameter.grad is None for parameter in before.parameters())
+
+    layer = next(module for module in before.modules() if isinstance(module, HebbConv2d))
+    x = torch.rand(3, 1, 8, 8)
+    started = time.perf_counter()
+    with found.applied():
+        layer.train().learn(x)
+    assert time.perf_counter() - started < 0.01
+    assert layer.algorithms(x) == (SHAPES, ["patches", "torch"])
+
+
+def test_an_algorithm_that_a_batch_does_not_allow_is_replaced():
+    layer = next(module for module in placed_channels_last(network()).modules() if isinstance(module, HebbConv2d))
+    x = torch.rand(3, 1, 8, 8)
+    with convolutions_by({SHAPES: "winograd"}):  # one channel is too few
+        by_limits = layer.train().learn(x)
+    assert torch.equal(by_limits, layer.learn(x))
+
+
+def placed_channels_last(of: Network) -> Network:
+    return of.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
 @onednn
 def test_a_run_keeps_what_was_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "LEAST", 0)
     monkeypatch.setattr(products, "LEAST", 1)
     asked = iter([{"float32": 4.0, "float32, onednn": 2.0, "bfloat16": 3.0}])
     monkeypatch.setattr(module, "measure_steps", lambda *_: next(asked))
+    by_torch = {SHAPES: "torch"}  # the first block would learn by patches, as the second one does
+    monkeypatch.setattr(module, "with_convolutions", lambda candidate, *_: replace(candidate, convolutions=by_torch))
+    by_patches = set()
+    convolve = Patches.convolve
+    monkeypatch.setattr(Patches, "convolve", lambda self, w: by_patches.add(tuple(w.shape)) or convolve(self, w))
     recipe = tiny_recipe(baselines=())
     result = run_recipe(recipe, TrainOptions(), folder=tmp_path / "one")
+    assert by_patches == {(8, 4, 3, 3)}
     config = json.loads((tmp_path / "one" / "config.json").read_text())
     assert config["numerics"]["products"] == "onednn" and config["numerics"]["precision"] == "float32"
     assert "products by onednn: a step takes 4 ms by float32" in result.notes["chosen"]
@@ -147,7 +193,7 @@ def test_a_run_keeps_what_was_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     # It goes on as it began, without measuring again: the seeds of an extended run are those of a whole one.
     run_recipe(replace(recipe, seeds=2), TrainOptions(), folder=tmp_path / "one")
-    assert kept_numerics(tmp_path / "one") == Numerics("float32", "onednn")
+    assert kept_numerics(tmp_path / "one") == Numerics("float32", "onednn", convolutions=by_torch)
     assert open_run(tmp_path / "one").precision == "float32"
     monkeypatch.setattr(module, "measure_steps", lambda *_: {"float32": 4.0, "float32, onednn": 2.0, "bfloat16": 3.0})
     run_recipe(replace(recipe, seeds=2), TrainOptions(), folder=tmp_path / "whole")

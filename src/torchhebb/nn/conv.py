@@ -23,7 +23,14 @@ from torchhebb.nn.plastic import (
     reset_rule_state,
     sampled_weights,
 )
-from torchhebb.ops.conv_algorithms import Geometry, select_algorithm, select_forward_algorithm
+from torchhebb.ops.conv_algorithms import (
+    AlgorithmName,
+    Geometry,
+    possible,
+    select_algorithm,
+    select_forward_algorithm,
+    shapes,
+)
 from torchhebb.rules import Rule, SoftHebb
 
 PaddingMode = Literal["reflect", "zeros", "replicate", "circular"]
@@ -122,6 +129,11 @@ class HebbConv2d(DataInitialised):
         gradient = plasticity(statistic, self.weight, decay=share * decay, out=statistic)
         accumulate_gradient(self.weight, gradient)
         return rectify(u, self.groups) if self.rule.rectify else u
+
+    def algorithms(self, x: Tensor) -> tuple[str, list[AlgorithmName]]:
+        """The shapes by which the algorithm of `learn` is chosen, and the algorithms that can take x."""
+        x = self._pad(x)
+        return shapes(x, self.weight), possible(x, self.weight, self._geometry)
 
     def _pad(self, x: Tensor) -> Tensor:
         if x.dim() != 4 or x.shape[1] != self.in_channels:

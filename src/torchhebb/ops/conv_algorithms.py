@@ -1,11 +1,14 @@
 """Algorithms that compute u and the statistic of a convolutional layer: torch's, patches, Winograd.
 
-All give the same numbers up to rounding; which one is fastest depends on the shapes.  One is created for each batch,
+All give the same numbers up to rounding; which one is fastest depends on the shapes and the processor.  A run measures
+that for its layers, see `torchhebb.train.numerics`; elsewhere the limits below decide.  One is created for each batch,
 from the padded input, so that u and the statistic can share what is computed from the input.
 """
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -19,6 +22,8 @@ from torchhebb.ops.winograd import (
     winograd_statistic,
     winograd_tiles,
 )
+
+AlgorithmName = Literal["winograd", "patches", "torch"]
 
 PATCHES_BYTES = 32 << 20
 
@@ -144,11 +149,46 @@ def best_tile(batch: int, size: tuple[int, int]) -> int | None:
     return min(left, key=left.__getitem__) if left else None
 
 
+_chosen: Mapping[str, AlgorithmName] = {}  # of the process: blocks learn in several threads
+
+
+@contextmanager
+def convolutions_by(chosen: Mapping[str, AlgorithmName]) -> Iterator[None]:
+    """Within it, in all threads, layers learn by the algorithm of their `shapes`; others, and batches that their
+    algorithm cannot take, by the limits of this file."""
+    global _chosen
+    before, _chosen = _chosen, chosen
+    try:
+        yield
+    finally:
+        _chosen = before
+
+
+def shapes(x: Tensor, weight: Tensor) -> str:
+    """What a layer's algorithm is chosen by: the weights, and the sides of its padded input.
+
+    >>> shapes(torch.zeros(10, 3, 36, 36), torch.zeros(96, 3, 5, 5))
+    '96x3x5x5 over 36x36'
+    """
+    return f"{'x'.join(map(str, weight.shape))} over {x.shape[2]}x{x.shape[3]}"
+
+
+def possible(x: Tensor, weight: Tensor, geometry: Geometry) -> list[AlgorithmName]:
+    """The algorithms worth measuring on a batch, the one that `select_algorithm` would take by itself first.
+
+    >>> possible(torch.zeros(10, 3, 36, 36), torch.zeros(96, 3, 5, 5), Geometry((5, 5), (1, 1), (1, 1), 1))
+    ['torch']
+    """
+    return [name for name in _ORDER if _create(name, x, weight, geometry) is not None]
+
+
 def select_algorithm(x: Tensor, weight: Tensor, geometry: Geometry) -> ConvAlgorithm:
-    """The fastest algorithm for u and the statistic; Winograd and Patches need weights in channels-last order."""
-    channels_last = weight.is_contiguous(memory_format=torch.channels_last)
-    winograd = Winograd.of(x, weight, geometry) if channels_last else None
-    return winograd or Patches.of(x, weight, geometry) or Convolution(x, geometry)
+    """The algorithm for u and the statistic: the chosen one, or else the one that is expected to be fastest."""
+    chosen = _chosen.get(shapes(x, weight)) if _chosen else None
+    for name in _ORDER if chosen is None else (chosen, *_ORDER):
+        if (algorithm := _create(name, x, weight, geometry)) is not None:
+            return algorithm
+    raise AssertionError("torch's convolution takes every batch")
 
 
 def select_forward_algorithm(x: Tensor, weight: Tensor, geometry: Geometry) -> ConvAlgorithm:
@@ -156,3 +196,18 @@ def select_forward_algorithm(x: Tensor, weight: Tensor, geometry: Geometry) -> C
     if torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad):
         return Convolution(x, geometry)
     return Winograd.of(x, weight, geometry) or Convolution(x, geometry)
+
+
+_ORDER: tuple[AlgorithmName, ...] = ("winograd", "patches", "torch")
+
+
+def _create(name: AlgorithmName, x: Tensor, weight: Tensor, geometry: Geometry) -> ConvAlgorithm | None:
+    """An algorithm for a batch, or None; Winograd and Patches need weights in channels-last order."""
+    match name:
+        case "winograd":
+            channels_last = weight.is_contiguous(memory_format=torch.channels_last)
+            return Winograd.of(x, weight, geometry) if channels_last else None
+        case "patches":
+            return Patches.of(x, weight, geometry)
+        case "torch":
+            return Convolution(x, geometry)

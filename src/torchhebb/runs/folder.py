@@ -159,7 +159,7 @@ def kept_numerics(folder: Path) -> Numerics | None:
     if not (folder / "config.json").exists() or (kept := _config(folder).get("numerics")) is None:
         return None
     try:
-        return Numerics(kept["precision"], kept["products"], kept["threads"], kept["measured"])
+        return Numerics(**{"convolutions": {}, "layers": {}} | kept)
     except (KeyError, TypeError) as error:
         raise UserError(f"{folder / 'config.json'} is damaged ({error}): start the run again") from None
 

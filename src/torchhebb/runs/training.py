@@ -17,7 +17,6 @@ from torchhebb.data import Data, Source, Store, Stream, absolute_name, is_own, l
 from torchhebb.distributed import ProcessGroup, no_sync
 from torchhebb.errors import UserError
 from torchhebb.nn import Network, load, save
-from torchhebb.ops.products import products_by
 from torchhebb.process import threads
 from torchhebb.progress import SILENT, Progress
 from torchhebb.recipes import get_recipe
@@ -156,7 +155,7 @@ def _run(
         numerics = workers.broadcast(numerics)
         assert numerics is not None
         stack.enter_context(threads(numerics.threads))
-        stack.enter_context(products_by(numerics.products))
+        stack.enter_context(numerics.applied())
         computed_by, used = device_name(device), torch.get_num_threads()
         session = Session(recipe, data, folder, device, options, numerics, store, progress, workers)
         accuracies = []
@@ -180,7 +179,7 @@ def _run(
         data={"name": data.name, "fingerprint": data.fingerprint},
         notes={
             "precision": session.precision,
-            **({"chosen": numerics.why} if numerics.measured else {}),
+            **({"chosen": numerics.why} if numerics.measured or numerics.layers else {}),
             "threads": used,
             **({"wait_policy": policy} if (policy := os.environ.get("OMP_WAIT_POLICY")) else {}),
             **({"resumed_by": command} if command != began else {}),
@@ -241,7 +240,7 @@ class Session:
             experiment={name: to_json(getattr(recipe, name)) for name in EXPERIMENT},
         )
         self.checkpoint.done = workers.broadcast(self.checkpoint.done)
-        if numerics.measured and not self.checkpoint.done:
+        if (numerics.measured or numerics.layers) and not self.checkpoint.done:
             log.write(kind="numerics", **asdict(numerics))
 
     def run_seed(self, seed: int) -> dict[str, float]:

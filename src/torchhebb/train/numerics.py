@@ -1,19 +1,22 @@
-"""How a run computes on a CPU: the precision and the library of matrix products, by measurement of its own steps."""
+"""How a run computes on a CPU: the precision, the library of matrix products and the algorithms of convolutions, by
+measurement of its own layers and steps."""
 
 import copy
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from torchhebb.nn import Network
+from torchhebb.nn import HebbConv2d, Network
 from torchhebb.nn.plastic import DataInitialised
+from torchhebb.ops.conv_algorithms import AlgorithmName, convolutions_by
 from torchhebb.ops.products import Products, has_onednn, products_by
 from torchhebb.process import MEASURE
-from torchhebb.train.device import Precision, PrecisionChoice, find_precision
+from torchhebb.train.device import Precision, PrecisionChoice, autocast, find_precision
 from torchhebb.train.fused import learning_step
 from torchhebb.train.learn import make_optimizer
 from torchhebb.train.recipe import Learning
@@ -23,6 +26,7 @@ WORTH_IT: Mapping[Precision, float] = {"float32": 0.9, "bfloat16": 0.75}
 LEAST = 10_000_000  # multiplications of the largest layer's step, below which a network is small
 BATCH = 10  # images of a step that is measured, at most
 ROUNDS, PATIENCE = 4, 2.0  # of which, after so many seconds, two are enough
+LAYER_ROUNDS, LAYER_PATIENCE = 6, 0.2  # likewise for a layer and its algorithms
 
 
 @dataclass(frozen=True)
@@ -33,8 +37,18 @@ class Numerics:
     products: Products = "torch"
     threads: int | None = None
     """The number of threads; None stands for torch's own."""
+    convolutions: Mapping[str, AlgorithmName] = field(default_factory=dict)
+    """By the shapes of a layer, the algorithm by which it learns; the others by the limits of `ops.conv_algorithms`."""
     measured: Mapping[str, float] = field(default_factory=dict, compare=False)
     """Milliseconds of a learning step by each candidate, of those that were measured."""
+    layers: Mapping[str, Mapping[str, float]] = field(default_factory=dict, compare=False)
+    """By the shapes of a layer, milliseconds of its `learn` by each algorithm."""
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Within it, in all threads, products and convolutions are computed so; not precision and threads."""
+        with products_by(self.products), convolutions_by(self.convolutions):
+            yield
 
     @property
     def why(self) -> str:
@@ -44,8 +58,15 @@ class Numerics:
         'bfloat16, products by torch: a step takes 52.3 ms by float32, 33 ms by bfloat16'
         """
         said = f"{self.precision}, products by {self.products}"
-        times = ", ".join(f"{ms:.3g} ms by {name}" for name, ms in self.measured.items())
-        return f"{said}: a step takes {times}" if times else f"{said}, not measured"
+        if self.measured:
+            said += f": a step takes {_times(self.measured)}"
+        for layer, name in self.convolutions.items():
+            said += f"; {layer} by {name}" + (f" ({_times(self.layers[layer])})" if layer in self.layers else "")
+        return said if self.measured or self.layers else f"{said}, not measured"
+
+
+def _times(milliseconds: Mapping[str, float]) -> str:
+    return ", ".join(f"{ms:.3g} ms by {name}" for name, ms in milliseconds.items())
 
 
 CANDIDATES: Mapping[str, Numerics] = {
@@ -67,6 +88,8 @@ def choose_numerics(
 ) -> Numerics:
     """The fastest of what `precision` allows, "auto" all of it, for the learning steps of a network.
 
+    Each candidate first finds the fastest algorithm for every convolutional layer.
+
     Small networks, GPUs, and processes with TORCHHEBB_MEASURE=0 go by what `find_precision` knows of the hardware.
     Small networks compute by one thread, where OMP_NUM_THREADS does not say by how many: more wait for each other.
 
@@ -82,8 +105,9 @@ def choose_numerics(
     }
     if multiplications(network, plan.batch_size) < LEAST:
         return known if "OMP_NUM_THREADS" in os.environ else replace(known, threads=1)
+    allowed = {name: with_convolutions(candidate, network, plan) for name, candidate in allowed.items()}
     if len(allowed) < 2:
-        return known
+        return next(iter(allowed.values()), known)
     measured = (measure or (lambda those: measure_steps(network, plan, those)))(allowed)
     first, *others = allowed
     best = first
@@ -93,20 +117,55 @@ def choose_numerics(
     return replace(allowed[best], measured=dict(measured))
 
 
+def with_convolutions(candidate: Numerics, network: Network, plan: Learning) -> Numerics:
+    """The candidate with the fastest algorithm for the `learn` of every convolutional layer that has a choice."""
+    twin = _twin(network)
+    inputs: dict[HebbConv2d, Tensor] = {}
+
+    def keep(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        inputs[module] = arguments[0]  # type: ignore[index]
+
+    layers = [module for module in twin.modules() if isinstance(module, HebbConv2d)]
+    handles = [layer.register_forward_pre_hook(keep) for layer in layers]
+    chosen: dict[str, AlgorithmName] = {}
+    times: dict[str, Mapping[str, float]] = {}
+    device = next(twin.parameters()).device
+    with torch.no_grad(), autocast(candidate.precision, device), products_by(candidate.products):
+        twin.eval()(_images(network, plan))
+        for handle in handles:
+            handle.remove()
+        twin.train()
+        for layer, x in inputs.items():
+            shapes, names = layer.algorithms(x)
+            if len(names) < 2 or shapes in chosen:
+                continue
+            taken: dict[AlgorithmName, float] = dict.fromkeys(names, float("inf"))
+            began = time.perf_counter()
+            for number in range(LAYER_ROUNDS):  # the first of them warms up, and is hardly ever the fastest
+                if number > 1 and time.perf_counter() - began > LAYER_PATIENCE:
+                    break
+                for name in names:
+                    with convolutions_by({shapes: name}):
+                        started = time.perf_counter()
+                        layer.learn(x)
+                        taken[name] = min(taken[name], 1e3 * (time.perf_counter() - started))
+            fastest = min(names, key=taken.__getitem__)
+            worth_it = taken[fastest] < WORTH_IT["float32"] * taken[names[0]]
+            chosen[shapes], times[shapes] = (
+                fastest if worth_it else names[0],
+                {str(name): ms for name, ms in taken.items()},
+            )
+    return replace(candidate, convolutions=chosen, layers=times)
+
+
 def measure_steps(network: Network, plan: Learning, candidates: Mapping[str, Numerics]) -> dict[str, float]:
     """Milliseconds of the fastest of some learning steps by each candidate, which take turns, on random images."""
-    assert network.architecture is not None
-    device = next(network.parameters()).device
-    shape = network.architecture.input_shape
-    x = torch.rand(min(BATCH, plan.batch_size), *shape, generator=torch.Generator().manual_seed(0)).to(device)
+    x = _images(network, plan)
     steps = {}
     for name, candidate in candidates.items():
-        twin = copy.deepcopy(network).train()
-        for module in twin.modules():
-            if isinstance(module, DataInitialised):
-                module.initialised = True  # as drawn: what is measured is time
+        twin = _twin(network)
         steps[name] = learning_step(
-            twin, make_optimizer(twin, plan), device=device, precision=candidate.precision, output=False
+            twin, make_optimizer(twin, plan), device=x.device, precision=candidate.precision, output=False
         )
     taken = {name: float("inf") for name in candidates}
     began = time.perf_counter()
@@ -114,11 +173,27 @@ def measure_steps(network: Network, plan: Learning, candidates: Mapping[str, Num
         if number > 1 and time.perf_counter() - began > PATIENCE:
             break
         for name, candidate in candidates.items():
-            with products_by(candidate.products):
+            with candidate.applied():
                 started = time.perf_counter()
                 steps[name](x)
                 taken[name] = min(taken[name], 1e3 * (time.perf_counter() - started))
     return taken
+
+
+def _twin(network: Network) -> Network:
+    """A copy in train mode, to be measured; weights that samples would set stay as drawn."""
+    twin = copy.deepcopy(network).train()
+    for module in twin.modules():
+        if isinstance(module, DataInitialised):
+            module.initialised = True
+    return twin
+
+
+def _images(network: Network, plan: Learning) -> Tensor:
+    """Random images of the size of a batch, where that is small."""
+    assert network.architecture is not None
+    shape = min(BATCH, plan.batch_size), *network.architecture.input_shape
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(0)).to(next(network.parameters()).device)
 
 
 @torch.no_grad()
@@ -127,7 +202,7 @@ def multiplications(network: Network, batch: int) -> int:
     assert network.architecture is not None
     found = [0]
 
-    def count(module: nn.Module, _: object, u: torch.Tensor) -> None:
+    def count(module: nn.Module, _: object, u: Tensor) -> None:
         found.append(u.numel() // len(u) * batch * module.get_parameter("weight")[0].numel())
 
     layers = [m for m in network.modules() if getattr(m, "weight", None) is not None and m.weight.dim() > 1]  # type: ignore[operator]
