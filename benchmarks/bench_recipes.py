@@ -5,10 +5,10 @@
 
 Recipes that share a network and a batch share a row: CIFAR-100's are CIFAR-10's, ImageNet's are ImageNette's.  Images
 are noise in [0, 1]; weights start at a mean radius of 2, where few numbers are denormal.  What has no plain form here
-(local losses, whitening), or none that learns by gradients (whitening), has no time for it.  All methods
-compute by the threads of a run of this size, and the library's by the products and algorithms that a run measures to be
-fastest; bfloat16 is measured too.  Peak memory is that of a process of its own, in which nothing is measured before,
-above the state in which network and batch are there.
+(local losses, whitening), or none that learns by gradients (whitening), has no time for it.  All methods compute by the
+threads of a run of this size, and the library's by the products and algorithms that a run measures to be fastest;
+bfloat16 is measured too.  Peak memory is that of a process of its own, in which nothing is measured before, above the
+state in which network and batch are there.
 """
 
 import json
