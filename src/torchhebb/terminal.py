@@ -14,10 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from torchhebb.errors import printable
-from torchhebb.evaluate.statistics import wilson
 from torchhebb.recipes import get_recipe
 from torchhebb.runs.predict import Prediction
 from torchhebb.train import Result
+from torchhebb.train.wilson import wilson
 
 if TYPE_CHECKING:
     from torchhebb.runs.reproduce import Outcome

@@ -34,12 +34,12 @@ from torchhebb.evaluate import (
     questions,
 )
 from torchhebb.evaluate.evaluator import Finding, Note
-from torchhebb.evaluate.statistics import wilson
 from torchhebb.nn import Network
 from torchhebb.readouts import Logistic, Neighbors
 from torchhebb.runs import run as run_module
 from torchhebb.train import Measure, Result, read_result
 from torchhebb.train.diagnostics import radii
+from torchhebb.train.wilson import wilson
 
 
 @pytest.fixture(scope="module")

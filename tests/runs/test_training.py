@@ -76,6 +76,15 @@ def test_the_result_is_what_the_saved_classifier_scores(finished: tuple[Path, Re
     assert result.command == "torchhebb train ..." and result.notes["precision"] == "float32"
 
 
+def test_accuracies_have_their_intervals_over_the_test_images(finished: tuple[Path, Result]):
+    images = len(DATA.test)
+    for measure in finished[1].measures:
+        right = measure.mean / 100
+        scale, spread = 1 + 1.96**2 / images, 1.96 * (right * (1 - right) / images + 1.96**2 / 4 / images**2) ** 0.5
+        bounds = [100 * (right + 1.96**2 / 2 / images + sign * spread) / scale for sign in (-1, 1)]
+        assert measure.interval == pytest.approx(bounds, abs=0.01)
+
+
 def test_the_readout_left_the_network_as_it_had_learned(finished: tuple[Path, Result]):
     for seed, place in enumerate((finished[0], finished[0] / "seed-1")):
         alone = RECIPE.architecture.build(seed).to(memory_format=torch.channels_last)

@@ -10,9 +10,10 @@ from torchhebb.evaluate import questions
 from torchhebb.evaluate.evaluator import NOT_IN_CELLS, Evaluator, Figure, Note, evaluate
 from torchhebb.evaluate.figures.panels import Panel, draw_panels
 from torchhebb.evaluate.probe import Probe
-from torchhebb.evaluate.statistics import mean_curve, mean_interval, wilson
+from torchhebb.evaluate.statistics import mean_curve, mean_interval
 from torchhebb.evaluate.study import Cell, Quantity, Study, count_test_images, curve_over, values
 from torchhebb.runs.run import Run, open_run
+from torchhebb.train.wilson import wilson
 
 # The class of a question has the name of its file in CamelCase, and is imported when it is first used.
 _CLASSES = {

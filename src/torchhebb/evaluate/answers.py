@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from torchhebb.evaluate.statistics import mean_interval, wilson
+from torchhebb.evaluate.statistics import mean_interval
 from torchhebb.train import Measure
+from torchhebb.train.wilson import wilson
 
 
 def to_letters(right: Tensor) -> str:

@@ -48,9 +48,10 @@ from typing import Any, ClassVar, Generic, TypeVar
 from torchhebb.config import to_json
 from torchhebb.evaluate.evaluator import NOT_IN_CELLS as NOT_IN_CELLS
 from torchhebb.evaluate.evaluator import Evaluator, Finding
-from torchhebb.evaluate.statistics import mean_curve, wilson
+from torchhebb.evaluate.statistics import mean_curve
 from torchhebb.runs.run import Run
 from torchhebb.train import Curve, Measure
+from torchhebb.train.wilson import wilson
 
 Variant = TypeVar("Variant")
 

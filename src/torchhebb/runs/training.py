@@ -45,6 +45,7 @@ from torchhebb.train.online import OnlineReadout
 from torchhebb.train.recipe import AdamW, NormAdaptive, Recipe
 from torchhebb.train.result import Measure, Result, device_name
 from torchhebb.train.subset import subset_images, subset_key
+from torchhebb.train.wilson import wilson
 
 
 def run(
@@ -350,18 +351,15 @@ class Session:
         return [LayerChange(**change) for change in self._once(f"seed {seed}: what was learned", compare)]
 
     def measures(self, results: list[dict[str, float]]) -> tuple[Measure, ...]:
-        """Accuracies; of images without labels how far the weights turned, and their radius."""
+        """Accuracies, with their intervals over the test images; of images without labels how far the weights turned, and their radius."""
         if not self.data.labelled:
             return change_measures([self.changes(seed) for seed in range(self.recipe.seeds)])
-        return tuple(
-            Measure(
-                name,
-                "%",
-                tuple(result[name] for result in results),
-                self.recipe.published_for(name),
-            )
-            for name in results[0]
-        )
+        found = []
+        for name in results[0]:
+            accuracies = tuple(result[name] for result in results)
+            interval = wilson(accuracies, len(self.data.test))
+            found.append(Measure(name, "%", accuracies, self.recipe.published_for(name), interval))
+        return tuple(found)
 
     def _once(self, task: str, work: Callable[[str], Any], *, made: Path | None = None) -> Any:
         """Run a task unless it is finished; again if its file is missing."""

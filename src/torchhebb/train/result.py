@@ -41,7 +41,7 @@ class Measure:
         return statistics.stdev(self.values) if len(self.values) > 1 else None
 
     def to_json(self) -> dict[str, Any]:
-        interval = {} if self.interval is None else {"interval": [round(bound, 6) for bound in self.interval]}
+        interval = {} if self.interval is None else {"interval": list(self.interval)}
         return {
             "name": self.name,
             "unit": self.unit,

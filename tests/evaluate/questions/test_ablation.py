@@ -22,7 +22,6 @@ from torchhebb.evaluate.methods.ablation_variants import (
     widened,
 )
 from torchhebb.evaluate.questions.ablation import Ablation, difference
-from torchhebb.evaluate.statistics import wilson
 from torchhebb.nn import Architecture, ConvBlock, Pool, SPHeReConvBlock
 from torchhebb.readouts import Fitted, Ridge
 from torchhebb.rules import SoftHebb
@@ -31,6 +30,7 @@ from torchhebb.runs.networks import placed
 from torchhebb.train import Learning, Measure, Readout, Recipe, Result
 from torchhebb.train.learn import learn_images
 from torchhebb.train.recipe import AdamW
+from torchhebb.train.wilson import wilson
 
 BLOCKS = (SPHeReConvBlock(4, projection=16, pool=Pool("max", 2, 2)), SPHeReConvBlock(8, projection=16, residual=True))
 ARCHITECTURE = Architecture((1, 8, 8), BLOCKS, feature_pool=2)

@@ -16,11 +16,11 @@ from torchhebb.evaluate import Run, evaluate, open_run
 from torchhebb.evaluate.methods.interpolation import Causes, as_pixels, ascent, bridge, geodesic, mixtures
 from torchhebb.evaluate.methods.nearest import nearest_distances, nearness
 from torchhebb.evaluate.questions.generation import Generation, _Work, causes_of
-from torchhebb.evaluate.statistics import wilson
 from torchhebb.nn import Architecture, LinearBlock
 from torchhebb.rules import SoftHebb
 from torchhebb.runs import TrainOptions, run_recipe
 from torchhebb.train import Learning, Measure, Readout, Result
+from torchhebb.train.wilson import wilson
 
 LAYER = LinearBlock(
     80,

@@ -17,7 +17,7 @@ from torchhebb.evaluate.figures.gallery import NORMS, gallery
 from torchhebb.evaluate.figures.panels import Panel, draw_panels
 from torchhebb.evaluate.methods.attack_suite import ATTACKS, AttackName, Suite, answers_of, per_image
 from torchhebb.evaluate.methods.square import check_square
-from torchhebb.evaluate.statistics import mean_curve, percent, wilson
+from torchhebb.evaluate.statistics import mean_curve, percent
 from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study
 from torchhebb.nn import Triangle
 from torchhebb.runs.baselines import BaselineName, baseline, baseline_label
@@ -26,6 +26,7 @@ from torchhebb.runs.run import Run
 from torchhebb.train import Curve, Measure
 from torchhebb.train.features import batch_size_for
 from torchhebb.train.perturb import Norm
+from torchhebb.train.wilson import wilson
 
 LEFT = Quantity("accuracy left of all attacks, %", "%")
 JUDGED = 500  # images that the judge classifies at a time

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from torchhebb.errors import UserError
 from torchhebb.evaluate.evaluator import Evaluator, Figure, Finding, Note
 from torchhebb.evaluate.figures.panels import Panel, draw_panels
-from torchhebb.evaluate.statistics import points_curve, wilson
+from torchhebb.evaluate.statistics import points_curve
 from torchhebb.rules import SoftHebb
 from torchhebb.runs import read_config
 from torchhebb.runs.baselines import learner
 from torchhebb.runs.folder import finished_result
 from torchhebb.runs.run import Run
 from torchhebb.train import Curve, Measure, Recipe, Result
+from torchhebb.train.wilson import wilson
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas

@@ -14,12 +14,13 @@ from torchhebb.evaluate.evaluator import Finding, Note
 from torchhebb.evaluate.figures.morphs import Path, controls_figure, paths_figure, samples_figure
 from torchhebb.evaluate.methods.interpolation import Causes, as_pixels, ascent, bridge, mixtures
 from torchhebb.evaluate.methods.nearest import nearness, spread
-from torchhebb.evaluate.statistics import mean_curve, percent, wilson
+from torchhebb.evaluate.statistics import mean_curve, percent
 from torchhebb.evaluate.study import Cell, Quantity, Study, values
 from torchhebb.nn import HebbLinear, NeuronLabels, SoftWTA
 from torchhebb.readouts import Labels
 from torchhebb.runs.reference_classifier import judge
 from torchhebb.runs.run import Run
+from torchhebb.train.wilson import wilson
 
 PER_CLASS = 10
 

@@ -19,7 +19,6 @@ from torchhebb.evaluate.figures.text import plain
 from torchhebb.evaluate.methods.resize import resize_to
 from torchhebb.evaluate.methods.subsample import subsample
 from torchhebb.evaluate.probe import ReadoutChoice, chosen_plan, features_of
-from torchhebb.evaluate.statistics import wilson
 from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study, values
 from torchhebb.nn import Network, load, save
 from torchhebb.readouts import Ridge
@@ -32,6 +31,7 @@ from torchhebb.train.calibrate import calibrate
 from torchhebb.train.checkpoint import Checkpoint
 from torchhebb.train.learn import learn_images
 from torchhebb.train.log import Log
+from torchhebb.train.wilson import wilson
 
 RANDOM = "random"
 
