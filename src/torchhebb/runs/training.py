@@ -351,7 +351,7 @@ class Session:
         return [LayerChange(**change) for change in self._once(f"seed {seed}: what was learned", compare)]
 
     def measures(self, results: list[dict[str, float]]) -> tuple[Measure, ...]:
-        """Accuracies, with their intervals over the test images; of images without labels how far the weights turned, and their radius."""
+        """Accuracies, with their intervals over the test images; without labels, how far weights turned, and radii."""
         if not self.data.labelled:
             return change_measures([self.changes(seed) for seed in range(self.recipe.seeds)])
         found = []
