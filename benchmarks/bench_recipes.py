@@ -33,7 +33,7 @@ from torchhebb.process import MEASURE, threads, tune_process
 from torchhebb.recipes import get_recipe
 from torchhebb.train.device import Precision, find_device
 from torchhebb.train.diagnostics import plastic_layers, radii
-from torchhebb.train.numerics import LEAST, multiplications
+from torchhebb.train.numerics import choose_numerics
 
 RECIPES = (
     "softhebb2022-digits",
@@ -62,6 +62,7 @@ MOST_TIME, MOST_MEMORY = 1.0, 1.05  # of backpropagation's
 TURN = 50.0  # milliseconds of the slowest method before another takes its turn: a run has its code in cache
 RADIUS = 2.0
 BATCHES = 4
+CLASSES = 10
 PEAK_STEPS = 2  # in the second, what the first left behind is there
 PREPARED_FROM = 200
 
@@ -132,8 +133,9 @@ def main(settings: Settings) -> None:
 def timed(name: str, settings: Settings, device: torch.device) -> dict[str, Samples]:
     """Milliseconds of the steps of every method that a recipe has, taking turns."""
     recipe = get_recipe(name)
-    small = multiplications(recipe.architecture.build(), recipe.learning.batch_size) < LEAST
-    with threads(1 if small and "OMP_NUM_THREADS" not in os.environ else None):
+    network = place(recipe.architecture.build(), device)
+    numerics = choose_numerics(network, recipe.learning, "float32", device, readout=recipe.readout, classes=CLASSES)
+    with threads(numerics.threads):
         steps = {method: step for method in METHODS if (step := make_step(name, method, device)) is not None}
         variants = {f"{name}: {method}": step for method, step in steps.items()}
         first = alternate(variants, steps=1, warmup=0, device=device)

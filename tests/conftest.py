@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # beside another busy process two threads wait for each other
 os.environ["TORCHHEBB_MEASURE"] = "0"  # what is fastest differs from run to run on a busy machine, and numbers with it
 
 

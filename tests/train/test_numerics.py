@@ -24,9 +24,16 @@ from torchhebb.ops.products import batched, has_onednn, linear, products_by, sta
 from torchhebb.process import MEASURE, threads
 from torchhebb.runs import TrainOptions, open_run, run_recipe
 from torchhebb.runs.folder import kept_numerics
-from torchhebb.train import Learning
+from torchhebb.train import Learning, Readout
 from torchhebb.train import numerics as module
-from torchhebb.train.numerics import Numerics, choose_numerics, measure_steps, multiplications, with_convolutions
+from torchhebb.train.numerics import (
+    Numerics,
+    choose_numerics,
+    measure_steps,
+    multiplications,
+    with_convolutions,
+    with_threads,
+)
 
 CPU = torch.device("cpu")
 SHAPES = "4x1x3x3 over 10x10"  # of the convolution of `network()` and its padded input
@@ -86,11 +93,46 @@ def test_a_precision_that_was_asked_for_stays(monkeypatch: pytest.MonkeyPatch):
 def test_what_is_small_is_not_measured(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     assert chosen(()) == Numerics()
-    monkeypatch.delenv("OMP_NUM_THREADS")
-    assert chosen(()) == Numerics(threads=1)
     monkeypatch.setattr(module, "LEAST", 0)
     monkeypatch.setenv(MEASURE, "0")
-    assert not chosen(()).measured
+    assert not chosen(()).was_measured
+
+
+@pytest.mark.parametrize(
+    ("taken", "count"),
+    [
+        ({1: 4.6}, 1),
+        ({2: 5.0, 1: 4.6}, 1),  # the steps of the digits, as fast by one
+        ({2: 5.0, 1: 5.5}, 1),
+        ({2: 5.0, 1: 6.0}, 2),
+        ({8: 1.0, 4: 1.9, 2: 3.7, 1: 7.0}, 8),
+        ({8: 2.0, 4: 1.0, 2: 1.05, 1: 1.3}, 2),
+    ],
+)
+def test_threads_that_are_of_little_use_are_left_out(taken: dict[int, float], count: int):
+    found = with_threads(Numerics("bfloat16"), taken)
+    assert (found.threads, found.precision) == (count, "bfloat16")
+    assert f"{count} threads: an image takes" in found.why
+
+
+@pytest.mark.parametrize("slow", [1, 2])
+@pytest.mark.parametrize("where", ["learning", "readout"])
+def test_threads_are_measured_in_learning_and_readout(monkeypatch: pytest.MonkeyPatch, slow: int, where: str):
+    """What is slowed down in one of them, by one number of threads, is computed by the other number."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+
+    def sleep(of: str) -> None:
+        time.sleep(0.02 if of == where and torch.get_num_threads() == slow else 0.001)
+
+    monkeypatch.setattr(module, "learning_step", lambda *_, **__: lambda _: sleep("learning"))
+    monkeypatch.setattr(Readout, "fit", lambda *_: sleep("readout"))
+    with threads(2):
+        one = choose_numerics(network(), Learning(), "auto", CPU, readout=Readout(batch_size=8), classes=2)
+        assert torch.get_num_threads() == 2
+    assert one.threads == 3 - slow and list(one.by_threads) == ["2", "1"]
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    with threads(2):
+        assert choose_numerics(network(), Learning(), "auto", CPU).threads is None
 
 
 def test_the_largest_layer_counts():
@@ -206,14 +248,25 @@ def test_a_run_keeps_what_was_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert models(tmp_path / "one")["model.safetensors"] != models(tmp_path / "other")["model.safetensors"]
 
 
-def test_a_small_run_takes_one_thread_and_leaves_the_process_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_run_takes_the_threads_that_were_chosen_and_leaves_the_process_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
+    asked = []
+
+    def measure(*arguments: Any) -> dict[int, float]:
+        asked.append(arguments[3:])
+        return {2: 2.0, 1: 1.0}
+
+    monkeypatch.setattr(module, "measure_threads", measure)
+    recipe = tiny_recipe(baselines=(), learning=Learning(batch_size=2))
     with threads(2):
-        result = run_recipe(tiny_recipe(baselines=(), learning=Learning(batch_size=2)), folder=tmp_path)
+        result = run_recipe(recipe, folder=tmp_path)
         assert torch.get_num_threads() == 2
+    assert asked == [(recipe.readout, 10, [2, 1])]
     assert (result.notes["threads"], result.notes["wait_policy"]) == (1, "passive")
-    assert result.device.endswith(", 1 threads")
+    assert result.device.endswith(", 1 threads") and "1 threads: an image takes 2 ms by 2" in result.notes["chosen"]
     assert kept_numerics(tmp_path) == Numerics(threads=1)
 
 

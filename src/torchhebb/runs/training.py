@@ -151,7 +151,7 @@ def _run(
         began, numerics = command, None
         if workers.first:
             with no_sync():
-                numerics = _numerics(recipe, options, folder, device)
+                numerics = _numerics(recipe, options, folder, device, data)
             began = prepare_folder(folder, recipe, options, data, command, numerics if device.type == "cpu" else None)
         numerics = workers.broadcast(numerics)
         assert numerics is not None
@@ -180,7 +180,7 @@ def _run(
         data={"name": data.name, "fingerprint": data.fingerprint},
         notes={
             "precision": session.precision,
-            **({"chosen": numerics.why} if numerics.measured or numerics.layers else {}),
+            **({"chosen": numerics.why} if numerics.was_measured else {}),
             "threads": used,
             **({"wait_policy": policy} if (policy := os.environ.get("OMP_WAIT_POLICY")) else {}),
             **({"resumed_by": command} if command != began else {}),
@@ -195,14 +195,15 @@ def _run(
     return workers.broadcast(result)
 
 
-def _numerics(recipe: Recipe, options: TrainOptions, folder: Path, device: torch.device) -> Numerics:
-    """How a run computes: as it began, or for one that begins, what is fastest for its learning steps here."""
+def _numerics(recipe: Recipe, options: TrainOptions, folder: Path, device: torch.device, data: Data) -> Numerics:
+    """How a run computes: as it began, or for one that begins, what is fastest for its learning and readout here."""
     if (kept := kept_numerics(folder)) is not None:
         return kept
     if (folder / "config.json").exists():  # begun by an earlier version, or on a GPU
         return Numerics(find_precision(options.precision, device))
     network = placed(recipe.architecture.build(0), device)
-    return choose_numerics(network, recipe.learning, options.precision, device)
+    read = {"readout": recipe.readout, "classes": len(data.classes)} if data.labelled else {}
+    return choose_numerics(network, recipe.learning, options.precision, device, **read)  # type: ignore[arg-type]
 
 
 _log = logging.getLogger(__name__)
@@ -241,7 +242,7 @@ class Session:
             experiment={name: to_json(getattr(recipe, name)) for name in EXPERIMENT},
         )
         self.checkpoint.done = workers.broadcast(self.checkpoint.done)
-        if (numerics.measured or numerics.layers) and not self.checkpoint.done:
+        if numerics.was_measured and not self.checkpoint.done:
             log.write(kind="numerics", **asdict(numerics))
 
     def run_seed(self, seed: int) -> dict[str, float]:

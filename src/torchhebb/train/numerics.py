@@ -4,18 +4,21 @@ measurement of its own layers and steps."""
 import copy
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
 
+from torchhebb.data.batches import Augment
 from torchhebb.nn import HebbConv2d, Network
 from torchhebb.nn.plastic import DataInitialised
 from torchhebb.ops.conv_algorithms import AlgorithmName, convolutions_by
 from torchhebb.ops.products import Products, has_onednn, products_by
-from torchhebb.process import MEASURE
+from torchhebb.process import MEASURE, threads
+from torchhebb.readouts import ReadoutPlan
+from torchhebb.readouts.adam import Readout
 from torchhebb.train.device import Precision, PrecisionChoice, autocast, find_precision
 from torchhebb.train.fused import learning_step
 from torchhebb.train.learn import make_optimizer
@@ -27,6 +30,7 @@ LEAST = 10_000_000  # multiplications of the largest layer's step, below which a
 BATCH = 10  # images of a step that is measured, at most
 ROUNDS, PATIENCE = 4, 2.0  # of which, after so many seconds, two are enough
 LAYER_ROUNDS, LAYER_PATIENCE = 6, 0.2  # likewise for a layer and its algorithms
+THREADS_ROUNDS, THREADS_SECONDS = 3, 0.05  # for a number of threads, and for as long each
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,8 @@ class Numerics:
     products: Products = "torch"
     threads: int | None = None
     """The number of threads; None stands for torch's own."""
+    by_threads: Mapping[str, float] = field(default_factory=dict, compare=False)
+    """By a number of threads, milliseconds that learning and readout take for one training image."""
     convolutions: Mapping[str, AlgorithmName] = field(default_factory=dict)
     """By the shapes of a layer, the algorithm by which it learns; the others by the limits of `ops.conv_algorithms`."""
     measured: Mapping[str, float] = field(default_factory=dict, compare=False)
@@ -60,9 +66,20 @@ class Numerics:
         said = f"{self.precision}, products by {self.products}"
         if self.measured:
             said += f": a step takes {_times(self.measured)}"
+        if self.by_threads:
+            said += f"; {self.threads} threads: an image takes {_times(self.by_threads)}"
         for layer, name in self.convolutions.items():
             said += f"; {layer} by {name}" + (f" ({_times(self.layers[layer])})" if layer in self.layers else "")
-        return said if self.measured or self.layers else f"{said}, not measured"
+        return said if self.was_measured else f"{said}, not measured"
+
+    @property
+    def was_measured(self) -> bool:
+        """Whether anything was measured, and not known beforehand.
+
+        >>> Numerics(by_threads={"1": 0.2, "2": 0.3}).was_measured
+        True
+        """
+        return bool(self.measured or self.layers or self.by_threads)
 
 
 def _times(milliseconds: Mapping[str, float]) -> str:
@@ -84,27 +101,41 @@ def choose_numerics(
     precision: PrecisionChoice,
     device: torch.device,
     *,
+    readout: ReadoutPlan | None = None,
+    classes: int = 0,
     measure: Measure | None = None,
 ) -> Numerics:
     """The fastest of what `precision` allows, "auto" all of it, for the learning steps of a network.
 
-    Each candidate first finds the fastest algorithm for every convolutional layer.
+    Each candidate first finds the fastest algorithm for every convolutional layer.  Then the number of threads is
+    chosen, for learning and readout together, where OMP_NUM_THREADS does not say it.
 
-    Small networks, GPUs, and processes with TORCHHEBB_MEASURE=0 go by what `find_precision` knows of the hardware.
-    Small networks compute by one thread, where OMP_NUM_THREADS does not say by how many: more wait for each other.
+    GPUs, and processes with TORCHHEBB_MEASURE=0, go by what `find_precision` knows of the hardware, and so does the
+    precision of small networks.
 
-    Args: network, which is not changed; measure, from candidates to the milliseconds of each, by default their steps.
+    Args: network, which is not changed; readout and classes, what is trained on its features; measure, from candidates
+    to the milliseconds of each, by default their steps.
     """
     known = Numerics(find_precision(precision, device))
     if device.type != "cpu" or os.environ.get(MEASURE) == "0" or not plan.epochs:
         return known
+    found = _fastest(known, network, plan, precision, measure)
+    if "OMP_NUM_THREADS" in os.environ or len(counts := _halved(torch.get_num_threads())) < 2:
+        return found
+    return with_threads(found, measure_threads(found, network, plan, readout, classes, counts))
+
+
+def _fastest(
+    known: Numerics, network: Network, plan: Learning, precision: PrecisionChoice, measure: Measure | None
+) -> Numerics:
+    """The fastest library, precision and algorithms; what is known for a small network."""
     allowed = {
         name: candidate
         for name, candidate in CANDIDATES.items()
         if precision in ("auto", candidate.precision) and (candidate.products == "torch" or has_onednn())
     }
     if multiplications(network, plan.batch_size) < LEAST:
-        return known if "OMP_NUM_THREADS" in os.environ else replace(known, threads=1)
+        return known
     allowed = {name: with_convolutions(candidate, network, plan) for name, candidate in allowed.items()}
     if len(allowed) < 2:
         return next(iter(allowed.values()), known)
@@ -156,6 +187,70 @@ def with_convolutions(candidate: Numerics, network: Network, plan: Learning) -> 
                 {str(name): ms for name, ms in taken.items()},
             )
     return replace(candidate, convolutions=chosen, layers=times)
+
+
+def with_threads(found: Numerics, taken: Mapping[int, float]) -> Numerics:
+    """The fewest threads, of those measured, that no larger number is faster than by more than a little.
+
+    Args: taken, from numbers of threads to the milliseconds of each.
+
+    >>> with_threads(Numerics(), {4: 5.0, 2: 5.1, 1: 9.0}).threads
+    2
+    """
+    most, *fewer = sorted(taken, reverse=True)
+    for count in fewer:
+        if WORTH_IT["float32"] * taken[count] <= min(taken[other] for other in taken if other >= count):
+            most = count
+    return replace(found, threads=most, by_threads={str(count): ms for count, ms in taken.items()})
+
+
+def _halved(count: int) -> list[int]:
+    """
+    >>> _halved(6)
+    [6, 3, 1]
+    """
+    return [count] if count == 1 else [count, *_halved(count // 2)]
+
+
+def measure_threads(
+    found: Numerics,
+    network: Network,
+    plan: Learning,
+    readout: ReadoutPlan | None,
+    classes: int,
+    counts: Sequence[int],
+) -> dict[int, float]:
+    """By numbers of threads, milliseconds that all passes of learning and of a readout by batches take an image.
+
+    They are means, not the fastest, and the numbers take turns: how long threads take to wake is part of it.
+    """
+    twin, x = _twin(network), _images(network, plan)
+    step = learning_step(twin, make_optimizer(twin, plan), device=x.device, precision=found.precision, output=False)
+    works: list[tuple[Callable[[], object], float]] = [(lambda: step(x), plan.epochs / len(x))]
+    if isinstance(readout, Readout) and classes:
+        batches = 4
+        assert network.architecture is not None
+        features = torch.rand(batches * readout.batch_size, network.architecture.output_shape().numel())
+        labels = torch.arange(len(features)) % classes
+        once = replace(readout, epochs=1, augment=Augment())
+        works.append((lambda: once.fit(features, labels, classes), readout.epochs / len(features)))
+    taken = dict.fromkeys(counts, 0.0)
+    for number in range(THREADS_ROUNDS):  # the first of them warms up
+        for count in counts:
+            with threads(count), found.applied():
+                for work, passes in works:
+                    milliseconds = passes * _mean_milliseconds(work)
+                    taken[count] += milliseconds / (THREADS_ROUNDS - 1) if number else 0.0
+    return taken
+
+
+def _mean_milliseconds(work: Callable[[], object]) -> float:
+    """Of one call, over some tens of milliseconds of them."""
+    calls, began = 0, time.perf_counter()
+    while (seconds := time.perf_counter() - began) < THREADS_SECONDS:
+        work()
+        calls += 1
+    return 1e3 * seconds / calls
 
 
 def measure_steps(network: Network, plan: Learning, candidates: Mapping[str, Numerics]) -> dict[str, float]:
