@@ -7,13 +7,19 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
+import torch
 from scipy.stats import binomtest
 
 from torchhebb.bounds import distinct
 from torchhebb.errors import UserError
 from torchhebb.evaluate import Cell, Quantity, Run, Study, evaluate
 from torchhebb.evaluate.study import NOT_IN_CELLS, count_test_images, values
+from torchhebb.ops import conv_algorithms, products
+from torchhebb.ops.conv_algorithms import AlgorithmName
+from torchhebb.ops.products import Products
+from torchhebb.process import threads
 from torchhebb.train import Measure
+from torchhebb.train.numerics import Numerics
 
 
 @dataclass(frozen=True)
@@ -77,8 +83,36 @@ def test_kept_cells_depend_on_everything_but_the_settings_that_say_so(fresh: Run
     Sums.asked.clear()
     assert numbers(Sums((7,), plus=1), fresh)["of_7_sum"] == (8.0, 9.0) and Sums.asked == [(7, 0), (7, 1)]
     Sums.asked.clear()
-    numbers(Sums((7,)), replace(fresh, precision="bfloat16"))
+    numbers(Sums((7,)), replace(fresh, numerics=Numerics("bfloat16")))
     assert Sums.asked == [(7, 0), (7, 1)]
+
+
+@dataclass(frozen=True)
+class How(Sums):
+    """How a question computes."""
+
+    question: ClassVar[str] = "how"
+    seen: ClassVar[list[object]] = []
+
+    def cell(self, run: Run, variant: int, seed: int) -> Cell:
+        self.seen.append((torch.get_num_threads(), products._library, conv_algorithms._chosen))
+        return super().cell(run, variant, seed)
+
+
+@pytest.mark.parametrize(("told", "count"), [(None, 1), ("2", 2)])
+def test_a_question_computes_as_its_run_did(
+    fresh: Run, monkeypatch: pytest.MonkeyPatch, told: str | None, count: int
+) -> None:
+    How.seen.clear()
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    if told is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", told)
+    layers: dict[str, AlgorithmName] = {"4x1x3x3 over 10x10": "torch"}
+    library: Products = "onednn" if products.has_onednn() else "torch"
+    with threads(2):
+        result = evaluate(How((7,)), replace(fresh, numerics=Numerics("float32", library, 1, convolutions=layers)))
+        assert torch.get_num_threads() == 2 and products._library == "torch" and not conv_algorithms._chosen
+    assert How.seen == [(count, library, layers)] * 2 and result.device.endswith(f"{count} threads")
 
 
 @dataclass(frozen=True)

@@ -217,7 +217,7 @@ def placed_channels_last(of: Network) -> Network:
 
 
 @onednn
-def test_a_run_keeps_what_was_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_run_keeps_what_was_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture):
     monkeypatch.setattr(module, "LEAST", 0)
     monkeypatch.setattr(products, "LEAST", 1)
     asked = iter([{"float32": 4.0, "float32, onednn": 2.0, "bfloat16": 3.0}])
@@ -238,7 +238,10 @@ def test_a_run_keeps_what_was_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyP
     # It goes on as it began, without measuring again: the seeds of an extended run are those of a whole one.
     run_recipe(replace(recipe, seeds=2), TrainOptions(), folder=tmp_path / "one")
     assert kept_numerics(tmp_path / "one") == Numerics("float32", "onednn", convolutions=by_torch)
-    assert open_run(tmp_path / "one").precision == "float32"
+    assert open_run(tmp_path / "one").numerics == kept_numerics(tmp_path / "one")
+    with monkeypatch.context() as without, caplog.at_level("WARNING"):
+        without.setattr("torchhebb.runs.run.has_onednn", lambda: False)
+        assert open_run(tmp_path / "one").numerics.products == "torch" and "by products of oneDNN" in caplog.text
     monkeypatch.setattr(module, "measure_steps", lambda *_: {"float32": 4.0, "float32, onednn": 2.0, "bfloat16": 3.0})
     run_recipe(replace(recipe, seeds=2), TrainOptions(), folder=tmp_path / "whole")
     assert models(tmp_path / "one") == models(tmp_path / "whole")

@@ -143,7 +143,8 @@ def evaluate(evaluator: Evaluator, run: Run, *, command: str = "torchhebb.evalua
     notes: dict[str, Any] = {"precision": run.precision, "settings": evaluator.noted_settings()}
     if run.compile:
         notes["compiled"] = True
-    with compiled_steps(run.recipe, run.compile):
+    with compiled_steps(run.recipe, run.compile), run.computing():
+        computed_by = device_name(run.device)
         for finding in evaluator.run(run):
             match finding:
                 case Measure() | Curve() if not _defined(finding):
@@ -165,7 +166,7 @@ def evaluate(evaluator: Evaluator, run: Run, *, command: str = "torchhebb.evalua
         curves=tuple(curves),
         seeds=tuple(run.seeds),
         seconds=time.monotonic() - started,
-        device=device_name(run.device),
+        device=computed_by,
         command=command,
         data=run.result.data,
         notes=notes,

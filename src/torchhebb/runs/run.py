@@ -2,8 +2,10 @@
 
 import copy
 import json
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
@@ -17,6 +19,8 @@ from torchhebb.data.images import fingerprint as fingerprint_of_images
 from torchhebb.errors import UserError
 from torchhebb.files import read_json, write_json
 from torchhebb.nn import Network, load
+from torchhebb.ops.products import has_onednn
+from torchhebb.process import threads
 from torchhebb.progress import SILENT, Progress
 from torchhebb.runs.folder import (
     data_settings,
@@ -32,6 +36,9 @@ from torchhebb.train import Recipe, Result
 from torchhebb.train.device import Precision, find_device, find_precision
 from torchhebb.train.features import fingerprint
 from torchhebb.train.fitting import check_fit
+from torchhebb.train.numerics import Numerics
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +55,7 @@ class Run:
     result: Result
     data: Data
     device: torch.device
-    precision: Precision
+    numerics: Numerics
     store: Store
     progress: Progress
     data_dir: str | None = None
@@ -61,6 +68,21 @@ class Run:
     @property
     def seeds(self) -> Sequence[int]:
         return self.result.seeds
+
+    @property
+    def precision(self) -> Precision:
+        return self.numerics.precision
+
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        """Within it, in all threads, computation is as in the run itself: its products, convolutions and threads.
+
+        There are no more threads than torch takes by itself, and as many as OMP_NUM_THREADS says, where it says so.
+        """
+        own = self.numerics.threads
+        count = None if own is None or "OMP_NUM_THREADS" in os.environ else min(own, torch.get_num_threads())
+        with threads(count), self.numerics.applied():
+            yield
 
     def network(self, seed: int) -> Network:
         """The frozen network of a seed on the device, its readout attached; a copy that the caller may change."""
@@ -182,6 +204,10 @@ def open_run(
     if data.fingerprint != result.data.get("fingerprint"):
         raise UserError(f"{data.name} on this machine has other images than those on which {folder} was trained")
     device = find_device(options.device)
-    kept = kept_numerics(folder) if options.precision == "auto" and device.type == "cpu" else None
-    precision = find_precision(options.precision, device) if kept is None else kept.precision
-    return Run(folder, recipe, result, data, device, precision, store, progress, data_dir, options.compile)
+    numerics = kept_numerics(folder) if device.type == "cpu" else None
+    if numerics is None or options.precision not in ("auto", numerics.precision):
+        numerics = Numerics(find_precision(options.precision, device))
+    if numerics.products == "onednn" and not has_onednn():
+        _LOG.warning("%s was computed by products of oneDNN, which this torch has not: they are torch's here", folder)
+        numerics = replace(numerics, products="torch")
+    return Run(folder, recipe, result, data, device, numerics, store, progress, data_dir, options.compile)
