@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tests.reference import draw
 from torchhebb import learn
-from torchhebb.nn import Architecture, BatchNorm, BatchNorm2d
+from torchhebb.nn import Architecture, BatchNorm, BatchNorm2d, batch_norm
 from torchhebb.recipes import get_recipe
 
 F64, F32 = torch.float64, torch.float32
@@ -30,12 +30,17 @@ def gradients(module: nn.Module) -> Tensor:
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("make", [BatchNorm, BatchNorm2d])
-def test_batch_norm_of_many_values(make: Any, layout: torch.memory_format):
+@pytest.mark.parametrize("chunk", [1, 100_000, batch_norm.CHUNK])
+def test_batch_norm_of_many_values(make: Any, layout: torch.memory_format, chunk: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(batch_norm, "CHUNK", chunk)  # one image at a time, six, and all
     x = 0.3 * draw(0, 64, 16, 32, 32) + 3
     weights = draw(1, *x.shape) + x
     found = []
     for dtype in (F64, F32):
-        norm, given = make(16).to(dtype), x.to(dtype).contiguous(memory_format=layout).requires_grad_()
+        norm = make(16).to(dtype)
+        for number, parameter in enumerate(norm.parameters()):  # weight and bias
+            parameter.data.copy_(draw(number + 2, 16) + 2)
+        given = x.to(dtype).contiguous(memory_format=layout).requires_grad_()
         y = norm(given)
         gradient = torch.autograd.grad((y * weights.to(dtype)).sum(), [given, *norm.parameters()])
         found.append([y.detach(), *gradient, norm.running_mean, norm.running_var])

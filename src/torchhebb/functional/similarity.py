@@ -2,7 +2,6 @@
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from torchhebb.functional.form import widened
 
@@ -21,7 +20,7 @@ def structure_loss(x: Tensor, z: Tensor) -> Tensor:
     """
     if x.shape[0] != z.shape[0]:
         raise ValueError(f"x and z must hold the same samples, got {x.shape[0]} and {z.shape[0]}")
-    difference = _cosine_gram(x.flatten(1)) - _cosine_gram(z.flatten(1))
+    difference = _cosine_gram(x) - _cosine_gram(z)
     return difference.square().mean().to(torch.promote_types(x.dtype, z.dtype))
 
 
@@ -38,6 +37,10 @@ def orthogonality_loss(z: Tensor) -> Tensor:
     return (gram - torch.eye(len(gram), dtype=gram.dtype, device=z.device)).square().mean().to(z.dtype)
 
 
-def _cosine_gram(rows: Tensor) -> Tensor:
-    rows = normalize(rows.to(widened(rows.dtype)), dim=1)
-    return rows @ rows.mT
+def _cosine_gram(x: Tensor) -> Tensor:
+    """Cosine similarities (B, B) of the samples of x (B, ...), without a scaled copy of them."""
+    if x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last):
+        x = x.permute(0, 2, 3, 1)  # any order of the columns has the same Gram matrix, and this one needs no copy
+    rows = x.flatten(1).to(widened(x.dtype))
+    norms = torch.linalg.vector_norm(rows, dim=1).clamp_min(1e-12)
+    return rows @ rows.mT / norms.outer(norms)

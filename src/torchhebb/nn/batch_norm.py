@@ -4,25 +4,38 @@ Torch's own batch norm adds the values of a channel one after another in float32
 memory of a CPU: 131,072 of them move the mean by 1e-4 of itself, and gradients by 1 %.  The sums here are pairwise.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from torchhebb.distributed import all_reduce, gather, world_size
 
+CHUNK = 1 << 20  # values that are centred at once: they and their temporaries stay in a CPU's cache
 
-def accurate_batch_norm(x: Tensor, running_mean: Tensor, running_var: Tensor, momentum: float, eps: float) -> Tensor:
-    """(x - mean) / sqrt(var + eps) per channel, by the statistics of the samples and positions of all ranks.
+
+def accurate_batch_norm(
+    x: Tensor,
+    running_mean: Tensor,
+    running_var: Tensor,
+    momentum: float,
+    eps: float,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+) -> Tensor:
+    """weight (x - mean) / sqrt(var + eps) + bias per channel, by the statistics of all ranks' samples and positions.
 
     Of the parts r, each of n_r values with mean m_r and sum of squares M_r around it, the whole has
     mean = sum n_r m_r / n and var = (sum M_r + sum n_r (m_r - mean)^2) / n.  The gradient to x is that of the whole
-    batch as well: with g the incoming one and y the output, (g - <g> - y <g y>) / sqrt(var + eps), where <.> is the
-    mean over all ranks.  Where these hold a single value a channel, the running statistics take the place of its own,
-    and do not move.
+    batch as well: with g the incoming one and y = (x - mean) / sqrt(var + eps), weight (g - <g> - y <g y>) /
+    sqrt(var + eps), where <.> is the mean over all ranks; those to weight and bias are this rank's sums of g y and g.
+    Where all ranks hold a single value a channel, the running statistics take the place of its own, and do not move.
 
-    Args: x (B, C, ...), B from 0; running statistics, moved in place by `momentum` towards mean and n / (n - 1) var.
+    Args: x (B, C, ...), B from 0; running statistics, moved in place by `momentum` towards mean and n / (n - 1) var;
+    weight and bias (C,), both or none.
     Returns: a tensor shaped as x.
     Source: Ioffe and Szegedy 2015; the statistics of parts by Chan et al. 1979.
     """
@@ -34,7 +47,7 @@ def accurate_batch_norm(x: Tensor, running_mean: Tensor, running_var: Tensor, mo
         unbiased = torch.where(several, var * (count / (count - 1)), var)
         running_var.lerp_(unbiased.to(running_var.dtype), momentum)
     dtype = torch.promote_types(running_mean.dtype, torch.float32)
-    return _Normalize.apply(x, mean.to(dtype), var.to(dtype), eps, count)
+    return _Normalize.apply(x, mean.to(dtype), var.to(dtype), weight, bias, eps, count)
 
 
 def is_summed_accurately(x: Tensor) -> bool:
@@ -57,39 +70,87 @@ def is_summed_accurately(x: Tensor) -> bool:
 @torch.no_grad()
 def _moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Values per channel, mean and biased variance over all ranks, in float64: exact for any count."""
-    dims, own = _all_but_channels(x), x.new_zeros(2 * x.shape[1] + 1, dtype=torch.float64)
-    if x.numel():
-        n = x.numel() // x.shape[1]
-        wide = _at_least_float32(x)
-        mean = wide.sum(dims) / n
-        centred = wide - mean.view(1, -1, *[1] * (x.dim() - 2))
-        rest = centred.sum(dims).double()  # what rounding left of the mean
-        squares = centred.square_().sum(dims).double() - rest.square() / n
-        own[0], own[1 : 1 + len(mean)], own[1 + len(mean) :] = n, mean.double() + rest / n, squares
-    parts = gather(own)
+    parts = [_part(values) for values in _chunks(x)]
+    own = _joined(*_whole(torch.stack(parts))) if parts else x.new_zeros(2 * x.shape[1] + 1, dtype=torch.float64)
+    count, mean, squares = _whole(gather(own))
+    return count, mean, squares / count
+
+
+def _part(x: Tensor) -> Tensor:
+    """Of some samples, in a row: values per channel, mean, and sum of squares around it."""
+    dims, n = _all_but_channels(x), x.numel() // x.shape[1]
+    wide = _at_least_float32(x)
+    mean = wide.sum(dims) / n
+    centred = wide - _per_channel(mean, x)
+    rest = centred.sum(dims).double()  # what rounding left of the mean
+    squares = centred.square_().sum(dims).double() - rest.square() / n
+    return _joined(torch.full((), n, dtype=torch.float64, device=x.device), mean.double() + rest / n, squares)
+
+
+def _whole(parts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The same of all parts (R, 2 C + 1) together; means are not defined without any value."""
     counts, means, squares = parts[:, :1], *parts[:, 1:].chunk(2, 1)
     count = counts.sum()
     mean = (counts * means).sum(0) / count
-    var = (squares.sum(0) + (counts * (means - mean).square()).sum(0)) / count
-    return count, mean, var
+    return count, mean, squares.sum(0) + (counts * (means - mean).square()).sum(0)
+
+
+def _joined(count: Tensor, mean: Tensor, squares: Tensor) -> Tensor:
+    return torch.cat([count.view(1), mean, squares])
 
 
 class _Normalize(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, mean: Tensor, var: Tensor, eps: float, count: Tensor) -> Tensor:
-        y = F.batch_norm(x, mean, var, None, None, False, 0.0, eps)
-        ctx.save_for_backward(y, (var + eps).rsqrt(), count)
-        return y
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        mean: Tensor,
+        var: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        eps: float,
+        count: Tensor,
+    ) -> Tensor:
+        ctx.save_for_backward(x, mean, var, weight, count)
+        ctx.eps = eps
+        return F.batch_norm(x, mean, var, weight, bias, False, 0.0, eps)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None, None]:
-        y, scale, count = ctx.saved_tensors
-        g, y = _at_least_float32(gradient), _at_least_float32(y)
-        dims = _all_but_channels(y)
-        sums = all_reduce(torch.stack([g.sum(dims), (g * y).sum(dims)]).double())
-        means = torch.where(count > 1, sums / count, 0.0).to(g.dtype).view(2, 1, -1, *[1] * (y.dim() - 2))
-        x_gradient = torch.addcmul(g, y, means[1], value=-1).sub_(means[0]).mul_(scale.to(g.dtype).view_as(means[0]))
-        return x_gradient.to(gradient.dtype), None, None, None, None
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, mean, var, weight, count = ctx.saved_tensors
+        dims = _all_but_channels(x)
+
+        def normalized(x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
+            return F.batch_norm(_at_least_float32(x), mean, var, weight, bias, False, 0.0, ctx.eps)
+
+        pieces = [(values, _at_least_float32(g)) for values, g in zip(_chunks(x), _chunks(gradient), strict=True)]
+        own = gradient.new_zeros(2, x.shape[1], dtype=torch.float64)
+        for values, g in pieces:
+            own += torch.stack([g.sum(dims), normalized(values).mul_(g).sum(dims)])
+        sums = all_reduce(own.clone())
+        rise, slope = torch.where(count > 1, sums / count, 0.0).to(mean.dtype)
+        factor = (var + ctx.eps).rsqrt() * (1 if weight is None else weight)
+        weights, biases, factors = -factor * slope, -factor * rise, _per_channel(factor, x)
+        gradients = (normalized(values, weights, biases).addcmul_(g, factors) for values, g in pieces)
+        if len(pieces) == 1:
+            x_gradient = next(gradients).to(gradient.dtype)
+        else:
+            x_gradient = torch.empty_like(x, dtype=gradient.dtype)
+            for out, found in zip(_chunks(x_gradient), gradients, strict=True):
+                out.copy_(found)
+        affine = (None, None) if weight is None else (own[1].to(weight.dtype), own[0].to(weight.dtype))
+        return x_gradient, None, None, *affine, None, None
+
+
+def _chunks(x: Tensor) -> Sequence[Tensor]:
+    """Some samples at a time; nothing of an empty batch."""
+    return x.split(max(1, CHUNK // max(1, x[0].numel()))) if x.numel() else ()
+
+
+def _per_channel(numbers: Tensor, x: Tensor) -> Tensor:
+    """Numbers (C,) in a shape that goes with x (B, C, ...)."""
+    return numbers.view(1, -1, *[1] * (x.dim() - 2))
 
 
 def _all_but_channels(x: Tensor) -> list[int]:

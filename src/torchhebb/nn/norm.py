@@ -90,9 +90,8 @@ class BatchNorm2d(nn.BatchNorm2d):
         if accurate:
             return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
         momentum = 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
-        y = accurate_batch_norm(input, self.running_mean, self.running_var, momentum, self.eps)
-        shape = (1, -1, 1, 1)
-        return torch.addcmul(self.bias.view(shape), y, self.weight.view(shape)).to(y.dtype) if self.affine else y
+        moved = self.running_mean, self.running_var, momentum
+        return accurate_batch_norm(input, *moved, self.eps, self.weight, self.bias)
 
 
 def has_variance(x: Tensor) -> bool:
