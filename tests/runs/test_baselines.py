@@ -1,6 +1,7 @@
 """What stands beside a run: the same size, the same care, trained once; and the judge."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,11 +10,11 @@ from tests.evaluate.conftest import CPU
 from tests.tiny import equal, state
 from torchhebb.data import Store
 from torchhebb.errors import UserError
-from torchhebb.evaluate import Run, open_run
+from torchhebb.evaluate import Embeddings, Filters, ReceptiveFields, Run, Similarity, evaluate, open_run
 from torchhebb.recipes import get_recipe
 from torchhebb.rules import HardHebb, RankedHebb
 from torchhebb.runs import run_recipe
-from torchhebb.runs.baselines import COMPARED, baseline
+from torchhebb.runs.baselines import COMPARED, baseline, baseline_architecture
 from torchhebb.runs.reference_classifier import judge
 from torchhebb.train import Learning, Readout, Supervised
 from torchhebb.train.accuracy import model_accuracy
@@ -64,6 +65,44 @@ def test_it_is_trained_once(layer: Run, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr("torchhebb.runs.baselines.learn_run", None)
     again = baseline(layer, 0, "hard")
     assert equal(state(first), state(again)) and equal(state(first.readout), state(again.readout))
+
+
+@pytest.mark.parametrize("name", ["hard", "random"])
+def test_a_readout_is_trained_when_it_is_asked_for(
+    layer: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: Any
+) -> None:
+    fresh = replace(layer, folder=tmp_path)
+    with monkeypatch.context() as without:
+        without.setattr("torchhebb.runs.baselines.fit_readout", None)
+        bare = baseline(fresh, 0, name, readout=False)
+        assert bare.readout is None and not bare.training
+    monkeypatch.setattr("torchhebb.runs.baselines.learn_run", None)  # what has learned, does not learn again
+    whole = baseline(fresh, 0, name)
+    assert equal(state(whole), state(bare))
+    assert equal(state(whole.readout), state(baseline(layer, 0, name).readout))
+    assert baseline(fresh, 0, name, readout=False).readout is not None  # what is there is not taken away
+
+
+@pytest.mark.parametrize("name", ["own", "hard", "ranked", "random", "backpropagation"])
+def test_the_architecture_is_known_without_training(layer: Run, name: Any) -> None:
+    assert baseline_architecture(layer, name) == baseline(layer, 0, name).architecture
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        Filters(baselines=("own", "hard")),
+        Similarity(baselines=("own", "hard"), images_per_class=2),
+        Embeddings(baselines=("own", "hard"), images=200),
+        ReceptiveFields(baseline="hard", steps=1, neurons=2),
+    ],
+    ids=lambda question: question.question,
+)
+def test_a_question_about_weights_and_maps_trains_no_readout(
+    layer: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, question: Any
+) -> None:
+    monkeypatch.setattr("torchhebb.runs.baselines.fit_readout", None)
+    assert evaluate(question, replace(layer, folder=tmp_path)).measures
 
 
 def test_adversarial_training_pays_where_it_is_attacked(layer: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,7 +44,7 @@ def methods_of(run: Run, baselines: Sequence[BaselineName], others: Sequence[str
     methods = []
     for name in baselines:
         words = run.recipe.name if name == "own" else COMPARED[name]
-        make = partial(untrained, run) if name == "random" else partial(baseline, run, name=name)
+        make = partial(untrained, run) if name == "random" else partial(baseline, run, name=name, readout=False)
         methods.append(Method(name, words, make, published(run.recipe, name)))
     runs = [_open_other(run, folder) for folder in others]
     for other in runs:

@@ -37,7 +37,10 @@ ADVERSARIAL_EPOCHS, ADVERSARIAL_BATCH = 5, 128
 
 @dataclass(frozen=True)
 class Baseline:
-    """A baseline: make(run, seed, checkpoint, task) returns the network in eval mode with its readout attached."""
+    """A baseline: make(run, seed, checkpoint, task) returns the network in eval mode, and the readout that is its own.
+
+    Without one of its own it gets the recipe's readout, where one is asked for.
+    """
 
     label: str
     make: Callable[[Workspace, int, Checkpoint, str], Network]
@@ -51,7 +54,7 @@ class Baseline:
 def baseline_accuracy(run: Workspace, seed: int, name: str, checkpoint: Checkpoint, task: str) -> float:
     """Make a baseline during training of its run, save it with the run, and return its test accuracy in %."""
     baseline = BASELINES[name]
-    network = baseline.make(run, seed, checkpoint, task)
+    network = _read_out(baseline.make(run, seed, checkpoint, task), run, seed, checkpoint, task)
     if baseline.kept:
         path = _path(run, seed, name)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -59,8 +62,10 @@ def baseline_accuracy(run: Workspace, seed: int, name: str, checkpoint: Checkpoi
     return (baseline.accuracy or network_accuracy)(run, network, task)
 
 
-def baseline(run: Run, seed: int, name: BaselineName) -> Network:
+def baseline(run: Run, seed: int, name: BaselineName, *, readout: bool = True) -> Network:
     """A network of the size of the run's, in eval mode on the run's device, its readout attached.
+
+    Without `readout` none is trained, for what asks for weights or maps alone, and the network may come without.
 
         own                    the run's network itself
         hard, ranked           its architecture with another rule, its learning plan and its readout
@@ -78,14 +83,29 @@ def baseline(run: Run, seed: int, name: BaselineName) -> Network:
         return run.network(seed)
     if name not in COMPARED:
         raise unknown_name("baseline", name, COMPARED)
-    baseline, path = BASELINES[name], _path(run, seed, name)
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        checkpoint = Checkpoint(path.parent, log=Log(path.with_name("metrics.jsonl")))
-        save(baseline.make(run, seed, checkpoint, f"seed {seed}: {baseline.label}"), path)
+    made, path = BASELINES[name], _path(run, seed, name)
+    network = _kept(run, path) if path.exists() else None
+    if network is not None and (network.readout is not None or not readout):
+        return network
+    path.parent.mkdir(parents=True, exist_ok=True)
+    checkpoint, task = Checkpoint(path.parent, log=Log(path.with_name("metrics.jsonl"))), f"seed {seed}: {made.label}"
+    network = network or made.make(run, seed, checkpoint, task)
+    save(_read_out(network, run, seed, checkpoint, task) if readout else network, path)
+    return _kept(run, path)
+
+
+def _kept(run: Run, path: Path) -> Network:
     network = load(path)
     assert isinstance(network, Network)
     return placed(network, run.device).eval()
+
+
+def baseline_architecture(run: Workspace, name: BaselineName) -> Architecture:
+    """The run's blocks, with the rule of a baseline of another rule, or in the form that learns by gradients."""
+    architecture = run.recipe.architecture
+    if name in GRADIENTS:
+        return architecture.with_blocks(lambda block: block.for_gradients())
+    return architecture.with_blocks(partial(_with_rule, RULES[name])) if name in RULES else architecture
 
 
 def check_baselines(names: Sequence[str], architecture: Architecture) -> None:
@@ -148,11 +168,11 @@ def _fit_fresh(
 
 
 def _random(run: Workspace, seed: int, checkpoint: Checkpoint, task: str) -> Network:
-    return _read_out(untrained(run, seed), run, seed, checkpoint, task)
+    return untrained(run, seed)
 
 
 def _uncalibrated(run: Workspace, seed: int, checkpoint: Checkpoint, task: str) -> Network:
-    return _read_out(built(run, seed).eval(), run, seed, checkpoint, task)
+    return built(run, seed).eval()
 
 
 def _raw(run: Workspace, seed: int, checkpoint: Checkpoint, task: str) -> Network:
@@ -178,10 +198,10 @@ def _raw_accuracy(run: Workspace, network: Network, task: str) -> float:
     return readout_accuracy(readout, pixels, run.data.test.labels)
 
 
-def _other_rule(rule: Rule, run: Workspace, seed: int, checkpoint: Checkpoint, task: str) -> Network:
-    network = built(run, seed, run.recipe.architecture.with_blocks(partial(_with_rule, rule)))
+def _other_rule(name: BaselineName, run: Workspace, seed: int, checkpoint: Checkpoint, task: str) -> Network:
+    network = built(run, seed, baseline_architecture(run, name))
     learn_run(network, run, seed, checkpoint=checkpoint, task=f"{task}: learning")
-    return _read_out(network, run, seed, checkpoint, f"{task}: readout")
+    return network.eval()
 
 
 def _with_rule(rule: Rule, block: Block) -> Block:
@@ -189,7 +209,8 @@ def _with_rule(rule: Rule, block: Block) -> Block:
 
 
 def _read_out(network: Network, run: Workspace, seed: int, checkpoint: Checkpoint, task: str) -> Network:
-    return network.attach(fit_readout(network, run, seed, checkpoint, task))
+    """The network with the recipe's readout, unless it has one."""
+    return network if network.readout is not None else network.attach(fit_readout(network, run, seed, checkpoint, task))
 
 
 def _supervised(
@@ -260,8 +281,8 @@ _LONG = {"epochs": LONG_EPOCHS}
 _ADVERSARIAL = {"epochs": ADVERSARIAL_EPOCHS, "batch_size": ADVERSARIAL_BATCH}
 
 BASELINES: dict[str, Baseline] = {
-    "hard": Baseline("hard WTA", partial(_other_rule, _HARD), {"rule": to_json(_HARD)}),
-    "ranked": Baseline("ranked WTA", partial(_other_rule, _RANKED), {"rule": to_json(_RANKED)}),
+    "hard": Baseline("hard WTA", partial(_other_rule, "hard"), {"rule": to_json(_HARD)}),
+    "ranked": Baseline("ranked WTA", partial(_other_rule, "ranked"), {"rule": to_json(_RANKED)}),
     "random": Baseline("random weights", _random),
     "uncalibrated": Baseline("random weights, not calibrated", _uncalibrated),
     "raw": Baseline("raw pixels", _raw, accuracy=_raw_accuracy, kept=False),

@@ -16,7 +16,7 @@ from torchhebb.evaluate.probe import read_out
 from torchhebb.evaluate.statistics import first_reached, mean_curve
 from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study, count_test_images, values
 from torchhebb.nn import Network
-from torchhebb.runs.baselines import baseline, baseline_label
+from torchhebb.runs.baselines import baseline, baseline_architecture, baseline_label
 from torchhebb.runs.networks import placed
 from torchhebb.runs.run import Run
 from torchhebb.train import Curve, Measure
@@ -86,7 +86,7 @@ class Convergence(Study[tuple[Followed, int | None]]):
         """`samples` seen and the accuracies in % of every readout after them; for random weights only `levels`."""
         name, passes = variant
         if passes is None:
-            return {"levels": self._read_out(run, seed, baseline(run, seed, name))}
+            return {"levels": self._read_out(run, seed, baseline(run, seed, name, readout=False))}
         return self._follow(run, seed, name, passes)
 
     def findings(self, run: Run, cells: Mapping[str, Sequence[Cell]]) -> Iterator[Finding]:
@@ -161,9 +161,7 @@ class Convergence(Study[tuple[Followed, int | None]]):
         if gradient:
             model = backpropagation_model(run.recipe.architecture, len(run.data.classes), seed)
         else:
-            architecture = baseline(run, seed, name).architecture
-            assert architecture is not None
-            model = nn.Sequential(architecture.build(seed))
+            model = nn.Sequential(baseline_architecture(run, name).build(seed))
         network = placed(model, run.device)[0]
         assert isinstance(network, Network)
         seen = samples_seen(len(images), plan, len(run.recipe.architecture.blocks))

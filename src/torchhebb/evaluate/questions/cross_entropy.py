@@ -103,7 +103,7 @@ class CrossEntropy(Study[LearnerName]):
 
     def cell(self, run: Run, variant: LearnerName, seed: int) -> Cell:
         """Losses and accuracies while the layers learn again, against `samples` and `batch_samples` seen."""
-        trained, train, test = baseline(run, seed, variant), run.data.train, run.data.test
+        trained, train, test = baseline(run, seed, variant, readout=False), run.data.train, run.data.test
         readout = self._readout(run, trained, seed, variant)
         network = built(run, seed, trained.architecture)
         model = nn.Sequential(network, readout)

@@ -94,7 +94,7 @@ class Embeddings(Study[BaselineName | None]):
             found = self._embedded(run, seed, PIXELS, images.images.flatten(1) / 255.0, images.labels)
             return found["measures"] | {"maps": {PIXELS: found["map"]}}
         label = f"seed {seed}: {COMPARED[variant]}: block outputs"
-        outputs = block_outputs(baseline(run, seed, variant), images, run, self.positions, label)
+        outputs = block_outputs(baseline(run, seed, variant, readout=False), images, run, self.positions, label)
         cell: Cell = {"maps": {}}
         for block, rows in outputs.items():
             found = self._embedded(run, seed, f"{variant}, {block}", rows, images.labels)

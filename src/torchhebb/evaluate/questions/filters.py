@@ -63,7 +63,7 @@ class Filters(Study[BaselineName]):
         return {name: name for name in self.baselines}
 
     def cell(self, run: Run, variant: BaselineName, seed: int) -> Cell:
-        weight = first_filters(baseline(run, seed, variant), run)
+        weight = first_filters(baseline(run, seed, variant, readout=False), run)
         found = {"radius_mean": weight.flatten(1).norm(dim=1).mean().item(), "nearest_cosine": nearest_cosine(weight)}
         if weight.shape[1] > 1:
             energy = weight.flatten(1).square().sum(1)
@@ -72,7 +72,7 @@ class Filters(Study[BaselineName]):
 
     def findings(self, run: Run, cells: Mapping[str, Sequence[Cell]]) -> Iterator[Finding]:
         yield from self.measures(run, cells)
-        shown = {name: first_filters(baseline(run, run.seeds[0], name), run) for name in self.baselines}
+        shown = {name: first_filters(baseline(run, run.seeds[0], name, readout=False), run) for name in self.baselines}
         picked = {name: weight[evenly_spaced(self.neurons, len(weight))] for name, weight in shown.items()}
         scales = {name: full_colour(weight) for name, weight in picked.items()}
         yield Note("full_colour", scales)

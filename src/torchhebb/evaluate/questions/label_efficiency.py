@@ -134,7 +134,7 @@ class LabelEfficiency(Study[Compared]):
 
     def _features(self, run: Run, seed: int, name: Compared, train: Images) -> Features:
         """The features of a network on the training and the test images."""
-        network = untrained(run, seed) if name == "random" else baseline(run, seed, name)
+        network = untrained(run, seed) if name == "random" else baseline(run, seed, name, readout=False)
         label = f"seed {seed}: {baseline_label(run, name)}: features"
         fitted, tested = (self.probe.features(network, images, run, label) for images in (train, run.data.test))
         return fitted, tested

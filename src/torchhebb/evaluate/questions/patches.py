@@ -86,14 +86,14 @@ class Patches(Study[None]):
         if self.steps:
             self._ascent().check(run)
         else:
-            fields_of(baseline(run, run.seeds[0], self.baseline), self.blocks, run)
+            fields_of(baseline(run, run.seeds[0], self.baseline, readout=False), self.blocks, run)
 
     def variants(self, run: Run) -> dict[str, None]:
         return {"": None}
 
     def cell(self, run: Run, variant: None, seed: int) -> Cell:
         """The quantities of every block, and by block the `neurons` to show and their `strongest` patches."""
-        images, network = self._images(run), baseline(run, seed, self.baseline)
+        images, network = self._images(run), baseline(run, seed, self.baseline, readout=False)
         layers, fields = block_layers(network), fields_of(network, self.blocks, run)
         shown = {name: choose_neurons(layers[name], self.neurons, learned=self.learned) for name in fields}
         asked = {name: choose_neurons(layers[name], self.measured, learned=self.learned) for name in fields}
@@ -155,7 +155,7 @@ class Patches(Study[None]):
 
     def _figure(self, run: Run, images: Images, cell: Cell) -> "Canvas":
         """One panel per block: one row of patches per neuron, after its receptive field if there are steps."""
-        network = baseline(run, run.seeds[0], self.baseline)
+        network = baseline(run, run.seeds[0], self.baseline, readout=False)
         layers, fields = block_layers(network), fields_of(network, self.blocks, run)
         ascended = self._ascent().kept_cell(run, None, run.seeds[0])["images"] if self.steps else {}
         largest, panels = max(max(seen.size) for seen in fields.values()), []

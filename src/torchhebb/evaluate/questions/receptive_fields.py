@@ -76,7 +76,7 @@ class ReceptiveFields(Study[None]):
     """The L2 norm to which the image is scaled after every step."""
 
     def check(self, run: Run) -> None:
-        network = baseline(run, run.seeds[0], self.baseline)
+        network = baseline(run, run.seeds[0], self.baseline, readout=False)
         for block in fields_of(network, self.blocks, run):
             OnField(network, block)
 
@@ -85,7 +85,7 @@ class ReceptiveFields(Study[None]):
 
     def cell(self, run: Run, variant: None, seed: int) -> Cell:
         """`<block>_waves`, and by block the `neurons` and their `images` (N, C, h, w)."""
-        network = baseline(run, seed, self.baseline)
+        network = baseline(run, seed, self.baseline, readout=False)
         layers, found = block_layers(network), Cell(neurons={}, images={})
         for block, size in fields_of(network, self.blocks, run).items():
             neurons = choose_neurons(layers[block], self.neurons, learned=self.learned)
@@ -96,7 +96,7 @@ class ReceptiveFields(Study[None]):
         return found
 
     def findings(self, run: Run, cells: Mapping[str, Sequence[Cell]]) -> Iterator[Finding]:
-        first, layers = cells[""][0], block_layers(baseline(run, run.seeds[0], self.baseline))
+        first, layers = cells[""][0], block_layers(baseline(run, run.seeds[0], self.baseline, readout=False))
         images = {block: torch.tensor(of_block) for block, of_block in first["images"].items()}
         sizes = {block: (of_block.shape[2], of_block.shape[3]) for block, of_block in images.items()}
         for block, size in sizes.items():

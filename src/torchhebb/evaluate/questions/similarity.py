@@ -95,7 +95,7 @@ class Similarity(Study[BaselineName]):
 
     def _stages(self, run: Run, name: BaselineName, seed: int) -> Stages:
         """The stages of a baseline for these images."""
-        network = baseline(run, seed, name)
+        network = baseline(run, seed, name, readout=False)
         if name != "own":
             calibrate_projections(network, run.data.train.images[:CALIBRATION_IMAGES].to(run.device) / 255.0)
         images = run.data.test.images[torch.cat(self._index(run))]

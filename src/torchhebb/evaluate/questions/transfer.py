@@ -262,7 +262,9 @@ class Transfer(Study[Pair]):
         """The frozen network of a row; batch norm of random weights is calibrated on the target."""
         if row.source is not None:
             return self._learned(run, row.source, seed)
-        return untrained(run, seed, target) if row.baseline is None else baseline(run, seed, row.baseline)
+        if row.baseline is None:
+            return untrained(run, seed, target)
+        return baseline(run, seed, row.baseline, readout=False)
 
 
 def label_of(data: Data) -> str:
