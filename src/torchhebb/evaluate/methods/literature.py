@@ -48,3 +48,16 @@ PEERS: tuple[Peer, ...] = (
     Peer("scattering, RBF SVM", 82.3, "its authors, 2015", True, (None, None, None, None)),
     Peer("patch dictionaries", 85.0, "Thiry et al. 2021, lower end", False, (None, None, None, None)),
 )
+
+PATCH_NETWORKS: dict[str, dict[int, float]] = {
+    "random patches, linear classifier with a 1x1 map (Thiry et al. 2021)": {
+        512: 78.4,
+        1024: 80.3,
+        2048: 82.6,
+        4096: 83.5,
+        16384: 85.7,
+        65536: 86.9,
+    },
+    "random filters, ridge (Coates and Ng's network)": {32000: 83.3, 256000: 84.2},
+}
+"""Published test accuracies on CIFAR-10 in percent of networks of patches that nothing has learned, by their number."""
