@@ -65,11 +65,12 @@ def subspace(recipe: Recipe) -> Recipe:
 
 
 def foldiak(recipe: Recipe) -> Recipe:
-    """Foldiak's rule on the same blocks: Oja's on activities decorrelated by lateral connections.
+    """Foldiak's rule on the same blocks: Oja's on activities decorrelated by lateral connections, from radius 1.
 
-    Rates are SoftHebb's; nothing was published.
+    Rates are SoftHebb's; nothing was published.  Lateral connections grow with the square of the activities: from
+    SoftHebb's first radius, 25, they silence most neurons before the weights have settled.
     """
-    return _other_blocks(recipe, "foldiak", lambda block: block.with_rule(Foldiak()))
+    return _other_blocks(recipe, "foldiak", lambda block: block.with_settings(rule=Foldiak(), init_radius=1.0))
 
 
 def bcm(recipe: Recipe) -> Recipe:
