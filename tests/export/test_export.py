@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,14 +38,16 @@ sys.meta_path.insert(0, Absent())
 import json
 import numpy as np, onnxruntime
 
-session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
-pixels = np.load(sys.argv[2])
-(output,) = session.get_outputs()
-(given,) = session.get_inputs()
-assert given.name == "pixels" and given.shape[0] == "batch", (given.name, given.shape)
-found = [session.run(None, {"pixels": part})[0] for part in (pixels[:1], pixels[1:])]
-np.save(sys.argv[3], np.concatenate(found))
-print(json.dumps({"name": output.name, "metadata": session.get_modelmeta().custom_metadata_map}))
+for line in sys.stdin:
+    path, pixels, outputs = json.loads(line)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    pixels = np.load(pixels)
+    (output,) = session.get_outputs()
+    (given,) = session.get_inputs()
+    assert given.name == "pixels" and given.shape[0] == "batch", (given.name, given.shape)
+    found = [session.run(None, {"pixels": part})[0] for part in (pixels[:1], pixels[1:])]
+    np.save(outputs, np.concatenate(found))
+    print(json.dumps({"name": output.name, "metadata": session.get_modelmeta().custom_metadata_map}), flush=True)
 """
 WITHOUT_TORCHHEBB = """
 import sys
@@ -57,13 +61,15 @@ sys.meta_path.insert(0, Absent())
 import json
 import numpy as np, torch
 
-files = {"torchhebb.json": ""}
-program = torch.export.load(sys.argv[1], extra_files=files).module()
-pixels = torch.from_numpy(np.load(sys.argv[2]))
-with torch.no_grad():
-    found = [program(part) for part in (pixels[:1], pixels[1:])]
-np.save(sys.argv[3], torch.cat(found).numpy())
-print(json.dumps({"name": None, "metadata": {"torchhebb": files["torchhebb.json"]}}))
+for line in sys.stdin:
+    path, pixels, outputs = json.loads(line)
+    files = {"torchhebb.json": ""}
+    program = torch.export.load(path, extra_files=files).module()
+    pixels = torch.from_numpy(np.load(pixels))
+    with torch.no_grad():
+        found = [program(part) for part in (pixels[:1], pixels[1:])]
+    np.save(outputs, torch.cat(found).numpy())
+    print(json.dumps({"name": None, "metadata": {"torchhebb": files["torchhebb.json"]}}), flush=True)
 """
 PROGRAMS = {".onnx": WITHOUT_TORCH, ".pt2": WITHOUT_TORCHHEBB}
 TEST = load_data("digits").test
@@ -86,20 +92,36 @@ def runs(store: Store, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pa
     return folders
 
 
-def outside(path: Path, folder: Path) -> tuple[np.ndarray, dict[str, str]]:
-    """What a file gives for the test images in another process, and what it says of itself."""
-    pixels, outputs = folder / "pixels.npy", folder / "outputs.npy"
-    np.save(pixels, PIXELS.numpy())
-    words = [sys.executable, "-W", "ignore", "-c", PROGRAMS[path.suffix], str(path), str(pixels), str(outputs)]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    return np.load(outputs), json.loads(done.stdout)
+Outside = Callable[[Path, Path], tuple[np.ndarray, dict[str, str]]]
+
+
+@pytest.fixture(scope="module")
+def outside() -> Iterator[Outside]:
+    """What a file gives for the test images, and says of itself, in another process: one for each suffix."""
+    with ExitStack() as stack:
+        processes: dict[str, subprocess.Popen[str]] = {}
+
+        def ask(path: Path, folder: Path) -> tuple[np.ndarray, dict[str, str]]:
+            if path.suffix not in processes:
+                words = [sys.executable, "-W", "ignore", "-c", PROGRAMS[path.suffix]]
+                started = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+                processes[path.suffix] = stack.enter_context(started)
+            process, pixels, outputs = processes[path.suffix], folder / "pixels.npy", folder / "outputs.npy"
+            np.save(pixels, PIXELS.numpy())
+            assert process.stdin is not None and process.stdout is not None
+            process.stdin.write(json.dumps([str(path), str(pixels), str(outputs)]) + "\n")
+            process.stdin.flush()
+            answer = process.stdout.readline()
+            assert answer, f"the process that reads {path} ended: its error is above"
+            return np.load(outputs), json.loads(answer)
+
+        yield ask
 
 
 @pytest.mark.parametrize("suffix", [".onnx", ".pt2"])
 @pytest.mark.parametrize("family", RECIPES)
 def test_every_family_gives_the_same_numbers_outside(
-    runs: dict[str, Path], store: Store, tmp_path: Path, family: str, suffix: str
+    runs: dict[str, Path], store: Store, tmp_path: Path, family: str, suffix: str, outside: Outside
 ) -> None:
     done = export(runs[family], tmp_path / f"model{suffix}", store=store)
     model = load(runs[family]).eval()
@@ -117,7 +139,7 @@ def test_every_family_gives_the_same_numbers_outside(
 
 
 @pytest.mark.parametrize("family", ["conv", "whitened"])
-def test_features_outside(runs: dict[str, Path], store: Store, tmp_path: Path, family: str) -> None:
+def test_features_outside(runs: dict[str, Path], store: Store, tmp_path: Path, family: str, outside: Outside) -> None:
     done = export(runs[family], tmp_path / "model.onnx", output="features", store=store)
     with torch.no_grad():
         expected = load(runs[family]).eval()(PIXELS).flatten(1).numpy()
@@ -126,7 +148,7 @@ def test_features_outside(runs: dict[str, Path], store: Store, tmp_path: Path, f
     assert np.abs(found - expected).max() <= 1e-4 * max(1, np.abs(expected).max())
 
 
-def test_neurons_that_stand_for_classes(tmp_path: Path) -> None:
+def test_neurons_that_stand_for_classes(tmp_path: Path, outside: Outside) -> None:
     model = RECIPES["layer"]().architecture.build(0).eval()
     with torch.no_grad():
         model.attach(Labels().fit(model(PIXELS), TEST.labels % 7, 10).readout)  # three classes have no neuron
@@ -140,7 +162,7 @@ def test_neurons_that_stand_for_classes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", [".onnx", ".pt2"])
 def test_int8_weights_are_small_and_their_accuracy_is_known(
-    runs: dict[str, Path], store: Store, tmp_path: Path, suffix: str
+    runs: dict[str, Path], store: Store, tmp_path: Path, suffix: str, outside: Outside
 ) -> None:
     wide = RECIPES["conv"]().architecture
     wide = replace(wide, blocks=(wide.blocks[0].with_width(32), wide.blocks[1].with_width(256)))

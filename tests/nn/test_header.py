@@ -2,6 +2,7 @@
 
 import json
 import resource
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -38,25 +39,27 @@ def described(**changes: Any) -> dict[str, Any]:
 HUGE = {"type": "LinearBlock", "features": 2**30}
 
 
-@pytest.mark.parametrize(
-    "entries",
-    [
-        {"architecture": described(input_shape=[1, 100_000, 100_000])},
-        {"architecture": described(input_shape=[1, 2**40, 8])},
-        {"architecture": described(blocks=[HUGE, HUGE])},
-        {"architecture": described(blocks=[{"type": "ConvBlock", "channels": 2**20, "kernel_size": 1001}])},
-        {"architecture": described(blocks=[{"type": "ConvBlock", "channels": 10**30, "kernel_size": 3}])},
-        {"architecture": described(), "readout": {"type": "LinearReadout", "in_features": 2**30, "classes": 2**30}},
-    ],
-)
-def test_memory_is_not_taken_before_the_shapes_fit(path: Path, entries: dict[str, Any]) -> None:
-    rewrite(path, **entries)
+TOO_LARGE: list[dict[str, Any]] = [
+    {"architecture": described(input_shape=[1, 100_000, 100_000])},
+    {"architecture": described(input_shape=[1, 2**40, 8])},
+    {"architecture": described(blocks=[HUGE, HUGE])},
+    {"architecture": described(blocks=[{"type": "ConvBlock", "channels": 2**20, "kernel_size": 1001}])},
+    {"architecture": described(blocks=[{"type": "ConvBlock", "channels": 10**30, "kernel_size": 3}])},
+    {"architecture": described(), "readout": {"type": "LinearReadout", "in_features": 2**30, "classes": 2**30}},
+]
+
+
+def test_memory_is_not_taken_before_the_shapes_fit(path: Path, tmp_path: Path) -> None:
+    paths = [shutil.copy(path, tmp_path / f"{number}.safetensors") for number in range(len(TOO_LARGE))]
+    for copy, entries in zip(paths, TOO_LARGE, strict=True):
+        rewrite(copy, **entries)
     program = f"""
 import torchhebb
-try:
-    torchhebb.load({str(path)!r})
-except torchhebb.errors.UserError as error:
-    print(error)
+for path in {[str(copy) for copy in paths]!r}:
+    try:
+        torchhebb.load(path)
+    except torchhebb.errors.UserError as error:
+        print(error)
 """
     limit = 6 << 30  # of addresses; torch itself takes one or two
 
@@ -66,7 +69,9 @@ except torchhebb.errors.UserError as error:
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=120, preexec_fn=limited
     )
-    assert done.returncode == 0 and len(done.stdout.splitlines()) == 1, done.stderr[-500:]
+    said = done.stdout.splitlines()
+    assert done.returncode == 0 and len(said) == len(paths), done.stderr[-500:]
+    assert all(str(copy) in line for copy, line in zip(paths, said, strict=True))
 
 
 MALFORMED: list[dict[str, Any]] = [  # type: ignore[var-annotated]
