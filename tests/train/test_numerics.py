@@ -30,6 +30,7 @@ from torchhebb.train.numerics import (
     Numerics,
     choose_numerics,
     measure_steps,
+    measure_threads,
     multiplications,
     with_convolutions,
     with_threads,
@@ -96,6 +97,21 @@ def test_what_is_small_is_not_measured(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "LEAST", 0)
     monkeypatch.setenv(MEASURE, "0")
     assert not chosen(()).was_measured
+
+
+@pytest.mark.parametrize(("seconds", "calls"), [(0.0625, 3 * 2), (2.5, 1 * 2)])
+def test_large_steps_are_measured_once(monkeypatch: pytest.MonkeyPatch, seconds: float, calls: int):
+    now, made = [0.0], []
+
+    def step(x: torch.Tensor) -> None:
+        made.append(torch.get_num_threads())
+        now[0] += seconds
+
+    monkeypatch.setattr(module.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(module, "learning_step", lambda *_, **__: step)
+    found = measure_threads(Numerics(), network(), Learning(batch_size=4, epochs=2), None, 0, [2, 1])
+    assert made == [2, 1] * (calls // 2)
+    assert found == pytest.approx(dict.fromkeys([2, 1], 1e3 * seconds * 2 / 4))
 
 
 @pytest.mark.parametrize(

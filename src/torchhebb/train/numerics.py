@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from statistics import fmean
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +31,7 @@ LEAST = 10_000_000  # multiplications of the largest layer's step, below which a
 BATCH = 10  # images of a step that is measured, at most
 ROUNDS, PATIENCE = 4, 2.0  # of which, after so many seconds, two are enough
 LAYER_ROUNDS, LAYER_PATIENCE = 6, 0.2  # likewise for a layer and its algorithms
-THREADS_ROUNDS, THREADS_SECONDS = 3, 0.05  # for a number of threads, and for as long each
+THREADS_ROUNDS, THREADS_SECONDS = 3, 0.05  # for numbers of threads, each of them for as long at least
 
 
 @dataclass(frozen=True)
@@ -234,14 +235,16 @@ def measure_threads(
         labels = torch.arange(len(features)) % classes
         once = replace(readout, epochs=1, augment=Augment())
         works.append((lambda: once.fit(features, labels, classes), readout.epochs / len(features)))
-    taken = dict.fromkeys(counts, 0.0)
-    for number in range(THREADS_ROUNDS):  # the first of them warms up
+    rounds: list[dict[int, float]] = []
+    began = time.perf_counter()
+    while len(rounds) < THREADS_ROUNDS and (not rounds or time.perf_counter() - began < PATIENCE):
+        taken = dict.fromkeys(counts, 0.0)
         for count in counts:
             with threads(count), found.applied():
-                for work, passes in works:
-                    milliseconds = passes * _mean_milliseconds(work)
-                    taken[count] += milliseconds / (THREADS_ROUNDS - 1) if number else 0.0
-    return taken
+                taken[count] = sum(passes * _mean_milliseconds(work) for work, passes in works)
+        rounds.append(taken)
+    kept = rounds[1:] or rounds  # the first of them warms up, where there is time for others
+    return {count: fmean(taken[count] for taken in kept) for count in counts}
 
 
 def _mean_milliseconds(work: Callable[[], object]) -> float:
