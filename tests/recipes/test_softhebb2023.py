@@ -87,13 +87,17 @@ def test_what_was_measured_stays_what_it_was(name: str):
 
 
 @pytest.mark.parametrize(
-    ("name", "rule"), [("sanger", Sanger()), ("subspace", OjaSubspace()), ("foldiak", Foldiak()), ("bcm", BCM())]
+    ("name", "rule"), [("sanger", Sanger()), ("subspace", OjaSubspace()), ("foldiak", Foldiak(1e-3)), ("bcm", BCM())]
 )
 @pytest.mark.parametrize("depth", ["-depth1", "-depth2", ""])
 def test_the_rules_of_the_peers_learn_on_the_same_blocks(name: str, rule: Rule, depth: str):
     plain, recipe = RECIPES[f"softhebb2023-cifar10{depth}"], RECIPES[f"softhebb2023-cifar10{depth}-{name}"]
     assert (recipe.readout, recipe.learning, recipe.published) == (plain.readout, plain.learning, None)
-    changed = {"bcm": {"init_radius": 1.0, "lr_power": 0.0}, "foldiak": {"init_radius": 1.0}}.get(name, {})
+    changed: dict[str, float]
+    changed = {
+        "bcm": {"init_radius": 1.0, "lr_power": 0.0},
+        "foldiak": {"init_radius": 1.0, "lr": 1e-3, "lr_power": 0.0},
+    }.get(name, {})
     expected = [replace(block, rule=rule, **changed) for block in plain.architecture.blocks]  # type: ignore[arg-type]
     assert [*recipe.architecture.blocks] == expected
 

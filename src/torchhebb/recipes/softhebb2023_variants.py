@@ -67,10 +67,14 @@ def subspace(recipe: Recipe) -> Recipe:
 def foldiak(recipe: Recipe) -> Recipe:
     """Foldiak's rule on the same blocks: Oja's on activities decorrelated by lateral connections, from radius 1.
 
-    Rates are SoftHebb's; nothing was published.  Lateral connections grow with the square of the activities: from
-    SoftHebb's first radius, 25, they silence most neurons before the weights have settled.
+    At a constant rate, slow against the lateral connections: at SoftHebb's rates these grow until the activities have
+    no stable fixed point, and if they are slower, all neurons learn the first component.  Nothing was published.
     """
-    return _other_blocks(recipe, "foldiak", lambda block: block.with_settings(rule=Foldiak(), init_radius=1.0))
+
+    def block(block: Block) -> Block:
+        return block.with_settings(rule=Foldiak(1e-3), init_radius=1.0, lr=1e-3, lr_power=0.0)
+
+    return _other_blocks(recipe, "foldiak", block)
 
 
 def bcm(recipe: Recipe) -> Recipe:
