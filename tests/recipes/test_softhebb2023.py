@@ -93,11 +93,8 @@ def test_what_was_measured_stays_what_it_was(name: str):
 def test_the_rules_of_the_peers_learn_on_the_same_blocks(name: str, rule: Rule, depth: str):
     plain, recipe = RECIPES[f"softhebb2023-cifar10{depth}"], RECIPES[f"softhebb2023-cifar10{depth}-{name}"]
     assert (recipe.readout, recipe.learning, recipe.published) == (plain.readout, plain.learning, None)
-    changed: dict[str, float]
-    changed = {
-        "bcm": {"init_radius": 1.0, "lr_power": 0.0},
-        "foldiak": {"init_radius": 1.0, "lr": 1e-3, "lr_power": 0.0},
-    }.get(name, {})
+    constant = {"init_radius": 1.0, "lr_power": 0.0}
+    changed = {"bcm": constant, "foldiak": {**constant, "lr": 1e-3}}.get(name, {})
     expected = [replace(block, rule=rule, **changed) for block in plain.architecture.blocks]  # type: ignore[arg-type]
     assert [*recipe.architecture.blocks] == expected
 
