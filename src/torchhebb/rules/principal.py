@@ -81,8 +81,8 @@ class Foldiak(StatefulRule):
 
     L (K, K) is the state of the layer.  It starts at zero and is anti-Hebbian, dL_kl = lateral_lr E[y_k y_l] for
     k != l: neurons that are active together learn to inhibit each other until they are uncorrelated.  The weights then
-    span the first K principal components.  The activities are a stable fixed point while I + L is positive definite: the
-    weights must learn more slowly than L, and L slowly for the variance of the activities.
+    span the first K principal components.  The activities are a stable fixed point while I + L is positive definite:
+    the weights must learn more slowly than L, and L slowly for the variance of the activities.
 
     Source: Foldiak 1989, eq. 1 to 3 with the sign of L turned.
 
