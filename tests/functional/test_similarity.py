@@ -33,9 +33,11 @@ def test_orthogonality_loss(batch: int, width: int, dtype: torch.dtype):
     agree(loss, reference.orthogonality_loss(numbers(z)), dtype)
 
 
-def test_images_are_compared_as_flat_vectors():
-    x, z = draw(3, 4, 2, 3, 3), draw(4, 4, 5)
-    agree(structure_loss(x, z), structure_loss(x.flatten(1), z))
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_images_are_compared_as_flat_vectors(layout: torch.memory_format):
+    x, z = draw(3, 4, 2, 3, 3), draw(4, 4, 3, 2, 2)
+    found = structure_loss(*(images.contiguous(memory_format=layout) for images in (x, z)))
+    agree(found, reference.structure_loss(numbers(x.flatten(1)), numbers(z.flatten(1))))
 
 
 def zero_row(z: Tensor) -> Tensor:

@@ -255,6 +255,9 @@ def test_a_run_keeps_what_was_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyP
     run_recipe(replace(recipe, seeds=2), TrainOptions(), folder=tmp_path / "one")
     assert kept_numerics(tmp_path / "one") == Numerics("float32", "onednn", convolutions=by_torch)
     assert open_run(tmp_path / "one").numerics == kept_numerics(tmp_path / "one")
+    told = {name: open_run(tmp_path / "one", TrainOptions(precision=name)) for name in ("float32", "bfloat16")}  # type: ignore[arg-type]
+    assert told["float32"].numerics == kept_numerics(tmp_path / "one")
+    assert told["bfloat16"].numerics == Numerics("bfloat16")  # what was chosen was chosen for another precision
     with monkeypatch.context() as without, caplog.at_level("WARNING"):
         without.setattr("torchhebb.runs.run.has_onednn", lambda: False)
         assert open_run(tmp_path / "one").numerics.products == "torch" and "by products of oneDNN" in caplog.text

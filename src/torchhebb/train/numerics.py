@@ -198,11 +198,11 @@ def with_threads(found: Numerics, taken: Mapping[int, float]) -> Numerics:
     >>> with_threads(Numerics(), {4: 5.0, 2: 5.1, 1: 9.0}).threads
     2
     """
-    most, *fewer = sorted(taken, reverse=True)
+    chosen, *fewer = sorted(taken, reverse=True)
     for count in fewer:
         if WORTH_IT["float32"] * taken[count] <= min(taken[other] for other in taken if other >= count):
-            most = count
-    return replace(found, threads=most, by_threads={str(count): ms for count, ms in taken.items()})
+            chosen = count
+    return replace(found, threads=chosen, by_threads={str(count): ms for count, ms in taken.items()})
 
 
 def _halved(count: int) -> list[int]:
