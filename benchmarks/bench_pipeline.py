@@ -30,7 +30,6 @@ from harness import (
     alternate,
     keep,
     make_result,
-    native_bfloat16,
     rates,
     serve,
 )
@@ -54,7 +53,7 @@ from torchhebb.nn import Network
 from torchhebb.process import tune_process
 from torchhebb.recipes import get_recipe
 from torchhebb.train import Readout
-from torchhebb.train.device import Precision, autocast, find_device
+from torchhebb.train.device import Precision, autocast, find_device, native_bfloat16
 from torchhebb.train.features import batch_size_for
 
 TRAIN, TEST = 50_000, 10_000

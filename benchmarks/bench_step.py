@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 from arguments import parse
-from harness import RESULTS, Remote, alternate, compare, keep, make_result, native_bfloat16, serve
+from harness import RESULTS, Remote, alternate, compare, keep, make_result, serve
 from workload import (
     Step,
     in_kernels,
@@ -29,7 +29,7 @@ from workload import (
 
 import torchhebb
 from torchhebb.process import tune_process
-from torchhebb.train.device import find_device
+from torchhebb.train.device import find_device, native_bfloat16
 
 PLAIN, UNTUNED = "plain float32", "plain float32, process not tuned"
 FLOAT32, COMPILED, BFLOAT16 = "torchhebb float32", "torchhebb float32, compiled", "torchhebb bfloat16"

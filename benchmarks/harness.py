@@ -216,17 +216,15 @@ def rates(repeats: int = 20) -> dict[str, float]:
     }
 
 
-def native_bfloat16(device: torch.device) -> bool:
-    """Whether the hardware multiplies bfloat16 itself; elsewhere it is slower than float32."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    capabilities = torch.cpu.get_capabilities()
-    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
-
-
 def keep(result: Result, folder: Path) -> None:
-    """Write the JSON under `folder`/bench and print what it says as a plain table."""
-    path = folder / "bench" / f"{result.question}-{result.device_slug}.json"
+    """Write the JSON under `folder`/bench and print what it says as a plain table.
+
+    Processors without AVX-512 have files of their own, named by the instructions that torch computes by.
+    """
+    slug = result.device_slug
+    if slug == "cpu" and (instructions := torch.backends.cpu.get_cpu_capability()) != "AVX512":
+        slug += f"-{instructions.lower().replace(' ', '-')}"
+    path = folder / "bench" / f"{result.question}-{slug}.json"
     result.write(path)
     print(f"{result.question} on {result.device}, torch {result.versions['torch']}, {result.seconds:.0f} s")
     for table in tables(result):

@@ -1,4 +1,5 @@
 import logging
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -6,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from torchhebb.ops import int8 as module
-from torchhebb.ops.int8 import float_products, int8_products
+from torchhebb.ops.int8 import float_products, int8_products, own_products
 
 
 def whole_numbers(rows: int, columns: int, seed: int) -> torch.Tensor:
@@ -40,16 +41,40 @@ def test_rows_of_a_larger_tensor():
     assert torch.equal(int8_products(a[3:20, 10:90], a[5:9, 10:90]), exact)
 
 
+@pytest.fixture
+def unmeasured() -> Iterator[None]:
+    own_products.cache_clear()
+    yield
+    own_products.cache_clear()
+
+
 def test_without_the_private_function_the_same_comes_more_slowly_and_the_log_says_so_once(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    unmeasured: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     a, b = whole_numbers(20, 2100, 0), whole_numbers(30, 2100, 1)
-    expected = int8_products(a, b)
+    expected = torch._int_mm(a, b.T)
     monkeypatch.delattr(torch, "_int_mm")
-    monkeypatch.setattr(module, "_told", [])
     with caplog.at_level(logging.WARNING):
         assert torch.equal(int8_products(a, b), expected) and torch.equal(int8_products(a, b), expected)
     assert [record.message.count("no _int_mm") for record in caplog.records] == [1]
+
+
+@pytest.mark.parametrize(("slow", "own"), [("_int_mm", False), ("float32", True)])
+def test_the_faster_of_both_is_taken(
+    unmeasured: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, slow: str, own: bool
+):
+    """Without instructions for int8 `_int_mm` is many times slower than float32 products."""
+    monkeypatch.setattr(
+        module, "fastest_calls", lambda works, **_: {name: 1.0 + 7.0 * (name == slow) for name in works}
+    )
+    called = []
+    monkeypatch.setattr(torch, "_int_mm", lambda a, b, do=torch._int_mm: called.append(1) or do(a, b))
+    a = whole_numbers(20, 2100, 0)
+    with caplog.at_level(logging.INFO):
+        assert torch.equal(int8_products(a, a), (a.long() @ a.long().T).to(torch.int32))
+    assert bool(called) == own
+    said = "int8 products are computed in float32, 8 times as fast here as by int8 instructions"
+    assert [record.message for record in caplog.records] == ([] if own else [said])
 
 
 @pytest.mark.parametrize(

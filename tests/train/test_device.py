@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from torchhebb.errors import UserError
-from torchhebb.train.device import autocast, find_device, find_precision
+from torchhebb.process import MEASURE
+from torchhebb.train import device as module
+from torchhebb.train.device import autocast, find_device, find_precision, product_dtype
 
 
 def machine(monkeypatch: pytest.MonkeyPatch, gpus: int) -> None:
@@ -48,6 +50,16 @@ def test_precision_follows_the_hardware(monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation, has=has: has)
         assert find_precision("auto", cpu) == find_precision("auto", cuda) == ("bfloat16" if has else "float32")
         assert find_precision("float32", cpu) == "float32" and find_precision("bfloat16", cuda) == "bfloat16"
+
+
+def test_products_are_of_the_faster_dtype(monkeypatch: pytest.MonkeyPatch):
+    for faster, dtype in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setenv(MEASURE, "0")
+        monkeypatch.setattr("torch.cpu.get_capabilities", lambda has=faster: {"avx512_bf16": has}, raising=False)
+        assert product_dtype() == dtype
+        monkeypatch.delenv(MEASURE)
+        monkeypatch.setattr(module, "bfloat16_gain", lambda faster=faster: 4.0 if faster else 0.1)
+        assert product_dtype() == dtype
 
 
 def test_tf32_is_for_gpus():

@@ -43,7 +43,9 @@ onednn = pytest.mark.skipif(not has_onednn(), reason="this torch has no oneDNN")
 
 @pytest.fixture(autouse=True)
 def measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a processor with instructions for bfloat16, whatever this one has."""
     monkeypatch.delenv(MEASURE, raising=False)
+    monkeypatch.setattr(module, "bfloat16_gain", lambda: 4.0)
 
 
 def network(neurons: int = 4) -> Network:
@@ -89,6 +91,20 @@ def test_a_precision_that_was_asked_for_stays(monkeypatch: pytest.MonkeyPatch):
     assert chosen((10.0, 5.0), "float32") == Numerics("float32", "onednn")
     only = choose_numerics(network(), Learning(), "bfloat16", CPU)
     assert (only.precision, list(only.convolutions)) == ("bfloat16", [SHAPES]) and not only.measured
+
+
+def test_where_bfloat16_is_slow_it_is_no_candidate_and_asking_for_it_warns(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setattr(module, "LEAST", 0)
+    monkeypatch.setattr(module, "bfloat16_gain", lambda: 0.125)
+    monkeypatch.setattr(module, "has_onednn", lambda: True)
+    assert list(chosen((10.0, 9.9)).measured) == ["float32", "float32, onednn"]
+    assert not caplog.records
+    assert choose_numerics(network(), Learning(), "bfloat16", CPU).precision == "bfloat16"
+    assert [record.getMessage() for record in caplog.records] == [
+        "here products of bfloat16 take 8 times as long as those of float32"
+    ]
 
 
 def test_what_is_small_is_not_measured(monkeypatch: pytest.MonkeyPatch):

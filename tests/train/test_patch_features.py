@@ -33,19 +33,20 @@ def network(architecture: Architecture = ARCHITECTURE) -> Network:
         {"blocks": (replace(BLOCK, padding=2, kernel_size=4),), "taps": (Tap(1, 3),)},
     ],
 )
-@pytest.mark.parametrize("neurons", [512, 16])
-def test_features_are_the_networks_own_to_the_rounding_of_bfloat16(
-    changes: dict, neurons: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("dtype", "close"), [(torch.bfloat16, 0.02), (torch.float32, 4e-3)])
+@pytest.mark.parametrize("maps", [1024, 32])
+def test_features_are_the_networks_own_to_the_rounding_of_the_products(
+    changes: dict, dtype: torch.dtype, close: float, maps: int, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(module, "_NEURONS", neurons)
+    monkeypatch.setattr(module, "_MAPS", maps)
     net, some = network(replace(ARCHITECTURE, **changes)), images()
-    features = PatchFeatures(net)
+    features = PatchFeatures(net, dtype)
     with torch.no_grad():
         expected = net(some.images / 255.0).flatten(1)
     found = torch.empty(len(some), features.width, dtype=torch.float16)
     features.fill(found, some)
     assert found.shape == expected.shape
-    assert (found - expected).abs().mean() < 0.02 * expected.std()
+    assert (found - expected).abs().mean() < close * expected.std()
     assert torch.corrcoef(torch.stack([found.float().flatten(), expected.flatten()]))[0, 1] > 0.9995
 
 

@@ -66,18 +66,22 @@ def test_every_kind_of_view_is_taken(views: Augment, monkeypatch: pytest.MonkeyP
     assert seen == ([views] * 4 if views.active else [])
 
 
-def test_the_rate_falls_by_a_half_cosine():
-    plan = Supervised(epochs=3, batch_size=30, lr=0.01)
+@pytest.mark.parametrize("rising", [0, 3])
+def test_the_rate_rises_and_falls_by_a_half_cosine(rising: int):
+    plan = Supervised(epochs=3, batch_size=30, lr=0.01, warmup=rising / 12)
     by_hand = model()
     optimizer = torch.optim.AdamW(by_hand.parameters(), lr=0.01, weight_decay=0.0)
-    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=12)
+    falls = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=12 - rising)
     batches = Batches(IMAGES.images, 30, labels=IMAGES.labels)
     for epoch in range(3):
-        for x, labels in batches.epoch(epoch):
+        for step, (x, labels) in enumerate(batches.epoch(epoch), 4 * epoch + 1):
+            if step <= rising:
+                optimizer.param_groups[0]["lr"] = 0.01 * step / rising
             optimizer.zero_grad()
             F.cross_entropy(by_hand(x), labels).backward()
             optimizer.step()
-            scheduler.step()
+            if step > rising:
+                falls.step()
     for name, tensor in state(fit_supervised(model(), IMAGES, plan)).items():
         torch.testing.assert_close(tensor, by_hand.state_dict()[name], rtol=1e-4, atol=1e-5)
 

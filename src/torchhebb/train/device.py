@@ -9,6 +9,8 @@ import torch
 
 from torchhebb.distributed import planned
 from torchhebb.errors import UserError
+from torchhebb.ops.products import bfloat16_gain
+from torchhebb.process import MEASURE
 
 Precision = Literal["float32", "tf32", "bfloat16"]
 PrecisionChoice = Literal["auto", Precision]
@@ -59,10 +61,31 @@ def find_precision(choice: PrecisionChoice, device: torch.device) -> Precision:
         raise UserError(f"precision tf32 is of NVIDIA's GPUs, and the device is {device}: choose float32 or bfloat16")
     if choice != "auto":
         return choice
+    fast = native_bfloat16(device) if device.type == "cuda" else _has("amx_bf16")  # AVX512-BF16 is not always faster
+    return "bfloat16" if fast else "float32"
+
+
+def native_bfloat16(device: torch.device) -> bool:
+    """Whether the hardware has instructions for products of bfloat16, as far as torch can tell."""
     if device.type == "cuda":
-        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return _has("amx_bf16", "avx512_bf16")
+
+
+def product_dtype() -> torch.dtype:
+    """bfloat16 where this CPU multiplies its matrices faster than float32's, else float32.
+
+    It is measured once a process, in milliseconds, or known from the hardware's flags with TORCHHEBB_MEASURE=0.
+    """
+    measures = os.environ.get(MEASURE) != "0"
+    faster = bfloat16_gain() > 1 if measures else native_bfloat16(torch.device("cpu"))
+    return torch.bfloat16 if faster else torch.float32
+
+
+def _has(*instructions: str) -> bool:
+    """Whether this CPU has one of them, as far as torch can tell."""
     capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
-    return "bfloat16" if capabilities.get("amx_bf16") else "float32"
+    return any(capabilities.get(name) for name in instructions)
 
 
 def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[object]:

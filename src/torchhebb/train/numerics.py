@@ -2,11 +2,13 @@
 measurement of its own layers and steps."""
 
 import copy
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from statistics import fmean
 
 import torch
@@ -16,7 +18,8 @@ from torchhebb.data.batches import Augment
 from torchhebb.nn import HebbConv2d, Network
 from torchhebb.nn.plastic import DataInitialised
 from torchhebb.ops.conv_algorithms import AlgorithmName, convolutions_by
-from torchhebb.ops.products import Products, has_onednn, products_by
+from torchhebb.ops.products import Products, bfloat16_gain, has_onednn, products_by
+from torchhebb.ops.timing import fastest_calls
 from torchhebb.process import MEASURE, threads
 from torchhebb.readouts import ReadoutPlan
 from torchhebb.readouts.adam import Readout
@@ -25,6 +28,7 @@ from torchhebb.train.fused import learning_step
 from torchhebb.train.learn import make_optimizer
 from torchhebb.train.recipe import Learning
 
+_LOG = logging.getLogger(__name__)
 WORTH_IT: Mapping[Precision, float] = {"float32": 0.9, "bfloat16": 0.75}
 """The fraction of the best time so far that a candidate may take: bfloat16, which rounds more, must be much faster."""
 LEAST = 10_000_000  # multiplications of the largest layer's step, below which a network is small
@@ -137,6 +141,11 @@ def _fastest(
     }
     if multiplications(network, plan.batch_size) < LEAST:
         return known
+    if "bfloat16" in allowed and (gain := bfloat16_gain()) < 1:
+        if precision == "auto":
+            del allowed["bfloat16"]
+        else:
+            _LOG.warning("here products of bfloat16 take %.2g times as long as those of float32", 1 / gain)
     allowed = {name: with_convolutions(candidate, network, plan) for name, candidate in allowed.items()}
     if len(allowed) < 2:
         return next(iter(allowed.values()), known)
@@ -171,16 +180,9 @@ def with_convolutions(candidate: Numerics, network: Network, plan: Learning) -> 
             shapes, names = layer.algorithms(x)
             if len(names) < 2 or shapes in chosen:
                 continue
-            taken: dict[AlgorithmName, float] = dict.fromkeys(names, float("inf"))
-            began = time.perf_counter()
-            for number in range(LAYER_ROUNDS):  # the first of them warms up, and is hardly ever the fastest
-                if number > 1 and time.perf_counter() - began > LAYER_PATIENCE:
-                    break
-                for name in names:
-                    with convolutions_by({shapes: name}):
-                        started = time.perf_counter()
-                        layer.learn(x)
-                        taken[name] = min(taken[name], 1e3 * (time.perf_counter() - started))
+            taken = fastest_calls(
+                {name: partial(_learn_by, name, shapes, layer, x) for name in names}, LAYER_ROUNDS, LAYER_PATIENCE
+            )
             fastest = min(names, key=taken.__getitem__)
             worth_it = taken[fastest] < WORTH_IT["float32"] * taken[names[0]]
             chosen[shapes], times[shapes] = (
@@ -259,23 +261,24 @@ def _mean_milliseconds(work: Callable[[], object]) -> float:
 def measure_steps(network: Network, plan: Learning, candidates: Mapping[str, Numerics]) -> dict[str, float]:
     """Milliseconds of the fastest of some learning steps by each candidate, which take turns, on random images."""
     x = _images(network, plan)
-    steps = {}
+    works = {}
     for name, candidate in candidates.items():
         twin = _twin(network)
-        steps[name] = learning_step(
+        step = learning_step(
             twin, make_optimizer(twin, plan), device=x.device, precision=candidate.precision, output=False
         )
-    taken = {name: float("inf") for name in candidates}
-    began = time.perf_counter()
-    for number in range(ROUNDS):  # the first of them warms up, and is hardly ever the fastest
-        if number > 1 and time.perf_counter() - began > PATIENCE:
-            break
-        for name, candidate in candidates.items():
-            with candidate.applied():
-                started = time.perf_counter()
-                steps[name](x)
-                taken[name] = min(taken[name], 1e3 * (time.perf_counter() - started))
-    return taken
+        works[name] = partial(_step_by, candidate, step, x)
+    return fastest_calls(works, ROUNDS, PATIENCE)
+
+
+def _step_by(candidate: Numerics, step: Callable[[Tensor], object], x: Tensor) -> None:
+    with candidate.applied():
+        step(x)
+
+
+def _learn_by(name: AlgorithmName, shapes: str, layer: HebbConv2d, x: Tensor) -> None:
+    with convolutions_by({shapes: name}):
+        layer.learn(x)
 
 
 def _twin(network: Network) -> Network:

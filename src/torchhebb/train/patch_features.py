@@ -9,24 +9,25 @@ from torchhebb.errors import UserError
 from torchhebb.nn import HebbConv2d, Network, PatchWhitening, Triangle
 from torchhebb.progress import SILENT, Progress
 
-_NEURONS = 512  # whose maps of one image fit the second cache of a processor, in bfloat16
+_MAPS = 1024  # bytes of the maps of some neurons at a place: so many fit the second cache of a processor
 _IMAGES = 10
 
 
 class PatchFeatures:
-    """The features of a network of one whitened block, computed neurons by neurons in bfloat16.
+    """The features of a network of one whitened block, computed neurons by neurons in bfloat16 or float32.
 
-    They are the network's own to the rounding of bfloat16 products (8 bits): relu(u - m - d), relu(m - u - d), averaged
-    to the grid of its tap, raised to its power, the mean over an image and its mirror image where it says so.  The mean
-    m of a patch's pre-activations over the neurons and their deviation d are linear and quadratic in the patch, so they
-    are known before any neuron is: with the mean taken off all weights, u - m - d is one product, and the other side is
-    -(u - m - d) - 2 d.  Averages over windows, one after the other, are one matrix.
+    They are the network's own to the rounding of its products, which in bfloat16 keep 8 bits: relu(u - m - d),
+    relu(m - u - d), averaged to the grid of its tap, raised to its power, the mean over an image and its mirror image
+    where it says so.  The mean m of a patch's pre-activations over the neurons and their deviation d are linear and
+    quadratic in the patch, so they are known before any neuron is: with the mean taken off all weights, u - m - d is
+    one product, and the other side is -(u - m - d) - 2 d.  Averages over windows, one after the other, are one matrix.
 
-    Args: network, built from an Architecture of square images, on the CPU.
+    Args: network, built from an Architecture of square images, on the CPU; dtype of the products, see
+    `train.device.product_dtype`.
     Raises UserError for a network of another kind.
     """
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, dtype: torch.dtype = torch.bfloat16) -> None:
         architecture, block = network.architecture, dict(network.get_submodule("block1").named_children())
         whiten, layer, triangle = (block.get(name) for name in ("whiten", "layer", "activation"))
         pool = block.get("pool", nn.Identity())
@@ -45,11 +46,12 @@ class PatchFeatures:
         weight = layer.weight.detach().flatten(1).T.float()  # (D, K)
         weight = weight - weight.mean(1, keepdim=True)
         self.spread = weight @ weight.T / weight.shape[1]  # q^T spread q is the variance over the neurons
-        self.weight = torch.cat([weight, -torch.ones(1, weight.shape[1])]).bfloat16()
+        self.weight = torch.cat([weight, -torch.ones(1, weight.shape[1])]).to(dtype)
         side = architecture.input_shape[1] + 2 * whiten.padding - whiten.kernel_size + 1
         cells = pool(torch.eye(side * side).view(-1, 1, side, side))
         cells = F.adaptive_avg_pool2d(cells, network.taps["block1"])
-        self.cells = cells.flatten(1).T.contiguous().bfloat16()
+        self.cells = cells.flatten(1).T.contiguous().to(dtype)
+        self.dtype = dtype
         self.neurons = weight.shape[1]
         self.width = 2 * self.neurons * len(self.cells)
 
@@ -61,17 +63,18 @@ class PatchFeatures:
         for view in views:
             q = self.whiten(view).flatten(2).transpose(1, 2).contiguous()
             least = ((q @ self.spread) * q).sum(2, keepdim=True).clamp_min(0).sqrt() * self.threshold
-            rounded = least.bfloat16()
-            patches, twice = torch.cat([q.bfloat16(), rounded], 2), -2 * rounded
+            rounded = least.to(self.dtype)
+            patches, twice = torch.cat([q.to(self.dtype), rounded], 2), -2 * rounded
             for sample, of_sample, below in zip(total, patches, twice, strict=True):
                 sample += self._pooled(of_sample, below).float().clamp_min_(0).pow_(self.power)
         return (total / len(views)).transpose(1, 2).flatten(1)
 
     def _pooled(self, patches: Tensor, twice: Tensor) -> Tensor:
         """Maps of one image, averaged to the cells: (cells, 2 neurons)."""
-        out = torch.empty(len(self.cells), 2, self.neurons, dtype=torch.bfloat16)
-        for start in range(0, self.neurons, _NEURONS):
-            some = slice(start, start + _NEURONS)
+        out = torch.empty(len(self.cells), 2, self.neurons, dtype=self.dtype)
+        at_once = _MAPS // self.dtype.itemsize
+        for start in range(0, self.neurons, at_once):
+            some = slice(start, start + at_once)
             above = patches @ self.weight[:, some]
             below = torch.sub(twice, above).relu_()
             out[:, 0, some] = self.cells @ above.relu_()

@@ -76,6 +76,9 @@ class Learning(Checked):
 class Supervised(Checked):
     """Supervised training of a baseline by gradients: AdamW on the cross-entropy.
 
+    With `warmup` and `cosine` the rate makes one cycle (Smith and Topin 2019): after a share p of all steps it is
+    lr p / warmup below p = warmup, and then falls by a half cosine to zero.
+
     Example:
         >>> Supervised(epochs=12, lr=3e-3).epochs
         12
@@ -91,8 +94,21 @@ class Supervised(Checked):
     """Decoupled weight decay."""
     cosine: bool = True
     """Decrease the learning rate to zero by a half cosine; otherwise it is constant."""
+    warmup: float = field(default=0.0, metadata=at_least(0, below=1))
+    """The share of the steps in which the learning rate first rises to `lr`."""
     augment: Augment = field(default_factory=Augment)
     """Augmentation of the training images."""
+
+    def lr_at(self, step: int, total: int) -> float:
+        """The learning rate of a step, counted from 0, of so many.
+
+        >>> [round(Supervised(lr=1.0, warmup=0.5).lr_at(step, 4), 2) for step in range(4)]
+        [0.5, 1.0, 1.0, 0.5]
+        """
+        rising = round(self.warmup * total)
+        if step < rising:
+            return self.lr * (step + 1) / rising
+        return self.lr * (0.5 * (1 + math.cos(math.pi * (step - rising) / (total - rising))) if self.cosine else 1.0)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """Supervised training by gradients, for all baselines that learn from labels."""
 
-import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -40,7 +39,7 @@ def fit_supervised(
 
     A step is: x = perturb(model, x, labels); loss = cross_entropy(model(x), labels) + penalty(model); backward; step.
     Adversarial training gives `perturb`, elastic weight consolidation `penalty`, replay a larger `images`.
-    The rate falls by a half cosine to zero where `plan.cosine`.  The order and the views follow from (seed, epoch,
+    The rate is `plan.lr_at(step, steps)`.  The order and the views follow from (seed, epoch,
     batch), so a checkpoint continues exactly, provided that the model draws no random numbers of its own.
 
     Args: model, pixels -> logits, on the device to compute on; on_step, what is called
@@ -86,8 +85,7 @@ class _SupervisedStepper:
         assert labels is not None
         if not self.model.training:
             self.model.train()
-        if self.plan.cosine:
-            self.optimizer.param_groups[0]["lr"] = self.plan.lr * 0.5 * (1 + math.cos(math.pi * number / self.total))
+        self.optimizer.param_groups[0]["lr"] = self.plan.lr_at(number, self.total)
         x = x if self.perturb is None else self.perturb(self.model, x, labels)
         with autocast(self.precision, self.device):
             logits = self.model(x)

@@ -46,7 +46,7 @@ def test_random_and_learned_neurons_at_every_width(folder: Path):
     }
     assert {measure.name for measure in answer.measures} == names
     accuracies = {measure.name: measure.mean for measure in answer.measures}
-    assert all(80 < accuracy <= 100 for accuracy in accuracies.values()), accuracies
+    assert all(75 < accuracy <= 100 for accuracy in accuracies.values()), accuracies
     assert len(answer.curves) == 8 and all(curve.x == (16.0, 32.0) for curve in answer.curves)
     assert not list((folder / "products").glob("*"))
 
@@ -68,6 +68,21 @@ def test_stopped_at_any_group_it_ends_with_the_same_products(folder: Path, monke
     # asked for fewer than were summed, it begins anew
     fewer = module._Products(question, run, "random", 0).at(8)
     assert fewer.width == whole.width // 4
+
+
+@pytest.mark.parametrize("begun", [torch.float32, torch.bfloat16])
+def test_it_goes_on_in_the_rounding_in_which_it_began(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, begun: torch.dtype
+):
+    """On another processor, say, where the other dtype is faster."""
+    question, run = Width(**{**SMALL, "held_out": 190}), open_run(folder)
+    monkeypatch.setattr(module, "product_dtype", lambda: begun)
+    module._Products(question, run, "random", 0).at(8)
+    for dtype in (torch.float32, torch.bfloat16):
+        monkeypatch.setattr(module, "product_dtype", lambda dtype=dtype: dtype)
+        assert module._Products(question, run, "random", 0).dtype == begun
+        assert module._Products(question, run, "random", 1).dtype == dtype
+    module._Products(question, run, "random", 0).path.unlink()
 
 
 def test_patches_of_several_sizes(folder: Path):

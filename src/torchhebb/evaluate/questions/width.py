@@ -29,6 +29,7 @@ from torchhebb.recipes.patches import LEARNERS, PLAN
 from torchhebb.runs.networks import built, learn_run
 from torchhebb.runs.run import Run
 from torchhebb.train.calibrate import calibrate
+from torchhebb.train.device import product_dtype
 from torchhebb.train.patch_features import PatchFeatures
 
 _LOG = logging.getLogger(__name__)
@@ -211,7 +212,11 @@ class _Products:
             "data": run.data.fingerprint,
         }
         digest = blake2b(json.dumps(self.key, sort_keys=True).encode(), digest_size=8).hexdigest()
-        self.path = run.folder / "products" / f"{digest}.bin"
+        folder = run.folder / "products"
+        paths = {torch.bfloat16: folder / f"{digest}.bin", torch.float32: folder / f"{digest}-float32.bin"}
+        begun = [dtype for dtype, path in paths.items() if path.exists()]
+        self.dtype = begun[0] if begun else product_dtype()  # what was begun goes on in the same rounding
+        self.path = paths[self.dtype]
         self.sums: SampleProducts | None = None
         self.groups = 0
 
@@ -242,7 +247,7 @@ class _Products:
 
     def _features(self, group: int) -> Tensor:
         """The features of a group of neurons of all images, in the order of the parts."""
-        features = PatchFeatures(self._network(group))
+        features = PatchFeatures(self._network(group), self.dtype)
         out = torch.empty(sum(map(len, self.parts)), features.width, dtype=torch.float16)
         label = f"seed {self.seed}: {LEARNERS[self.learner].words}, neurons from {group * self.question.group}"
         for rows, images in zip(out.split([len(part) for part in self.parts]), self.parts, strict=True):
