@@ -336,11 +336,14 @@ def test_claims_on_backpropagation_are_those_that_are_printed():
     assert found == 7
 
 
-def test_backpropagation_has_the_readouts_epochs_batches_and_views():
-    for name in ("cifar10-depth2", "stl10", "imagenette-depth4"):
-        recipe = RECIPES[f"softhebb2023-{name}-backpropagation"]
-        plan, readout = recipe.supervised, recipe.readout
-        assert (plan.epochs, plan.batch_size, plan.augment) == (readout.epochs, readout.batch_size, readout.augment)  # type: ignore[attr-defined]
+@pytest.mark.parametrize(
+    ("name", "epochs"), [("cifar10-depth2", 12), ("cifar100", 12), ("stl10", 100), ("imagenette-depth4", 200)]
+)
+def test_backpropagation_has_the_readouts_batches_and_views_and_one_cycle(name: str, epochs: int):
+    recipe = RECIPES[f"softhebb2023-{name}-backpropagation"]
+    plan, readout = recipe.supervised, recipe.readout
+    assert isinstance(readout, Readout)
+    assert plan == Supervised(epochs, readout.batch_size, 2e-3, warmup=0.2, augment=readout.augment)
 
 
 def test_every_recipe_is_an_item():
