@@ -8,7 +8,7 @@ import torch
 from torchhebb.errors import UserError
 from torchhebb.process import MEASURE
 from torchhebb.train import device as module
-from torchhebb.train.device import autocast, find_device, find_precision, product_dtype
+from torchhebb.train.device import Precision, autocast, find_device, find_precision, product_dtype, warn_if_slow
 
 
 def machine(monkeypatch: pytest.MonkeyPatch, gpus: int) -> None:
@@ -60,6 +60,18 @@ def test_products_are_of_the_faster_dtype(monkeypatch: pytest.MonkeyPatch):
         monkeypatch.delenv(MEASURE)
         monkeypatch.setattr(module, "bfloat16_gain", lambda faster=faster: 4.0 if faster else 0.1)
         assert product_dtype() == dtype
+
+
+@pytest.mark.parametrize(
+    ("precision", "fast", "warns"), [("bfloat16", False, True), ("bfloat16", True, False), ("float32", False, False)]
+)
+def test_a_precision_that_is_slow_here_is_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, precision: Precision, fast: bool, warns: bool
+):
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"avx512_bf16": fast}, raising=False)
+    warn_if_slow(precision, torch.device("cpu"))
+    assert [record.levelname for record in caplog.records] == ["WARNING"] * warns
+    assert all("bfloat16 is slower here than float32" in record.getMessage() for record in caplog.records)
 
 
 def test_tf32_is_for_gpus():

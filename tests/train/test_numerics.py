@@ -45,7 +45,7 @@ onednn = pytest.mark.skipif(not has_onednn(), reason="this torch has no oneDNN")
 def measured(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a processor with instructions for bfloat16, whatever this one has."""
     monkeypatch.delenv(MEASURE, raising=False)
-    monkeypatch.setattr(module, "bfloat16_gain", lambda: 4.0)
+    monkeypatch.setattr(module, "product_dtype", lambda: torch.bfloat16)
 
 
 def network(neurons: int = 4) -> Network:
@@ -93,18 +93,12 @@ def test_a_precision_that_was_asked_for_stays(monkeypatch: pytest.MonkeyPatch):
     assert (only.precision, list(only.convolutions)) == ("bfloat16", [SHAPES]) and not only.measured
 
 
-def test_where_bfloat16_is_slow_it_is_no_candidate_and_asking_for_it_warns(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-):
+def test_where_bfloat16_is_slow_it_is_no_candidate(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "LEAST", 0)
-    monkeypatch.setattr(module, "bfloat16_gain", lambda: 0.125)
+    monkeypatch.setattr(module, "product_dtype", lambda: torch.float32)
     monkeypatch.setattr(module, "has_onednn", lambda: True)
     assert list(chosen((10.0, 9.9)).measured) == ["float32", "float32, onednn"]
-    assert not caplog.records
     assert choose_numerics(network(), Learning(), "bfloat16", CPU).precision == "bfloat16"
-    assert [record.getMessage() for record in caplog.records] == [
-        "here products of bfloat16 take 8 times as long as those of float32"
-    ]
 
 
 def test_what_is_small_is_not_measured(monkeypatch: pytest.MonkeyPatch):
@@ -280,6 +274,15 @@ def test_a_run_keeps_what_was_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(module, "measure_steps", lambda *_: {"float32": 4.0, "float32, onednn": 2.0, "bfloat16": 3.0})
     run_recipe(replace(recipe, seeds=2), TrainOptions(), folder=tmp_path / "whole")
     assert models(tmp_path / "one") == models(tmp_path / "whole")
+
+    monkeypatch.setattr("torchhebb.train.device.bfloat16_gain", lambda: 0.1)
+    for work in (
+        lambda: open_run(tmp_path / "one", TrainOptions(precision="bfloat16")),
+        lambda: run_recipe(recipe, TrainOptions(precision="bfloat16"), folder=tmp_path / "slow"),
+    ):
+        caplog.clear()
+        work()
+        assert "precision bfloat16 is slower here than float32" in caplog.text
 
     monkeypatch.setenv(MEASURE, "0")
     run_recipe(recipe, TrainOptions(), folder=tmp_path / "other")

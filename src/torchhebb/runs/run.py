@@ -33,7 +33,7 @@ from torchhebb.runs.folder import (
 from torchhebb.runs.networks import frozen_features, placed
 from torchhebb.runs.options import ComputeOptions
 from torchhebb.train import Recipe, Result
-from torchhebb.train.device import Precision, find_device, find_precision
+from torchhebb.train.device import Precision, find_device, find_precision, warn_if_slow
 from torchhebb.train.features import fingerprint
 from torchhebb.train.fitting import check_fit
 from torchhebb.train.numerics import Numerics
@@ -210,4 +210,5 @@ def open_run(
     if numerics.products == "onednn" and not has_onednn():
         _LOG.warning("%s was computed by products of oneDNN, which this torch has not: they are torch's here", folder)
         numerics = replace(numerics, products="torch")
+    warn_if_slow(numerics.precision, device)
     return Run(folder, recipe, result, data, device, numerics, store, progress, data_dir, options.compile)

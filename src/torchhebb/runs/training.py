@@ -33,7 +33,7 @@ from torchhebb.runs.networks import built, learning_task, placed
 from torchhebb.runs.options import TrainOptions
 from torchhebb.train.checkpoint import Checkpoint
 from torchhebb.train.compiled import check_compiler, compiled_steps
-from torchhebb.train.device import Precision, find_precision, own_device
+from torchhebb.train.device import Precision, find_precision, own_device, warn_if_slow
 from torchhebb.train.ensemble import learn_ensemble
 from torchhebb.train.event_log import EventLog
 from torchhebb.train.fitting import check_fit
@@ -152,6 +152,7 @@ def _run(
         if workers.first:
             with no_sync():
                 numerics = _numerics(recipe, options, folder, device, data)
+                warn_if_slow(numerics.precision, device)
             began = prepare_folder(folder, recipe, options, data, command, numerics if device.type == "cpu" else None)
         numerics = workers.broadcast(numerics)
         assert numerics is not None

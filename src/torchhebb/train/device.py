@@ -1,5 +1,6 @@
 """Devices and precisions: from a user's names to torch objects."""
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -11,6 +12,8 @@ from torchhebb.distributed import planned
 from torchhebb.errors import UserError
 from torchhebb.ops.products import bfloat16_gain
 from torchhebb.process import MEASURE
+
+_LOG = logging.getLogger(__name__)
 
 Precision = Literal["float32", "tf32", "bfloat16"]
 PrecisionChoice = Literal["auto", Precision]
@@ -80,6 +83,12 @@ def product_dtype() -> torch.dtype:
     measures = os.environ.get(MEASURE) != "0"
     faster = bfloat16_gain() > 1 if measures else native_bfloat16(torch.device("cpu"))
     return torch.bfloat16 if faster else torch.float32
+
+
+def warn_if_slow(precision: Precision, device: torch.device) -> None:
+    """A line in the log where a CPU is to compute in bfloat16 and would be faster in float32."""
+    if precision == "bfloat16" and device.type == "cpu" and product_dtype() == torch.float32:
+        _LOG.warning("precision bfloat16 is slower here than float32: this processor has no fast products of it")
 
 
 def _has(*instructions: str) -> bool:

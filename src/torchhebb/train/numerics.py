@@ -2,7 +2,6 @@
 measurement of its own layers and steps."""
 
 import copy
-import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,17 +17,16 @@ from torchhebb.data.batches import Augment
 from torchhebb.nn import HebbConv2d, Network
 from torchhebb.nn.plastic import DataInitialised
 from torchhebb.ops.conv_algorithms import AlgorithmName, convolutions_by
-from torchhebb.ops.products import Products, bfloat16_gain, has_onednn, products_by
+from torchhebb.ops.products import Products, has_onednn, products_by
 from torchhebb.ops.timing import fastest_calls
 from torchhebb.process import MEASURE, threads
 from torchhebb.readouts import ReadoutPlan
 from torchhebb.readouts.adam import Readout
-from torchhebb.train.device import Precision, PrecisionChoice, autocast, find_precision
+from torchhebb.train.device import Precision, PrecisionChoice, autocast, find_precision, product_dtype
 from torchhebb.train.fused import learning_step
 from torchhebb.train.learn import make_optimizer
 from torchhebb.train.recipe import Learning
 
-_LOG = logging.getLogger(__name__)
 WORTH_IT: Mapping[Precision, float] = {"float32": 0.9, "bfloat16": 0.75}
 """The fraction of the best time so far that a candidate may take: bfloat16, which rounds more, must be much faster."""
 LEAST = 10_000_000  # multiplications of the largest layer's step, below which a network is small
@@ -141,11 +139,8 @@ def _fastest(
     }
     if multiplications(network, plan.batch_size) < LEAST:
         return known
-    if "bfloat16" in allowed and (gain := bfloat16_gain()) < 1:
-        if precision == "auto":
-            del allowed["bfloat16"]
-        else:
-            _LOG.warning("here products of bfloat16 take %.2g times as long as those of float32", 1 / gain)
+    if precision == "auto" and product_dtype() != torch.bfloat16:
+        del allowed["bfloat16"]
     allowed = {name: with_convolutions(candidate, network, plan) for name, candidate in allowed.items()}
     if len(allowed) < 2:
         return next(iter(allowed.values()), known)
