@@ -117,13 +117,14 @@ def norm_adaptive_rate(weight: Tensor, update: Tensor, lr: float | Tensor, power
         raise ValueError(f"groups must divide the {weight.shape[0]} neurons, got {groups}")
     weight_rows, update_rows = _rows(weight, update)
     if groups == 1 and not in_kernel():  # over all entries at once is faster, but for Inductor, which fuses rows
-        largest = torch.maximum(update_rows.amax(), -update_rows.amin())
+        least, most = torch.aminmax(update_rows)
+        largest = torch.maximum(most, -least)
     else:
         largest = torch.maximum(update_rows.amax(1), -update_rows.amin(1)).view(groups, -1).amax(1)
         largest = largest.repeat_interleave(weight.shape[0] // groups)
     largest = largest.clamp_min(torch.finfo(update.dtype).tiny)
     radius = torch.linalg.vector_norm(weight_rows, dim=1)
-    rate = lr * ((radius - 1).abs() + 1e-10) ** power / largest
+    rate = lr * (radius - 1).abs_().add_(1e-10).pow_(power) / largest
     return _per_neuron(rate.clamp_max(torch.finfo(rate.dtype).max), weight)  # inf times a zero update would be NaN
 
 

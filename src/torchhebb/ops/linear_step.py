@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from torchhebb.functional import form
 from torchhebb.functional.plasticity import norm_adaptive_rate, plasticity
 from torchhebb.ops.kernels import kernel
 from torchhebb.ops.products import statistic
@@ -28,11 +29,13 @@ class LinearStep:
         """One step on inputs x (n, in), activities y (n, out) and their decay, (out,) or (out, out)."""
         share = -1 / max(len(x), 1)  # of one sample, with the sign of a gradient
         update = statistic(x, y, scale=share, out=self.update)
-        _descend(self.weight, update, share * decay, torch.as_tensor(lr, dtype=self.weight.dtype), power)
+        if form.compiling:  # a kernel for a number would be compiled for each
+            lr = torch.as_tensor(lr, dtype=self.weight.dtype)
+        _descend(self.weight, update, share * decay, lr, power)
 
 
 @kernel
-def _descend(weight: Tensor, update: Tensor, decay: Tensor, lr: Tensor, power: float) -> None:
+def _descend(weight: Tensor, update: Tensor, decay: Tensor, lr: float | Tensor, power: float) -> None:
     """Form the gradient, the statistic `update` less what decays, in its place, and step along its negative."""
     gradient = plasticity(update, weight, decay=decay, out=update)
     weight.addcmul_(norm_adaptive_rate(weight, gradient, lr, power, groups=1), gradient, value=-1)
