@@ -19,7 +19,7 @@ demo: $(READY)
 
 # Two processes of one thread each: they finish sooner than one of two threads.
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # Format, lint, spelling, types.
 lint: $(READY)

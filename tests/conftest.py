@@ -3,11 +3,43 @@
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # beside another busy process two threads wait for each other
 os.environ["TORCHHEBB_MEASURE"] = "0"  # what is fastest differs from run to run on a busy machine, and numbers with it
+
+
+LONG = (
+    "ops/test_kernels.py",
+    "faults/test_quick.py",
+    "test_numbers.py",
+    "train/test_distributed.py",
+    "runs/test_kill.py",
+    "embedding/test_embed.py",
+    "benchmarks/test_campaign.py",
+    "train/test_lost_worker.py",
+    "test_examples.py",
+    "export/test_export.py",
+    "report/test_page.py",
+    "test_documentation.py",
+    "test_own_project.py",
+    "evaluate/test_commands.py",
+    "train/test_numerics.py",
+    "test_contributing.py",
+    "faults/test_questions.py",
+    "test_peer_rules.py",
+    "train/test_supervised.py",
+    "test_memory.py",
+)
+"""The files that take longest: processes that share the tests begin with them, and so end together."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    place = {here / name: number for number, name in enumerate(LONG)}
+    items.sort(key=lambda item: place.get(item.path, len(place)))
 
 
 @pytest.fixture(autouse=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import LONG
 from torchhebb.nn import blocks
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -286,3 +287,7 @@ def test_no_path_of_a_machine() -> None:
         if b"\0" not in content and (hit := MACHINE_PATH.search(content.decode())):
             found.append(f"{path.relative_to(ROOT)}: {hit.group()}...")
     assert not found, "\n".join(found)
+
+
+def test_the_files_that_are_tested_first_are_there():
+    assert LONG and all((ROOT / "tests" / name).is_file() for name in LONG)

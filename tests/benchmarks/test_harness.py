@@ -96,11 +96,19 @@ def test_a_number_from_a_fresh_process(tmp_path: Path) -> None:
     assert fresh(str(script), 21) == 42
 
 
-def test_a_result_is_kept_and_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("instructions", "name"), [("AVX512", "step-cpu"), ("AVX2", "step-cpu-avx2")])
+def test_a_result_is_kept_and_printed(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    instructions: str,
+    name: str,
+) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: instructions)
     samples = {"fast": (1.0, 2.0, 3.0), "slow": (4.0, 4.0, 4.0)}
     ratio = compare(samples, "fast", "slow", target=0.4)
     keep(make_result("step", samples, "ms", [ratio], device=CPU, seconds=1.0, batch_size=10), tmp_path)
-    result = read_result(tmp_path / "bench" / "step-cpu.json")
+    result = read_result(tmp_path / "bench" / f"{name}.json")
     assert result.measure("fast").values == (1.0, 2.0, 3.0)
     assert result.notes["summaries"]["fast"] == {"median": 2.0, "q1": 1.5, "q3": 2.5}
     assert result.notes["ratios"][0]["verdict"] == "FAIL" and result.notes["batch_size"] == 10
