@@ -174,6 +174,8 @@ def make_result(
     **notes: Any,
 ) -> Result:
     """Samples and ratios with their provenance, for results/bench/<name>-<cpu or gpu>.json."""
+    if device.type == "cpu" and (instructions := torch.backends.cpu.get_cpu_capability()) != "AVX512":
+        notes["instructions"] = instructions  # such a processor has a file of its own
     return Result(
         recipe="bench",
         question=name,
@@ -217,14 +219,8 @@ def rates(repeats: int = 20) -> dict[str, float]:
 
 
 def keep(result: Result, folder: Path) -> None:
-    """Write the JSON under `folder`/bench and print what it says as a plain table.
-
-    Processors without AVX-512 have files of their own, named by the instructions that torch computes by.
-    """
-    slug = result.device_slug
-    if slug == "cpu" and (instructions := torch.backends.cpu.get_cpu_capability()) != "AVX512":
-        slug += f"-{instructions.lower().replace(' ', '-')}"
-    path = folder / "bench" / f"{result.question}-{slug}.json"
+    """Write the JSON under `folder`/bench and print what it says as a plain table."""
+    path = folder / "bench" / result.file_name
     result.write(path)
     print(f"{result.question} on {result.device}, torch {result.versions['torch']}, {result.seconds:.0f} s")
     for table in tables(result):

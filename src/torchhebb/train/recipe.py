@@ -76,7 +76,7 @@ class Learning(Checked):
 class Supervised(Checked):
     """Supervised training of a baseline by gradients: AdamW on the cross-entropy.
 
-    With `warmup` and `cosine` the rate makes one cycle (Smith and Topin 2019): after a share p of all steps it is
+    With `warmup` and `cosine` the rate makes one cycle (Smith and Topin 2019): after a fraction p of all steps it is
     lr p / warmup below p = warmup, and then falls by a half cosine to zero.
 
     Example:
@@ -95,7 +95,7 @@ class Supervised(Checked):
     cosine: bool = True
     """Decrease the learning rate to zero by a half cosine; otherwise it is constant."""
     warmup: float = field(default=0.0, metadata=at_least(0, below=1))
-    """The share of the steps in which the learning rate first rises to `lr`."""
+    """The fraction of the steps in which the learning rate first rises to `lr`."""
     augment: Augment = field(default_factory=Augment)
     """Augmentation of the training images."""
 

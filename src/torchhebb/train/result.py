@@ -107,12 +107,14 @@ class Result:
 
     @property
     def file_name(self) -> str:
-        """Its name in a folder of results: question, device and, where it is not float32, precision.
+        """Its name in a folder of results: question, device and, where they are noted, instructions and precision.
 
-        So the same question on another device or in another precision is kept beside it.
+        So the same question on another device or in another precision is kept beside it.  A benchmark notes the
+        instructions of a CPU without AVX-512; the precision is left out where it is float32.
         """
+        instructions = f"-{str(self.notes['instructions']).lower()}" if "instructions" in self.notes else ""
         precision = "" if self.precision == "float32" else f"-{self.precision}"
-        return f"{self.question}-{self.device_slug}{precision}.json"
+        return f"{self.question}-{self.device_slug}{instructions}{precision}.json"
 
     def measure(self, name: str) -> Measure:
         """The measure of that name; raises KeyError."""
