@@ -1,12 +1,11 @@
 """Held-out accuracy of backpropagation through the blocks of a recipe by learning rate, to choose it fairly.
 
-    python benchmarks/choose_supervised.py softhebb2023-cifar10-depth1-backpropagation --rates 0.0005 0.001 0.002
+    python benchmarks/choose_supervised.py --recipe softhebb2023-cifar10-depth1-backpropagation --rates 0.001 0.002
 
 Test images have no part in it: the held-out images are training images.  Every rate learns from the same images, with
 the views of the recipe's plan.
 """
 
-import sys
 import time
 from dataclasses import dataclass, replace
 
@@ -24,6 +23,7 @@ from torchhebb.train.supervised import backpropagation_model, fit_supervised
 class Settings:
     """Held-out accuracy of backpropagation by learning rate."""
 
+    recipe: str = "softhebb2023-cifar10-depth1-backpropagation"
     rates: tuple[float, ...] = (5e-4, 1e-3, 2e-3, 4e-3)
     warmups: tuple[float, ...] = (0.2,)
     epochs: int = 12
@@ -32,8 +32,8 @@ class Settings:
     seed: int = 0
 
 
-def main(name: str, settings: Settings) -> None:
-    recipe = get_recipe(name)
+def main(settings: Settings) -> None:
+    recipe = get_recipe(settings.recipe)
     data = load_data(recipe.data).holdout(settings.held_out, settings.seed)
     kept = data.train.select(torch.arange(min(settings.images, len(data.train))))
     for warmup in settings.warmups:
@@ -49,4 +49,4 @@ def main(name: str, settings: Settings) -> None:
 
 if __name__ == "__main__":
     tune_process()
-    main(sys.argv[1], parse(Settings, sys.argv[2:]))
+    main(parse(Settings))

@@ -173,9 +173,12 @@ def make_result(
     seconds: float,
     **notes: Any,
 ) -> Result:
-    """Samples and ratios with their provenance, for results/bench/<name>-<cpu or gpu>.json."""
+    """Samples and ratios with their provenance, for results/bench/<name>-<cpu or gpu>.json.
+
+    A CPU without AVX-512 has a file of its own, <name>-cpu-avx2.json for one with AVX2.
+    """
     if device.type == "cpu" and (instructions := torch.backends.cpu.get_cpu_capability()) != "AVX512":
-        notes["instructions"] = instructions  # such a processor has a file of its own
+        notes["instructions"] = instructions
     return Result(
         recipe="bench",
         question=name,

@@ -34,11 +34,11 @@ def network(architecture: Architecture = ARCHITECTURE) -> Network:
     ],
 )
 @pytest.mark.parametrize(("dtype", "close"), [(torch.bfloat16, 0.02), (torch.float32, 4e-3)])
-@pytest.mark.parametrize("maps", [1024, 32])
+@pytest.mark.parametrize("at_once", [1024, 32])
 def test_features_are_the_networks_own_to_the_rounding_of_the_products(
-    changes: dict, dtype: torch.dtype, close: float, maps: int, monkeypatch: pytest.MonkeyPatch
+    changes: dict, dtype: torch.dtype, close: float, at_once: int, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(module, "_MAPS", maps)
+    monkeypatch.setattr(module, "_BYTES", at_once)
     net, some = network(replace(ARCHITECTURE, **changes)), images()
     features = PatchFeatures(net, dtype)
     with torch.no_grad():
@@ -62,4 +62,4 @@ def test_features_are_the_networks_own_to_the_rounding_of_the_products(
 )
 def test_other_networks_are_refused(changes: dict):
     with pytest.raises(UserError, match="architecture must be one whitened block"):
-        PatchFeatures(replace(ARCHITECTURE, **changes).build())
+        PatchFeatures(replace(ARCHITECTURE, **changes).build(), torch.float32)

@@ -36,7 +36,7 @@ def run(arguments: list[str]) -> int:
     from torchhebb.search import Objective, default_space, flags_of, parse_space, search
     from torchhebb.terminal import print_found
     from torchhebb.train.compiled import check_compiler, compiled_steps
-    from torchhebb.train.device import find_device, find_precision
+    from torchhebb.train.device import find_device, find_precision, warn_if_slow
 
     named = bool(arguments) and not arguments[0].startswith("-")
     name, rest = (arguments[0], arguments[1:]) if named else (DEFAULT_RECIPE, arguments)
@@ -52,6 +52,8 @@ def run(arguments: list[str]) -> int:
     progress = make_progress()
     try:
         data = load_data(recipe.data, data_dir=options.data_dir, **vars(flags.source), progress=progress)
+        precision = find_precision(options.precision, device)
+        warn_if_slow(precision, device)
         objective = Objective.of(
             data,
             held=settings.held_out,
@@ -59,7 +61,7 @@ def run(arguments: list[str]) -> int:
             seeds=settings.search_seeds,
             readout=settings.judge,
             device=device,
-            precision=find_precision(options.precision, device),
+            precision=precision,
         )
         objective.check(recipe)
         with compiling:

@@ -111,7 +111,7 @@ def cifar10_grouped() -> Recipe:
     """CIFAR-10 at depth 3 with the third layer of the paper's backpropagation, 84.0 %: 1x1 in 192 groups.
 
     Beside softhebb2023-cifar10-backpropagation, whose third layer is dense and 3x3, it tells how much of the published
-    number is the layer's.  SoftHebb learns on these blocks as well.  Meant for a GPU: 50 epochs through all blocks.
+    number is the layer's.  SoftHebb learns on these blocks as well.  Meant for a GPU.
     """
     recipe = backpropagation(replace(cifar10(), architecture=grouped(), published=None))
     return replace(recipe, name="softhebb2023-cifar10-grouped")

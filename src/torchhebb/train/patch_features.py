@@ -9,7 +9,7 @@ from torchhebb.errors import UserError
 from torchhebb.nn import HebbConv2d, Network, PatchWhitening, Triangle
 from torchhebb.progress import SILENT, Progress
 
-_MAPS = 1024  # bytes of the maps of some neurons at a place: so many fit the second cache of a processor
+_BYTES = 1024  # of the maps at one position, computed at once: those of an image then fit a second-level cache
 _IMAGES = 10
 
 
@@ -22,12 +22,12 @@ class PatchFeatures:
     quadratic in the patch, so they are known before any neuron is: with the mean taken off all weights, u - m - d is
     one product, and the other side is -(u - m - d) - 2 d.  Averages over windows, one after the other, are one matrix.
 
-    Args: network, built from an Architecture of square images, on the CPU; dtype of the products, see
-    `train.device.product_dtype`.
+    Args: network, built from an Architecture of square images, on the CPU; dtype of the products:
+    `train.device.product_dtype` knows which is faster.
     Raises UserError for a network of another kind.
     """
 
-    def __init__(self, network: Network, dtype: torch.dtype = torch.bfloat16) -> None:
+    def __init__(self, network: Network, dtype: torch.dtype) -> None:
         architecture, block = network.architecture, dict(network.get_submodule("block1").named_children())
         whiten, layer, triangle = (block.get(name) for name in ("whiten", "layer", "activation"))
         pool = block.get("pool", nn.Identity())
@@ -72,7 +72,7 @@ class PatchFeatures:
     def _pooled(self, patches: Tensor, twice: Tensor) -> Tensor:
         """Maps of one image, averaged to the cells: (cells, 2 neurons)."""
         out = torch.empty(len(self.cells), 2, self.neurons, dtype=self.dtype)
-        at_once = _MAPS // self.dtype.itemsize
+        at_once = _BYTES // self.dtype.itemsize
         for start in range(0, self.neurons, at_once):
             some = slice(start, start + at_once)
             above = patches @ self.weight[:, some]

@@ -76,8 +76,8 @@ class Learning(Checked):
 class Supervised(Checked):
     """Supervised training of a baseline by gradients: AdamW on the cross-entropy.
 
-    With `warmup` and `cosine` the rate makes one cycle (Smith and Topin 2019): after a fraction p of all steps it is
-    lr p / warmup below p = warmup, and then falls by a half cosine to zero.
+    With `warmup` and `cosine` the learning rate makes one cycle (Smith and Topin 2019): of N steps, it rises linearly to
+    `lr` in the first warmup N, and falls by a half cosine to zero in the others.
 
     Example:
         >>> Supervised(epochs=12, lr=3e-3).epochs
@@ -100,7 +100,7 @@ class Supervised(Checked):
     """Augmentation of the training images."""
 
     def lr_at(self, step: int, total: int) -> float:
-        """The learning rate of a step, counted from 0, of so many.
+        """The learning rate of step number `step`, counted from 0, of `total` steps.
 
         >>> [round(Supervised(lr=1.0, warmup=0.5).lr_at(step, 4), 2) for step in range(4)]
         [0.5, 1.0, 1.0, 0.5]

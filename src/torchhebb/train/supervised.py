@@ -39,8 +39,8 @@ def fit_supervised(
 
     A step is: x = perturb(model, x, labels); loss = cross_entropy(model(x), labels) + penalty(model); backward; step.
     Adversarial training gives `perturb`, elastic weight consolidation `penalty`, replay a larger `images`.
-    The rate is `plan.lr_at(step, steps)`.  The order and the views follow from (seed, epoch,
-    batch), so a checkpoint continues exactly, provided that the model draws no random numbers of its own.
+    The rate is `plan.lr_at(step, steps)`.  The order and the views follow from (seed, epoch, batch), so a checkpoint
+    continues exactly, provided that the model draws no random numbers of its own.
 
     Args: model, pixels -> logits, on the device to compute on; on_step, what is called
     between steps.  Returns the model, in eval mode.

@@ -45,7 +45,8 @@ class Width(Study[str]):
     images, and forgotten once the products of the images have been summed: memory is that of the products, 4 bytes for
     a pair of images, and of one group.  At each width a ridge is solved from the products: `linear` in the features, or
     on the `exponential` of the products, which is not.  The products are kept in the run folder, so that a stopped
-    question goes on.
+    question goes on.  Features are computed in bfloat16 or float32, whichever is faster here, and a question that goes
+    on stays with what it began in.
 
     Accuracy is that on `held_out` training images, by a ridge on the others, and where `test` is set that on the test
     images, by a ridge on all training images with the strength, and scale, that did best on those held out.
@@ -217,6 +218,7 @@ class _Products:
         begun = [dtype for dtype, path in paths.items() if path.exists()]
         self.dtype = begun[0] if begun else product_dtype()  # what was begun goes on in the same rounding
         self.path = paths[self.dtype]
+        _LOG.info("features are computed in %s", str(self.dtype).removeprefix("torch."))
         self.sums: SampleProducts | None = None
         self.groups = 0
 
