@@ -70,10 +70,8 @@ def make_calls(neurons: int) -> Mapping[str, Step]:
     """The variants, each a call."""
     generator = torch.Generator().manual_seed(0)
     calls: dict[str, Step] = {}
-    patches, weights = (
-        torch.rand(POSITIONS, PATCH, generator=generator),
-        torch.rand(PATCH, neurons, generator=generator),
-    )
+    patches = torch.rand(POSITIONS, PATCH, generator=generator)
+    weights = torch.rand(PATCH, neurons, generator=generator)
     a = torch.randint(-127, 128, (ROWS, COLUMNS), generator=generator, dtype=torch.int8)
     pixels = torch.randint(256, (1000, 3, 32, 32), generator=generator, dtype=torch.uint8)
     architecture = get_recipe(RECIPE).architecture

@@ -76,8 +76,8 @@ class Learning(Checked):
 class Supervised(Checked):
     """Supervised training of a baseline by gradients: AdamW on the cross-entropy.
 
-    With `warmup` and `cosine` the learning rate makes one cycle (Smith and Topin 2019): of N steps, it rises linearly to
-    `lr` in the first warmup N, and falls by a half cosine to zero in the others.
+    With `warmup` and `cosine` the learning rate makes one cycle (Smith and Topin 2019): it rises linearly to `lr` in
+    the first `warmup` of the steps, and falls by a half cosine to zero in the others.
 
     Example:
         >>> Supervised(epochs=12, lr=3e-3).epochs
