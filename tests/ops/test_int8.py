@@ -21,6 +21,7 @@ def test_sums_are_exact(m: int, n: int, k: int, seed: int):
     exact = (a.long() @ b.long().T).to(torch.int32)
     assert torch.equal(int8_products(a, b), exact)
     assert torch.equal(float_products(a, b), exact)
+    assert k == 1 or torch.equal(torch._int_mm(a, b.T), exact)
 
 
 def test_the_largest_sums_are_exact():
@@ -57,6 +58,14 @@ def test_without_the_private_function_the_same_comes_more_slowly_and_the_log_say
     with caplog.at_level(logging.WARNING):
         assert torch.equal(int8_products(a, b), expected) and torch.equal(int8_products(a, b), expected)
     assert [record.message.count("no _int_mm") for record in caplog.records] == [1]
+
+
+def test_one_column_is_not_for_the_private_function(monkeypatch: pytest.MonkeyPatch):
+    """It returns memory that nobody wrote."""
+    monkeypatch.setattr(module, "own_products", lambda: True)
+    monkeypatch.setattr(torch, "_int_mm", lambda *_: pytest.fail("called"))
+    a = whole_numbers(3, 1, 0)
+    assert torch.equal(int8_products(a, a), (a.long() @ a.long().T).to(torch.int32))
 
 
 @pytest.mark.parametrize(("slow", "own"), [("_int_mm", False), ("float32", True)])

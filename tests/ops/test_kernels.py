@@ -21,6 +21,7 @@ from torchhebb.nn import BatchNorm, HebbConv2d, HebbLinear, SoftWTA, Triangle, l
 from torchhebb.nn.ensemble import EnsembleLayer
 from torchhebb.nn.plastic import compete, compete_in_groups
 from torchhebb.ops.kernels import compiled_kernels, kernel
+from torchhebb.ops.linear_step import LinearStep
 from torchhebb.optim import NormAdaptiveSGD
 from torchhebb.rules import HardHebb, Instar, Oja, RankedHebb, Rule, SoftHebb
 from torchhebb.train.compiled import cpp_compiler
@@ -205,6 +206,14 @@ def test_steps_with_falling_rates_are_compiled_once(dtype: torch.dtype):
         with compiled_kernels(), torch._dynamo.config.patch(error_on_recompile=lr < 0.1):
             optimizer.step()
         agree(weight, reference_step(before, numbers(weight.grad), lr, groups=2), dtype)
+
+
+@compiles
+def test_fused_steps_with_falling_rates_are_compiled_once():
+    step = LinearStep(draw(0, 4, 3))
+    for lr in (0.1, 0.07, 0.03):
+        with compiled_kernels(), torch._dynamo.config.patch(error_on_recompile=lr < 0.1):
+            step(draw(1, 2, 3), draw(2, 2, 4), draw(3, 4), lr=lr, power=0.5)
 
 
 @compiles

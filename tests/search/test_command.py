@@ -50,6 +50,17 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert torch.is_grad_enabled()
 
 
+def test_a_precision_that_is_slow_here_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("torch.cpu.get_capabilities", dict, raising=False)
+    monkeypatch.setattr("torchhebb.search.objective.learn_from", lambda *_, **__: pytest.fail("enough"))
+    words = [*SEARCH, "learning.epochs=1,2", "--out", str(tmp_path / "search"), "--precision", "bfloat16"]
+    with pytest.raises(pytest.fail.Exception, match="enough"):
+        main(words)
+    assert "precision bfloat16 is slower here than float32" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
