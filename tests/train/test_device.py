@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from torchhebb.errors import UserError
+from torchhebb.ops import products
 from torchhebb.process import MEASURE
 from torchhebb.train import device as module
 from torchhebb.train.device import Precision, autocast, find_device, find_precision, product_dtype, warn_if_slow
@@ -60,6 +61,11 @@ def test_products_are_of_the_faster_dtype(monkeypatch: pytest.MonkeyPatch):
         monkeypatch.delenv(MEASURE)
         monkeypatch.setattr(module, "bfloat16_gain", lambda faster=faster: 4.0 if faster else 0.1)
         assert product_dtype() == dtype
+
+
+def test_the_gain_of_bfloat16_is_the_time_of_float32_by_its_own(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(products, "fastest_calls", lambda *_, **__: {torch.float32: 8.0, torch.bfloat16: 2.0})
+    assert products.bfloat16_gain.__wrapped__() == 4.0
 
 
 @pytest.mark.parametrize(
