@@ -13,6 +13,7 @@ from tests.tiny import ARCHITECTURE, digits, equal, state, tiny_recipe
 from torchhebb.data import Augment, Batches, Images, load_data
 from torchhebb.nn import Architecture, ConvBlock, Pool
 from torchhebb.progress import Silent
+from torchhebb.readouts.dropout import PackedDropout
 from torchhebb.rules import SoftHebb
 from torchhebb.runs.training import run_recipe
 from torchhebb.train import Supervised
@@ -86,6 +87,33 @@ def test_the_rate_rises_and_falls_by_a_half_cosine(rising: int):
         torch.testing.assert_close(tensor, by_hand.state_dict()[name], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("p", [0.5, 0.25])
+def test_dropout_acts_on_what_the_last_layer_reads(p: float):
+    plan = replace(PLAN, weight_decay=0.0, dropout=p)
+    by_hand = model()
+    optimizer = torch.optim.AdamW(by_hand.parameters(), lr=0.01, weight_decay=0.0)
+    drop = PackedDropout(p, torch.Generator().manual_seed(4))
+    batches = Batches(IMAGES.images, 30, labels=IMAGES.labels, seed=4)
+    for epoch in range(3):
+        for x, labels in batches.epoch(epoch):
+            optimizer.zero_grad()
+            features = by_hand[1](by_hand[0](x))
+            mask = drop(torch.ones_like(features))
+            F.cross_entropy(by_hand[2](features * mask), labels).backward()
+            optimizer.step()
+    trained = fit_supervised(model(), IMAGES, plan, seed=4)
+    for name, tensor in state(trained).items():
+        torch.testing.assert_close(tensor, by_hand.state_dict()[name], rtol=1e-4, atol=1e-5)
+
+
+def test_no_dropout_is_left_in_a_trained_model():
+    trained = fit_supervised(model(), IMAGES, replace(PLAN, epochs=1, dropout=0.5))
+    for mode in (False, True):
+        head = trained.train(mode)[2]
+        x = torch.ones(2, head.in_features)
+        assert torch.equal(head(x), F.linear(x, head.weight, head.bias))
+
+
 def test_the_gradient_reaches_every_block():
     start = state(model())
     after = state(fit_supervised(model(), IMAGES, PLAN))
@@ -108,9 +136,9 @@ def test_perturbed_inputs_and_penalties_take_part():
     assert held[2].weight.norm() < free[2].weight.norm()
 
 
-@pytest.mark.parametrize("steps", [1, 4, 6])
-def test_a_stopped_run_goes_on_exactly(tmp_path: Path, steps: int):
-    plan = Supervised(epochs=3, batch_size=30, augment=Augment(crop_padding=1, flip=True))
+@pytest.mark.parametrize(("steps", "dropout"), [(1, 0.0), (4, 0.5), (6, 0.0), (6, 0.5)])
+def test_a_stopped_run_goes_on_exactly(tmp_path: Path, steps: int, dropout: float):
+    plan = Supervised(epochs=3, batch_size=30, augment=Augment(crop_padding=1, flip=True), dropout=dropout)
 
     def checkpoint(name: str) -> Checkpoint:
         return Checkpoint(tmp_path / name, log=Log(tmp_path / name / "metrics.jsonl"), interval=0.0)

@@ -96,6 +96,8 @@ class Supervised(Checked):
     """Decrease the learning rate to zero by a half cosine; otherwise it is constant."""
     warmup: float = field(default=0.0, metadata=at_least(0, below=1))
     """The fraction of the steps in which the learning rate first rises to `lr`."""
+    dropout: float = field(default=0.0, metadata=at_least(0, below=1))
+    """Probability of dropout on what the last linear layer reads, as a readout has it on features."""
     augment: Augment = field(default_factory=Augment)
     """Augmentation of the training images."""
 

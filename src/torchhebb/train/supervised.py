@@ -1,6 +1,7 @@
 """Supervised training by gradients, for all baselines that learn from labels."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from torchhebb.memory import out_of_memory_as_user_error
 from torchhebb.nn import Architecture
 from torchhebb.nn.packing import pack, unpack
 from torchhebb.progress import SILENT, Progress
+from torchhebb.readouts.dropout import PackedDropout
 from torchhebb.train.checkpoint import Checkpoint
 from torchhebb.train.device import Precision, autocast
 from torchhebb.train.loop import At, OnStep, Save, run_loop
@@ -39,14 +41,15 @@ def fit_supervised(
 
     A step is: x = perturb(model, x, labels); loss = cross_entropy(model(x), labels) + penalty(model); backward; step.
     Adversarial training gives `perturb`, elastic weight consolidation `penalty`, replay a larger `images`.
-    The rate is `plan.lr_at(step, steps)`.  The order and the views follow from (seed, epoch, batch), so a checkpoint
-    continues exactly, provided that the model draws no random numbers of its own.
+    The rate is `plan.lr_at(step, steps)`; `plan.dropout` acts on the input of the model's last linear layer, while this
+    function trains it.  The order and the views follow from (seed, epoch, batch), and the generator of dropout is kept,
+    so a checkpoint continues exactly, provided that the model draws no random numbers of its own.
 
-    Args: model, pixels -> logits, on the device to compute on; on_step, what is called
-    between steps.  Returns the model, in eval mode.
+    Args: model, pixels -> logits, on the device to compute on, with a linear layer where there is dropout; on_step,
+    what is called between steps.  Returns the model, in eval mode.
     """
     checkpoint = checkpoint or Checkpoint()
-    stepper = _SupervisedStepper(model, plan, precision, perturb, penalty)
+    stepper = _SupervisedStepper(model, plan, precision, perturb, penalty, seed)
     batches = batches_of(images, plan.batch_size, seed=seed, augment=plan.augment, device=stepper.device)
     per_epoch = len(batches)
     stepper.total = total = plan.epochs * per_epoch
@@ -63,7 +66,8 @@ def fit_supervised(
     callbacks = [At(epochs, log), *on_step, Save(checkpoint, task, lambda done: {"step": done}, stepper.pack, total)]
     progress.start(task, total, "steps")
     progress.advance(step)
-    run_loop(stepper, batches, plan.epochs, start=step, on_step=callbacks, progress=progress)
+    with stepper.dropout():
+        run_loop(stepper, batches, plan.epochs, start=step, on_step=callbacks, progress=progress)
     progress.finish()
     stepper.optimizer.zero_grad()
     return model.eval()
@@ -73,13 +77,38 @@ class _SupervisedStepper:
     """A step of AdamW on the cross-entropy of a batch."""
 
     def __init__(
-        self, model: nn.Module, plan: Supervised, precision: Precision, perturb: Perturb | None, penalty: Penalty | None
+        self,
+        model: nn.Module,
+        plan: Supervised,
+        precision: Precision,
+        perturb: Perturb | None,
+        penalty: Penalty | None,
+        seed: int,
     ) -> None:
         self.model, self.plan, self.precision, self.perturb, self.penalty = model, plan, precision, perturb, penalty
         parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.device, self.total = parameters[0].device, 1
         self.optimizer = torch.optim.AdamW(parameters, lr=plan.lr, weight_decay=plan.weight_decay)
         self.loss_sum = torch.zeros((), device=self.device)
+        self.generator = torch.Generator(self.device).manual_seed(seed)
+
+    @contextmanager
+    def dropout(self) -> Iterator[None]:
+        """Dropout on what the last linear layer reads while the model is in train mode."""
+        if self.plan.dropout == 0:
+            yield
+            return
+        *_, head = (module for module in self.model.modules() if isinstance(module, nn.Linear))
+        drop = PackedDropout(self.plan.dropout, self.generator)
+
+        def hook(layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+            return (drop(inputs[0].clone()),) if layer.training else None
+
+        handle = head.register_forward_pre_hook(hook)
+        try:
+            yield
+        finally:
+            handle.remove()
 
     def step(self, number: int, x: Tensor, labels: Tensor | None) -> None:
         assert labels is not None
@@ -105,10 +134,13 @@ class _SupervisedStepper:
         pass
 
     def pack(self) -> dict[str, Tensor]:
-        return pack(model=self.model, optimizer=self.optimizer) | {"loss_sum": self.loss_sum}
+        others = {"dropout": self.generator.get_state()} if self.plan.dropout else {}
+        return pack(model=self.model, optimizer=self.optimizer) | {"loss_sum": self.loss_sum} | others
 
     def unpack(self, tensors: dict[str, Tensor]) -> None:
         self.loss_sum = tensors["loss_sum"].to(self.device)
+        if self.plan.dropout:
+            self.generator.set_state(tensors["dropout"])
         unpack(tensors, model=self.model, optimizer=self.optimizer)
 
 
