@@ -16,6 +16,7 @@ from tests.tiny import equal, few_digits, learned, state, tiny_recipe, untimed
 from torchhebb import load
 from torchhebb.data import Augment, Data, Images, Store
 from torchhebb.errors import UserError
+from torchhebb.nn.tensors import read_tensors, write_tensors
 from torchhebb.readouts.base import percent_correct, predict_logits
 from torchhebb.runs import TrainOptions, new_run_folder, read_config, run_recipe
 from torchhebb.runs.folder import alone_in, read_classes
@@ -258,6 +259,26 @@ def test_a_folder_of_before_there_was_a_compiler_goes_on(finished: tuple[Path, R
     del config["options"]["compile"]
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     assert run_recipe(RECIPE, OPTIONS, folder=folder, store=store).measures == finished[1].measures
+
+
+def test_a_folder_of_before_there_was_dropout_goes_on(finished: tuple[Path, Result], store: Store, tmp_path: Path):
+    """A field that an earlier version did not have is at its default, in config.json and in the checkpoint."""
+    folder = tmp_path / "old"
+    shutil.copytree(finished[0], folder)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config.pop("checksum", None)
+    del config["recipe"]["supervised"]["dropout"]
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    tensors, header = read_tensors(folder / "checkpoint.safetensors")
+    assert header["experiment"]["supervised"].pop("dropout") == 0.0
+    write_tensors(tensors, header, folder / "checkpoint.safetensors")
+    assert run_recipe(RECIPE, OPTIONS, folder=folder, store=store).measures == finished[1].measures
+    header["experiment"]["supervised"]["dropout"] = 0.5
+    write_tensors(tensors, header, folder / "checkpoint.safetensors")
+    with pytest.raises(
+        UserError, match=r"another experiment: supervised.dropout was 0.5, is 0.0; put config.json back"
+    ):
+        run_recipe(RECIPE, OPTIONS, folder=folder, store=store)
 
 
 def test_two_processes_do_not_share_a_folder(tmp_path: Path, store: Store):

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from torchhebb.config import to_json
+from torchhebb.config import from_json, to_json
 from torchhebb.data import Data, Source, Store, Stream, absolute_name, is_own, load_data
 from torchhebb.distributed import ProcessGroup, no_sync
 from torchhebb.errors import UserError
@@ -240,7 +240,8 @@ class Session:
             folder if workers.first else None,
             log=log,
             interval=options.checkpoint_seconds,
-            experiment={name: to_json(getattr(recipe, name)) for name in EXPERIMENT},
+            experiment=_experiment(recipe),
+            update=_updated,
         )
         self.checkpoint.done = workers.broadcast(self.checkpoint.done)
         if numerics.was_measured and not self.checkpoint.done:
@@ -390,6 +391,16 @@ class Session:
     def _online(self, network: Network, seed: int, task: str) -> float:
         network.attach(load(self.seed_folder(seed) / "online.safetensors").to(self.device))
         return network_accuracy(self, network, task)
+
+
+def _experiment(recipe: Recipe) -> dict[str, Any]:
+    """What the numbers of a recipe depend on, as JSON holds it."""
+    return {name: to_json(getattr(recipe, name)) for name in EXPERIMENT}
+
+
+def _updated(kept: dict[str, Any]) -> dict[str, Any]:
+    """A kept experiment in the names of this version, with the defaults of fields that an earlier one did not have."""
+    return _experiment(from_json(Recipe, {"type": "Recipe", "name": "kept", **kept}))
 
 
 def in_groups(seeds: Sequence[int], size: int) -> Iterator[Sequence[int]]:

@@ -6,7 +6,7 @@ the states of random generators.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,8 @@ from torchhebb.train.log import Log
 class Checkpoint:
     """Saves at most every `interval` seconds; with a folder of None it keeps everything in memory alone.
 
-    Args: experiment, what the tasks depend on, as JSON holds it; a file of another experiment is refused.
+    Args: experiment, what the tasks depend on, as JSON holds it; a file of another experiment is refused; update, from
+    an experiment that an earlier version kept to the same one as this version writes it.
     Raises UserError if its file is damaged, of another experiment, or cannot be written.
     """
 
@@ -31,6 +32,7 @@ class Checkpoint:
         log: Log | None = None,
         interval: float = 60.0,
         experiment: dict[str, Any] | None = None,
+        update: Callable[[dict[str, Any]], dict[str, Any]] = dict,
     ) -> None:
         self.path = None if folder is None else folder / "checkpoint.safetensors"
         self.log = log or Log(None)
@@ -43,7 +45,8 @@ class Checkpoint:
         if self.path is not None:
             if self.path.exists():
                 self.tensors, header = self._read(self.path)
-                self._check_experiment(header.get("experiment"))
+                if self.experiment is not None and (kept := header.get("experiment")) is not None:
+                    self._check_experiment(self.experiment, update(kept))
                 self.done, self.task, self.position = header["done"], header["task"], header["position"]
                 self.log.rewind(header["log_offset"])
             else:
@@ -97,11 +100,9 @@ class Checkpoint:
             write_tensors(tensors, header, self.path)
         self._saved = time.monotonic()
 
-    def _check_experiment(self, kept: dict[str, Any] | None) -> None:
-        """Raise UserError naming what differs, unless the file is of this experiment or of a version that kept none."""
-        if kept is None or self.experiment is None:
-            return
-        now, then = dict(_flat(self.experiment)), dict(_flat(kept))
+    def _check_experiment(self, experiment: dict[str, Any], kept: dict[str, Any]) -> None:
+        """Raise UserError naming what differs between this experiment and that of the file."""
+        now, then = dict(_flat(experiment)), dict(_flat(kept))
         changed = [name for name in now.keys() | then.keys() if now.get(name) != then.get(name)]
         if changed:
             name = sorted(changed)[0]
