@@ -275,6 +275,10 @@ def test_what_the_released_code_does_otherwise_has_recipes_of_its_own():
     third = RECIPES["softhebb2023-imagenette-depth3-released"].architecture
     assert third.blocks == RECIPES["softhebb2023-cifar10"].architecture.blocks and third.input_shape == (3, 160, 160)
     assert RECIPES["softhebb2023-imagenet-released"].learning.augment.crop_area == 0.08
+    taught = RECIPES["softhebb2023-cifar10-depth1-backpropagation-released"].supervised
+    read = RECIPES["softhebb2023-cifar10-depth1"].readout
+    assert isinstance(read, Readout) and (taught.epochs, taught.dropout, taught.weight_decay) == (50, 0.5, 0.0)
+    assert {taught.lr_at(epoch, 50) for epoch in range(10)} == {read.lr} and taught.lr_at(49, 50) == read.lr / 128
 
 
 def test_networks_that_the_paper_varies():
@@ -295,7 +299,8 @@ def test_names_are_unique_and_say_what_they_are():
     assert len(RECIPES) == len(softhebb2023.RECIPES)
     data = "digits|mnist|fashion-mnist|cifar10|cifar100|stl10|imagenette|imagenet"
     variant = (
-        "best(-backpropagation)?|hard(-network)?|sanger|subspace|foldiak|bcm|ranked|hebbian|random|backpropagation|grouped|linear|width[12]|"
+        "best(-backpropagation)?|hard(-network)?|sanger|subspace|foldiak|bcm|ranked|hebbian|random|"
+        "backpropagation(-released)?|grouped|linear|width[12]|"
         "neurons(48|192)|released"
     )
     for name, function in FUNCTIONS.items():
@@ -339,11 +344,12 @@ def test_claims_on_backpropagation_are_those_that_are_printed():
 @pytest.mark.parametrize(
     ("name", "epochs"), [("cifar10-depth2", 12), ("cifar100", 12), ("stl10", 100), ("imagenette-depth4", 200)]
 )
-def test_backpropagation_has_the_readouts_batches_and_views_and_one_cycle(name: str, epochs: int):
+def test_backpropagation_has_the_readouts_batches_views_and_dropout_and_one_cycle(name: str, epochs: int):
     recipe = RECIPES[f"softhebb2023-{name}-backpropagation"]
     plan, readout = recipe.supervised, recipe.readout
     assert isinstance(readout, Readout)
-    assert plan == Supervised(epochs, readout.batch_size, 2e-3, warmup=0.2, augment=readout.augment)
+    given = {"dropout": readout.dropout, "augment": readout.augment}
+    assert plan == Supervised(epochs, readout.batch_size, 2e-3, warmup=0.2, **given)  # type: ignore[arg-type]
 
 
 def test_every_recipe_is_an_item():

@@ -51,7 +51,7 @@ from torchhebb.recipes.softhebb2023_variants import (
 from torchhebb.recipes.variant import RecipeVariant
 from torchhebb.rules import SoftHebb
 from torchhebb.train import Learning, Readout, Recipe
-from torchhebb.train.recipe import PublishedBeside
+from torchhebb.train.recipe import PublishedBeside, Supervised
 
 TITLES = {
     "cifar10": "CIFAR-10",
@@ -158,6 +158,25 @@ def cifar10_released() -> Recipe:
     assert isinstance(recipe.readout, Readout)
     readout = replace(recipe.readout, halve_at=(0.2, 0.34, 0.5, 0.6, 0.7, 0.8, 0.9))
     return replace(recipe, name=f"{recipe.name}-released", readout=readout)
+
+
+def cifar10_depth1_backpropagation_released() -> Recipe:
+    """CIFAR-10 at depth 1 by backpropagation as in the released code: Adam at the readout's falling rates, 50 epochs.
+
+    Its first weights are He's, as in softhebb2023-cifar10-depth1-backpropagation, and PyTorch's default in that code.
+    """
+    recipe = backpropagation(_CIFAR10[0]())
+    readout = recipe.readout
+    assert isinstance(readout, Readout)
+    plan = Supervised(
+        readout.epochs,
+        readout.batch_size,
+        lr=readout.lr,
+        cosine=False,
+        halve_at=readout.halve_at,
+        dropout=readout.dropout,
+    )
+    return replace(recipe, name=f"{recipe.name}-released", supervised=plan)
 
 
 def stl10_depth2_released() -> Recipe:
@@ -310,6 +329,7 @@ RECIPES: tuple[Callable[[], Recipe], ...] = (
     cifar10_hard_network,
     cifar10_depth2_hard_network,
     cifar10_released,
+    cifar10_depth1_backpropagation_released,
     *(
         _of_cifar10(
             3,

@@ -125,6 +125,12 @@ EXPERIMENTS = (
         "CIFAR-10, depth 2, hard WTA on the released code's blocks", "cifar10-depth2-hard-network", 900, full=True
     ),
     _accuracy("CIFAR-10, depth 3, the released code's readout", "cifar10-released", 1400, full=True),
+    _accuracy(
+        "CIFAR-10, depth 1, backpropagation as in the released code",
+        "cifar10-depth1-backpropagation-released",
+        2 * _HOUR,
+        full=True,
+    ),
     _accuracy("STL-10, depth 2, the released code's network", "stl10-depth2-released", 18 * _HOUR, full=True),
     _accuracy("ImageNette, depth 3, the released code's network", "imagenette-depth3-released", 36 * _HOUR, full=True),
     _accuracy("ImageNette, depth 5, hard WTA on its own blocks", "imagenette-hard-network", 144 * _HOUR, full=True),

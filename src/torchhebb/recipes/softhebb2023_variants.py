@@ -103,14 +103,17 @@ def random(recipe: Recipe) -> Recipe:
 def backpropagation(recipe: Recipe) -> Recipe:
     """SoftHebb compared with the same blocks, with ReLU, trained end to end.
 
-    The batch size and the views are those of the readout, and so are the epochs, but for CIFAR's 12.  The learning rate
-    makes one cycle; its largest value was chosen on held-out training images of CIFAR-10 at depth 1.  In the paper the
-    third CIFAR layer is a grouped 1x1 convolution instead, see softhebb2023-cifar10-grouped.
+    The batch size, the views and dropout before the linear layer are those of the readout, and so are the epochs, but
+    for CIFAR's 12.  The learning rate makes one cycle; its largest value was chosen on held-out training images of
+    CIFAR-10 at depth 1.  In the paper the third CIFAR layer is a grouped 1x1 convolution instead, see
+    softhebb2023-cifar10-grouped.
     """
     name, readout = f"{recipe.name}-backpropagation", recipe.readout
     assert isinstance(readout, Readout)
     epochs = 12 if recipe.data.startswith("cifar") else readout.epochs
-    plan = Supervised(epochs, readout.batch_size, lr=2e-3, warmup=0.2, augment=readout.augment)
+    plan = Supervised(
+        epochs, readout.batch_size, lr=2e-3, warmup=0.2, dropout=readout.dropout, augment=readout.augment
+    )
     return replace(recipe, name=name, baselines=("backpropagation",), supervised=plan)
 
 

@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeVar
 
-from torchhebb.bounds import RATE, SIZE, Checked, above, at_least
+from torchhebb.bounds import RATE, SIZE, Checked, above, at_least, each
 from torchhebb.data import Augment
 from torchhebb.errors import UserError
 from torchhebb.nn import Architecture
@@ -96,6 +96,8 @@ class Supervised(Checked):
     """Decrease the learning rate to zero by a half cosine; otherwise it is constant."""
     warmup: float = field(default=0.0, metadata=at_least(0, below=1))
     """The fraction of the steps in which the learning rate first rises to `lr`."""
+    halve_at: tuple[float, ...] = field(default=(), metadata=each(at_least(0, up_to=1), empty=True))
+    """Fractions of the steps after which the learning rate is halved."""
     dropout: float = field(default=0.0, metadata=at_least(0, below=1))
     """Probability of dropout on what the last linear layer reads, as a readout has it on features."""
     augment: Augment = field(default_factory=Augment)
@@ -106,11 +108,14 @@ class Supervised(Checked):
 
         >>> [round(Supervised(lr=1.0, warmup=0.5).lr_at(step, 4), 2) for step in range(4)]
         [0.5, 1.0, 1.0, 0.5]
+        >>> [Supervised(lr=1.0, cosine=False, halve_at=(0.5, 0.75)).lr_at(step, 4) for step in range(4)]
+        [1.0, 1.0, 0.5, 0.25]
         """
         rising = round(self.warmup * total)
         if step < rising:
             return self.lr * (step + 1) / rising
-        return self.lr * (0.5 * (1 + math.cos(math.pi * (step - rising) / (total - rising))) if self.cosine else 1.0)
+        lr = self.lr * 0.5 ** sum(step >= share * total for share in self.halve_at)
+        return lr * (0.5 * (1 + math.cos(math.pi * (step - rising) / (total - rising))) if self.cosine else 1.0)
 
 
 @dataclass(frozen=True)
