@@ -129,7 +129,7 @@ def fit_source(
             generator.set_state(tensors["dropout"])
         for x, labels in source.epoch(epoch, batch):
             x = x if scaling is None else scaling(x)
-            loss += _step(readout, optimizer, dropout(x.to(dtype)), labels)
+            loss += _step(readout, optimizer, dropout(x).to(dtype), labels)
             batch += 1
             if resume.due and batch * plan.batch_size < source.samples:
                 state = pack(readout=readout, optimizer=optimizer)

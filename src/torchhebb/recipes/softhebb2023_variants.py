@@ -111,9 +111,7 @@ def backpropagation(recipe: Recipe) -> Recipe:
     name, readout = f"{recipe.name}-backpropagation", recipe.readout
     assert isinstance(readout, Readout)
     epochs = 12 if recipe.data.startswith("cifar") else readout.epochs
-    plan = Supervised(
-        epochs, readout.batch_size, lr=2e-3, warmup=0.2, dropout=readout.dropout, augment=readout.augment
-    )
+    plan = Supervised(epochs, readout.batch_size, lr=2e-3, warmup=0.2, dropout=readout.dropout, augment=readout.augment)
     return replace(recipe, name=name, baselines=("backpropagation",), supervised=plan)
 
 
