@@ -38,7 +38,8 @@ def soft_wta(
     u = u.to(widened(dtype))
     if bias is not None:
         u = u + _along(bias, u, dim)
-    u = u.movedim(dim, -1)  # channels-last u: neurons lie together in memory, and nothing below copies
+    moved = dim not in (-1, u.dim() - 1)
+    u = u.movedim(dim, -1) if moved else u  # channels-last u: neurons lie together in memory, and nothing below copies
     if in_kernel():
         y = _soft_wta_in_one_pass(u, inverse_temperature, anti_hebbian)
     else:
@@ -48,7 +49,7 @@ def soft_wta(
             largest = y.gather(-1, winner)
             y = y.neg() if y.requires_grad else y.neg_()  # y is no other's, but a gradient needs it as it is
             y = y.scatter_(-1, winner, largest)
-    y = y.movedim(-1, dim)
+    y = y.movedim(-1, dim) if moved else y
     return y if under_autocast(y.device) else y.to(dtype)  # autocast leaves a softmax in float32
 
 
