@@ -47,7 +47,7 @@ def has_onednn() -> bool:
 def bfloat16_gain() -> float:
     """How many times faster a product of bfloat16 matrices is on this CPU than one of float32, measured once a process.
 
-    About 4 on processors of AMD with AVX512-BF16; 0.02 without such instructions, since torch then multiplies number by
+    2 to 4 on processors of AMD with AVX512-BF16; 0.02 without such instructions, since torch then multiplies number by
     number.
     """
     works = {}
