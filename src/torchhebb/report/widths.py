@@ -41,6 +41,8 @@ def width_points(results: Sequence[Result], data: str = "cifar10") -> list[Width
         for measure in result.measures:
             if (match := _NAME.fullmatch(measure.name)) is None:
                 continue
+            if match["learner"] not in LEARNERS:  # one with a change
+                continue
             key = match["learner"], match["kernel"], int(match["neurons"])
             if key not in found or len(measure.values) > len(found[key].measure.values):
                 found[key] = WidthPoint(*key, measure)

@@ -1,18 +1,23 @@
+import dataclasses
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from tests.tiny import tiny_recipe
-from torchhebb.data import Store
+from torchhebb.data import Images, Store
 from torchhebb.errors import UserError
 from torchhebb.evaluate import Width, evaluate, open_run
 from torchhebb.evaluate.questions import width as module
 from torchhebb.nn import Architecture, Pool, Tap, WhitenedBlock
 from torchhebb.readouts import WideRidge
+from torchhebb.recipes.patches import CHANGES, cifar10_patches
 from torchhebb.runs import TrainOptions, run_recipe
 from torchhebb.train import Learning
+from torchhebb.train.calibrate import calibrate
+from torchhebb.train.patch_features import PatchFeatures
 
 SMALL = {"neurons": (16, 32), "group": 8, "images": 300, "held_out": 200, "learned_from": 100}
 BLOCK = WhitenedBlock(16, 3, floor=0.5, pool=Pool("avg", 3, 1), split=True, threshold=0.5)
@@ -85,6 +90,46 @@ def test_it_goes_on_in_the_rounding_in_which_it_began(
     module._Products(question, run, "random", 0).path.unlink()
 
 
+def test_changes_are_networks_of_their_own(folder: Path):
+    changes = ("none", "grid_2", "shrinkage_high", "one_view")
+    question = Width(**{**SMALL, "neurons": (16,), "held_out": 190}, changes=changes, strengths=())
+    run = open_run(folder)
+    answer = evaluate(question, run)
+    names = ["random", *(f"random_{change}" for change in changes[1:])]
+    assert [measure.name for measure in answer.measures] == [
+        f"{name}_16_neurons_exponential_held_out_accuracy" for name in names
+    ]
+    assert len({measure.values for measure in answer.measures}) == len(changes)
+    assert (folder / "width-exponential.svg").exists()
+    # a change is the plain question on a run that has it
+    grid = replace(run.recipe, architecture=replace(ARCHITECTURE, taps=(Tap(1, 2),)))
+    direct = module._Products(question, replace(run, recipe=grid), "random", 0).at(16)
+    changed = module._Products(question, run, "random", 0, "grid_2").at(16)
+    assert all(torch.equal(changed.tiles[place], tile) for place, tile in direct.tiles.items())
+    for path in (folder / "products").glob("*"):
+        path.unlink()
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_every_change_changes_one_thing(name: str):
+    plain = cifar10_patches().architecture
+    changed = CHANGES[name].change(plain)
+    different = differences(plain, changed)
+    assert len(different) == (name != "none")
+    if different == ["blocks"]:
+        assert len(differences(plain.blocks[0], changed.blocks[0])) == 1
+    small = changed.with_blocks(lambda block: block.with_settings(channels=8))
+    pixels = torch.randint(256, (20, 3, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    network = calibrate(small.build(0), Images(pixels, torch.zeros(20, dtype=torch.long)), seed=0)
+    fast, plain_features = PatchFeatures(network, torch.float32)(pixels[:2] / 255.0), network.eval()(pixels[:2] / 255.0)
+    torch.testing.assert_close(fast, plain_features.flatten(1), rtol=1e-3, atol=1e-4)
+
+
+def differences(one: Any, other: Any) -> list[str]:
+    """The fields in which two dataclasses differ."""
+    return [f.name for f in dataclasses.fields(one) if getattr(one, f.name) != getattr(other, f.name)]
+
+
 def test_patches_of_several_sizes(folder: Path):
     products = module._Products(Width(**{**SMALL, "kernel_sizes": (2, 3)}), open_run(folder), "random", 0)
     sizes = [products._network(group).architecture.blocks[0].kernel_size for group in range(3)]  # type: ignore[union-attr]
@@ -95,6 +140,7 @@ def test_patches_of_several_sizes(folder: Path):
     ("settings", "message"),
     [
         ({"learners": ("random", "nothing")}, "learners must be among random, .*, got nothing"),
+        ({"changes": ("none", "nothing")}, "changes must be among none, .*, got nothing"),
         ({"neurons": (16, 20)}, "neurons must be multiples of group, 8, got 20"),
         ({"images": 2000}, "has 1348 training images"),
     ],

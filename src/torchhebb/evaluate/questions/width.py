@@ -17,15 +17,16 @@ from torchhebb.bounds import SIZE, above, at_least, distinct, each, rising
 from torchhebb.config import to_json
 from torchhebb.errors import UserError
 from torchhebb.evaluate.evaluator import Figure, Finding, Note
+from torchhebb.evaluate.figures.bars import draw_bars
 from torchhebb.evaluate.figures.panels import Panel, draw_panels
 from torchhebb.evaluate.statistics import mean_curve
-from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study, count_test_images
+from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study, count_test_images, values
 from torchhebb.memory import free_bytes
 from torchhebb.nn import Network
 from torchhebb.readouts.base import percent_correct
 from torchhebb.readouts.iterative import LANDMARKS, iterative_ridge
 from torchhebb.readouts.products import TILE, Centred, Exponential, SampleProducts, Scaled, Tiled
-from torchhebb.recipes.patches import LEARNERS, PLAN
+from torchhebb.recipes.patches import CHANGES, LEARNERS, PLAN
 from torchhebb.runs.networks import built, learn_run
 from torchhebb.runs.run import Run
 from torchhebb.train.calibrate import calibrate
@@ -38,7 +39,7 @@ KERNELS = ("linear", "exponential")
 
 
 @dataclass(frozen=True)
-class Width(Study[str]):
+class Width(Study[tuple[str, str]]):
     """Accuracy of a ridge on more and more neurons of whitened patches, random or learned, in bounded memory.
 
     Groups of neurons, each a network of the run's architecture with its own draw of patches, are computed for all
@@ -51,7 +52,10 @@ class Width(Study[str]):
     Accuracy is that on `held_out` training images, by a ridge on the others, and where `test` is set that on the test
     images, by a ridge on all training images with the strength, and scale, that did best on those held out.
 
-    Measures `<learner>_<width>_neurons_<kernel>_held_out_accuracy` in %, and `..._test_accuracy`; curves of both.
+    Each of the `changes`, such as another grid or size of the patches, is a network of its own beside the run's.
+
+    Measures `<learner>_<width>_neurons_<kernel>_held_out_accuracy` in %, and `..._test_accuracy`, with a change
+    `<learner>_<change>_<width>...`; curves of both.
     Raises UserError for an architecture other than one whitened block, settings out of range, or too little memory.
     Source: Coates, Ng and Lee 2011; Thiry et al. 2021, for accuracy against the number of patches.
 
@@ -69,12 +73,14 @@ class Width(Study[str]):
 
     learners: tuple[str, ...] = field(default=("random",), metadata=distinct() | NOT_IN_CELLS)
     """How the neurons come about; `random` leaves them the patches that they start from."""
+    changes: tuple[str, ...] = field(default=("none",), metadata=distinct() | NOT_IN_CELLS)
+    """Changes to the block or to how it is read, each by itself; `none` is the run's own."""
     neurons: tuple[int, ...] = field(default=(512, 1024, 2048), metadata=rising(above=0) | NOT_IN_CELLS)
     """Widths, multiples of `group`."""
     group: int = field(default=512, metadata=SIZE)
     """Neurons that are drawn, and compete, together."""
-    kernel_sizes: tuple[int, ...] = field(default=(6,), metadata=each(SIZE))
-    """Sides of the patches, one a group, in turn."""
+    kernel_sizes: tuple[int, ...] = field(default=(), metadata=each(SIZE, empty=True))
+    """Sides of the patches, one a group, in turn; none leaves the block's own to all."""
     images: int | None = field(default=None, metadata=at_least(1))
     """Images that the ridge is fitted to, besides those held out; None is all."""
     held_out: int = field(default=5000, metadata=at_least(1))
@@ -96,6 +102,8 @@ class Width(Study[str]):
         super().__post_init__()
         if unknown := [name for name in self.learners if name not in LEARNERS]:
             raise UserError(f"learners must be among {', '.join(LEARNERS)}, got {', '.join(unknown)}")
+        if unknown := [name for name in self.changes if name not in CHANGES]:
+            raise UserError(f"changes must be among {', '.join(CHANGES)}, got {', '.join(unknown)}")
         if not self.strengths and not self.scales:
             raise UserError("strengths and scales must not both be empty: one of them says what to solve")
         if wrong := [width for width in self.neurons if width % self.group]:
@@ -110,8 +118,12 @@ class Width(Study[str]):
         if (self.images or 1) + self.held_out > most:
             raise UserError(f"{run.data.name} has {most} training images: lower images or held_out")
         fitted = self.held_out + (self.images or most - self.held_out)
-        others, cells = len(run.data.test) if self.test else 0, run.recipe.architecture.output_shape().numel()
-        features = 2 * (fitted + others) * cells // blocks[0].width * self.group
+        others = len(run.data.test) if self.test else 0
+        cells = max(
+            architecture.output_shape().numel() // architecture.blocks[0].width
+            for architecture in (CHANGES[name].change(run.recipe.architecture) for name in self.changes)
+        )
+        features = 2 * (fitted + others) * cells * self.group
         solved = 2 * fitted**2 + 4 * TILE * LANDMARKS * fitted
         needed = 2 * fitted**2 + 4 * others * fitted + max(solved, features)
         if needed > (free := free_bytes(torch.device("cpu"))):
@@ -120,15 +132,21 @@ class Width(Study[str]):
                 "lower images or group"
             )
 
-    def variants(self, run: Run) -> dict[str, str]:
-        return {name: name for name in self.learners}
+    def variants(self, run: Run) -> dict[str, tuple[str, str]]:
+        return {
+            learner if change == "none" else f"{learner}_{change}": (learner, change)
+            for learner in self.learners
+            for change in self.changes
+        }
 
-    def cell(self, run: Run, variant: str, seed: int) -> Cell:
-        products = _Products(self, run, variant, seed)
+    def cell(self, run: Run, variant: tuple[str, str], seed: int) -> Cell:
+        learner, change = variant
+        products = _Products(self, run, learner, seed, change)
         found: Cell = {}
         for width in self.neurons:
             work = partial(self._solved, products, width)
-            found |= self.keep(run, work, learner=variant, seed=seed, width=width)
+            changed = {} if change == "none" else {"change": change}
+            found |= self.keep(run, work, learner=learner, seed=seed, width=width, **changed)
         if not self.keep_products:
             products.path.unlink(missing_ok=True)
         return found
@@ -138,12 +156,12 @@ class Width(Study[str]):
         panels = []
         for quantity, described in self.quantities.items():
             curves = {}
-            for learner, of_seeds in cells.items():
+            for name, of_seeds in cells.items():
                 for kernel in KERNELS:
                     names = [f"{width}_neurons_{kernel}_{quantity}" for width in self.neurons]
                     if all(name in of_seeds[0] for name in names):
                         lines = [[cell[name] for name in names] for cell in of_seeds]
-                        words = f"{LEARNERS[learner].words}, {kernel}"
+                        words = f"{self._words(run, name)}, {kernel}"
                         curves[words] = mean_curve(
                             f"{words}, {quantity}", "neurons", described.label, self.neurons, lines
                         )
@@ -153,9 +171,26 @@ class Width(Study[str]):
                 panels.append(Panel(described.label, curves, x_scale="log", ticks=ticks))
         if len(self.neurons) > 1:
             yield Figure("curves", "Accuracy against the number of neurons.", draw_panels(panels))
-        for learner, of_seeds in cells.items():
+        elif len(cells) > 1:
+            described = self.quantities["held_out_accuracy"]
+            for kernel in KERNELS:
+                quantity = f"{self.neurons[0]}_neurons_{kernel}_held_out_accuracy"
+                bars = {
+                    self._words(run, name): values(of_seeds, quantity)
+                    for name, of_seeds in cells.items()
+                    if quantity in of_seeds[0]
+                }
+                if bars:
+                    caption = f"Held-out accuracy of the {kernel} ridge on {self.neurons[0]:,} neurons."
+                    yield Figure(kernel, caption, draw_bars(bars, described.label))
+        for name, of_seeds in cells.items():
             scores = [{name: value for name, value in cell.items() if name.endswith("_scores")} for cell in of_seeds]
-            yield Note(f"{learner}_held_out_scores", scores)
+            yield Note(f"{name}_held_out_scores", scores)
+
+    def _words(self, run: Run, name: str) -> str:
+        """What a variant is."""
+        learner, change = self.variants(run)[name]
+        return LEARNERS[learner].words + ("" if change == "none" else f", {CHANGES[change].words}")
 
     def _solved(self, products: "_Products", width: int) -> Cell:
         """The accuracies at a width, and what was chosen for them."""
@@ -194,8 +229,9 @@ class Width(Study[str]):
 class _Products:
     """The products of the images over the groups of neurons of one learner and seed; kept in the run folder."""
 
-    def __init__(self, question: Width, run: Run, learner: str, seed: int) -> None:
+    def __init__(self, question: Width, run: Run, learner: str, seed: int, change: str = "none") -> None:
         self.question, self.run, self.learner, self.seed = question, run, learner, seed
+        self.architecture = CHANGES[change].change(run.recipe.architecture)
         held_out = run.data.holdout(question.held_out, seed)
         kept = held_out.train
         if question.images is not None:
@@ -207,7 +243,7 @@ class _Products:
         names = ("group", "kernel_sizes", "images", "held_out", "learned_from", "test")
         self.key = {
             **{name: to_json(getattr(question, name)) for name in names},
-            "architecture": to_json(run.recipe.architecture),
+            "architecture": to_json(self.architecture),
             "learner": to_json(LEARNERS[learner]),
             "seed": seed,
             "data": run.data.fingerprint,
@@ -258,10 +294,10 @@ class _Products:
 
     def _network(self, group: int) -> Network:
         question, rule = self.question, LEARNERS[self.learner].rule
-        block = self.run.recipe.architecture.blocks[0].with_settings(
-            channels=question.group, kernel_size=question.kernel_sizes[group % len(question.kernel_sizes)]
-        )
-        architecture = replace(self.run.recipe.architecture, blocks=(block if rule is None else block.with_rule(rule),))
+        block, sizes = self.architecture.blocks[0].with_settings(channels=question.group), question.kernel_sizes
+        if sizes:
+            block = block.with_settings(kernel_size=sizes[group % len(sizes)])
+        architecture = replace(self.architecture, blocks=(block if rule is None else block.with_rule(rule),))
         seed = 1000 * self.seed + group
         network, images = built(self.run, seed, architecture), self.parts[0]
         if rule is None:
