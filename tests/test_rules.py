@@ -15,7 +15,7 @@ from tests.reference.competition import along
 from torchhebb.functional import linear_statistic, plasticity, soft_wta
 from torchhebb.nn import HebbLinear
 from torchhebb.optim import NormAdaptiveSGD
-from torchhebb.rules import HardHebb, Instar, Oja, RankedHebb, Rule, SoftHebb
+from torchhebb.rules import GainShape, HardHebb, Instar, Oja, RankedHebb, Rule, SoftHebb
 
 RULES = [
     (SoftHebb(), reference.soft_hebb()),
@@ -26,6 +26,7 @@ RULES = [
     (HardHebb(), reference.hard_hebb()),
     (RankedHebb(2, 0.4), reference.ranked_hebb()),
     (RankedHebb(rank=3, delta=0.1), reference.ranked_hebb(3, 0.1)),
+    (GainShape(), reference.gain_shape()),
     (Instar(), reference.instar()),
     (Oja(), reference.oja()),
 ]
@@ -58,6 +59,35 @@ def test_rectified_decay_is_not_the_linear_one():
     u = draw(3, 5, 4)
     _, decay = SoftHebb(rectify=True)(u)
     assert decay is not None and decay.shape == (4,)
+
+
+@LAW
+@given(st.integers(0, 2**31))
+def test_gain_shape_learns_axes(seed: int):
+    """Of no sign: inputs and their negatives are one, and a neuron turned round learns the same turned round."""
+    x, weight = draw(seed, 5, 4), draw(seed + 1, 3, 4)
+    flipped = torch.randint(2, (5, 1), generator=torch.Generator().manual_seed(seed)).double() * 2 - 1
+    turned = torch.randint(2, (3, 1), generator=torch.Generator().manual_seed(seed + 1)).double() * 2 - 1
+
+    def update(x: Tensor, weight: Tensor) -> Tensor:
+        y, decay = GainShape()(x @ weight.T)
+        return plasticity(linear_statistic(x, y), weight, decay=decay)
+
+    agree(update(flipped * x, weight), update(x, weight))
+    agree(update(x, turned * weight), turned * update(x, weight))
+
+
+def test_a_gain_shape_neuron_rests_at_the_first_principal_component_of_what_it_wins():
+    x = torch.cat(
+        [draw(3, 40, 4) * torch.tensor([3.0, 1.0, 0.1, 0.1]), draw(4, 40, 4) * torch.tensor([0.1, 0.1, 3.0, 1.0])]
+    )
+    weight = torch.eye(4, dtype=torch.float64)[[0, 2]]
+    winner = GainShape()(x @ weight.T)[0] != 0
+    for _ in range(20):  # the axes that win the same samples that they come from
+        weight = torch.stack([torch.linalg.eigh(x[won].T @ x[won])[1][:, -1] for won in winner.T])
+        winner = GainShape()(x @ weight.T)[0] != 0
+    y, decay = GainShape()(x @ weight.T)
+    agree(plasticity(linear_statistic(x, y), weight, decay=decay) / len(x), torch.zeros(2, 4))
 
 
 def test_instar_moves_the_winner_to_its_input():
@@ -123,12 +153,14 @@ def test_the_radius_moves_towards_one_where_statistic_and_weight_agree(seed: int
     statistic = linear_statistic(x, rule(x @ weight.T)[0])
     drive = (statistic * weight).sum(1)
     agree((plasticity(statistic, weight) * weight).sum(1), drive * (1 - weight.square().sum(1)))
-    if isinstance(rule, Oja):
+    if isinstance(rule, Oja | GainShape):
         assert (drive >= 0).all()
 
 
 @pytest.mark.parametrize(
-    "rule", [SoftHebb(), SoftHebb(anti_hebbian=False), RankedHebb(), HardHebb(), Oja(), Instar()], ids=repr
+    "rule",
+    [SoftHebb(), SoftHebb(anti_hebbian=False), RankedHebb(), HardHebb(), GainShape(), Oja(), Instar()],
+    ids=repr,
 )
 def test_what_the_radius_does_under_one_input_and_under_many(rule: Rule):
     """What the module says: bounded for all under inputs that vary, and for those with a positive drive under one."""

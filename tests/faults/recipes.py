@@ -18,6 +18,7 @@ from torchhebb.readouts import Labels, Logistic, Neighbors, Ridge, WideRidge
 from torchhebb.rules import (
     BCM,
     Foldiak,
+    GainShape,
     HardHebb,
     Instar,
     Oja,
@@ -38,6 +39,7 @@ def draw_rule(draw: random.Random) -> Rule:
             SoftHebb(draw.choice((0.5, 1.0, 50.0)), draw.random() < 0.5, rectify=draw.random() < 0.3),
             HardHebb(),
             RankedHebb(draw.choice((2, 3, 5))),
+            GainShape(),
             Instar(),
             Oja(),
             Sanger(),

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tests.reference import LAW, agree, draw, numbers
 from tests.reference import competition as reference
-from torchhebb.functional import hard_wta, ranked_wta, soft_wta
+from torchhebb.functional import hard_wta, ranked_wta, signed_wta, soft_wta
 
 SHAPES = [((4, 7), 1), ((1, 3), 1), ((2, 5, 3, 2), 1), ((3, 2, 6), -1), ((6, 4), 0)]
 SEEDS = st.integers(0, 2**31)
@@ -71,6 +71,28 @@ def test_ranked_wta(shape: tuple[int, ...], dim: int, rank: int, delta: float, d
     agree(ranked_wta(u, rank=rank, delta=delta, dim=dim), expected, dtype)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize(("shape", "dim"), SHAPES)
+def test_signed_wta(shape: tuple[int, ...], dim: int, biased: bool, dtype: torch.dtype):
+    u = draw(6, *shape, dtype=dtype)
+    bias = draw(7, shape[dim], dtype=dtype) if biased else None
+    weights = None if bias is None else numbers(bias)
+    y = signed_wta(u, bias=bias, dim=dim)
+    assert y.dtype == dtype
+    if dtype == torch.bfloat16 and biased:  # sums round, so that others may win: by no more than a rounding
+        strength = u.abs() + bias.view([-1 if axis == dim % u.dim() else 1 for axis in range(u.dim())])  # type: ignore[union-attr]
+        won = torch.where(y != 0, strength, -torch.inf).amax(dim)
+        assert torch.equal(won, strength.amax(dim)) and ((y == 0) | (y == u)).all()
+    else:
+        agree(y, reference.along(lambda line: reference.signed_wta(line, weights), numbers(u), dim), dtype)
+
+
+def test_signed_wta_refuses_a_bias_of_another_size():
+    with pytest.raises(ValueError, match=r"bias must have shape \(3,\), got \(2,\)"):
+        signed_wta(torch.zeros(2, 3), bias=torch.zeros(2))
+
+
 def test_ranked_wta_defaults():
     agree(ranked_wta(torch.tensor([[1.0, 3.0, 2.0]])), torch.tensor([[0.0, 1.0, -0.4]]), torch.float32)
 
@@ -117,7 +139,7 @@ def test_permuting_neurons_permutes_the_activity(seed: int, neurons: int):
     u, bias = draw(seed, 3, neurons), draw(seed + 1, neurons)
     order = torch.randperm(neurons, generator=torch.Generator().manual_seed(seed))
     for compete in (lambda u, b: soft_wta(u, 1.3, bias=b, anti_hebbian=True), lambda u, b: hard_wta(u + b),
-                    lambda u, b: ranked_wta(u + b)):  # fmt: skip
+                    lambda u, b: ranked_wta(u + b), lambda u, b: signed_wta(u, bias=b)):  # fmt: skip
         agree(compete(u[:, order], bias[order]), compete(u, bias)[:, order])
 
 

@@ -155,6 +155,7 @@ def test_posterior_and_cross_entropy(seed: int, inverse_temperature: float, dtyp
 def test_winners_are_exact(seed: int, scale: float, dtype: torch.dtype):
     u = scaled(seed, scale, 3, 8, dtype=dtype)
     agree(F.hard_wta(u), F.hard_wta(u.double()), dtype, 0.0)
+    agree(F.signed_wta(u), F.signed_wta(u.double()), dtype, 0.0)
     agree(F.ranked_wta(u, delta=0.5), F.ranked_wta(u.double(), delta=0.5), dtype, 0.0)
 
 

@@ -11,7 +11,7 @@ from tests.reference import LAW, agree, draw, numbers
 from tests.reference import rules as reference
 from tests.reference.activation import Pair
 from torchhebb.nn import HebbConv2d
-from torchhebb.rules import HardHebb, Instar, Oja, RankedHebb, Rule, SoftHebb
+from torchhebb.rules import GainShape, HardHebb, Instar, Oja, RankedHebb, Rule, SoftHebb
 
 Both = int | Pair
 
@@ -76,6 +76,7 @@ RULES = [
     (SoftHebb(0.65, rectify=True), reference.soft_hebb(0.65, rectify=True)),
     (HardHebb(), reference.hard_hebb()),
     (RankedHebb(2, 0.4), reference.ranked_hebb()),
+    (GainShape(), reference.gain_shape()),
     (Instar(), reference.instar()),
     (Oja(), reference.oja()),
 ]

@@ -11,7 +11,7 @@ from tests.reference import LAW, agree, bayes, competition, draw, numbers
 from tests.reference import rules as reference
 from torchhebb.nn import HebbConv2d, HebbLinear
 from torchhebb.optim import NormAdaptiveSGD
-from torchhebb.rules import HardHebb, Instar, Oja, RankedHebb, Rule, SoftHebb
+from torchhebb.rules import GainShape, HardHebb, Instar, Oja, RankedHebb, Rule, SoftHebb
 
 RULES = [
     (SoftHebb(1.5), reference.soft_hebb(1.5)),
@@ -19,6 +19,7 @@ RULES = [
     (SoftHebb(0.65, rectify=True), reference.soft_hebb(0.65, rectify=True)),
     (HardHebb(), reference.hard_hebb()),
     (RankedHebb(2, 0.4), reference.ranked_hebb()),
+    (GainShape(), reference.gain_shape()),
     (Instar(), reference.instar()),
     (Oja(), reference.oja()),
 ]

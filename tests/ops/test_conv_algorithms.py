@@ -7,7 +7,7 @@ from tests.reference import draw
 from torchhebb.nn import HebbConv2d
 from torchhebb.ops.conv_algorithms import Convolution, Patches, Winograd, select_algorithm, select_forward_algorithm
 from torchhebb.optim import NormAdaptiveSGD
-from torchhebb.rules import HardHebb, Instar, Oja, RankedHebb, SoftHebb
+from torchhebb.rules import GainShape, HardHebb, Instar, Oja, RankedHebb, SoftHebb
 
 RULES = [
     SoftHebb(),
@@ -15,6 +15,7 @@ RULES = [
     SoftHebb(anti_hebbian=False),
     HardHebb(),
     RankedHebb(),
+    GainShape(),
     Instar(),
     Oja(),
 ]

@@ -23,7 +23,7 @@ from torchhebb.nn.plastic import compete, compete_in_groups
 from torchhebb.ops.kernels import compiled_kernels, kernel
 from torchhebb.ops.linear_step import LinearStep
 from torchhebb.optim import NormAdaptiveSGD
-from torchhebb.rules import HardHebb, Instar, Oja, RankedHebb, Rule, SoftHebb
+from torchhebb.rules import GainShape, HardHebb, Instar, Oja, RankedHebb, Rule, SoftHebb
 from torchhebb.train.compiled import cpp_compiler
 
 compiles = pytest.mark.skipif(shutil.which(cpp_compiler()) is None, reason="Inductor needs a C++ compiler")
@@ -35,6 +35,7 @@ RULES = [
     (HardHebb(), reference.hard_hebb()),
     (RankedHebb(), reference.ranked_hebb()),
     (Oja(), reference.oja()),
+    (GainShape(), reference.gain_shape()),
     (Instar(), reference.instar()),
 ]
 # Every rule, and the one that networks learn by in all shapes and precisions: a case takes seconds of compiling.

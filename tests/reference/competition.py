@@ -39,6 +39,15 @@ def hard_wta(u: Array) -> Array:
     return y
 
 
+def signed_wta(u: Array, bias: Array | None = None) -> Array:
+    """The value of the neuron whose distance from zero, and its bias, are the largest in sum; zero elsewhere."""
+    strength = [abs(value) + (0.0 if bias is None else bias[k]) for k, value in enumerate(u)]
+    y = np.zeros(len(u))
+    winner = strength.index(max(strength))
+    y[winner] = u[winner]
+    return y
+
+
 def ranked_wta(u: Array, rank: int = 2, delta: float = 0.4) -> Array:
     """+1 for the largest, -delta for the rank-th largest, zero elsewhere (Krotov and Hopfield)."""
     order = sorted(range(len(u)), key=lambda k: -u[k])

@@ -51,6 +51,11 @@ def ranked_hebb(rank: int = 2, delta: float = 0.4) -> Learner:
     return Learner(lambda u: competition.ranked_wta(u, rank, delta))
 
 
+def gain_shape() -> Learner:
+    """The neuron nearest to the sample's axis learns by Oja's rule."""
+    return Learner(competition.signed_wta)
+
+
 def instar() -> Learner:
     """The winner moves to the sample itself."""
     return Learner(competition.hard_wta, instar_forgets)

@@ -13,7 +13,7 @@ from torchhebb.data import Store
 from torchhebb.errors import UserError
 from torchhebb.nn import Architecture, ConvBlock, LinearBlock, Network, Pool, SPHeReConvBlock
 from torchhebb.nn.ensemble import EnsembleLayer
-from torchhebb.rules import HardHebb, Instar, Oja, RankedHebb, Rule, SoftHebb
+from torchhebb.rules import GainShape, HardHebb, Instar, Oja, RankedHebb, Rule, SoftHebb
 from torchhebb.train import Learning, ensemble
 from torchhebb.train.checkpoint import Checkpoint
 from torchhebb.train.ensemble import large_layers, learn_ensemble
@@ -31,6 +31,7 @@ RULES = {
     "hard": HardHebb(),
     "ranked": RankedHebb(3, 0.2),
     "oja": Oja(),
+    "gain_shape": GainShape(),
     "instar": Instar(),
 }
 

@@ -20,7 +20,19 @@ from torchhebb.nn import (
 from torchhebb.nn.packing import pack
 from torchhebb.optim import NormAdaptiveSGD
 from torchhebb.recipes import create_model
-from torchhebb.rules import BCM, Foldiak, HardHebb, Instar, Oja, OjaSubspace, RankedHebb, Rule, Sanger, SoftHebb
+from torchhebb.rules import (
+    BCM,
+    Foldiak,
+    GainShape,
+    HardHebb,
+    Instar,
+    Oja,
+    OjaSubspace,
+    RankedHebb,
+    Rule,
+    Sanger,
+    SoftHebb,
+)
 from torchhebb.train.eager import EagerStepper
 from torchhebb.train.fused import FusedSteps, learning_step
 
@@ -28,7 +40,7 @@ RULES: list[Rule] = [
     SoftHebb(3.0),
     SoftHebb(3.0, anti_hebbian=False),
     SoftHebb(0.7, rectify=True),
-    *(HardHebb(), RankedHebb(), Instar(), Oja(), OjaSubspace(), Sanger(), Foldiak(), BCM()),
+    *(HardHebb(), RankedHebb(), GainShape(), Instar(), Oja(), OjaSubspace(), Sanger(), Foldiak(), BCM()),
 ]
 CPU = torch.device("cpu")
 

@@ -2,7 +2,7 @@
 
 from torchhebb.functional.activation import triangle
 from torchhebb.functional.bayes import kl_divergence, log_prior_update, mixture_cross_entropy, posterior
-from torchhebb.functional.competition import hard_wta, ranked_wta, soft_wta
+from torchhebb.functional.competition import hard_wta, ranked_wta, signed_wta, soft_wta
 from torchhebb.functional.mixture import (
     component_log_density,
     log_normaliser,
@@ -35,6 +35,7 @@ __all__ = [
     "quantize",
     "ranked_wta",
     "sample_mixture",
+    "signed_wta",
     "soft_wta",
     "structure_loss",
     "triangle",

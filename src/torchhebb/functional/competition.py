@@ -96,6 +96,21 @@ def ranked_wta(u: Tensor, *, rank: int = 2, delta: float = 0.4, dim: int = 1) ->
     return y.scatter_(dim, order.narrow(dim, 0, 1), 1.0)
 
 
+def signed_wta(u: Tensor, *, bias: Tensor | None = None, dim: int = 1) -> Tensor:
+    """Winner-take-all of both signs: y_k = u_k for the largest |u_k| + b_k (the first of equals), 0 elsewhere.
+
+    Args: u of any shape; bias of shape (size of `dim`,).  Returns: y, shaped as u.
+    Raises ValueError if bias does not have one entry per neuron.
+    Source: orthogonal matching pursuit with one component, OMP-1: Coates and Ng 2011.
+
+    >>> signed_wta(torch.tensor([[0.1, -0.9, 0.3]]))
+    tensor([[ 0.0000, -0.9000,  0.0000]])
+    """
+    strength = u.abs() if bias is None else u.abs() + _along(bias, u, dim)
+    winner = strength.argmax(dim, keepdim=True)
+    return torch.zeros_like(u).scatter_(dim, winner, u.gather(dim, winner))
+
+
 def _along(vector: Tensor, like: Tensor, dim: int) -> Tensor:
     if vector.shape != (like.shape[dim],):
         raise ValueError(f"bias must have shape ({like.shape[dim]},), got {tuple(vector.shape)}")

@@ -7,7 +7,7 @@ from typing import Any
 from torchhebb.nn import Architecture, Tap
 from torchhebb.readouts import WideRidge
 from torchhebb.recipes.best import first_block
-from torchhebb.rules import HardHebb, Rule, SoftHebb
+from torchhebb.rules import GainShape, HardHebb, Rule, SoftHebb
 from torchhebb.train import Learning, Recipe
 
 PLAN = Learning(order="greedy", schedule="linear")
@@ -29,6 +29,7 @@ LEARNERS = {
     "soft60": Learner("the same at inverse temperature 60", SoftHebb(60.0, anti_hebbian=False)),
     "anti_hebbian": Learner("SoftHebb", SoftHebb(150.0)),
     "hard": Learner("hard WTA", HardHebb()),
+    "gain_shape": Learner("gain-shape quantisation", GainShape()),
 }
 """How the neurons come about that `evaluate width` compares."""
 

@@ -1,4 +1,4 @@
-"""Rules with a competition: soft and hard winner-take-all, ranked, instar."""
+"""Rules with a competition: soft and hard winner-take-all, ranked, gain-shape, instar."""
 
 from dataclasses import dataclass, field
 
@@ -6,7 +6,7 @@ from torch import Tensor
 
 from torchhebb.bounds import INVERSE_TEMPERATURE, RATE, at_least
 from torchhebb.errors import UserError
-from torchhebb.functional import hard_wta, ranked_wta, soft_wta, triangle
+from torchhebb.functional import hard_wta, ranked_wta, signed_wta, soft_wta, triangle
 from torchhebb.rules.base import Rule, biased, sum_but_neurons
 
 
@@ -88,6 +88,30 @@ class RankedHebb(Rule):
 
     def __call__(self, u: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         return ranked_wta(biased(u, bias), rank=self.rank, delta=self.delta), None
+
+
+@dataclass(frozen=True)
+class GainShape(Rule):
+    """Gain-shape vector quantisation: the neuron of the largest |u| learns by Oja's rule, whatever the sign of its u.
+
+    y = signed_wta(u), with a bias by |u| + b; decay_k = sum of y_k u_k = sum of u_k^2 over the samples that k wins.  A
+    neuron becomes the first principal component of the samples that it wins: an axis, not a direction, so a patch and
+    its negative are one.
+
+    Source: the dictionary of OMP-1, Coates and Ng 2011; Gersho and Gray 1992, gain-shape quantisers; Oja 1982.
+
+    Example:
+        >>> import torch
+        >>> GainShape()(torch.tensor([[1.0, -3.0, 2.0]]))
+        (tensor([[ 0., -3.,  0.]]), None)
+    """
+
+    @property
+    def label(self) -> str:
+        return "gain-shape"
+
+    def __call__(self, u: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        return signed_wta(u, bias=bias), None
 
 
 @dataclass(frozen=True)
