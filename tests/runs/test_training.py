@@ -10,11 +10,10 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
 
 from tests.tiny import equal, few_digits, learned, state, tiny_recipe, untimed
 from torchhebb import load
-from torchhebb.data import Augment, Data, Images, Store
+from torchhebb.data import Data, Images, Store
 from torchhebb.errors import UserError
 from torchhebb.nn.tensors import read_tensors, write_tensors
 from torchhebb.readouts.base import percent_correct, predict_logits
@@ -22,11 +21,9 @@ from torchhebb.runs import TrainOptions, new_run_folder, read_config, run_recipe
 from torchhebb.runs.folder import alone_in, read_classes
 from torchhebb.train import Learning, Readout, Recipe, Result, read_result
 from torchhebb.train.calibrate import calibrate
-from torchhebb.train.device import Precision
 from torchhebb.train.fitting import check_fit
 from torchhebb.train.learn import learn_images
 from torchhebb.train.recipe import PublishedBeside
-from torchhebb.train.trial import judge
 
 RECIPE = tiny_recipe(readout=Readout(epochs=2, batch_size=200), seeds=2, baselines=("random", "raw"))
 OPTIONS = TrainOptions(precision="float32")
@@ -221,28 +218,6 @@ def test_a_run_of_other_baselines_keeps_what_is_there(tmp_path: Path, store: Sto
     )
     third = run_recipe(both, OPTIONS, folder=tmp_path, store=store)
     assert third.measures == (*first.measures, second.measures[1])
-
-
-@pytest.mark.parametrize("augment", [Augment(), Augment(flip=True)], ids=["kept", "fresh"])
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_readouts_are_fitted_in_the_precision_of_the_run(
-    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch, precision: Precision, augment: Augment
-):
-    seen: set[torch.dtype] = set()
-
-    def step(readout: nn.Module, optimizer: torch.optim.Adam, x: Tensor, labels: Tensor) -> Tensor:
-        seen.add(x.dtype)
-        return torch.zeros(())
-
-    monkeypatch.setattr("torchhebb.readouts.adam._step", step)
-    recipe = replace(RECIPE, seeds=1, baselines=("raw",), readout=Readout(epochs=1, augment=augment))
-    options = replace(OPTIONS, precision=precision)
-    run_recipe(recipe, options, folder=tmp_path, store=store)
-    assert seen == {torch.bfloat16 if precision == "bfloat16" else torch.float32}
-    seen.clear()
-    judged = {"seed": 0, "device": torch.device("cpu"), "precision": precision, "task": "readout"}
-    judge(RECIPE.architecture.build(0), DATA, recipe, **judged)  # type: ignore[arg-type]
-    assert seen == {torch.bfloat16 if precision == "bfloat16" else torch.float32}
 
 
 @pytest.mark.parametrize("options", [TrainOptions(precision="bfloat16"), replace(OPTIONS, compile=True)], ids=repr)

@@ -151,7 +151,7 @@ def test_threads_are_measured_in_learning_and_readout(monkeypatch: pytest.Monkey
         time.sleep(0.02 if of == where and torch.get_num_threads() == slow else 0.001)
 
     monkeypatch.setattr(module, "learning_step", lambda *_, **__: lambda _: sleep("learning"))
-    monkeypatch.setattr(Readout, "fit", lambda *_, **__: sleep("readout"))
+    monkeypatch.setattr(Readout, "fit", lambda *_: sleep("readout"))
     with threads(2):
         one = choose_numerics(network(), Learning(), "auto", CPU, readout=Readout(batch_size=8), classes=2)
         assert torch.get_num_threads() == 2

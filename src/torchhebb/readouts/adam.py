@@ -79,7 +79,6 @@ class Readout(ReadoutPlan):
             resume=context.resume,
             task=context.name,
             progress=context.progress,
-            dtype=context.dtype,
         )
         return Fitted(readout)
 
@@ -95,11 +94,10 @@ def fit_source(
     resume: Resume = FRESH,
     task: str = "readout",
     progress: Progress = SILENT,
-    dtype: torch.dtype = torch.float32,
 ) -> LinearReadout:
     """`Readout.fit` on any source of batches; `resume` continues exactly, even within an epoch.
 
-    Args: scaling, which standardises the features; dtype of the products, float32 or bfloat16.
+    Args: scaling, which standardises the features.
     """
     device = source.device
     generator = torch.Generator(device).manual_seed(seed)
@@ -129,7 +127,7 @@ def fit_source(
             generator.set_state(tensors["dropout"])
         for x, labels in source.epoch(epoch, batch):
             x = x if scaling is None else scaling(x)
-            loss += _step(readout, optimizer, dropout(x).to(dtype), labels)
+            loss += _step(readout, optimizer, dropout(x), labels)
             batch += 1
             if resume.due and batch * plan.batch_size < source.samples:
                 state = pack(readout=readout, optimizer=optimizer)
@@ -146,18 +144,12 @@ def fit_source(
 
 
 def _step(readout: LinearReadout, optimizer: torch.optim.Adam, x: Tensor, labels: Tensor) -> Tensor:
-    """One Adam step in place, with products in the dtype of x; returns the summed loss of the batch on the device."""
-    logits = F.linear(x, readout.weight.to(x.dtype), readout.bias.to(x.dtype))
-    log_probability = F.log_softmax(logits.float(), 1)
+    """One Adam step in place; returns the summed loss of the batch on the device."""
+    log_probability = F.log_softmax(readout(x), 1)
     error = log_probability.exp()
     error[torch.arange(len(x), device=x.device), labels] -= 1
     error /= len(x)
-    gradient = readout.weight.grad
-    assert gradient is not None
-    if x.dtype == gradient.dtype:
-        torch.mm(error.T, x, out=gradient)
-    else:
-        gradient.copy_(torch.mm(error.T.to(x.dtype), x))
+    torch.mm(error.T, x, out=readout.weight.grad)
     torch.sum(error, 0, out=readout.bias.grad)
     optimizer.step()
     return F.nll_loss(log_probability, labels, reduction="sum")

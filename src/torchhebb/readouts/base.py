@@ -69,7 +69,7 @@ FRESH = Fresh()
 
 @dataclass(frozen=True)
 class FitContext:
-    """One fit: its seed, its name in the log and the progress, where it keeps its state, and the dtype of its products.
+    """One fit: its seed, its name in the log and the progress, and where it keeps its state.
 
     Example:
         >>> FitContext(seed=1).name
@@ -80,7 +80,6 @@ class FitContext:
     name: str = "readout"
     resume: Resume = FRESH
     progress: Progress = SILENT
-    dtype: torch.dtype = torch.float32
 
 
 class ReadoutPlan(Checked, ABC):
@@ -115,20 +114,18 @@ class ReadoutPlan(Checked, ABC):
         task: str = "readout",
         resume: Resume = FRESH,
         progress: Progress = SILENT,
-        dtype: torch.dtype = torch.float32,
     ) -> Fitted:
         """Fit to features (N, ...) of any float dtype and labels (N,).
 
         Settings that are not fixed are chosen on a part of these samples.  The outcome depends only on the arguments.
-        Args: task, the name in the log and the progress; resume, where a plan of many steps keeps its state; dtype, in
-        which `Readout` multiplies, float32 or bfloat16: weights, softmax and sums stay float32, as do all other plans.
+        Args: task, the name in the log and the progress; resume, where a plan of many steps keeps its state.
         Raises UserError for features that are not finite, or need more memory than is free, and labels that do not fit.
         """
         check_labels(features, labels, classes)
         features = features.flatten(1) if self.flattens else features
         self.check(len(features), prod(features.shape[1:]), features.device)
         checked, targets = checked_inputs(features, labels)
-        return self._fit(checked, targets, classes, FitContext(seed, task, resume, progress, dtype))
+        return self._fit(checked, targets, classes, FitContext(seed, task, resume, progress))
 
     @abstractmethod
     def _fit(self, features: Tensor, labels: Tensor, classes: int, context: FitContext) -> Fitted:

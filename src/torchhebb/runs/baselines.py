@@ -23,7 +23,6 @@ from torchhebb.runs.run import Run
 from torchhebb.train import Readout
 from torchhebb.train.accuracy import model_accuracy
 from torchhebb.train.checkpoint import Checkpoint
-from torchhebb.train.device import dtype_of
 from torchhebb.train.log import Log
 from torchhebb.train.perturb import pgd
 from torchhebb.train.sources import FreshFeatures
@@ -139,12 +138,8 @@ def fit_readout(network: nn.Module, run: Workspace, seed: int, checkpoint: Check
     assert isinstance(network, Network)
     features = frozen_features(network, run, "train", f"{task.split(':')[0]}: train features")
     labels, classes = run.data.train.labels, len(run.data.classes)
-    return plan.fit(features, labels, classes, seed=seed, **_fitting(run, checkpoint, task)).readout
-
-
-def _fitting(run: Workspace, checkpoint: Checkpoint, task: str) -> dict[str, Any]:
-    """How a readout of a run is fitted: resumably, and in the precision of the run."""
-    return {"resume": checkpoint, "task": task, "progress": run.progress, "dtype": dtype_of(run.precision)}
+    kept = {"resume": checkpoint, "task": task, "progress": run.progress}
+    return plan.fit(features, labels, classes, seed=seed, **kept).readout  # type: ignore[arg-type]
 
 
 def takes_fresh_features(run: Workspace) -> bool:
@@ -169,7 +164,7 @@ def _fit_fresh(
     where = {"device": run.device, "precision": run.precision}
     source = FreshFeatures(network, run.data.train, plan.augment, plan.batch_size, seed, **where)  # type: ignore[arg-type]
     classes = len(run.data.classes)
-    return fit_source(source, classes, plan, seed=seed, **_fitting(run, checkpoint, task))
+    return fit_source(source, classes, plan, seed=seed, resume=checkpoint, task=task, progress=run.progress)
 
 
 def _random(run: Workspace, seed: int, checkpoint: Checkpoint, task: str) -> Network:
@@ -190,7 +185,7 @@ def _raw(run: Workspace, seed: int, checkpoint: Checkpoint, task: str) -> Networ
         return network.attach(_fit_fresh(network, run, seed, checkpoint, task, plan))
     pixels = run.data.train.images.flatten(1).to(run.device) / 255.0
     labels, classes = run.data.train.labels, len(run.data.classes)
-    readout = plan.fit(pixels, labels, classes, seed=seed, **_fitting(run, checkpoint, task)).readout
+    readout = plan.fit(pixels, labels, classes, seed=seed, resume=checkpoint, task=task, progress=run.progress).readout
     return network.attach(readout)
 
 

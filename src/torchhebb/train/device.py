@@ -108,11 +108,6 @@ def autocast(precision: Precision, device: torch.device) -> AbstractContextManag
     return _products("tf32" if precision == "tf32" else "ieee") if device.type == "cuda" else nullcontext()
 
 
-def dtype_of(precision: Precision) -> torch.dtype:
-    """The dtype of products in a precision, where no `autocast` chooses it."""
-    return torch.bfloat16 if precision == "bfloat16" else torch.float32
-
-
 @contextmanager
 def _products(kind: Literal["tf32", "ieee"]) -> Iterator[None]:
     """How CUDA multiplies float32 numbers, put back at the end."""

@@ -22,7 +22,7 @@ from torchhebb.ops.timing import fastest_calls
 from torchhebb.process import MEASURE, threads
 from torchhebb.readouts import ReadoutPlan
 from torchhebb.readouts.adam import Readout
-from torchhebb.train.device import Precision, PrecisionChoice, autocast, dtype_of, find_precision, product_dtype
+from torchhebb.train.device import Precision, PrecisionChoice, autocast, find_precision, product_dtype
 from torchhebb.train.fused import learning_step
 from torchhebb.train.learn import make_optimizer
 from torchhebb.train.recipe import Learning
@@ -230,8 +230,8 @@ def measure_threads(
         assert network.architecture is not None
         features = torch.rand(batches * readout.batch_size, network.architecture.output_shape().numel())
         labels = torch.arange(len(features)) % classes
-        once, dtype = replace(readout, epochs=1, augment=Augment()), dtype_of(found.precision)
-        works.append((lambda: once.fit(features, labels, classes, dtype=dtype), readout.epochs / len(features)))
+        once = replace(readout, epochs=1, augment=Augment())
+        works.append((lambda: once.fit(features, labels, classes), readout.epochs / len(features)))
     rounds: list[dict[int, float]] = []
     began = time.perf_counter()
     while len(rounds) < THREADS_ROUNDS and (not rounds or time.perf_counter() - began < PATIENCE):

@@ -1,7 +1,5 @@
 """Training of a plan on images in memory without saving, to evaluate it."""
 
-from typing import Any
-
 import torch
 from torch import nn
 
@@ -11,7 +9,7 @@ from torchhebb.progress import SILENT, Progress
 from torchhebb.readouts.adam import Readout, fit_source
 from torchhebb.readouts.base import readout_accuracy
 from torchhebb.train.accuracy import model_accuracy
-from torchhebb.train.device import Precision, autocast, dtype_of
+from torchhebb.train.device import Precision, autocast
 from torchhebb.train.features import extract_features
 from torchhebb.train.learn import learn_images
 from torchhebb.train.recipe import Learning, Recipe
@@ -52,15 +50,14 @@ def judge(
 ) -> float:
     """Accuracy in % on `data.test` of the recipe's readout, fitted to `data.train` with its views."""
     plan, classes = recipe.readout, len(data.classes)
-    how: dict[str, Any] = {"seed": seed, "task": task, "progress": progress, "dtype": dtype_of(precision)}
     if isinstance(plan, Readout) and plan.augment.active:
         source = FreshFeatures(
             network, data.train, plan.augment, plan.batch_size, seed, device=device, precision=precision
         )
-        readout: nn.Module = fit_source(source, classes, plan, **how)
+        readout: nn.Module = fit_source(source, classes, plan, seed=seed, task=task, progress=progress)
         return model_accuracy(network, data.test, readout=readout, device=device, precision=precision)
     train, test = (features(network, images, device, precision) for images in (data.train, data.test))
-    readout = plan.fit(train, data.train.labels, classes, **how).readout
+    readout = plan.fit(train, data.train.labels, classes, seed=seed, task=task, progress=progress).readout
     return readout_accuracy(readout, test, data.test.labels)
 
 
