@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from torchhebb.config import from_json, to_json
+from torchhebb.config import from_json, to_json, to_key
 from torchhebb.errors import UserError
 from torchhebb.nn import Architecture, ConvBlock, LinearBlock, Pool
 from torchhebb.recipes import get_recipe, list_recipes
@@ -49,6 +49,19 @@ class Sample:
     many: tuple[float, ...] = ()
     maybe: str | None = None
     rule: Rule | None = None
+
+
+def test_a_key_names_what_differs_from_the_defaults():
+    assert to_key(Sample(1.0)) == {"type": "tests.test_config:Sample", "number": 1.0}
+    rule = RankedHebb(3, 0.4)
+    assert to_key(Sample(1.0, (2, "a"), (), None, rule))["rule"] == {"type": "RankedHebb", "rank": 3}
+    assert to_key([Sample(1.0, (2, "a"))])[0]["pair"] == [2, "a"]
+
+
+@pytest.mark.parametrize("name", list_recipes())
+def test_recipes_of_one_key_are_equal(name: str):
+    recipe = get_recipe(name)
+    assert from_json(Recipe, json.loads(json.dumps(to_key(recipe)))) == recipe
 
 
 def test_fields_left_out_take_their_defaults():

@@ -34,6 +34,31 @@ def to_json(value: Any) -> Any:
     return value
 
 
+def to_key(value: Any) -> Any:
+    """As `to_json`, without the fields of dataclasses that are at their defaults.
+
+    What is kept under such a key is still found when a later version has more fields.
+
+    >>> from torchhebb.rules import RankedHebb
+    >>> to_key((RankedHebb(rank=3), 1))
+    [{'type': 'RankedHebb', 'rank': 3}, 1]
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        different = {
+            field.name: to_key(fields[field.name])
+            for field in dataclasses.fields(value)
+            if fields[field.name] != _default(field)
+        }
+        return {"type": type_name(type(value)), **different}
+    return [to_key(item) for item in value] if isinstance(value, tuple | list) else value
+
+
+def _default(field: "dataclasses.Field[Any]") -> Any:
+    """The default of a field, or MISSING, which equals no value."""
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+
+
 def type_name(cls: type) -> str:
     """The name of a class in files: "Class" for one of torchhebb, "module:Class" for any other.
 

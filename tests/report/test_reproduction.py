@@ -68,6 +68,15 @@ def test_backpropagation_is_found_in_its_own_recipe_or_beside_another() -> None:
         assert comparison.measure == measure
 
 
+def test_backpropagation_as_released_has_a_row_of_its_own() -> None:
+    name = "softhebb2023-cifar10-depth1-backpropagation-released"
+    measures = accuracy(71.0), Measure("backpropagation_test_accuracy", "%", (72.1, 72.3))
+    rows = [c for c in compare("softhebb2023", [result(name, *measures)]) if c.recipe == name]
+    assert [(c.name, c.published, c.measure) for c in rows] == [("backpropagation_test_accuracy", 72.4, measures[1])]
+    plain = [c for c in compare("softhebb2023", [result(name, *measures)]) if c.published == 72.4 and c.recipe != name]
+    assert [(c.recipe, c.measure) for c in plain] == [("softhebb2023-cifar10-depth1", None)]
+
+
 def test_the_figure_shows_every_measured_accuracy() -> None:
     results = [result("softhebb2023-cifar10", accuracy(80.2, 80.4)), result("softhebb2023-mnist", accuracy(99.0))]
     axes = reproduction_figure(compare("softhebb2023", results)).axes[0]

@@ -242,12 +242,17 @@ def test_a_folder_of_before_there_was_dropout_goes_on(finished: tuple[Path, Resu
     shutil.copytree(finished[0], folder)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     config.pop("checksum", None)
-    del config["recipe"]["supervised"]["dropout"]
+    for name in ("dropout", "halve_at"):
+        del config["recipe"]["supervised"][name]
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     tensors, header = read_tensors(folder / "checkpoint.safetensors")
     assert header["experiment"]["supervised"].pop("dropout") == 0.0
+    assert header["experiment"]["supervised"].pop("halve_at") == []
+    del header["done"]["seed 1: readout"]  # it was stopped before
     write_tensors(tensors, header, folder / "checkpoint.safetensors")
+    baselines = {path.name for path in (folder / "baselines").iterdir()}
     assert run_recipe(RECIPE, OPTIONS, folder=folder, store=store).measures == finished[1].measures
+    assert {path.name for path in (folder / "baselines").iterdir()} == baselines
     header["experiment"]["supervised"]["dropout"] = 0.5
     write_tensors(tensors, header, folder / "checkpoint.safetensors")
     with pytest.raises(

@@ -11,9 +11,11 @@ from torch.nn import functional as F
 
 from tests.tiny import ARCHITECTURE, digits, equal, state, tiny_recipe
 from torchhebb.data import Augment, Batches, Images, load_data
-from torchhebb.nn import Architecture, ConvBlock, Pool
+from torchhebb.errors import UserError
+from torchhebb.nn import Architecture, ConvBlock, LinearReadout, Pool
 from torchhebb.progress import Silent
 from torchhebb.readouts.dropout import PackedDropout
+from torchhebb.readouts.sources import epoch_seed
 from torchhebb.rules import SoftHebb
 from torchhebb.runs.training import run_recipe
 from torchhebb.train import Supervised
@@ -92,11 +94,13 @@ def test_dropout_acts_on_what_the_last_layer_reads(p: float):
     plan = replace(PLAN, weight_decay=0.0, dropout=p)
     by_hand = model()
     optimizer = torch.optim.AdamW(by_hand.parameters(), lr=0.01, weight_decay=0.0)
-    drop = PackedDropout(p, torch.Generator().manual_seed(4))
+    generator = torch.Generator()
+    drop = PackedDropout(p, generator)
     batches = Batches(IMAGES.images, 30, labels=IMAGES.labels, seed=4)
     for epoch in range(3):
-        for x, labels in batches.epoch(epoch):
+        for step, (x, labels) in enumerate(batches.epoch(epoch), 4 * epoch):
             optimizer.zero_grad()
+            generator.manual_seed(epoch_seed(4, step))
             features = by_hand[1](by_hand[0](x))
             mask = drop(torch.ones_like(features))
             F.cross_entropy(by_hand[2](features * mask), labels).backward()
@@ -104,6 +108,24 @@ def test_dropout_acts_on_what_the_last_layer_reads(p: float):
     trained = fit_supervised(model(), IMAGES, plan, seed=4)
     for name, tensor in state(trained).items():
         torch.testing.assert_close(tensor, by_hand.state_dict()[name], rtol=1e-4, atol=1e-5)
+
+
+def test_dropout_before_a_readout_that_is_no_linear_layer_of_torch():
+    """As where a question trains a network under a readout that is kept."""
+    taught = []
+    for p in (0.0, 0.5):
+        network, _, head = model()
+        readout = LinearReadout(head.in_features, head.out_features)
+        readout.weight.copy_(head.weight.detach())
+        joined = nn.Sequential(network, readout)
+        taught.append(state(fit_supervised(joined, IMAGES, replace(PLAN, epochs=1, dropout=p))))
+    assert not equal(*taught)
+
+
+def test_dropout_without_a_linear_layer_is_refused():
+    convolution = nn.Sequential(nn.Conv2d(1, 10, 8), nn.Flatten())
+    with pytest.raises(UserError, match=r"supervised.dropout must be 0: the model has no linear layer"):
+        fit_supervised(convolution, IMAGES, replace(PLAN, dropout=0.5))
 
 
 def test_no_dropout_is_left_in_a_trained_model():

@@ -24,7 +24,8 @@ class Readout(ReadoutPlan):
     """Linear readout of SoftHebb-2023: cross-entropy by Adam with dropout on features and a rate halved in steps.
 
     The gradient of the loss is (softmax(W x + b) - onehot) x^T / B, so a step is two matrix products and one Adam.
-    With `standardize` the scaling is folded into the readout.
+    With `standardize` the scaling is folded into the readout.  Products are float32 whatever the precision of the run:
+    the logits of many positive features share a large offset, next to which bfloat16 has coarse steps.
 
     Raises UserError for a plan with augmented views, which need `fit_source` on features of each epoch.
     Source: SoftHebb-2023, appendix on the linear classifier.

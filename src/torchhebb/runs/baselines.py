@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from torchhebb.config import to_json
+from torchhebb.config import to_json, to_key
 from torchhebb.data import Stream
 from torchhebb.errors import UserError, unknown_name
 from torchhebb.nn import Architecture, Block, LinearReadout, Network, load, save
@@ -260,10 +260,10 @@ def _path(run: Workspace, seed: int, name: str) -> Path:
     """Where a baseline is kept: under its name, its seed, and a hash of all that it depends on."""
     recipe = run.recipe
     depends = {
-        "architecture": to_json(recipe.architecture),
-        "learning": to_json(recipe.learning),
-        "readout": to_json(recipe.readout),
-        "supervised": to_json(recipe.supervised),
+        "architecture": to_key(recipe.architecture),
+        "learning": to_key(recipe.learning),
+        "readout": to_key(recipe.readout),
+        "supervised": to_key(recipe.supervised),
         "settings": dict(BASELINES[name].settings),
         "data": run.data.fingerprint,
         "precision": run.precision,

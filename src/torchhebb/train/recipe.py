@@ -77,7 +77,8 @@ class Supervised(Checked):
     """Supervised training of a baseline by gradients: AdamW on the cross-entropy.
 
     With `warmup` and `cosine` the learning rate makes one cycle (Smith and Topin 2019): it rises linearly to `lr` in
-    the first `warmup` of the steps, and falls by a half cosine to zero in the others.
+    the first `warmup` of the steps, and falls by a half cosine to zero in the others.  Dropout zeroes entries of what
+    the last linear layer reads, and scales the others by 1 / (1 - dropout) (Srivastava et al. 2014).
 
     Example:
         >>> Supervised(epochs=12, lr=3e-3).epochs
@@ -93,7 +94,7 @@ class Supervised(Checked):
     weight_decay: float = field(default=0.0, metadata=RATE)
     """Decoupled weight decay."""
     cosine: bool = True
-    """Decrease the learning rate to zero by a half cosine; otherwise it is constant."""
+    """Decrease the learning rate to zero by a half cosine; otherwise only `halve_at` lowers it."""
     warmup: float = field(default=0.0, metadata=at_least(0, below=1))
     """The fraction of the steps in which the learning rate first rises to `lr`."""
     halve_at: tuple[float, ...] = field(default=(), metadata=each(at_least(0, up_to=1), empty=True))

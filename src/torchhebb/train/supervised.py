@@ -8,11 +8,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from torchhebb.data import Images, batches_of
+from torchhebb.errors import UserError
 from torchhebb.memory import out_of_memory_as_user_error
-from torchhebb.nn import Architecture
+from torchhebb.nn import Architecture, LinearReadout
 from torchhebb.nn.packing import pack, unpack
 from torchhebb.progress import SILENT, Progress
 from torchhebb.readouts.dropout import PackedDropout
+from torchhebb.readouts.sources import epoch_seed
 from torchhebb.train.checkpoint import Checkpoint
 from torchhebb.train.device import Precision, autocast
 from torchhebb.train.loop import At, OnStep, Save, run_loop
@@ -42,11 +44,11 @@ def fit_supervised(
     A step is: x = perturb(model, x, labels); loss = cross_entropy(model(x), labels) + penalty(model); backward; step.
     Adversarial training gives `perturb`, elastic weight consolidation `penalty`, replay a larger `images`.
     The rate is `plan.lr_at(step, steps)`; `plan.dropout` acts on the input of the model's last linear layer, while this
-    function trains it.  The order and the views follow from (seed, epoch, batch), and the generator of dropout is kept,
-    so a checkpoint continues exactly, provided that the model draws no random numbers of its own.
+    function trains it.  The order, the views and the masks follow from (seed, epoch, batch), so a checkpoint continues
+    exactly, provided that the model draws no random numbers of its own.
 
-    Args: model, pixels -> logits, on the device to compute on, with a linear layer where there is dropout; on_step,
-    what is called between steps.  Returns the model, in eval mode.
+    Args: model, pixels -> logits, on the device to compute on; on_step, what is called between steps.
+    Returns the model, in eval mode.  Raises UserError for dropout in a model without a linear layer.
     """
     checkpoint = checkpoint or Checkpoint()
     stepper = _SupervisedStepper(model, plan, precision, perturb, penalty, seed)
@@ -90,7 +92,7 @@ class _SupervisedStepper:
         self.device, self.total = parameters[0].device, 1
         self.optimizer = torch.optim.AdamW(parameters, lr=plan.lr, weight_decay=plan.weight_decay)
         self.loss_sum = torch.zeros((), device=self.device)
-        self.generator = torch.Generator(self.device).manual_seed(seed)
+        self.seed, self.generator = seed, torch.Generator(self.device)
 
     @contextmanager
     def dropout(self) -> Iterator[None]:
@@ -98,13 +100,15 @@ class _SupervisedStepper:
         if self.plan.dropout == 0:
             yield
             return
-        *_, head = (module for module in self.model.modules() if isinstance(module, nn.Linear))
+        heads = [module for module in self.model.modules() if isinstance(module, nn.Linear | LinearReadout)]
+        if not heads:
+            raise UserError("supervised.dropout must be 0: the model has no linear layer")
         drop = PackedDropout(self.plan.dropout, self.generator)
 
         def hook(layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
             return (drop(inputs[0].clone()),) if layer.training else None
 
-        handle = head.register_forward_pre_hook(hook)
+        handle = heads[-1].register_forward_pre_hook(hook)
         try:
             yield
         finally:
@@ -116,6 +120,7 @@ class _SupervisedStepper:
             self.model.train()
         self.optimizer.param_groups[0]["lr"] = self.plan.lr_at(number, self.total)
         x = x if self.perturb is None else self.perturb(self.model, x, labels)
+        self.generator.manual_seed(epoch_seed(self.seed, number))
         with autocast(self.precision, self.device):
             logits = self.model(x)
         loss = F.cross_entropy(logits.float(), labels)
@@ -134,13 +139,10 @@ class _SupervisedStepper:
         pass
 
     def pack(self) -> dict[str, Tensor]:
-        others = {"dropout": self.generator.get_state()} if self.plan.dropout else {}
-        return pack(model=self.model, optimizer=self.optimizer) | {"loss_sum": self.loss_sum} | others
+        return pack(model=self.model, optimizer=self.optimizer) | {"loss_sum": self.loss_sum}
 
     def unpack(self, tensors: dict[str, Tensor]) -> None:
         self.loss_sum = tensors["loss_sum"].to(self.device)
-        if self.plan.dropout:
-            self.generator.set_state(tensors["dropout"])
         unpack(tensors, model=self.model, optimizer=self.optimizer)
 
 

@@ -140,6 +140,8 @@ def test_patches_of_several_sizes(folder: Path):
     ("settings", "message"),
     [
         ({"learners": ("random", "nothing")}, "learners must be among random, .*, got nothing"),
+        ({"changes": ("none", "patches_4"), "kernel_sizes": (6,)}, "kernel_sizes must be left out with .* patches_4"),
+        ({"changes": ("grid_3",)}, "changes must leave out grid_3: patches has that already"),
         ({"changes": ("none", "nothing")}, "changes must be among none, .*, got nothing"),
         ({"neurons": (16, 20)}, "neurons must be multiples of group, 8, got 20"),
         ({"images": 2000}, "has 1348 training images"),

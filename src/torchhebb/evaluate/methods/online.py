@@ -48,7 +48,7 @@ class OnlineHebbian(OnlineLearner):
 
 
 class OnlineBackpropagation(OnlineLearner):
-    """Blocks and a linear layer, end to end with labels by AdamW, or by plain SGD.
+    """Blocks and a linear layer, end to end with labels by AdamW, or by plain SGD, without dropout.
 
     Args: model, from `backpropagation_model`; plan, for its learning rate and weight decay; factor, that of the rate.
     """

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from torchhebb.bounds import SIZE, above, at_least, distinct, each, rising
-from torchhebb.config import to_json
+from torchhebb.config import to_json, to_key
 from torchhebb.errors import UserError
 from torchhebb.evaluate.evaluator import Figure, Finding, Note
 from torchhebb.evaluate.figures.bars import draw_bars
@@ -104,6 +104,8 @@ class Width(Study[tuple[str, str]]):
             raise UserError(f"learners must be among {', '.join(LEARNERS)}, got {', '.join(unknown)}")
         if unknown := [name for name in self.changes if name not in CHANGES]:
             raise UserError(f"changes must be among {', '.join(CHANGES)}, got {', '.join(unknown)}")
+        if self.kernel_sizes and (sized := [name for name in self.changes if name.startswith("patches_")]):
+            raise UserError(f"kernel_sizes must be left out with the change {sized[0]}, which sets them too")
         if not self.strengths and not self.scales:
             raise UserError("strengths and scales must not both be empty: one of them says what to solve")
         if wrong := [width for width in self.neurons if width % self.group]:
@@ -115,6 +117,9 @@ class Width(Study[tuple[str, str]]):
             raise UserError(
                 f"{run.recipe.name} is not one block of whitened patches: evaluate a run of patches-cifar10"
             )
+        for name in self.changes:
+            if name != "none" and CHANGES[name].change(run.recipe.architecture) == run.recipe.architecture:
+                raise UserError(f"changes must leave out {name}: {run.recipe.name} has that already")
         if (self.images or 1) + self.held_out > most:
             raise UserError(f"{run.data.name} has {most} training images: lower images or held_out")
         fitted = self.held_out + (self.images or most - self.held_out)
@@ -161,7 +166,7 @@ class Width(Study[tuple[str, str]]):
                     names = [f"{width}_neurons_{kernel}_{quantity}" for width in self.neurons]
                     if all(name in of_seeds[0] for name in names):
                         lines = [[cell[name] for name in names] for cell in of_seeds]
-                        words = f"{self._words(run, name)}, {kernel}"
+                        words = f"{in_words(*self.variants(run)[name])}, {kernel}"
                         curves[words] = mean_curve(
                             f"{words}, {quantity}", "neurons", described.label, self.neurons, lines
                         )
@@ -176,7 +181,7 @@ class Width(Study[tuple[str, str]]):
             for kernel in KERNELS:
                 quantity = f"{self.neurons[0]}_neurons_{kernel}_held_out_accuracy"
                 bars = {
-                    self._words(run, name): values(of_seeds, quantity)
+                    in_words(*self.variants(run)[name]): values(of_seeds, quantity)
                     for name, of_seeds in cells.items()
                     if quantity in of_seeds[0]
                 }
@@ -186,11 +191,6 @@ class Width(Study[tuple[str, str]]):
         for name, of_seeds in cells.items():
             scores = [{name: value for name, value in cell.items() if name.endswith("_scores")} for cell in of_seeds]
             yield Note(f"{name}_held_out_scores", scores)
-
-    def _words(self, run: Run, name: str) -> str:
-        """What a variant is."""
-        learner, change = self.variants(run)[name]
-        return LEARNERS[learner].words + ("" if change == "none" else f", {CHANGES[change].words}")
 
     def _solved(self, products: "_Products", width: int) -> Cell:
         """The accuracies at a width, and what was chosen for them."""
@@ -230,7 +230,7 @@ class _Products:
     """The products of the images over the groups of neurons of one learner and seed; kept in the run folder."""
 
     def __init__(self, question: Width, run: Run, learner: str, seed: int, change: str = "none") -> None:
-        self.question, self.run, self.learner, self.seed = question, run, learner, seed
+        self.question, self.run, self.learner, self.seed, self.change = question, run, learner, seed, change
         self.architecture = CHANGES[change].change(run.recipe.architecture)
         held_out = run.data.holdout(question.held_out, seed)
         kept = held_out.train
@@ -240,11 +240,12 @@ class _Products:
         self.kept, self.labels = len(kept), torch.cat([kept.labels, held_out.test.labels])
         self.targets = one_hot(self.labels, len(run.data.classes)).float()
         self.test_labels = run.data.test.labels
-        names = ("group", "kernel_sizes", "images", "held_out", "learned_from", "test")
+        names = ("group", "images", "held_out", "learned_from", "test")
         self.key = {
             **{name: to_json(getattr(question, name)) for name in names},
-            "architecture": to_json(self.architecture),
-            "learner": to_json(LEARNERS[learner]),
+            "kernel_sizes": list(question.kernel_sizes) or [to_json(self.architecture.blocks[0])["kernel_size"]],
+            "architecture": to_key(self.architecture),
+            "learner": to_key(LEARNERS[learner]),
             "seed": seed,
             "data": run.data.fingerprint,
         }
@@ -287,7 +288,8 @@ class _Products:
         """The features of a group of neurons of all images, in the order of the parts."""
         features = PatchFeatures(self._network(group), self.dtype)
         out = torch.empty(sum(map(len, self.parts)), features.width, dtype=torch.float16)
-        label = f"seed {self.seed}: {LEARNERS[self.learner].words}, neurons from {group * self.question.group}"
+        words = in_words(self.learner, self.change)
+        label = f"seed {self.seed}: {words}, neurons from {group * self.question.group}"
         for rows, images in zip(out.split([len(part) for part in self.parts]), self.parts, strict=True):
             features.fill(rows, images, label=label, progress=self.run.progress)
         return out
@@ -304,6 +306,11 @@ class _Products:
             return calibrate(network, images, seed=seed, samples=self.run.recipe.learning.samples)
         learned_from = images.select(torch.arange(min(question.learned_from, len(images))))
         return learn_run(network, self.run, seed, images=learned_from, plan=PLAN, task=f"group {group}: learning")
+
+
+def in_words(learner: str, change: str) -> str:
+    """How the neurons of a variant come about, and what is changed."""
+    return LEARNERS[learner].words + ("" if change == "none" else f", {CHANGES[change].words}")
 
 
 def _exponential(linear: Tiled, scale: float) -> Tiled:
