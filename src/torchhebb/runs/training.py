@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 
-from torchhebb.config import from_json, to_json
 from torchhebb.data import Data, Source, Store, Stream, absolute_name, is_own, load_data
 from torchhebb.distributed import ProcessGroup, no_sync
 from torchhebb.errors import UserError
@@ -21,6 +20,7 @@ from torchhebb.process import threads
 from torchhebb.progress import SILENT, Progress
 from torchhebb.recipes import get_recipe
 from torchhebb.runs.baselines import BASELINES, baseline_accuracy, fit_readout, network_accuracy
+from torchhebb.runs.experiment import experiment, updated
 from torchhebb.runs.folder import (
     alone_in,
     begun_or_gone,
@@ -209,9 +209,6 @@ def _numerics(recipe: Recipe, options: TrainOptions, folder: Path, device: torch
 
 _log = logging.getLogger(__name__)
 
-EXPERIMENT = ("data", "architecture", "learning", "readout", "supervised")
-"""The fields of a recipe on which its numbers depend."""
-
 
 class Session:
     """The state that the tasks of one training share."""
@@ -240,8 +237,8 @@ class Session:
             folder if workers.first else None,
             log=log,
             interval=options.checkpoint_seconds,
-            experiment=_experiment(recipe),
-            update=_updated,
+            experiment=experiment(recipe),
+            update=updated,
         )
         self.checkpoint.done = workers.broadcast(self.checkpoint.done)
         if numerics.was_measured and not self.checkpoint.done:
@@ -391,16 +388,6 @@ class Session:
     def _online(self, network: Network, seed: int, task: str) -> float:
         network.attach(load(self.seed_folder(seed) / "online.safetensors").to(self.device))
         return network_accuracy(self, network, task)
-
-
-def _experiment(recipe: Recipe) -> dict[str, Any]:
-    """What the numbers of a recipe depend on, as JSON holds it."""
-    return {name: to_json(getattr(recipe, name)) for name in EXPERIMENT}
-
-
-def _updated(kept: dict[str, Any]) -> dict[str, Any]:
-    """A kept experiment in the names of this version, with the defaults of fields that an earlier one did not have."""
-    return _experiment(from_json(Recipe, {"type": "Recipe", "name": "kept", **kept}))
 
 
 def in_groups(seeds: Sequence[int], size: int) -> Iterator[Sequence[int]]:
