@@ -10,10 +10,9 @@ from torchhebb.ops.products import statistic
 
 
 class LinearStep:
-    """w <- w + rate (S - D w), the rates those of `norm_adaptive_step`: `plasticity` and that step in one.
+    """w <- w + rate (S - D w) / n, the rates those of `norm_adaptive_step`: `plasticity` and that step in one.
 
-    The same numbers as one after the other, without a gradient between them and without allocating one a step.  The
-    rates divide by the largest entry of the update, so a mean over the samples would change nothing.
+    The same numbers as one after the other, without a gradient between them and without allocating one a step.
 
     Args: weight (out, in), in float32 or float64; steps are taken in place.
 
@@ -28,14 +27,15 @@ class LinearStep:
 
     def __call__(self, x: Tensor, y: Tensor, decay: Tensor, *, lr: float | Tensor, power: float) -> None:
         """One step on inputs x (n, in), activities y (n, out) and their decay, (out,) or (out, out)."""
-        update = statistic(x, y, out=self.update)
+        share = -1 / max(len(x), 1)  # of one sample, with the sign of a gradient
+        update = statistic(x, y, scale=share, out=self.update)
         if form.compiling:  # a kernel for a number would be compiled for each
             lr = torch.as_tensor(lr, dtype=self.weight.dtype)
-        _ascend(self.weight, update, decay, lr, power)
+        _descend(self.weight, update, share * decay, lr, power)
 
 
 @kernel
-def _ascend(weight: Tensor, update: Tensor, decay: Tensor, lr: float | Tensor, power: float) -> None:
-    """Form the update, the statistic `update` less what decays, in its place, and step along it."""
-    update = plasticity(update, weight, decay=decay, out=update)
-    weight.addcmul_(norm_adaptive_rate(weight, update, lr, power, groups=1), update)
+def _descend(weight: Tensor, update: Tensor, decay: Tensor, lr: float | Tensor, power: float) -> None:
+    """Form the gradient, the statistic `update` less what decays, in its place, and step along its negative."""
+    gradient = plasticity(update, weight, decay=decay, out=update)
+    weight.addcmul_(norm_adaptive_rate(weight, gradient, lr, power, groups=1), gradient, value=-1)

@@ -71,8 +71,6 @@ def statistic(x: Tensor, y: Tensor, *, scale: float = 1.0, out: Tensor | None = 
     """`functional.linear_statistic`; out is where to put it, if that saves an allocation."""
     if not _by_onednn(x, y, y.shape[1]):
         return linear_statistic(x, y, scale=scale, out=out)
-    if scale == 1.0:
-        return _onednn(y.mT, x.mT)
     if len(x) < x.shape[1]:
         return _onednn((scale * y).mT, x.mT)
     return _onednn(y.mT, x.mT).mul_(scale)
