@@ -279,16 +279,8 @@ def test_what_the_released_code_does_otherwise_has_recipes_of_its_own():
     read = RECIPES["softhebb2023-cifar10-depth1"].readout
     assert isinstance(read, Readout) and (taught.epochs, taught.dropout, taught.weight_decay) == (50, 0.5, 0.0)
     rates = [taught.lr_at(epoch, 50) for epoch in range(50)]
-    assert rates[0] == read.lr and [e for e in range(1, 50) if rates[e] == rates[e - 1] / 2] == [
-        10,
-        17,
-        25,
-        30,
-        35,
-        40,
-        45,
-    ]
-    assert len(set(rates)) == 8
+    halved = [epoch for epoch in range(1, 50) if rates[epoch] == rates[epoch - 1] / 2]
+    assert rates[0] == read.lr and halved == [10, 17, 25, 30, 35, 40, 45] and len(set(rates)) == 8
 
 
 def test_networks_that_the_paper_varies():

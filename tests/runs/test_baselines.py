@@ -1,6 +1,7 @@
 """What stands beside a run: the same size, the same care, trained once; and the judge."""
 
 from dataclasses import replace
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,19 @@ def test_the_rules_are_those_that_they_are_named_for(layer: Run) -> None:
 def test_backpropagation_is_the_baseline_of_the_run(layer: Run) -> None:
     accuracy = model_accuracy(baseline(layer, 0, "backpropagation").classifier, layer.data.test)
     assert accuracy == pytest.approx(layer.result.measure("backpropagation_test_accuracy").mean)
+
+
+def test_settings_at_their_defaults_are_no_part_of_the_key(layer: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that what was kept before a setting existed is still found."""
+    hashed: list[bytes] = []
+
+    def digest(data: bytes, **settings: Any) -> Any:
+        hashed.append(data)
+        return blake2b(data, **settings)
+
+    monkeypatch.setattr("torchhebb.runs.baselines.blake2b", digest)
+    baseline(layer, 0, "random")
+    assert layer.recipe.supervised.halve_at == () and b"supervised" in hashed[0] and b"halve_at" not in hashed[0]
 
 
 def test_it_is_trained_once(layer: Run, monkeypatch: pytest.MonkeyPatch) -> None:

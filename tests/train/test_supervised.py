@@ -22,6 +22,7 @@ from torchhebb.train import Supervised
 from torchhebb.train.accuracy import model_accuracy
 from torchhebb.train.checkpoint import Checkpoint
 from torchhebb.train.log import Log
+from torchhebb.train.loop import At
 from torchhebb.train.supervised import backpropagation_model, fit_supervised
 
 IMAGES = digits(100)
@@ -126,6 +127,18 @@ def test_dropout_without_a_linear_layer_is_refused():
     convolution = nn.Sequential(nn.Conv2d(1, 10, 8), nn.Flatten())
     with pytest.raises(UserError, match=r"supervised.dropout must be 0: the model has no linear layer"):
         fit_supervised(convolution, IMAGES, replace(PLAN, dropout=0.5))
+
+
+def test_a_look_between_steps_sees_no_dropout():
+    watched = model()
+    seen: list[bool] = []
+
+    def look(_: int) -> None:
+        x = torch.ones(2, watched[2].in_features)
+        seen.append(torch.equal(watched.eval()[2](x), F.linear(x, watched[2].weight, watched[2].bias)))
+
+    fit_supervised(watched, IMAGES, replace(PLAN, epochs=1, dropout=0.5), on_step=[At(range(1, 4), look)])
+    assert seen == [True, True, True]
 
 
 def test_no_dropout_is_left_in_a_trained_model():

@@ -87,7 +87,8 @@ def _blocks(change: Callable[[int, Block], Block]) -> Callable[[Architecture], A
     return changed
 
 
-def _each(**changes: Any) -> Callable[[Architecture], Architecture]:
+def each_block(**changes: Any) -> Callable[[Architecture], Architecture]:
+    """The architecture with settings of every block changed."""
     return _blocks(lambda number, block: block.with_settings(**changes))
 
 
@@ -95,7 +96,8 @@ def _first(**changes: Any) -> Callable[[Architecture], Architecture]:
     return _blocks(lambda number, block: block.with_settings(**changes) if number == 1 else block)
 
 
-def _taps(*taps: Tap) -> Callable[[Architecture], Architecture]:
+def read_at(*taps: Tap) -> Callable[[Architecture], Architecture]:
+    """The architecture with other taps."""
     return lambda architecture: replace(architecture, taps=taps)
 
 
@@ -106,18 +108,18 @@ def _unlearning(number: int, block: Block) -> Block:
 
 PARTS = {
     "whole": Part("the whole network"),
-    "first_block": Part("first block alone", _taps(Tap(1, 4))),
-    "second_block": Part("second block alone", _taps(Tap(2, 2))),
+    "first_block": Part("first block alone", read_at(Tap(1, 4))),
+    "second_block": Part("second block alone", read_at(Tap(2, 2))),
     "one_view": Part("without the mirror image", lambda architecture: replace(architecture, flip_average=False)),
-    "coarse": Part("first block read 2 x 2, not 4 x 4", _taps(Tap(1, 2), Tap(2, 2))),
+    "coarse": Part("first block read 2 x 2, not 4 x 4", read_at(Tap(1, 2), Tap(2, 2))),
     "one_sided": Part("what lies below the mean is not read", _first(split=False)),
     "random": Part("weights are random patches", learned=False),
-    "hard": Part("hard WTA", _each(rule=HardHebb())),
+    "hard": Part("hard WTA", each_block(rule=HardHebb())),
     "anti_hebbian": Part("anti-Hebbian losers", _blocks(_unlearning)),
-    "unwhitened": Part("patches not whitened", _each(shrinkage=1e4, floor=0.0, components=None)),
+    "unwhitened": Part("patches not whitened", each_block(shrinkage=1e4, floor=0.0, components=None)),
     "no_floor": Part("flat patches of full length", _first(floor=0.0)),
     "no_root": Part("read without a root", lambda architecture: replace(architecture, tap_power=1.0)),
-    "triangle": Part("the plain triangle, without a threshold", _each(threshold=0.0)),
+    "triangle": Part("the plain triangle, without a threshold", each_block(threshold=0.0)),
     "lateral": Part("first whitening by a lateral rule", _first(lateral=True)),
 }
 """What `evaluate parts` compares, the whole network first."""

@@ -1,12 +1,10 @@
 """Baselines for the best recipes: ridge regression on random patches that were not learned."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 from torchhebb.nn import Architecture, Tap
 from torchhebb.readouts import WideRidge
-from torchhebb.recipes.best import first_block
+from torchhebb.recipes.best import Part, each_block, first_block, read_at
 from torchhebb.rules import GainShape, HardHebb, Rule, SoftHebb
 from torchhebb.train import Learning, Recipe
 
@@ -34,33 +32,17 @@ LEARNERS = {
 """How the neurons come about that `evaluate width` compares."""
 
 
-@dataclass(frozen=True)
-class Change:
-    """A change to the block of patches, or to how it is read, that shows what a setting gives."""
-
-    words: str
-    change: Callable[[Architecture], Architecture] = lambda architecture: architecture
-
-
-def _block(words: str, **settings: Any) -> Change:
-    return Change(words, lambda network: network.with_blocks(lambda block: block.with_settings(**settings)))
-
-
-def _grid(side: int) -> Change:
-    return Change(f"averaged to {side} x {side}", lambda network: replace(network, taps=(Tap(1, side),)))
-
-
 CHANGES = {
-    "none": Change("as it is"),
-    **{f"patches_{side}": _block(f"patches of {side} x {side}", kernel_size=side) for side in (4, 5, 8)},
-    **{f"grid_{side}": _grid(side) for side in (2, 3, 5, 6)},
-    "shrinkage_low": _block("whitening shrunk by 0.03", shrinkage=0.03),
-    "shrinkage_high": _block("whitening shrunk by 0.3", shrinkage=0.3),
-    "threshold_0": _block("no threshold", threshold=0.0),
-    "threshold_1": _block("threshold of one standard deviation", threshold=1.0),
-    "no_floor": _block("flat patches of full length", floor=0.0),
-    "one_view": Change("without the mirror image", lambda network: replace(network, flip_average=False)),
-    "no_root": Change("without the root", lambda network: replace(network, tap_power=1.0)),
+    "none": Part("as it is"),
+    **{f"patches_{side}": Part(f"patches of {side} x {side}", each_block(kernel_size=side)) for side in (4, 5, 8)},
+    **{f"grid_{side}": Part(f"averaged to {side} x {side}", read_at(Tap(1, side))) for side in (2, 3, 5, 6)},
+    "shrinkage_low": Part("whitening shrunk by 0.03", each_block(shrinkage=0.03)),
+    "shrinkage_high": Part("whitening shrunk by 0.3", each_block(shrinkage=0.3)),
+    "threshold_0": Part("no threshold", each_block(threshold=0.0)),
+    "threshold_1": Part("threshold of one standard deviation", each_block(threshold=1.0)),
+    "no_floor": Part("flat patches of full length", each_block(floor=0.0)),
+    "one_view": Part("without the mirror image", lambda architecture: replace(architecture, flip_average=False)),
+    "no_root": Part("without the root", lambda architecture: replace(architecture, tap_power=1.0)),
 }
 """What `evaluate width` changes, one at a time."""
 
