@@ -123,6 +123,16 @@ def test_dropout_before_a_readout_that_is_no_linear_layer_of_torch():
     assert not equal(*taught)
 
 
+def test_dropout_leaves_other_linear_layers_alone():
+    two = nn.Sequential(nn.Flatten(), nn.Linear(64, 20), nn.Softplus(), nn.Linear(20, 10))
+    zeros: list[bool] = []
+    for layer in (two[1], two[3]):
+        layer.register_forward_hook(lambda _, inputs, __: zeros.append(bool((inputs[0] == 0).any())))
+    bright = replace(IMAGES, images=torch.full_like(IMAGES.images, 200))
+    fit_supervised(two, bright, replace(PLAN, epochs=1, dropout=0.5))
+    assert zeros == [False, True] * 4
+
+
 def test_dropout_without_a_linear_layer_is_refused():
     convolution = nn.Sequential(nn.Conv2d(1, 10, 8), nn.Flatten())
     with pytest.raises(UserError, match=r"supervised.dropout must be 0: the model has no linear layer"):

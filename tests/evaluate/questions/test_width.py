@@ -158,6 +158,14 @@ def test_too_little_memory_is_said_before_anything_is_computed(folder: Path, mon
         evaluate(Width(**SMALL), open_run(folder))
 
 
+def test_the_memory_of_a_change_counts(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "free_bytes", lambda _: 40_000_000)
+    question, run = Width(**{**SMALL, "neurons": (1000,), "group": 1000}), open_run(folder)
+    question.check(run)
+    with pytest.raises(UserError, match=r"products of 500 images need 0.1 GB of memory and 0.0 GB are free"):
+        replace(question, changes=("none", "grid_6")).check(run)
+
+
 def test_other_networks_are_refused(tmp_path: Path):
     two = replace(ARCHITECTURE, blocks=(BLOCK, replace(BLOCK, kernel_size=1, pool=None)))
     recipe = tiny_recipe(architecture=two, learning=Learning(epochs=0), readout=WideRidge(), baselines=())
