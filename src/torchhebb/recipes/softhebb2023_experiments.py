@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from torchhebb.recipes.experiment import Experiment
+from torchhebb.recipes.softhebb2023_published import BY_DEPTH
 
 _TRAINED = {"readouts": ("trained",)}
 _HOUR, _DAY = 3600.0, 86_400.0
@@ -40,8 +41,9 @@ def _deep(title: str, data: str, depths: int, days: float, *variants: str) -> It
         seconds = days * _DAY * 2.0 ** (depth - depths)
         yield _accuracy(f"{title}, depth {depth}", name, seconds, full=True)
         for variant in variants:
-            called = _OTHER.get(variant, variant)
-            yield _accuracy(f"{title}, depth {depth}, {called}", f"{name}-{variant}", 2 * seconds, full=True)
+            yield _accuracy(f"{title}, depth {depth}, {_OTHER[variant]}", f"{name}-{variant}", 2 * seconds, full=True)
+        if BY_DEPTH[data][depth].backpropagation is not None:
+            yield _supervised(f"{title}, depth {depth}", name, seconds, 2 * seconds)
 
 
 def _peers() -> Iterator[Experiment]:
@@ -52,10 +54,17 @@ def _peers() -> Iterator[Experiment]:
             yield _accuracy(f"CIFAR-10, depth {depth}, {called}", f"{name}-{variant}", seconds)
 
 
-def _supervised(title: str, data: str) -> Iterator[Experiment]:
+def _supervised(words: str, recipe: str, training_seconds: float, seconds: float) -> Experiment:
+    """Backpropagation through the blocks of a recipe, which is trained for other experiments as well."""
+    settings = {"baselines": ("own", "backpropagation")}
+    name = f"softhebb2023-{recipe}"
+    return Experiment(f"{words}, backpropagation", name, "baselines", training_seconds, seconds, settings, full=True)
+
+
+def _cifar_supervised(title: str, data: str) -> Iterator[Experiment]:
     for depth, seconds in _END_TO_END.items():
         name = data if depth == 3 else f"{data}-depth{depth}"
-        yield _accuracy(f"{title}, depth {depth}, backpropagation", f"{name}-backpropagation", seconds, full=True)
+        yield _supervised(f"{title}, depth {depth}", name, _PLAIN[depth], seconds)
 
 
 _DIGITS, _MNIST, _CIFAR10 = (f"softhebb2023-{name}" for name in ("digits", "mnist", "cifar10"))
@@ -113,10 +122,12 @@ EXPERIMENTS = (
         for n, q, r, training, seconds, s in _QUESTIONS
     ),
     *_cifar("CIFAR-100", "cifar100", 1.3, seeds=_SEEDS, full=True),
-    *_supervised("CIFAR-10", "cifar10"),
-    _accuracy("CIFAR-10, depth 3, the paper's backpropagation", "cifar10-grouped", 2 * _HOUR, full=True),
-    _accuracy("CIFAR-10, backpropagation with mirror images", "cifar10-best-backpropagation", 20 * _HOUR, full=True),
-    *_supervised("CIFAR-100", "cifar100"),
+    *_cifar_supervised("CIFAR-10", "cifar10"),
+    _accuracy("CIFAR-10, depth 3, the third layer of the paper's backpropagation", "cifar10-grouped", 1000, full=True),
+    _supervised("CIFAR-10, depth 3, the paper's third layer for it", "cifar10-grouped", 1000, 2 * _HOUR),
+    _accuracy("CIFAR-10, depth 3, with mirror images", "cifar10-mirrored", 1.5 * _HOUR, full=True),
+    _supervised("CIFAR-10, depth 3, with mirror images", "cifar10-mirrored", 1.5 * _HOUR, 20 * _HOUR),
+    *_cifar_supervised("CIFAR-100", "cifar100"),
     *(
         _accuracy(f"STL-10, fully connected, depth {depth}", f"stl10-depth{depth}-linear", 4 * _HOUR, full=True)
         for depth in (1, 2)
@@ -125,17 +136,13 @@ EXPERIMENTS = (
         "CIFAR-10, depth 2, hard WTA on the released code's blocks", "cifar10-depth2-hard-network", 900, full=True
     ),
     _accuracy("CIFAR-10, depth 3, the released code's readout", "cifar10-released", 1400, full=True),
-    _accuracy(
-        "CIFAR-10, depth 1, backpropagation as in the released code",
-        "cifar10-depth1-backpropagation-released",
-        2 * _HOUR,
-        full=True,
-    ),
+    _accuracy("CIFAR-10, depth 1, the released code's readout", "cifar10-depth1-released", 700, full=True),
+    _supervised("CIFAR-10, depth 1, as in the released code", "cifar10-depth1-released", 700, _HOUR),
     _accuracy("STL-10, depth 2, the released code's network", "stl10-depth2-released", 18 * _HOUR, full=True),
     _accuracy("ImageNette, depth 3, the released code's network", "imagenette-depth3-released", 36 * _HOUR, full=True),
     _accuracy("ImageNette, depth 5, hard WTA on its own blocks", "imagenette-hard-network", 144 * _HOUR, full=True),
     _accuracy("ImageNet, depth 5, the released code's views", "imagenet-released", 600 * _DAY, full=True),
-    *_deep("STL-10", "stl10", 4, 3.0, "hard", "backpropagation"),
-    *_deep("ImageNette", "imagenette", 5, 6.0, "hard", "backpropagation"),
+    *_deep("STL-10", "stl10", 4, 3.0, "hard"),
+    *_deep("ImageNette", "imagenette", 5, 6.0, "hard"),
     *_deep("ImageNet", "imagenet", 5, 600.0),
 )

@@ -10,7 +10,7 @@ from typing import Protocol
 from torchhebb.nn import Block
 from torchhebb.recipes.softhebb2023_published import BY_DEPTH
 from torchhebb.rules import BCM, Foldiak, HardHebb, OjaSubspace, RankedHebb, Rule, Sanger, SoftHebb
-from torchhebb.train import Readout, Recipe, Supervised
+from torchhebb.train import Recipe
 
 
 class Variant(Protocol):
@@ -98,21 +98,6 @@ def random(recipe: Recipe) -> Recipe:
     printed = recipe.published_beside.random
     name = f"{recipe.name}-random"
     return replace(recipe, name=name, learning=replace(recipe.learning, epochs=0), published=printed)
-
-
-def backpropagation(recipe: Recipe) -> Recipe:
-    """SoftHebb compared with the same blocks, with ReLU, trained end to end.
-
-    The batch size, the views and dropout before the linear layer are those of the readout, and so are the epochs, but
-    for CIFAR's 12.  The learning rate makes one cycle; its largest value was chosen on held-out training images of
-    CIFAR-10 at depth 1.  In the paper the third CIFAR layer is a grouped 1x1 convolution instead, see
-    softhebb2023-cifar10-grouped.
-    """
-    name, readout = f"{recipe.name}-backpropagation", recipe.readout
-    assert isinstance(readout, Readout)
-    epochs = 12 if recipe.data.startswith("cifar") else readout.epochs
-    plan = Supervised(epochs, readout.batch_size, lr=2e-3, warmup=0.2, dropout=readout.dropout, augment=readout.augment)
-    return replace(recipe, name=name, baselines=("backpropagation",), supervised=plan)
 
 
 def _other_blocks(

@@ -18,7 +18,15 @@ from torchhebb.nn import Architecture, Block, LinearReadout, Network, load, save
 from torchhebb.readouts.adam import fit_source
 from torchhebb.readouts.base import readout_accuracy
 from torchhebb.rules import HardHebb, RankedHebb, Rule
-from torchhebb.runs.networks import Workspace, built, frozen_features, learn_run, placed, untrained
+from torchhebb.runs.networks import (
+    Workspace,
+    built,
+    built_for_backpropagation,
+    frozen_features,
+    learn_run,
+    placed,
+    untrained,
+)
 from torchhebb.runs.run import Run
 from torchhebb.train import Readout
 from torchhebb.train.accuracy import model_accuracy
@@ -26,7 +34,7 @@ from torchhebb.train.checkpoint import Checkpoint
 from torchhebb.train.log import Log
 from torchhebb.train.perturb import pgd
 from torchhebb.train.sources import FreshFeatures
-from torchhebb.train.supervised import Perturb, backpropagation_model, fit_supervised
+from torchhebb.train.supervised import Perturb, fit_supervised
 
 BaselineName = Literal["own", "hard", "ranked", "random", "backpropagation", "backpropagation_long", "adversarial"]
 
@@ -59,7 +67,12 @@ def baseline_accuracy(run: Workspace, seed: int, name: str, checkpoint: Checkpoi
         path = _path(run, seed, name)
         path.parent.mkdir(parents=True, exist_ok=True)
         save(network, path)
-    return (baseline.accuracy or network_accuracy)(run, network, task)
+    return accuracy_of(run, name, network, task)
+
+
+def accuracy_of(run: Workspace, name: str, network: Network, task: str) -> float:
+    """Test accuracy in % of a baseline that was made; from frozen features where it learned without labels."""
+    return (BASELINES[name].accuracy or network_accuracy)(run, network, task)
 
 
 def baseline(run: Run, seed: int, name: BaselineName, *, readout: bool = True) -> Network:
@@ -217,8 +230,7 @@ def _supervised(
     changes: dict[str, Any], perturb: Perturb | None, run: Workspace, seed: int, checkpoint: Checkpoint, task: str
 ) -> Network:
     plan = replace(run.recipe.supervised, **changes)
-    model = backpropagation_model(run.recipe.architecture, len(run.data.classes), seed)
-    model.to(run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = built_for_backpropagation(run, seed)
     fit_supervised(
         model,
         run.data.train,

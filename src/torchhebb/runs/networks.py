@@ -16,6 +16,7 @@ from torchhebb.train.device import Precision
 from torchhebb.train.features import stored_features
 from torchhebb.train.learn import learn_images
 from torchhebb.train.subset import subset_images, subset_key
+from torchhebb.train.supervised import backpropagation_model
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -52,6 +53,13 @@ def placed(network: Module, device: torch.device) -> Module:
 def built(run: Workspace, seed: int, architecture: Architecture | None = None) -> Network:
     """A network before it learned, on the run's device; of the run's architecture by default."""
     return placed((architecture or run.recipe.architecture).build(seed), run.device)
+
+
+def built_for_backpropagation(run: Workspace, seed: int) -> nn.Sequential:
+    """The run's blocks in a form for gradients with a linear layer on top, before they learned, on the run's device."""
+    recipe = run.recipe
+    model = backpropagation_model(recipe.architecture, len(run.data.classes), seed, recipe.supervised.init)
+    return placed(model, run.device)
 
 
 def untrained(run: Workspace, seed: int, images: Images | None = None) -> Network:

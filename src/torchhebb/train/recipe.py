@@ -103,6 +103,8 @@ class Supervised(Checked):
     """Probability of dropout on what the last linear layer reads, as a readout has it on features."""
     augment: Augment = field(default_factory=Augment)
     """Augmentation of the training images."""
+    init: Literal["he", "pytorch"] = "he"
+    """First weights of Hebbian blocks: He's (2015), or those of PyTorch's own layers, U(-1, 1) / sqrt(fan_in)."""
 
     def lr_at(self, step: int, total: int) -> float:
         """The learning rate of step number `step`, counted from 0, of `total` steps.

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +11,7 @@ from torch.nn import functional as F
 from torchhebb.data import Images, batches_of
 from torchhebb.errors import UserError
 from torchhebb.memory import out_of_memory_as_user_error
-from torchhebb.nn import Architecture, LinearReadout
+from torchhebb.nn import Architecture, HebbConv2d, HebbLinear, LinearReadout
 from torchhebb.nn.packing import pack, unpack
 from torchhebb.progress import SILENT, Progress
 from torchhebb.readouts.dropout import PackedDropout
@@ -146,15 +147,20 @@ class _SupervisedStepper:
         unpack(tensors, model=self.model, optimizer=self.optimizer)
 
 
-def backpropagation_model(architecture: Architecture, classes: int, seed: int = 0) -> nn.Sequential:
+def backpropagation_model(
+    architecture: Architecture, classes: int, seed: int = 0, init: Literal["he", "pytorch"] = "he"
+) -> nn.Sequential:
     """The same blocks in a form for gradients, with a linear layer on top.
 
-    Hebbian blocks get ReLU and He initialisation, and no rectifying rule: relu(u), not relu(relu(u - mean u)).
+    Hebbian blocks get ReLU, and no rectifying rule: relu(u), not relu(relu(u - mean u)).  Their weights start from
+    N(0, 2 / fan_in), or for init="pytorch" from U(-1, 1) / sqrt(fan_in), as those of the linear layer do.
     Blocks of a local loss stay as they are.  Parameters that the features do not depend on, as those of an auxiliary,
     get no gradient.  Raises UserError for a block that has no form for gradients.
     Source: the BP baselines of SoftHebb-2023 and SPHeRe-2025; He et al. 2015 for the weights.
     """
     network = architecture.with_blocks(lambda block: block.for_gradients()).build(seed)
+    if init == "pytorch":
+        _draw_as_pytorch(network, torch.Generator().manual_seed(seed))
     features = network.eval().requires_grad_(True)(torch.zeros(1, *architecture.input_shape))
     parameters = tuple(network.parameters())
     used = torch.autograd.grad(features.sum(), parameters, allow_unused=True)
@@ -166,3 +172,11 @@ def backpropagation_model(architecture: Architecture, classes: int, seed: int = 
     for parameter in head.parameters():
         nn.init.uniform_(parameter, -(width**-0.5), width**-0.5, generator=generator)
     return nn.Sequential(network, nn.Flatten(), head).train()
+
+
+def _draw_as_pytorch(network: nn.Module, generator: torch.Generator) -> None:
+    """Weights of plastic layers as `torch.nn.Conv2d` and `torch.nn.Linear` draw theirs."""
+    for layer in network.modules():
+        if isinstance(layer, HebbConv2d | HebbLinear):
+            bound = layer.weight[0].numel() ** -0.5
+            nn.init.uniform_(layer.weight, -bound, bound, generator=generator)

@@ -38,11 +38,10 @@ from torchhebb.nn import Network
 from torchhebb.readouts import Ridge
 from torchhebb.recipes.softhebb2023 import depth3
 from torchhebb.runs.folder import alone_in
-from torchhebb.runs.networks import built
+from torchhebb.runs.networks import built, built_for_backpropagation
 from torchhebb.runs.run import Run
 from torchhebb.train import Learning, Measure, Supervised
 from torchhebb.train.recipe import shortened
-from torchhebb.train.supervised import backpropagation_model
 
 MethodName = Literal["own", "random", "joint_own", "backpropagation", "ewc", "replay", "joint"]
 ReadoutName = Literal["task_aware", "task_free"]
@@ -258,8 +257,7 @@ class Continual(Study[Training]):
             return FrozenLearner(built(run, seed), seed)
         if isinstance(training.plan, Learning):
             return HebbianLearner(built(run, seed), training.plan, **how)
-        layers = backpropagation_model(run.recipe.architecture, len(run.data.classes), seed)
-        layers.to(run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        layers = built_for_backpropagation(run, seed)
         if training.plan is None:
             network = layers[0]
             assert isinstance(network, Network)

@@ -17,12 +17,11 @@ from torchhebb.evaluate.statistics import first_reached, mean_curve
 from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study, count_test_images, values
 from torchhebb.nn import Network
 from torchhebb.runs.baselines import baseline, baseline_architecture, baseline_label
-from torchhebb.runs.networks import placed
+from torchhebb.runs.networks import built_for_backpropagation, placed
 from torchhebb.runs.run import Run
 from torchhebb.train import Curve, Measure
 from torchhebb.train.accuracy import model_accuracy
 from torchhebb.train.recipe import shortened
-from torchhebb.train.supervised import backpropagation_model
 
 Followed = Literal["own", "hard", "random", "backpropagation"]
 FOLLOWED: tuple[Followed, ...] = ("own", "hard", "random", "backpropagation")
@@ -159,7 +158,7 @@ class Convergence(Study[tuple[Followed, int | None]]):
         images, gradient = run.data.train, name == "backpropagation"
         plan = shortened(run.recipe.supervised, passes) if gradient else shortened(run.recipe.learning, passes)
         if gradient:
-            model = backpropagation_model(run.recipe.architecture, len(run.data.classes), seed)
+            model = built_for_backpropagation(run, seed)
         else:
             model = nn.Sequential(baseline_architecture(run, name).build(seed))
         network = placed(model, run.device)[0]

@@ -19,11 +19,11 @@ from torchhebb.evaluate.probe import Probe
 from torchhebb.evaluate.statistics import points_curve
 from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study, count_test_images, values
 from torchhebb.runs.baselines import baseline, baseline_label
-from torchhebb.runs.networks import placed, untrained
+from torchhebb.runs.networks import built_for_backpropagation, untrained
 from torchhebb.runs.run import Run
 from torchhebb.train import Curve
 from torchhebb.train.accuracy import model_accuracy
-from torchhebb.train.supervised import backpropagation_model, fit_supervised
+from torchhebb.train.supervised import fit_supervised
 
 Compared = Literal["own", "hard", "ranked", "random", "backpropagation"]
 
@@ -143,7 +143,7 @@ class LabelEfficiency(Study[Compared]):
         """Test accuracy in % of the same blocks, trained end to end on the labelled images alone."""
         plan = run.recipe.supervised
         enough = math.ceil(self.least_steps / math.ceil(len(images) / plan.batch_size))
-        model = placed(backpropagation_model(run.recipe.architecture, len(run.data.classes), seed), run.device)
+        model = built_for_backpropagation(run, seed)
         fit_supervised(
             model,
             images,

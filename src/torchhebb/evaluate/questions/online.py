@@ -31,7 +31,6 @@ from torchhebb.train import Curve, Measure, Readout
 from torchhebb.train.accuracy import model_accuracy
 from torchhebb.train.device import synchronize
 from torchhebb.train.recipe import shortened
-from torchhebb.train.supervised import backpropagation_model
 
 LearnerName = Literal["own", "backpropagation"]
 Order = Literal["batches", "one_by_one", "by_class"]
@@ -246,7 +245,7 @@ class Online(Study[Showing]):
             return OnlineHebbian(
                 architecture.build(seed).to(run.device), recipe.learning, run.precision, showing.factor
             )
-        model = backpropagation_model(architecture, len(run.data.classes), seed).to(run.device)
+        model = built_for_backpropagation(run, seed)
         return OnlineBackpropagation(model, recipe.supervised, run.precision, showing.factor, sgd=sgd)
 
     def _images(self, run: Run, seed: int) -> Images:
