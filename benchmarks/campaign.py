@@ -41,6 +41,9 @@ class Settings:
     only: tuple[str, ...] = ("*",)
     rehearse: bool = False
     train: str | None = None
+    """What a part of its own does: the name of a recipe and a number of seeds."""
+    baselines: str | None = None
+    """The same, for backpropagation through the blocks of a recipe that was trained."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +65,13 @@ def _train(recipe: str, seeds: int = 3) -> Part:
     return Part(f"train {recipe} {seeds}", "campaign.py", ("--train", f"{recipe} {seeds}"), resumes=True)
 
 
+def _baselines(recipe: str, seeds: int = 3) -> Part:
+    return Part(f"baselines {recipe} {seeds}", "campaign.py", ("--baselines", f"{recipe} {seeds}"), resumes=True)
+
+
 _SHORT = ("--steps", "2", "--warmup", "1")
 _CIFAR = ("softhebb2023-cifar10", "softhebb2023-cifar100")
-_VARIANTS = ("backpropagation", "random", "hard", "hebbian")
+_VARIANTS = ("random", "hard", "hebbian")
 PARTS = (
     Part("checks", "device_checks.py", (), ("--width", "8")),
     _bench("step", *_SHORT, "--before", "1"),
@@ -78,21 +85,18 @@ PARTS = (
     _bench("memory", "--depths", "3", "--runs", "1", "--batch-size", "4", "--channels", "8"),
     _bench("sphere", *_SHORT, "--widths", "8", "8", "8", "--batch-size", "4", "--depths", "3", "--runs", "1"),
     *map(_train, _CIFAR),
+    *map(_baselines, _CIFAR),
     *(_train(f"{name}-{variant}") for name in _CIFAR for variant in _VARIANTS),
     _train("softhebb2023-cifar10-best"),
     _train("sphere2025-cifar10"),
     _train("sphere2025-cifar10-softhebb"),
     _train("sphere2025-cifar100"),
-    *(_train(f"{name}-depth{depth}") for name in _CIFAR for depth in (1, 2)),
-    *(
-        _train(f"{name}-depth{depth}-{variant}")
-        for name in _CIFAR
-        for depth in (1, 2)
-        for variant in ("backpropagation", "hard", "random")
-    ),
-    _train("softhebb2023-cifar10-grouped"),
+    *(part(f"{name}-depth{depth}") for part in (_train, _baselines) for name in _CIFAR for depth in (1, 2)),
+    *(_train(f"{name}-depth{depth}-{variant}") for name in _CIFAR for depth in (1, 2) for variant in ("hard", "random")),
+    *(part("softhebb2023-cifar10-depth1-released") for part in (_train, _baselines)),
+    *(part("softhebb2023-cifar10-grouped") for part in (_train, _baselines)),
     _train("softhebb2023-cifar10-hard-network"),
-    _train("softhebb2023-cifar10-best-backpropagation", 1),
+    *(part("softhebb2023-cifar10-mirrored", 1) for part in (_train, _baselines)),
     _train("softhebb2023-mnist"),
     _train("softhebb2023-fashion-mnist"),
     _train("sphere2025-tiny-imagenet", 1),
@@ -102,9 +106,10 @@ PARTS = (
 
 
 def main(settings: Settings) -> int:
-    if settings.train is not None:
-        train(settings, *settings.train.split())
-        return 0
+    for asked, work in ((settings.train, train), (settings.baselines, compare_baselines)):
+        if asked is not None:
+            work(settings, *asked.split())
+            return 0
     deadline, state = time.monotonic() + 60 * settings.minutes, read_state(settings.out)
     chosen = [part for part in PARTS if any(fnmatch(part.name, pattern) for pattern in settings.only)]
     for part in chosen:
@@ -186,6 +191,20 @@ def train(settings: Settings, name: str, seeds: str) -> None:
     folder = settings.out / "runs" / f"{name}-{seeds}"
     result = run_recipe(recipe, options, folder=folder, source=source, command=called)
     print(result.keep(settings.out / "results"))
+
+
+def compare_baselines(settings: Settings, name: str, seeds: str) -> None:
+    """Train backpropagation through the blocks of a recipe's run, or go on with it, and keep the result."""
+    from torchhebb.evaluate import evaluate, get_evaluator, open_run
+    from torchhebb.process import tune_process
+    from torchhebb.recipes import get_recipe
+
+    tune_process()
+    folder = settings.out / "runs" / f"{name}-{seeds}"
+    source = noise(get_recipe(name).architecture.input_shape[0]) if settings.rehearse else None
+    question = get_evaluator("baselines")(baselines=("own", "backpropagation"))
+    called = f"torchhebb evaluate baselines runs/{name} --baselines own backpropagation"
+    print(evaluate(question, open_run(folder, source=source), command=called).keep(settings.out / "results"))
 
 
 def small(recipe: Any) -> Any:

@@ -1,6 +1,6 @@
 """Held-out accuracy of backpropagation through the blocks of a recipe by its settings, to choose them fairly.
 
-    python benchmarks/choose_supervised.py --recipe softhebb2023-cifar10-depth1-backpropagation --rates 0.001 0.002
+    python benchmarks/choose_supervised.py --recipe softhebb2023-cifar10-depth1 --rates 0.001 0.002
 
 Test images have no part in it: the held-out images are training images.  All settings learn from the same images, with
 the views of the recipe's plan.
@@ -25,7 +25,7 @@ from torchhebb.train.supervised import backpropagation_model, fit_supervised
 class Settings:
     """Held-out accuracy of backpropagation by learning rate, dropout and weight decay."""
 
-    recipe: str = "softhebb2023-cifar10-depth1-backpropagation"
+    recipe: str = "softhebb2023-cifar10-depth1"
     rates: tuple[float, ...] = (5e-4, 1e-3, 2e-3, 4e-3)
     warmups: tuple[float, ...] = (0.2,)
     dropouts: tuple[float, ...] = (0.5,)
@@ -44,7 +44,7 @@ def main(settings: Settings) -> None:
     choices = itertools.product(settings.warmups, settings.dropouts, settings.decays, settings.rates)
     for warmup, dropout, decay, rate in choices:
         started = time.perf_counter()
-        model = backpropagation_model(recipe.architecture, len(data.classes), settings.seed)
+        model = backpropagation_model(recipe.architecture, len(data.classes), settings.seed, recipe.supervised.init)
         plan = replace(
             recipe.supervised, epochs=settings.epochs, lr=rate, warmup=warmup, dropout=dropout, weight_decay=decay
         )

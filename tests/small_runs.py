@@ -128,6 +128,7 @@ QUESTIONS = (
     Asked("accuracy", "local", {"readouts": ("trained", "neighbors")}),
     Asked("attacks", "layer", {"images": 20, "baselines": ("own", "backpropagation"), "linf": (0.1,), "l2": (1.0,),
                                "softness": (0.3,), "steps": 3, "restarts": 2, "queries": 10, "examples": 2}),
+    Asked("baselines", "conv", {"baselines": ("own", "random", "backpropagation")}),
     Asked("batch_size", "shallow", {"values": (20, 100), **HELD_OUT}),
     Asked("clustering", "layer", {"iterations": 5}),
     Asked("comparison", "conv"),

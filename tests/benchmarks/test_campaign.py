@@ -20,7 +20,14 @@ from torchhebb.recipes import get_recipe
 from torchhebb.train import read_result
 
 ABSENT = ("art", "datasets", "huggingface_hub", "jinja2", "matplotlib", "onnx", "optuna", "plotly", "tyro")
-REHEARSED = ("checks", "bench readout", "train softhebb2023-cifar10-best 3", "train sphere2025-cifar10 3")
+REHEARSED = (
+    "checks",
+    "bench readout",
+    "train softhebb2023-cifar10 3",
+    "baselines softhebb2023-cifar10 3",
+    "train softhebb2023-cifar10-best 3",
+    "train sphere2025-cifar10 3",
+)
 
 
 @pytest.fixture
@@ -47,6 +54,8 @@ def test_it_is_rehearsed_without_what_it_does_not_need(bare: Path) -> None:
     kept = [read_result(path) for path in sorted((bare / "results").rglob("*.json"))]
     assert {(one.recipe, one.question) for one in kept} == {
         ("bench", "readout"),
+        ("softhebb2023-cifar10", "accuracy"),
+        ("softhebb2023-cifar10", "baselines"),
         ("softhebb2023-cifar10-best", "accuracy"),
         ("sphere2025-cifar10", "accuracy"),
     }

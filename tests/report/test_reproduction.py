@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from torchhebb.recipes import get_experiments
 from torchhebb.report.reproduction import (
     Comparison,
     compare,
@@ -60,21 +61,36 @@ def test_a_baseline_of_several_recipes_is_compared_once() -> None:
     assert [c.recipe for c in found] == ["softhebb2023-cifar10-depth1"]
 
 
-def test_backpropagation_is_found_in_its_own_recipe_or_beside_another() -> None:
+def test_backpropagation_is_found_in_the_run_and_in_the_question_about_baselines() -> None:
     measure = Measure("backpropagation_test_accuracy", "%", (84.0, 84.2))
-    for recipe in ("softhebb2023-cifar10", "softhebb2023-cifar10-backpropagation"):
-        found = compare("softhebb2023", [result(recipe, measure)])
+    for question in ("accuracy", "baselines"):
+        found = compare("softhebb2023", [replace(result("softhebb2023-cifar10", measure), question=question)])
         comparison = next(c for c in found if c.recipe == "softhebb2023-cifar10" and c.name.startswith("backprop"))
         assert comparison.measure == measure
+        assert all(":" not in c.name for c in found), "a measure of baselines has no second row"
 
 
 def test_backpropagation_as_released_has_a_row_of_its_own() -> None:
-    name = "softhebb2023-cifar10-depth1-backpropagation-released"
+    name = "softhebb2023-cifar10-depth1-released"
     measures = accuracy(71.0), Measure("backpropagation_test_accuracy", "%", (72.1, 72.3))
-    rows = [c for c in compare("softhebb2023", [result(name, *measures)]) if c.recipe == name]
-    assert [(c.name, c.published, c.measure) for c in rows] == [("backpropagation_test_accuracy", 72.4, measures[1])]
-    plain = [c for c in compare("softhebb2023", [result(name, *measures)]) if c.published == 72.4 and c.recipe != name]
+    found = compare("softhebb2023", [replace(result(name, *measures), question="baselines")])
+    rows = {(c.name, c.published, c.measure) for c in found if c.recipe == name}
+    assert rows == {("test_accuracy", 71.1, measures[0]), ("backpropagation_test_accuracy", 72.4, measures[1])}
+    plain = [c for c in found if c.published == 72.4 and c.recipe != name]
     assert [(c.recipe, c.measure) for c in plain] == [("softhebb2023-cifar10-depth1", None)]
+
+
+def test_the_cost_of_what_was_not_run_is_that_of_one_seed() -> None:
+    hours = {(c.recipe, c.name): c.hours for c in compare("softhebb2023", [])}
+    items = {(i.recipe, i.question, i.seeds): i for i in get_experiments("softhebb2023")}
+    three = items["softhebb2023-cifar10-random", "accuracy", 3]
+    assert ("softhebb2023-cifar10-random", "accuracy", None) in items
+    assert hours["softhebb2023-cifar10-random", "test_accuracy"] == pytest.approx(
+        (three.training_seconds / 3 + three.seconds) / 3600
+    )
+    taught = items["softhebb2023-cifar10", "baselines", None]
+    both = (taught.training_seconds + taught.seconds) / 3600
+    assert hours["softhebb2023-cifar10", "backpropagation_test_accuracy"] == pytest.approx(both)
 
 
 def test_the_figure_shows_every_measured_accuracy() -> None:

@@ -216,6 +216,21 @@ def test_a_rule_that_rectifies_leaves_no_trace_in_the_network_for_gradients():
     assert torch.equal(one[0].block2(below), F.max_pool2d(u.relu(), 4, 2, 1))
 
 
+def test_pytorchs_first_weights_are_those_of_its_own_layers_in_their_range():
+    he, pytorch = backpropagation_model(ARCHITECTURE, 10, 3), backpropagation_model(ARCHITECTURE, 10, 3, "pytorch")
+    for block in pytorch[0].children():
+        weight, fan_in = block.layer.weight, block.layer.weight[0].numel()
+        plain = nn.Conv2d(weight.shape[1], 2000, weight.shape[2:]).weight
+        assert weight.requires_grad and weight.min() < 0 < weight.max()
+        assert 0.9 * plain.abs().max() < weight.abs().max() <= 1.001 * plain.abs().max()
+        assert weight.std().item() == pytest.approx((3 * fan_in) ** -0.5, rel=0.15)
+    assert equal(state(he[2]), state(pytorch[2])), "the linear layer has PyTorch's first weights either way"
+    again = backpropagation_model(ARCHITECTURE, 10, 3, "pytorch")
+    assert equal(state(pytorch), state(again)) and not equal(
+        state(again), state(backpropagation_model(ARCHITECTURE, 10, 4, "pytorch"))
+    )
+
+
 def test_weights_in_groups_start_at_the_fan_in_of_a_group():
     block = ConvBlock(384, 1, groups=4, pool=Pool("max", 2, 2))
     grouped = backpropagation_model(Architecture((64, 8, 8), (block,)), 10)

@@ -122,6 +122,8 @@ EXPERIMENTS = (
         for n, q, r, training, seconds, s in _QUESTIONS
     ),
     *_cifar("CIFAR-100", "cifar100", 1.3, seeds=_SEEDS, full=True),
+    _supervised("MNIST, depth 3", "mnist", 1200, 7 * _HOUR),
+    _supervised("Fashion-MNIST, depth 3", "fashion-mnist", 1200, 7 * _HOUR),
     *_cifar_supervised("CIFAR-10", "cifar10"),
     _accuracy("CIFAR-10, depth 3, the third layer of the paper's backpropagation", "cifar10-grouped", 1000, full=True),
     _supervised("CIFAR-10, depth 3, the paper's third layer for it", "cifar10-grouped", 1000, 2 * _HOUR),

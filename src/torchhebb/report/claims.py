@@ -69,17 +69,17 @@ def _mean(side: Measure | float) -> float:
     return side.mean if isinstance(side, Measure) else side
 
 
-def find_measure(results: Sequence[Result], recipes: Sequence[str], question: str, name: str) -> Found | None:
+def find_measure(results: Sequence[Result], recipe: str, questions: Sequence[str], name: str) -> Found | None:
     """The measure of that name with the most seeds, whatever device and precision it comes from, and its result."""
-    found = _found(results, recipes, question, name)
+    found = _found(results, recipe, questions, name)
     return max(found, key=lambda pair: len(pair[0].values), default=None)
 
 
-def _found(results: Sequence[Result], recipes: Sequence[str], question: str, name: str) -> list[Found]:
+def _found(results: Sequence[Result], recipe: str, questions: Sequence[str], name: str) -> list[Found]:
     return [
         (measure, result)
         for result in results
-        if result.recipe in recipes and result.question == question
+        if result.recipe == recipe and result.question in questions
         for measure in result.measures
         if measure.name == name
     ]
@@ -91,7 +91,7 @@ def _sides(claim: Claim, results: Sequence[Result]) -> tuple[Measure | float, Me
     def candidates(side: MeasureRef | float) -> Sequence[Measure | float]:
         if not isinstance(side, MeasureRef):
             return [side]
-        return [measure for measure, _ in _found(results, (side.recipe,), side.question, side.measure)]
+        return [measure for measure, _ in _found(results, side.recipe, (side.question,), side.measure)]
 
     def worth(pair: tuple[Measure | float, Measure | float]) -> tuple[bool, int]:
         return welch(*pair) is not None, sum(len(side.values) for side in pair if isinstance(side, Measure))

@@ -9,12 +9,15 @@ from torchhebb.recipes import get_experiments, get_recipe, list_recipes
 from torchhebb.recipes.softhebb2023_published import RELEASED
 from torchhebb.report.claims import find_measure
 from torchhebb.train import Measure, Recipe, Result
+from torchhebb.train.recipe import Supervised
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Verdict = Literal["agrees", "higher", "lower", "open", "not run"]
 _HEADER = ("recipe", "measure", "published", "measured", "seeds", "difference [95 %]", "verdict")
+_ACCURACIES = ("accuracy", "baselines")
+"""Questions whose results hold the test accuracies of a network and of its baselines."""
 _COLOURS = {"agrees": "#0072B2", "higher": "#009E73", "lower": "#D55E00", "open": "#505050"}
 
 
@@ -70,7 +73,7 @@ def released_table(results: Sequence[Result]) -> str:
     """
 
     def ours(recipe: str | None, name: str) -> str:
-        found = None if recipe is None else find_measure(results, (recipe,), "accuracy", name)
+        found = None if recipe is None else find_measure(results, recipe, ("accuracy",), name)
         if found is None:
             return "" if recipe is None else "not run"
         return f"{found[0].mean:.2f} ({len(found[0].values)})"
@@ -115,49 +118,40 @@ def reproduction_figure(comparisons: Sequence[Comparison]) -> "Figure":
 
 
 def _accuracies(paper: str, results: Sequence[Result]) -> Iterator[Comparison]:
-    """The accuracies that recipes name as published; a baseline's number once for each data set and depth."""
-    cost = {item.recipe: (item.training_seconds + item.seconds) / 3600 for item in get_experiments(paper)}
-    seen: set[tuple[str, str, float, bool]] = set()
+    """The accuracies that recipes name as published; a baseline's number once for each data set, depth and plan."""
+    cost = {(item.recipe, item.question): item for item in reversed(get_experiments(paper))}
+    seen: set[tuple[str, str, float, Supervised | None]] = set()
     for name in list_recipes(f"{paper}-*"):
         recipe = get_recipe(name)
-        for measure, published, sources in _published(recipe):
-            key = (recipe.data, measure, published, _is_released_backpropagation(recipe))
+        for measure, published in _published(recipe):
+            taught = measure == "backpropagation_test_accuracy"
+            key = (recipe.data, measure, published, recipe.supervised if taught else None)
             if measure != "test_accuracy" and key in seen:
                 continue
             seen.add(key)
-            found = find_measure(results, sources, "accuracy", measure)
+            found = find_measure(results, name, _ACCURACIES, measure)
             if found is None:
-                hours = cost.get(sources[-1], cost.get(name))
+                item = cost.get((name, "baselines" if taught else "accuracy")) or cost.get((name, "accuracy"))
+                hours = None if item is None else (item.training_seconds + item.seconds) / (item.seeds or 1) / 3600
                 yield Comparison(name, measure, published, None, None, hours)
             else:
                 half = welch(found[0], published)
                 yield Comparison(name, measure, published, found[0], half, precision=found[1].precision)
 
 
-def _published(recipe: Recipe) -> Iterator[tuple[str, float, tuple[str, ...]]]:
-    """Measure, published number, and the recipes whose results may hold it."""
-    if _is_released_backpropagation(recipe):
-        if (printed := recipe.published_beside.backpropagation) is not None:
-            yield "backpropagation_test_accuracy", printed, (recipe.name,)
-        return
-    if recipe.published is not None and not recipe.name.endswith("-backpropagation"):
-        yield ("online_" if recipe.online else "") + "test_accuracy", recipe.published, (recipe.name,)
-    for baseline in ("random", "backpropagation"):
-        published = getattr(recipe.published_beside, baseline)
+def _published(recipe: Recipe) -> Iterator[tuple[str, float]]:
+    """The names of measures and their published numbers."""
+    own = ("online_" if recipe.online else "") + "test_accuracy"
+    for measure in (own, "random_test_accuracy", "backpropagation_test_accuracy"):
+        published = recipe.published_for(measure)
         if published is not None:
-            sources = (recipe.name, f"{recipe.name}-{baseline}") if baseline == "backpropagation" else (recipe.name,)
-            yield f"{baseline}_test_accuracy", published, sources
-
-
-def _is_released_backpropagation(recipe: Recipe) -> bool:
-    """Whether only the baseline of a recipe differs from another's: it has a row of its own."""
-    return recipe.name.endswith("-backpropagation-released")
+            yield measure, published
 
 
 def _other_measures(paper: str, results: Sequence[Result]) -> Iterator[Comparison]:
     """Published numbers of other questions, as their results hold them."""
     for result in results:
-        if result.recipe.startswith(f"{paper}-") and result.question != "accuracy":
+        if result.recipe.startswith(f"{paper}-") and result.question not in _ACCURACIES:
             for measure in result.measures:
                 if measure.published is not None:
                     half = welch(measure, measure.published)
