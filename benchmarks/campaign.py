@@ -92,7 +92,12 @@ PARTS = (
     _train("sphere2025-cifar10-softhebb"),
     _train("sphere2025-cifar100"),
     *(part(f"{name}-depth{depth}") for part in (_train, _baselines) for name in _CIFAR for depth in (1, 2)),
-    *(_train(f"{name}-depth{depth}-{variant}") for name in _CIFAR for depth in (1, 2) for variant in ("hard", "random")),
+    *(
+        _train(f"{name}-depth{depth}-{variant}")
+        for name in _CIFAR
+        for depth in (1, 2)
+        for variant in ("hard", "random")
+    ),
     *(part("softhebb2023-cifar10-depth1-released") for part in (_train, _baselines)),
     *(part("softhebb2023-cifar10-grouped") for part in (_train, _baselines)),
     _train("softhebb2023-cifar10-hard-network"),

@@ -276,7 +276,12 @@ def test_what_the_released_code_does_otherwise_has_recipes_of_its_own():
     assert RECIPES["softhebb2023-imagenet-released"].learning.augment.crop_area == 0.08
     released, first = RECIPES["softhebb2023-cifar10-depth1-released"], RECIPES["softhebb2023-cifar10-depth1"]
     taught, read = released.supervised, released.readout
-    assert read == plan and (taught.epochs, taught.dropout, taught.weight_decay, taught.init) == (50, 0.5, 0.0, "pytorch")
+    assert read == plan and (taught.epochs, taught.dropout, taught.weight_decay, taught.init) == (
+        50,
+        0.5,
+        0.0,
+        "pytorch",
+    )
     assert replace(released, name=first.name, readout=first.readout, supervised=first.supervised) == first
     rates = [taught.lr_at(epoch, 50) for epoch in range(50)]
     halved = [epoch for epoch in range(1, 50) if rates[epoch] == rates[epoch - 1] / 2]
@@ -346,7 +351,8 @@ def test_claims_on_backpropagation_are_those_that_are_printed():
 
 
 @pytest.mark.parametrize(
-    ("name", "epochs"), [("cifar10-depth2", 12), ("cifar100", 12), ("stl10", 100), ("imagenette-depth4", 200), ("mnist", 12)]
+    ("name", "epochs"),
+    [("cifar10-depth2", 12), ("cifar100", 12), ("stl10", 100), ("imagenette-depth4", 200), ("mnist", 12)],
 )
 def test_backpropagation_has_the_readouts_batches_views_and_dropout_and_one_cycle(name: str, epochs: int):
     recipe = RECIPES[f"softhebb2023-{name}"]

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from torchhebb.config import find_type, type_name
 from torchhebb.errors import UserError
+from torchhebb.nn.flatten import flatten_maps
 from torchhebb.nn.plastic import allocatable, positive
 from torchhebb.nn.saving import Portable, positive_int
 from torchhebb.nn.shapes import check_shape
@@ -77,7 +78,7 @@ class LinearReadout(ReadoutModule):
     def forward(self, x: Tensor) -> Tensor:
         fits = x.dim() > 1 and math.prod(x.shape[1:]) == self.in_features
         check_shape(x, fits, f"(B, ...) with {self.in_features} numbers a sample")
-        return F.linear(x.flatten(1), self.weight, self.bias)
+        return F.linear(flatten_maps(x), self.weight, self.bias)
 
 
 class NeuronLabels(ReadoutModule):

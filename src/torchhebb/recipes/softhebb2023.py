@@ -112,9 +112,9 @@ def cifar10() -> Recipe:
 def cifar10_grouped() -> Recipe:
     """CIFAR-10 at depth 3 with the third layer of the paper's backpropagation, 84.0 %: 1x1 in 192 groups.
 
-    Its backpropagation (`evaluate baselines`) compared with that of softhebb2023-cifar10, whose third layer is dense and
-    3x3, tells how much of the published number is the layer's.  SoftHebb learns on these blocks as well.  Meant for a
-    GPU.
+    Its backpropagation (`evaluate baselines`) compared with that of softhebb2023-cifar10, whose third layer is dense
+    and 3x3, tells how much of the published number is the layer's.  SoftHebb learns on these blocks as well.  Meant
+    for a GPU.
     """
     return replace(cifar10(), name="softhebb2023-cifar10-grouped", architecture=grouped(), published=None)
 

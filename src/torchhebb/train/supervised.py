@@ -12,6 +12,7 @@ from torchhebb.data import Images, batches_of
 from torchhebb.errors import UserError
 from torchhebb.memory import out_of_memory_as_user_error
 from torchhebb.nn import Architecture, HebbConv2d, HebbLinear, LinearReadout
+from torchhebb.nn.flatten import Flatten
 from torchhebb.nn.packing import pack, unpack
 from torchhebb.progress import SILENT, Progress
 from torchhebb.readouts.dropout import PackedDropout
@@ -171,7 +172,7 @@ def backpropagation_model(
     generator = torch.Generator().manual_seed(seed)
     for parameter in head.parameters():
         nn.init.uniform_(parameter, -(width**-0.5), width**-0.5, generator=generator)
-    return nn.Sequential(network, nn.Flatten(), head).train()
+    return nn.Sequential(network, Flatten(), head).train()
 
 
 def _draw_as_pytorch(network: nn.Module, generator: torch.Generator) -> None:

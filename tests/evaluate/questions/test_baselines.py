@@ -1,4 +1,4 @@
-"""A run compared with networks of its size: what is kept is not trained again, and every number is the network's own."""
+"""A run compared with networks of its size: what is kept is not trained again; numbers are the networks' own."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +15,6 @@ from torchhebb.runs.baselines import baseline
 from torchhebb.train import Supervised
 from torchhebb.train.accuracy import model_accuracy
 from torchhebb.train.recipe import PublishedBeside
-
 
 CPU = TrainOptions(device="cpu")
 

@@ -26,6 +26,7 @@ from torchhebb.nn.learning import needs_data
 from torchhebb.progress import SILENT
 from torchhebb.readouts.base import predict_logits
 from torchhebb.readouts.labels import WinCounts
+from torchhebb.runs.networks import built_for_backpropagation
 from torchhebb.runs.run import Run
 from torchhebb.train import Curve, Measure, Readout
 from torchhebb.train.accuracy import model_accuracy
