@@ -60,15 +60,28 @@ def cifar100_patches() -> Recipe:
     return _patches("patches-cifar100", "cifar100")
 
 
-def _patches(name: str, data: str) -> Recipe:
+def mnist_patches() -> Recipe:
+    """MNIST, otherwise as `cifar10_patches`, but without mirror images, which digits are not."""
+    return _patches("patches-mnist", "mnist", (1, 28, 28), flip_average=False)
+
+
+def fashion_mnist_patches() -> Recipe:
+    """Fashion-MNIST, otherwise as `cifar10_patches`."""
+    return _patches("patches-fashion-mnist", "fashion_mnist", (1, 28, 28))
+
+
+def _patches(
+    name: str, data: str, input_shape: tuple[int, int, int] = (3, 32, 32), *, flip_average: bool = True
+) -> Recipe:
+    block, taps = first_block(64), (Tap(1, 4),)
     return Recipe(
         name,
         data,
-        Architecture((3, 32, 32), (first_block(64),), taps=(Tap(1, 4),), tap_power=0.5, flip_average=True),
+        Architecture(input_shape, (block,), taps=taps, tap_power=0.5, flip_average=flip_average),
         learning=Learning(epochs=0),
         readout=WideRidge(strengths=(3e-2, 1e-1, 3e-1)),
         baselines=(),
     )
 
 
-RECIPES = (cifar10_patches, cifar100_patches)
+RECIPES = (cifar10_patches, cifar100_patches, mnist_patches, fashion_mnist_patches)
