@@ -13,6 +13,7 @@ from torchhebb.config import from_json, to_json
 from torchhebb.errors import UserError
 from torchhebb.memory import free_bytes
 from torchhebb.nn.blocks import Block
+from torchhebb.nn.flatten import flatten_maps
 from torchhebb.nn.hub import OnHub
 from torchhebb.nn.norm import Standardize, UnitNorm
 from torchhebb.nn.readout import ReadoutModule
@@ -212,7 +213,7 @@ class Network(Portable, OnHub, nn.Sequential):
         for name, block in self.named_children():
             x = block(x)
             if name in self.taps:
-                parts.append(F.adaptive_avg_pool2d(x, self.taps[name]).flatten(1))
+                parts.append(flatten_maps(F.adaptive_avg_pool2d(x, self.taps[name])))
         features = torch.cat(parts, 1)
         if self.tap_power == 1.0:
             return features

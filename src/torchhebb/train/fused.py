@@ -10,6 +10,7 @@ from torchhebb.functional import log_prior_update
 from torchhebb.functional.form import widened
 from torchhebb.nn import HebbConv2d, HebbLinear, SoftWTA, Triangle, learn
 from torchhebb.nn.activation import Power
+from torchhebb.nn.flatten import Flatten
 from torchhebb.nn.learning import in_order, learns, needs_data
 from torchhebb.nn.plastic import carry_rule_state, compete, rectify
 from torchhebb.ops.linear_step import LinearStep
@@ -20,7 +21,7 @@ from torchhebb.train.device import Precision, autocast
 Layer = HebbLinear | HebbConv2d
 
 # Modules whose call changes nothing but its output, not even a generator of random numbers; no classes that derive.
-_PURE = (Triangle, SoftWTA, Power, nn.MaxPool2d, nn.AvgPool2d, nn.Flatten, nn.Identity)
+_PURE = (Triangle, SoftWTA, Power, nn.MaxPool2d, nn.AvgPool2d, nn.Flatten, Flatten, nn.Identity)
 
 
 def learning_step(

@@ -10,6 +10,7 @@ from torch import nn
 from torchhebb.bounds import EXPONENT, INVERSE_TEMPERATURE, POWER, RADIUS, RATE, SIZE
 from torchhebb.nn.blocks.activation import HE_RADIUS, Activation, build_activation, unrectified
 from torchhebb.nn.blocks.base import Block
+from torchhebb.nn.flatten import Flatten
 from torchhebb.nn.linear import HebbLinear
 from torchhebb.nn.norm import BatchNorm
 from torchhebb.nn.plastic import Init
@@ -57,7 +58,7 @@ class LinearBlock(Block):
     def build(self, shape: Sequence[int]) -> nn.Sequential:
         features = math.prod(shape)
         block = nn.Sequential()
-        block.add_module("flatten", nn.Flatten())
+        block.add_module("flatten", Flatten())
         if self.normalize:
             block.add_module("norm", BatchNorm(features))
         layer = HebbLinear(
