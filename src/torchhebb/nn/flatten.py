@@ -8,7 +8,7 @@ def flatten_maps(x: Tensor) -> Tensor:
     """x (B, ...) as (B, features), as x.flatten(1).
 
     The gradient to channels-last maps is channels-last too.  That of x.flatten(1) is not, and the poolings and
-    activations below it would compute in mixed formats: ten times slower on a CPU.
+    activations below it would compute in mixed formats, which is slow on a CPU.
 
     >>> maps = torch.rand(2, 3, 4, 4, requires_grad=True)
     >>> flatten_maps(maps.to(memory_format=torch.channels_last)).shape
