@@ -41,9 +41,9 @@ class Settings:
     only: tuple[str, ...] = ("*",)
     rehearse: bool = False
     train: str | None = None
-    """What a part of its own does: the name of a recipe and a number of seeds."""
+    """Recipe and number of seeds; set by the parts that train."""
     baselines: str | None = None
-    """The same, for backpropagation through the blocks of a recipe that was trained."""
+    """The same; set by the parts that train backpropagation through the blocks of a run."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ PARTS = (
     *(part("softhebb2023-cifar10-depth1-released") for part in (_train, _baselines)),
     *(part("softhebb2023-cifar10-grouped") for part in (_train, _baselines)),
     _train("softhebb2023-cifar10-hard-network"),
-    *(part("softhebb2023-cifar10-mirrored", 1) for part in (_train, _baselines)),
+    *(part("softhebb2023-cifar10-flip-average", 1) for part in (_train, _baselines)),
     _train("softhebb2023-mnist"),
     _train("softhebb2023-fashion-mnist"),
     _train("sphere2025-tiny-imagenet", 1),
@@ -203,13 +203,16 @@ def compare_baselines(settings: Settings, name: str, seeds: str) -> None:
     from torchhebb.evaluate import evaluate, get_evaluator, open_run
     from torchhebb.process import tune_process
     from torchhebb.recipes import get_recipe
+    from torchhebb.runs import ComputeOptions
 
     tune_process()
     folder = settings.out / "runs" / f"{name}-{seeds}"
     source = noise(get_recipe(name).architecture.input_shape[0]) if settings.rehearse else None
     question = get_evaluator("baselines")(baselines=("own", "backpropagation"))
-    called = f"torchhebb evaluate baselines runs/{name} --baselines own backpropagation"
-    print(evaluate(question, open_run(folder, source=source), command=called).keep(settings.out / "results"))
+    called = f"torchhebb evaluate baselines runs/{name}-{seeds} --baselines own backpropagation"
+    data_dir = None if settings.data_dir is None else str(settings.data_dir)
+    run = open_run(folder, ComputeOptions(device=settings.device, data_dir=data_dir), source=source)
+    print(evaluate(question, run, command=called).keep(settings.out / "results"))
 
 
 def small(recipe: Any) -> Any:

@@ -4,9 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from torchhebb.nn import LinearReadout
+from torchhebb.nn import Architecture, ConvBlock, LinearBlock, LinearReadout, Pool, Tap
 from torchhebb.nn.flatten import Flatten, flatten_maps
-from torchhebb.recipes import get_recipe
 from torchhebb.train.supervised import backpropagation_model
 
 
@@ -33,29 +32,52 @@ def test_gradients_have_the_memory_format_of_the_maps_and_the_values_of_torchs_f
     assert first.is_contiguous() and torch.equal(first, expected)
 
 
-def test_rows_and_maps_of_one_position_are_flattened_as_they_are() -> None:
-    for shape in ((3, 5), (3, 5, 1, 1), (3, 1, 4, 4), (3, 2, 4)):
-        x = torch.rand(shape, requires_grad=True)
-        assert torch.equal(flatten_maps(x), x.flatten(1))
-        flatten_maps(x).sum().backward()
-        assert torch.equal(x.grad, torch.ones(shape))  # type: ignore[arg-type]
+def test_a_gradient_for_each_of_many_outputs_passes_at_once() -> None:
+    x = torch.rand(2, 3, 4, 4).to(memory_format=torch.channels_last).requires_grad_()
+    weight = torch.rand(5, 48)
+    jacobians = [
+        torch.autograd.functional.jacobian(lambda z, f=f: f(z * 2.0) @ weight.T, x, vectorize=True)  # type: ignore[misc]
+        for f in (flatten_maps, lambda z: z.flatten(1))
+    ]
+    assert torch.equal(*jacobians)
 
 
-def test_every_gradient_of_the_backpropagation_baseline_is_in_the_format_of_its_maps() -> None:
-    recipe = get_recipe("softhebb2023-cifar10-depth1")
-    model = backpropagation_model(recipe.architecture.with_blocks(lambda b: b.with_width(8)), 10)
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    formats: dict[str, bool] = {}
+def test_pixels_themselves_get_no_hook() -> None:
+    x = torch.rand(2, 3, 4, 4).to(memory_format=torch.channels_last).requires_grad_()
+    for _ in range(3):
+        flatten_maps(x)
+    assert not x._backward_hooks
 
-    def watch(name: str, maps: torch.Tensor) -> None:
-        def keep(gradients: tuple[torch.Tensor, ...]) -> None:
-            formats[name] = gradients[0].is_contiguous(memory_format=torch.channels_last)
 
+def formats(model: nn.Module, watched: nn.Module, x: torch.Tensor) -> list[bool]:
+    """Whether the gradients that come back to the output of a module are channels-last."""
+    found: list[bool] = []
+
+    def watch(_: nn.Module, __: object, maps: torch.Tensor) -> None:
         assert maps.grad_fn is not None
-        maps.grad_fn.register_prehook(keep)
+        maps.grad_fn.register_prehook(
+            lambda gradients: found.append(gradients[0].is_contiguous(memory_format=torch.channels_last))
+        )
 
-    for name, module in model[0].named_modules():
-        if name in ("block1.layer", "block1.activation", "block1.pool"):
-            module.register_forward_hook(lambda _, __, maps, name=name: watch(name, maps))
-    model(torch.rand(4, 3, 32, 32).to(memory_format=torch.channels_last)).square().sum().backward()
-    assert formats == {"block1.layer": True, "block1.activation": True, "block1.pool": True}
+    watched.register_forward_hook(watch)
+    model(x).square().sum().backward()
+    return found
+
+
+CONV = ConvBlock(8, 3, pool=Pool("avg", 4, 2, 1))
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    [
+        Architecture((3, 16, 16), (CONV,)),
+        Architecture((3, 16, 16), (CONV, LinearBlock(5))),
+        Architecture((3, 16, 16), (CONV,), taps=(Tap(1, 8),)),
+    ],
+    ids=["readout", "linear block", "tap"],
+)
+def test_maps_of_a_network_by_gradients_get_theirs_in_their_own_format(architecture: Architecture) -> None:
+    model = backpropagation_model(architecture, 10)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    x = torch.rand(4, 3, 16, 16).to(memory_format=torch.channels_last)
+    assert formats(model, model[0].get_submodule("block1.pool"), x) == [True]

@@ -83,11 +83,10 @@ def test_backpropagation_as_released_has_a_row_of_its_own() -> None:
 def test_the_cost_of_what_was_not_run_is_that_of_one_seed() -> None:
     hours = {(c.recipe, c.name): c.hours for c in compare("softhebb2023", [])}
     items = {(i.recipe, i.question, i.seeds): i for i in get_experiments("softhebb2023")}
-    three = items["softhebb2023-cifar10-random", "accuracy", 3]
-    assert ("softhebb2023-cifar10-random", "accuracy", None) in items
-    assert hours["softhebb2023-cifar10-random", "test_accuracy"] == pytest.approx(
-        (three.training_seconds / 3 + three.seconds) / 3600
-    )
+    one, three = (items["softhebb2023-cifar10-random", "accuracy", seeds] for seeds in (None, 3))
+    assert three.training_seconds == 3 * one.training_seconds
+    cost = (one.training_seconds + one.seconds) / 3600
+    assert hours["softhebb2023-cifar10-random", "test_accuracy"] == pytest.approx(cost)
     taught = items["softhebb2023-cifar10", "baselines", None]
     both = (taught.training_seconds + taught.seconds) / 3600
     assert hours["softhebb2023-cifar10", "backpropagation_test_accuracy"] == pytest.approx(both)

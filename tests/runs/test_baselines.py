@@ -19,6 +19,7 @@ from torchhebb.runs.baselines import COMPARED, baseline, baseline_architecture
 from torchhebb.runs.reference_classifier import judge
 from torchhebb.train import Learning, Readout, Supervised
 from torchhebb.train.accuracy import model_accuracy
+from torchhebb.train.supervised import backpropagation_model
 
 
 @pytest.fixture(scope="module")
@@ -144,3 +145,13 @@ def test_the_judge_reads_clean_images_and_is_kept(layer: Run, monkeypatch: pytes
     assert model_accuracy(eye, layer.data.test) > 90
     monkeypatch.setattr("torchhebb.runs.reference_classifier.fit_supervised", None)
     assert equal(state(eye), state(judge(layer)))
+
+
+def test_backpropagation_starts_from_the_initial_weights_of_the_plan(layer: Run) -> None:
+    plan = Supervised(epochs=0, init="pytorch")
+    run = replace(layer, recipe=replace(layer.recipe, supervised=plan), loaded={})
+    expected = backpropagation_model(run.recipe.architecture, 10, 0, "pytorch")[0]
+    made = baseline(run, 0, "backpropagation", readout=False)
+    assert equal({name: value for name, value in state(made).items() if name in state(expected)}, state(expected))
+    he = replace(run, recipe=replace(run.recipe, supervised=replace(plan, init="he")))
+    assert not equal(state(baseline(he, 0, "backpropagation", readout=False)), state(made))

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.tiny import learned, tiny_recipe
+from torchhebb.config import to_json
 from torchhebb.data import Store
 from torchhebb.errors import UserError
 from torchhebb.evaluate import Run, open_run
@@ -18,7 +19,8 @@ from torchhebb.runs import TrainOptions, run_recipe
 from torchhebb.runs.folder import alone_in
 from torchhebb.runs.reproduce import Deadline, choose_experiments, parse_duration
 from torchhebb.runs.reproduce import reproduce as _reproduce
-from torchhebb.train import Learning, Readout, Recipe, read_result
+from torchhebb.train import Learning, Readout, Recipe, Supervised, read_result
+from torchhebb.train.checkpoint import Checkpoint
 
 CPU = TrainOptions(device="cpu", precision="float32", checkpoint_seconds=0.0)
 FAST = {"readouts": ("trained",)}
@@ -162,6 +164,37 @@ def test_a_folder_with_another_version_of_a_recipe_is_refused(
     monkeypatch.setattr("torchhebb.runs.reproduce.get_recipe", lambda name: tiny_recipe(name=name, seeds=5))
     with pytest.raises(UserError, match="holds another version of tiny-one: choose another folder with --out"):
         reproduce(EXPERIMENTS[2:], budget=1000, **settings)
+
+
+COMPARED = Experiment("taught", "tiny-one", "baselines", 10, 1, {"baselines": ("own", "backpropagation")})
+
+
+def test_a_baseline_cut_off_by_the_budget_goes_on(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, dearer = Clock("backpropagation", 10), replace(COMPARED, seconds=10_000)
+    monkeypatch.setattr("torchhebb.runs.baselines.Checkpoint", partial(Checkpoint, interval=0.0))
+    with monkeypatch.context() as patched:
+        patched.setattr("torchhebb.runs.reproduce.time", clock)
+        assert statuses(reproduce([COMPARED], budget=6000, progress=clock, **settings)) == [("taught", "interrupted")]
+    (begun,) = settings["folder"].glob("tiny-one/baselines/backpropagation-0-*/checkpoint.safetensors")
+    assert not begun.with_name("model.safetensors").exists()
+    other = replace(EXPERIMENTS[1], seconds=10_000)
+    assert statuses(reproduce([other, dearer], budget=500, **settings)) == [("taught", "new"), ("cheap", "not run")]
+
+
+def test_another_plan_of_backpropagation_is_no_other_version_of_a_run_without_it(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = reproduce([COMPARED], budget=1000, **settings)
+    weights = settings["folder"] / "tiny-one" / "model.safetensors"
+    before = weights.stat().st_mtime_ns
+    plan = Supervised(epochs=1, batch_size=50, lr=0.1)
+    monkeypatch.setattr("torchhebb.runs.reproduce.get_recipe", lambda name: replace(recipe(name), supervised=plan))
+    second = reproduce([COMPARED], budget=1000, **settings)
+    assert statuses(first) == statuses(second) == [("taught", "new")] and weights.stat().st_mtime_ns == before
+    found = [outcome.result for outcome in (first[0], second[0])]
+    assert found[0].measure("test_accuracy") == found[1].measure("test_accuracy")  # type: ignore[union-attr]
+    plans = [result.notes["supervised"] for result in found]  # type: ignore[union-attr]
+    assert plans == [to_json(recipe("tiny-one").supervised), to_json(plan)]
 
 
 def test_a_checkpoint_interval_that_fits_a_short_budget(

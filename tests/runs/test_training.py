@@ -19,7 +19,7 @@ from torchhebb.nn.tensors import read_tensors, write_tensors
 from torchhebb.readouts.base import percent_correct, predict_logits
 from torchhebb.runs import TrainOptions, new_run_folder, read_config, run_recipe
 from torchhebb.runs.folder import alone_in, read_classes
-from torchhebb.train import Learning, Readout, Recipe, Result, read_result
+from torchhebb.train import Learning, Readout, Recipe, Result, Supervised, read_result
 from torchhebb.train.calibrate import calibrate
 from torchhebb.train.fitting import check_fit
 from torchhebb.train.learn import learn_images
@@ -193,6 +193,18 @@ def test_another_recipe_in_the_folder_is_refused(finished: tuple[Path, Result], 
         run_recipe(replace(RECIPE, learning=Learning(batch_size=51)), OPTIONS, folder=finished[0], store=store)
     with pytest.raises(UserError, match="holds another experiment"):
         run_recipe(replace(RECIPE, seeds=1), OPTIONS, folder=finished[0], store=store)
+
+
+def test_a_plan_of_backpropagation_that_was_not_used_may_change(tmp_path: Path, store: Store):
+    plain = replace(RECIPE, seeds=1, baselines=("random",))
+    first = run_recipe(plain, OPTIONS, folder=tmp_path, store=store)
+    plan = Supervised(epochs=1, batch_size=100, lr=0.01)
+    taught = replace(plain, baselines=("random", "backpropagation"), supervised=plan)
+    second = run_recipe(taught, OPTIONS, folder=tmp_path, store=store)
+    assert second.measure("test_accuracy") == first.measure("test_accuracy")
+    assert read_config(tmp_path)[0].supervised == plan
+    with pytest.raises(UserError, match="holds another experiment"):
+        run_recipe(replace(taught, supervised=replace(plan, epochs=2)), OPTIONS, folder=tmp_path, store=store)
 
 
 def test_a_run_of_more_seeds_keeps_those_that_are_there(tmp_path: Path, store: Store):

@@ -224,7 +224,9 @@ def test_pytorchs_first_weights_are_those_of_its_own_layers_in_their_range():
         assert weight.requires_grad and weight.min() < 0 < weight.max()
         assert 0.9 * plain.abs().max() < weight.abs().max() <= 1.001 * plain.abs().max()
         assert weight.std().item() == pytest.approx((3 * fan_in) ** -0.5, rel=0.15)
-    assert equal(state(he[2]), state(pytorch[2])), "the linear layer has PyTorch's first weights either way"
+    assert equal(state(he[2]), state(pytorch[2])), "the linear layer has PyTorch's initial weights either way"
+    drawn = [layer.weight.flatten()[:20] / layer.weight.abs().max() for layer in (pytorch[0].block1.layer, pytorch[2])]
+    assert (drawn[0] - drawn[1]).abs().max() > 0.3, "layers do not share their random numbers"
     again = backpropagation_model(ARCHITECTURE, 10, 3, "pytorch")
     assert equal(state(pytorch), state(again)) and not equal(
         state(again), state(backpropagation_model(ARCHITECTURE, 10, 4, "pytorch"))

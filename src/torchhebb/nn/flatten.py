@@ -14,13 +14,16 @@ def flatten_maps(x: Tensor) -> Tensor:
     >>> flatten_maps(maps.to(memory_format=torch.channels_last)).shape
     torch.Size([2, 48])
     """
-    if x.requires_grad and x.dim() == 4 and not x.is_contiguous() and _channels_last(x):
-        x.register_hook(lambda gradient: gradient.contiguous(memory_format=torch.channels_last))
+    if x.grad_fn is None or x.dim() != 4 or x.is_contiguous():
+        return x.flatten(1)
+    if x.is_contiguous(memory_format=torch.channels_last):
+        x.register_hook(_channels_last)
     return x.flatten(1)
 
 
-def _channels_last(x: Tensor) -> bool:
-    return x.is_contiguous(memory_format=torch.channels_last)
+def _channels_last(gradient: Tensor) -> Tensor:
+    # As .contiguous(memory_format=torch.channels_last), which vmap does not know.
+    return gradient.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
 
 
 class Flatten(nn.Flatten):

@@ -61,7 +61,7 @@ def cifar100_patches() -> Recipe:
 
 
 def mnist_patches() -> Recipe:
-    """MNIST, otherwise as `cifar10_patches`, but without mirror images, which digits are not."""
+    """MNIST, otherwise as `cifar10_patches`, but without mirror images: a mirrored digit is not a digit."""
     return _patches("patches-mnist", "mnist", (1, 28, 28), flip_average=False)
 
 
@@ -73,11 +73,10 @@ def fashion_mnist_patches() -> Recipe:
 def _patches(
     name: str, data: str, input_shape: tuple[int, int, int] = (3, 32, 32), *, flip_average: bool = True
 ) -> Recipe:
-    block, taps = first_block(64), (Tap(1, 4),)
     return Recipe(
         name,
         data,
-        Architecture(input_shape, (block,), taps=taps, tap_power=0.5, flip_average=flip_average),
+        Architecture(input_shape, (first_block(64),), taps=(Tap(1, 4),), tap_power=0.5, flip_average=flip_average),
         learning=Learning(epochs=0),
         readout=WideRidge(strengths=(3e-2, 1e-1, 3e-1)),
         baselines=(),

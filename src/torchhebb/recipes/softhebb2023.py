@@ -6,9 +6,10 @@ CIFAR and MNIST, 4 for STL-10, 5 for ImageNette and ImageNet.
 Variants keep data and readout.  `hard`, `ranked`, `hebbian` (no anti-Hebbian losers), the rules of the peers `sanger`,
 `subspace`, `foldiak` and `bcm`, and `random` change what learns; `width1` and `width2` narrow the blocks, `neurons48`
 and `neurons192` change the first; `grouped` has the third layer of the paper's backpropagation, `hard-network` the
-blocks of its hard WTA; `linear` is fully connected; `mirrored` reads two views; `released` follows the released code
-where the plain recipe does not.  Backpropagation through the same blocks is a baseline of every recipe, trained as its
-`supervised` says: `--baselines backpropagation`, or later by `torchhebb evaluate baselines`.
+blocks of its hard WTA; `linear` is fully connected; `flip-average` averages features over two views; `released`
+follows the released code where the plain recipe does not.  Backpropagation through the same blocks is a baseline of
+every recipe but `best`, trained as its `supervised` says: with the run by `--baselines backpropagation`, or later by
+`torchhebb evaluate baselines`.
 """
 
 from collections.abc import Callable
@@ -166,21 +167,21 @@ def cifar10_depth1_released() -> Recipe:
     """CIFAR-10 at depth 1 with the halvings of the released code, and its backpropagation: Adam for 50 epochs.
 
     Backpropagation (`evaluate baselines`) has the readout's optimizer, epochs, falling rates and dropout, and starts
-    from PyTorch's first weights.
+    from PyTorch's initial weights.
     """
     recipe = _CIFAR10[0]()
     assert isinstance(recipe.readout, Readout)
-    read = replace(recipe.readout, halve_at=_RELEASED_HALVINGS)
-    taught = Supervised(
-        read.epochs,
-        read.batch_size,
-        lr=read.lr,
+    readout = replace(recipe.readout, halve_at=_RELEASED_HALVINGS)
+    supervised = Supervised(
+        readout.epochs,
+        readout.batch_size,
+        lr=readout.lr,
         cosine=False,
-        halve_at=read.halve_at,
-        dropout=read.dropout,
+        halve_at=readout.halve_at,
+        dropout=readout.dropout,
         init="pytorch",
     )
-    return replace(recipe, name=f"{recipe.name}-released", readout=read, supervised=taught)
+    return replace(recipe, name=f"{recipe.name}-released", readout=readout, supervised=supervised)
 
 
 def stl10_depth2_released() -> Recipe:
@@ -203,15 +204,15 @@ def imagenet_released() -> Recipe:
     return replace(plain, name=f"{plain.name}-released", learning=learning)
 
 
-def cifar10_mirrored() -> Recipe:
+def cifar10_flip_average() -> Recipe:
     """CIFAR-10 at depth 3 on images and their mirror images at once: features are the mean of both views.
 
     Its backpropagation (`evaluate baselines`), which trains on that mean, is what softhebb2023-cifar10-best is to be
     compared with.  Nothing was published on it.  Meant for a GPU.
     """
-    mirrored = replace(cifar10().architecture, flip_average=True)
-    changes = {"architecture": mirrored, "published": None, "published_beside": PublishedBeside()}
-    return replace(cifar10(), name="softhebb2023-cifar10-mirrored", **changes)  # type: ignore[arg-type]
+    averaged = replace(cifar10().architecture, flip_average=True)
+    changes = {"architecture": averaged, "published": None, "published_beside": PublishedBeside()}
+    return replace(cifar10(), name="softhebb2023-cifar10-flip-average", **changes)  # type: ignore[arg-type]
 
 
 def _plain(
@@ -224,13 +225,13 @@ def _plain(
         architecture,
         learning or Learning(),
         readout,
-        supervised=_end_to_end(readout),
+        supervised=_backpropagation_plan(readout),
         published=printed.softhebb,
         published_beside=PublishedBeside(printed.random, printed.backpropagation),
     )
 
 
-def _end_to_end(readout: Readout) -> Supervised:
+def _backpropagation_plan(readout: Readout) -> Supervised:
     """How backpropagation through the same blocks learns: with the readout's batches, views and dropout.
 
     AdamW's rate makes one cycle; its largest value was chosen on held-out training images of CIFAR-10 at depth 1.  It
@@ -375,5 +376,5 @@ RECIPES: tuple[Callable[[], Recipe], ...] = (
     imagenette_hard_network,
     imagenet_released,
     cifar10_best,
-    cifar10_mirrored,
+    cifar10_flip_average,
 )

@@ -39,7 +39,7 @@ def _comparisons(title: str, recipe: str) -> Iterator[Claim]:
 
 def _end_to_end(title: str, recipe: str, depth: int, above: bool) -> Claim:
     """On which side of SoftHebb the paper prints backpropagation."""
-    learned, supervised = (MeasureRef(recipe, "baselines", measure) for measure in ("test_accuracy", _BP))
+    learned, supervised = _of(recipe), _of(recipe, _BP)
     if above:
         return Claim(f"{title}, depth {depth}: end-to-end backpropagation above SoftHebb", supervised, learned)
     return Claim(f"{title}, depth {depth}: SoftHebb above end-to-end backpropagation", learned, supervised)
@@ -71,7 +71,7 @@ CLAIMS = (
     ),
     Claim(
         "CIFAR-10, depth 3: backpropagation with a dense third layer above the paper's grouped one",
-        MeasureRef(_CIFAR10, "baselines", _BP),
-        MeasureRef(f"{_CIFAR10}-grouped", "baselines", _BP),
+        _of(_CIFAR10, _BP),
+        _of(f"{_CIFAR10}-grouped", _BP),
     ),
 )

@@ -12,6 +12,8 @@ from torchhebb.train import Measure, Result
 
 Found = tuple[Measure, Result]
 Verdict = Literal["confirmed", "refuted", "open", "not run"]
+ACCURACIES = ("accuracy", "baselines")
+"""Questions whose results hold the test accuracies of a network and of its baselines: both are searched."""
 _HEADER = ("claim", "measured", "difference [95 %]", "seeds", "verdict")
 
 
@@ -69,19 +71,19 @@ def _mean(side: Measure | float) -> float:
     return side.mean if isinstance(side, Measure) else side
 
 
-def find_measure(results: Sequence[Result], recipe: str, questions: Sequence[str], name: str) -> Found | None:
-    """The measure of that name with the most seeds, whatever device and precision it comes from, and its result."""
-    found = _found(results, recipe, questions, name)
-    return max(found, key=lambda pair: len(pair[0].values), default=None)
+def find_measure(results: Sequence[Result], side: MeasureRef) -> Found | None:
+    """The measure with the most seeds, whatever device and precision it comes from, and its result."""
+    return max(_found(results, side), key=lambda pair: len(pair[0].values), default=None)
 
 
-def _found(results: Sequence[Result], recipe: str, questions: Sequence[str], name: str) -> list[Found]:
+def _found(results: Sequence[Result], side: MeasureRef) -> list[Found]:
+    questions = ACCURACIES if side.question in ACCURACIES else (side.question,)
     return [
         (measure, result)
         for result in results
-        if result.recipe == recipe and result.question in questions
+        if result.recipe == side.recipe and result.question in questions
         for measure in result.measures
-        if measure.name == name
+        if measure.name == side.measure
     ]
 
 
@@ -91,7 +93,7 @@ def _sides(claim: Claim, results: Sequence[Result]) -> tuple[Measure | float, Me
     def candidates(side: MeasureRef | float) -> Sequence[Measure | float]:
         if not isinstance(side, MeasureRef):
             return [side]
-        return [measure for measure, _ in _found(results, side.recipe, (side.question,), side.measure)]
+        return [measure for measure, _ in _found(results, side)]
 
     def worth(pair: tuple[Measure | float, Measure | float]) -> tuple[bool, int]:
         return welch(*pair) is not None, sum(len(side.values) for side in pair if isinstance(side, Measure))

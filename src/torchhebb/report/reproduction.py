@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Literal
 
 from torchhebb.evaluate.statistics import welch
 from torchhebb.recipes import get_experiments, get_recipe, list_recipes
+from torchhebb.recipes.claim import MeasureRef
 from torchhebb.recipes.softhebb2023_published import RELEASED
-from torchhebb.report.claims import find_measure
+from torchhebb.report.claims import ACCURACIES, find_measure
 from torchhebb.train import Measure, Recipe, Result
 from torchhebb.train.recipe import Supervised
 
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 
 Verdict = Literal["agrees", "higher", "lower", "open", "not run"]
 _HEADER = ("recipe", "measure", "published", "measured", "seeds", "difference [95 %]", "verdict")
-_ACCURACIES = ("accuracy", "baselines")
-"""Questions whose results hold the test accuracies of a network and of its baselines."""
 _COLOURS = {"agrees": "#0072B2", "higher": "#009E73", "lower": "#D55E00", "open": "#505050"}
 
 
@@ -73,7 +72,7 @@ def released_table(results: Sequence[Result]) -> str:
     """
 
     def ours(recipe: str | None, name: str) -> str:
-        found = None if recipe is None else find_measure(results, recipe, ("accuracy",), name)
+        found = None if recipe is None else find_measure(results, MeasureRef(recipe, "accuracy", name))
         if found is None:
             return "" if recipe is None else "not run"
         return f"{found[0].mean:.2f} ({len(found[0].values)})"
@@ -119,20 +118,21 @@ def reproduction_figure(comparisons: Sequence[Comparison]) -> "Figure":
 
 def _accuracies(paper: str, results: Sequence[Result]) -> Iterator[Comparison]:
     """The accuracies that recipes name as published; a baseline's number once for each data set, depth and plan."""
+    # Of one seed: items of all seeds come after those of one.
     cost = {(item.recipe, item.question): item for item in reversed(get_experiments(paper))}
     seen: set[tuple[str, str, float, Supervised | None]] = set()
     for name in list_recipes(f"{paper}-*"):
         recipe = get_recipe(name)
         for measure, published in _published(recipe):
-            taught = measure == "backpropagation_test_accuracy"
-            key = (recipe.data, measure, published, recipe.supervised if taught else None)
+            by_gradients = measure == "backpropagation_test_accuracy"
+            key = (recipe.data, measure, published, recipe.supervised if by_gradients else None)
             if measure != "test_accuracy" and key in seen:
                 continue
             seen.add(key)
-            found = find_measure(results, name, _ACCURACIES, measure)
+            found = find_measure(results, MeasureRef(name, "accuracy", measure))
             if found is None:
-                item = cost.get((name, "baselines" if taught else "accuracy")) or cost.get((name, "accuracy"))
-                hours = None if item is None else (item.training_seconds + item.seconds) / (item.seeds or 1) / 3600
+                item = cost.get((name, "baselines" if by_gradients else "accuracy")) or cost.get((name, "accuracy"))
+                hours = None if item is None else (item.training_seconds + item.seconds) / 3600
                 yield Comparison(name, measure, published, None, None, hours)
             else:
                 half = welch(found[0], published)
@@ -151,7 +151,7 @@ def _published(recipe: Recipe) -> Iterator[tuple[str, float]]:
 def _other_measures(paper: str, results: Sequence[Result]) -> Iterator[Comparison]:
     """Published numbers of other questions, as their results hold them."""
     for result in results:
-        if result.recipe.startswith(f"{paper}-") and result.question not in _ACCURACIES:
+        if result.recipe.startswith(f"{paper}-") and result.question not in ACCURACIES:
             for measure in result.measures:
                 if measure.published is not None:
                     half = welch(measure, measure.published)

@@ -70,6 +70,15 @@ def finished_result(folder: Path) -> Result:
     return read_result(folder / "result.json")
 
 
+def same_training(known: Recipe, recipe: Recipe) -> bool:
+    """Whether a run of `known` can go on as one of `recipe`: with more seeds, other baselines, another plan for those.
+
+    `supervised` may differ where `known` has not been trained by it.
+    """
+    plan = recipe.supervised if "backpropagation" not in known.baselines else known.supervised
+    return replace(known, seeds=recipe.seeds, baselines=recipe.baselines, supervised=plan) == recipe
+
+
 def prepare_folder(
     folder: Path, recipe: Recipe, options: TrainOptions, data: Data, command: str, numerics: Numerics | None = None
 ) -> str:
@@ -84,8 +93,10 @@ def prepare_folder(
     began = command
     if (folder / "config.json").exists():
         known, before = read_config(folder)
-        asked = replace(known, seeds=recipe.seeds, baselines=recipe.baselines)
-        same = asked == recipe and (before.precision, before.compile) == (options.precision, options.compile)
+        same = same_training(known, recipe) and (before.precision, before.compile) == (
+            options.precision,
+            options.compile,
+        )
         if not same or recipe.seeds < known.seeds:
             raise UserError(f"{folder} holds another experiment ({known.name}): resume without changed flags")
         _check_same_data(folder, data)

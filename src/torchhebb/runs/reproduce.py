@@ -13,7 +13,7 @@ from torchhebb.errors import UserError, unknown_name
 from torchhebb.progress import SILENT, Progress
 from torchhebb.recipes import get_recipe
 from torchhebb.recipes.experiment import Experiment
-from torchhebb.runs.folder import alone_in, read_config
+from torchhebb.runs.folder import alone_in, read_config, same_training
 from torchhebb.runs.options import TrainOptions
 from torchhebb.runs.run import Run, open_run
 from torchhebb.runs.training import run_recipe
@@ -111,7 +111,7 @@ def reproduce(
                     outcomes.append(Outcome(item, "kept", kept))
                     continue
                 left, cost = end - time.monotonic(), _cost(item, run_folder)
-                if left <= 0 or (cost > left and not _under_way(run_folder)):
+                if left <= 0 or (cost > left and not _under_way(item, run_folder)):
                     outcomes.append(Outcome(item, "not run", seconds=cost))
                     continue
                 result = _answer(item, run_folder, asker, options, results, store, deadline, command)
@@ -170,18 +170,27 @@ def _seeds_done(run_folder: Path) -> int:
 def _kept(run_folder: Path, item: Experiment, asker: Asker) -> Result | None:
     """The existing result, unless it has fewer seeds or other settings."""
     path = run_folder / f"{item.question}.json"
-    if not path.exists():
+    if not path.exists() or _has_another_plan(item, run_folder):
         return None
     result = read_result(path)
     enough = len(result.seeds) >= _recipe(item).seeds and result.notes.get("settings") == asker.settings(item)
     return result if enough else None
 
 
-def _under_way(run_folder: Path) -> bool:
-    """Whether a training was started but not finished."""
+def _under_way(item: Experiment, run_folder: Path) -> bool:
+    """Whether a training, of the run or of a baseline that the item compares, was started but not finished."""
     if not (run_folder / "config.json").exists():
         return False
+    compared = item.settings.get("baselines", ())
+    begun = [path for name in compared for path in run_folder.glob(f"baselines/{name}-*/checkpoint.safetensors")]
+    if any(not path.with_name("model.safetensors").exists() for path in begun):
+        return True
     return _seeds_done(run_folder) < read_config(run_folder)[0].seeds
+
+
+def _has_another_plan(item: Experiment, run_folder: Path) -> bool:
+    """Whether the run would train backpropagation otherwise than its recipe does now."""
+    return read_config(run_folder)[0].supervised != get_recipe(item.recipe).supervised
 
 
 def _cost(item: Experiment, run_folder: Path) -> float:
@@ -202,7 +211,7 @@ def _answer(
 ) -> Result:
     """Train if needed, evaluate, and save the result."""
     recipe = _recipe(item)
-    if _seeds_done(run_folder) < recipe.seeds:
+    if _seeds_done(run_folder) < recipe.seeds or _has_another_plan(item, run_folder):
         run_recipe(recipe, options, folder=run_folder, store=store, progress=progress, command=command)
     run = open_run(run_folder, options, seeds=recipe.seeds, store=store, progress=progress)
     result = asker.answer(item, run, command)
@@ -219,5 +228,5 @@ def _check_version(run_folder: Path, item: Experiment) -> None:
         known, _ = read_config(run_folder)
     except (UserError, OSError):  # unreadable or damaged: the item fails of it, and alone
         return
-    if replace(known, seeds=recipe.seeds) != recipe:
+    if known.baselines != recipe.baselines or not same_training(known, recipe):
         raise UserError(f"{run_folder} holds another version of {item.recipe}: choose another folder with --out")

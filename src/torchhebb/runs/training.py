@@ -238,7 +238,7 @@ class Session:
             log=log,
             interval=options.checkpoint_seconds,
             experiment=experiment(recipe),
-            update=updated,
+            update=partial(updated, recipe=recipe),
         )
         self.checkpoint.done = workers.broadcast(self.checkpoint.done)
         if numerics.was_measured and not self.checkpoint.done:

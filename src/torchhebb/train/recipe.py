@@ -104,7 +104,7 @@ class Supervised(Checked):
     augment: Augment = field(default_factory=Augment)
     """Augmentation of the training images."""
     init: Literal["he", "pytorch"] = "he"
-    """First weights of Hebbian blocks: He's (2015), or those of PyTorch's own layers, U(-1, 1) / sqrt(fan_in)."""
+    """Initial weights of Hebbian blocks: He's (2015), or those of PyTorch's own layers, U(-1, 1) / sqrt(fan_in)."""
 
     def lr_at(self, step: int, total: int) -> float:
         """The learning rate of step number `step`, counted from 0, of `total` steps.

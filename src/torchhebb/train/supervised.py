@@ -161,7 +161,7 @@ def backpropagation_model(
     """
     network = architecture.with_blocks(lambda block: block.for_gradients()).build(seed)
     if init == "pytorch":
-        _draw_as_pytorch(network, torch.Generator().manual_seed(seed))
+        _draw_as_pytorch(network, torch.Generator().manual_seed(epoch_seed(seed, 0)))  # the linear layer has `seed`
     features = network.eval().requires_grad_(True)(torch.zeros(1, *architecture.input_shape))
     parameters = tuple(network.parameters())
     used = torch.autograd.grad(features.sum(), parameters, allow_unused=True)

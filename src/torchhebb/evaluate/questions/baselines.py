@@ -1,13 +1,14 @@
-"""Test accuracy of networks of the same size beside the run's own."""
+"""Test accuracy of the run's network compared with networks of the same size."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from torchhebb.bounds import distinct
+from torchhebb.config import to_json
 from torchhebb.evaluate.evaluator import Finding, Note
 from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study, count_test_images, values
-from torchhebb.runs.baselines import COMPARED, BaselineName, accuracy_of, baseline
+from torchhebb.runs.baselines import COMPARED, GRADIENTS, BaselineName, accuracy_of, baseline
 from torchhebb.runs.run import Run
 
 
@@ -17,6 +18,8 @@ class Baselines(Study[BaselineName]):
 
     A baseline that was trained with the run, or for another question, is reused; others are trained now and kept with
     the run.  So a run that was trained without a baseline needs no second training to be compared with it.
+
+    Backpropagation learns by the plan in the run's config.json, `supervised`, which the note of that name repeats.
 
     Measures `test_accuracy` of the run's own network and `<baseline>_test_accuracy` of the others in %, one value per
     seed, with the 95 % Wilson interval over test images.
@@ -51,4 +54,6 @@ class Baselines(Study[BaselineName]):
             measure = self.measure(run, name, values(of_seeds, "accuracy"), "accuracy")
             yield replace(measure, published=run.recipe.published_for(name))
         yield Note("test_images", count_test_images(run))
+        if any(name in GRADIENTS for name in self.baselines):
+            yield Note("supervised", to_json(run.recipe.supervised))
         yield Note("training", {"command": run.result.command, "seconds": round(run.result.seconds, 1)})

@@ -115,7 +115,7 @@ class Width(Study[tuple[str, str]]):
         blocks, most = run.recipe.architecture.blocks, len(run.data.train)
         if len(blocks) != 1 or not blocks[0].has_setting("components"):
             raise UserError(
-                f"{run.recipe.name} is not one block of whitened patches: evaluate a run of patches-cifar10"
+                f"{run.recipe.name} is not one block of whitened patches: evaluate a run of a recipe patches-*"
             )
         for name in self.changes:
             if name != "none" and CHANGES[name].change(run.recipe.architecture) == run.recipe.architecture:
