@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from torchhebb.nn import Architecture, Tap
 from torchhebb.readouts import WideRidge
-from torchhebb.recipes.best import Part, each_block, first_block, read_at
+from torchhebb.recipes.best import POOL, Part, each_block, first_block, read_at
 from torchhebb.rules import GainShape, HardHebb, Rule, SoftHebb
 from torchhebb.train import Learning, Recipe
 
@@ -35,6 +35,10 @@ LEARNERS = {
 CHANGES = {
     "none": Part("as it is"),
     **{f"patches_{side}": Part(f"patches of {side} x {side}", each_block(kernel_size=side)) for side in (4, 5, 8)},
+    **{
+        f"pool_{side}": Part(f"pooled in windows of {side} x {side}", each_block(pool=replace(POOL, kernel_size=side)))
+        for side in (5, 7, 9, 11)
+    },
     **{f"grid_{side}": Part(f"averaged to {side} x {side}", read_at(Tap(1, side))) for side in (2, 3, 5, 6)},
     "shrinkage_low": Part("whitening shrunk by 0.03", each_block(shrinkage=0.03)),
     "shrinkage_high": Part("whitening shrunk by 0.3", each_block(shrinkage=0.3)),
