@@ -6,21 +6,28 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from torchhebb.evaluate.methods.literature import PATCH_NETWORKS
-from torchhebb.recipes.patches import LEARNERS
+from torchhebb.evaluate.questions.width import in_words
+from torchhebb.recipes.patches import CHANGES, LEARNERS
 from torchhebb.train import Measure, Result
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_NAME = re.compile(r"(?P<learner>\w+?)_(?P<neurons>\d+)_neurons_(?P<kernel>linear|exponential)_test_accuracy")
-_COLOURS = {"random": "#505050", "soft": "#0072B2", "hard": "#D55E00"}
+_NAME = re.compile(r"(?P<variant>\w+?)_(?P<neurons>\d+)_neurons_(?P<kernel>linear|exponential)_test_accuracy")
+_VARIANTS = {
+    learner if change == "none" else f"{learner}_{change}": (learner, change)
+    for learner in LEARNERS
+    for change in CHANGES
+}
+_COLOURS = {"random": "#505050", "soft": "#0072B2", "hard": "#D55E00", "soft_pool_9": "#009E73"}
 
 
 @dataclass(frozen=True)
 class WidthPoint:
     """The test accuracy at one width."""
 
-    learner: str
+    variant: str
+    """How the neurons come about, and what is changed, as in the names of measures."""
     kernel: str
     neurons: int
     measure: Measure
@@ -31,7 +38,7 @@ def width_points(results: Sequence[Result], data: str = "cifar10") -> list[Width
 
     >>> accuracy = Measure("soft_2048_neurons_linear_test_accuracy", "%", (82.5,))
     >>> result = Result("mine", "width", (accuracy,), (0,), 1.0, "cpu, 1 threads", "", {"name": "cifar10"})
-    >>> [(point.learner, point.kernel, point.neurons) for point in width_points([result])]
+    >>> [(point.variant, point.kernel, point.neurons) for point in width_points([result])]
     [('soft', 'linear', 2048)]
     """
     found: dict[tuple[str, str, int], WidthPoint] = {}
@@ -39,26 +46,25 @@ def width_points(results: Sequence[Result], data: str = "cifar10") -> list[Width
         if result.question != "width" or result.data["name"] != data:
             continue
         for measure in result.measures:
-            if (match := _NAME.fullmatch(measure.name)) is None:
+            match = _NAME.fullmatch(measure.name)
+            if match is None or match["variant"] not in _VARIANTS:
                 continue
-            if match["learner"] not in LEARNERS:  # one with a change
-                continue
-            key = match["learner"], match["kernel"], int(match["neurons"])
+            key = match["variant"], match["kernel"], int(match["neurons"])
             if key not in found or len(measure.values) > len(found[key].measure.values):
                 found[key] = WidthPoint(*key, measure)
     return sorted(found.values(), key=lambda point: point.neurons)
 
 
 def width_figure(points: Sequence[WidthPoint]) -> "Figure":
-    """A line for each learner and kernel, with 95 % intervals over the test images; published numbers dashed."""
+    """A line for each variant and kernel, with 95 % intervals over the test images; published numbers dashed."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.2, 4.2), layout="constrained")
     axes = figure.subplots()
     for (name, curve), marker in zip(PATCH_NETWORKS.items(), "s^", strict=True):
         axes.plot(list(curve), list(curve.values()), f"{marker}--", color="#A0A0A0", markersize=4, label=name)
-    for learner, kernel in dict.fromkeys((point.learner, point.kernel) for point in points):
-        line = [point for point in points if (point.learner, point.kernel) == (learner, kernel)]
+    for variant, kernel in dict.fromkeys((point.variant, point.kernel) for point in points):
+        line = [point for point in points if (point.variant, point.kernel) == (variant, kernel)]
         means = [point.measure.mean for point in line]
         intervals = [point.measure.interval or (point.measure.mean,) * 2 for point in line]
         bars = [[mean - low, high - mean] for mean, (low, high) in zip(means, intervals, strict=True)]
@@ -67,10 +73,10 @@ def width_figure(points: Sequence[WidthPoint]) -> "Figure":
             means,
             yerr=list(zip(*bars, strict=True)),
             fmt="o-" if kernel == "exponential" else "o:",
-            color=_COLOURS.get(learner, "#009E73"),
+            color=_COLOURS.get(variant, "#CC79A7"),
             markersize=5,
             capsize=2,
-            label=f"{LEARNERS[learner].words}, {kernel} ridge",
+            label=f"{in_words(*_VARIANTS[variant])}, {kernel} ridge",
         )
     axes.set_xscale("log", base=2)
     axes.set_xlabel("neurons or patches")
