@@ -152,7 +152,12 @@ QUESTIONS = (
     Asked("learning_speed", "shallow", {"shares": (0.3, 1.0), "passes": 1, "images": 200, "probe": PROBE}),
     Asked("low_precision", "conv", {"bits": (4,)}),
     Asked("noise", "conv", {"baselines": ("own", "backpropagation"), "measured": (0.5,), "images": 60}),
-    Asked("online", "layer", {"samples": 120, "readout_epochs": 2, "updates": 3, "warmup": 1}, unheld=("_update_",)),
+    Asked(  # a label that one neuron wins more or less, by the last bits of its updates, moves what a class forgets
+        "online",
+        "layer",
+        {"samples": 120, "readout_epochs": 2, "updates": 3, "warmup": 1},
+        unheld=("_update_", "labels_by_class_forgetting"),
+    ),
     Asked("orders", "conv", {"images": 200, "timed_batches": 1}, unheld=("seconds", "chain_")),
     Asked("parts", "whitened", {"parts": ("whole", "random", "one_view"), "neurons": 12, "learned_from": 200,
                                 "images": 250, "held_out": 300}),
