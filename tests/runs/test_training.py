@@ -254,21 +254,21 @@ def test_a_folder_of_before_there_was_dropout_goes_on(finished: tuple[Path, Resu
     shutil.copytree(finished[0], folder)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     config.pop("checksum", None)
-    for name in ("dropout", "halve_at"):
-        del config["recipe"]["supervised"][name]
+    for plan, name in (("supervised", "dropout"), ("supervised", "halve_at"), ("readout", "standardize")):
+        del config["recipe"][plan][name]
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     tensors, header = read_tensors(folder / "checkpoint.safetensors")
-    assert header["experiment"]["supervised"].pop("dropout") == 0.0
-    assert header["experiment"]["supervised"].pop("halve_at") == []
+    assert header["experiment"]["readout"].pop("standardize") is False
+    header["experiment"]["supervised"] = {"type": "Supervised", "epochs": 3}  # of a plan that was not used
     del header["done"]["seed 1: readout"]  # it was stopped before
     write_tensors(tensors, header, folder / "checkpoint.safetensors")
     baselines = {path.name for path in (folder / "baselines").iterdir()}
     assert run_recipe(RECIPE, OPTIONS, folder=folder, store=store).measures == finished[1].measures
     assert {path.name for path in (folder / "baselines").iterdir()} == baselines
-    header["experiment"]["supervised"]["dropout"] = 0.5
+    header["experiment"]["readout"]["standardize"] = True
     write_tensors(tensors, header, folder / "checkpoint.safetensors")
     with pytest.raises(
-        UserError, match=r"another experiment: supervised.dropout was 0.5, is 0.0; put config.json back"
+        UserError, match=r"another experiment: readout.standardize was True, is False; put config.json back"
     ):
         run_recipe(RECIPE, OPTIONS, folder=folder, store=store)
 
