@@ -200,7 +200,7 @@ def train(settings: Settings, name: str, seeds: str) -> None:
 
 def compare_baselines(settings: Settings, name: str, seeds: str) -> None:
     """Train backpropagation through the blocks of a recipe's run, or go on with it, and keep the result."""
-    from torchhebb.evaluate import evaluate, get_evaluator, open_run
+    from torchhebb.evaluate import Baselines, evaluate, open_run
     from torchhebb.process import tune_process
     from torchhebb.recipes import get_recipe
     from torchhebb.runs import ComputeOptions
@@ -208,7 +208,7 @@ def compare_baselines(settings: Settings, name: str, seeds: str) -> None:
     tune_process()
     folder = settings.out / "runs" / f"{name}-{seeds}"
     source = noise(get_recipe(name).architecture.input_shape[0]) if settings.rehearse else None
-    question = get_evaluator("baselines")(baselines=("own", "backpropagation"))
+    question = Baselines(baselines=("own", "backpropagation"))
     called = f"torchhebb evaluate baselines runs/{name}-{seeds} --baselines own backpropagation"
     data_dir = None if settings.data_dir is None else str(settings.data_dir)
     run = open_run(folder, ComputeOptions(device=settings.device, data_dir=data_dir), source=source)
