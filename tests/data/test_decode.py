@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from torchhebb.data import load_data
 from torchhebb.data.decode import decode
 from torchhebb.data.preprocessing import Preprocessing
 from torchhebb.errors import UserError
@@ -49,3 +50,29 @@ def test_sizes_are_given_as_width_by_height():
     records = (record for record in [("one", png(2), 0), ("two", wide.getvalue(), 0)])
     with pytest.raises(UserError, match="one is 2x2, two is 5x2"):
         decode(records, torch.zeros(2, dtype=torch.int64), Preprocessing(1, 2, 2), allocate, same_size=True)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pixels_that_are_as_wanted_are_copied_and_not_decoded(channels, monkeypatch):
+    pixels = np.arange(2 * 4 * 5 * channels, dtype=np.uint8).reshape(2, 4, 5, channels)
+
+    def decoded(height, width):
+        records = ((str(row), image, 3) for row, image in enumerate(pixels))
+        labels = torch.zeros(2, dtype=torch.int64)
+        return decode(records, labels, Preprocessing(channels, height, width, "squash"), allocate), labels
+
+    assert decoded(8, 5)[0].shape == (2, channels, 8, 5)  # scaled, so through a picture
+    monkeypatch.setattr("torchhebb.data.decode._picture", None)
+    images, labels = decoded(4, 5)
+    assert torch.equal(images, torch.from_numpy(pixels).permute(0, 3, 1, 2)) and labels.tolist() == [3, 3]
+    with pytest.raises(TypeError):
+        decoded(8, 5)
+
+
+def test_the_digits_are_read_once(monkeypatch):
+    before = load_data("digits")
+    monkeypatch.setattr("sklearn.datasets.load_digits", None)
+    again = load_data("digits")
+    assert torch.equal(before.train.images, again.train.images) and before.fingerprint == again.fingerprint
+    again.train.images.zero_()
+    assert load_data("digits").fingerprint == before.fingerprint  # nobody can write into what is kept

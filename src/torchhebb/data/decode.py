@@ -47,12 +47,14 @@ def decode(
     # An error holds on to this frame: without closing, a half-read stream would outlive it (see ParquetSplit).
     with closing(records):
         for place, content, label in records:
-            picture = _picture(place, content, preprocessing.channels)
             first = first or place
-            if same_size and picture.size != preprocessing.size:
-                raise sizes_differ(first, preprocessing.size, place, picture.size)
+            if (pixels := _as_wanted(content, preprocessing)) is None:
+                picture = _picture(place, content, preprocessing.channels)
+                if same_size and picture.size != preprocessing.size:
+                    raise sizes_differ(first, preprocessing.size, place, picture.size)
+                pixels = _framed(picture, preprocessing)
             if count < len(labels):
-                images[count] = torch.from_numpy(_framed(picture, preprocessing))
+                images[count] = torch.from_numpy(pixels)
                 labels[count] = label
             count += 1
             progress.advance(1)
@@ -84,6 +86,14 @@ def sizes_differ(first: str, first_size: Sequence[int], other: str, other_size: 
     """The error for two images of different (width, height)."""
     one, two = ("x".join(map(str, size)) for size in (first_size, other_size))
     return UserError(f"images differ in size: {first} is {one}, {other} is {two}; resize them with --size N")
+
+
+def _as_wanted(content: Content, preprocessing: Preprocessing) -> np.ndarray | None:
+    """Pixels that are already as wanted, as (C, H, W); None for what has to be decoded, converted or scaled."""
+    wanted = (preprocessing.height, preprocessing.width, preprocessing.channels)
+    if isinstance(content, np.ndarray) and content.dtype == np.uint8 and content.shape == wanted:
+        return content.transpose(2, 0, 1)
+    return None
 
 
 def _picture(place: str, content: Content, channels: int) -> Any:

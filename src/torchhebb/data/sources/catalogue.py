@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -74,15 +74,21 @@ class DigitsSource:
     key: dict[str, Any] = {"from": "scikit-learn"}
 
     def open(self) -> Mapping[str, Split]:
-        digits = need("sklearn.datasets", "the digits data set").load_digits()
-        pixels = np.rint(digits.images * (255 / 16)).astype(np.uint8)[..., None]
-        labels = digits.target.astype(np.int64)
-        names = tuple(str(digit) for digit in range(10))
-        train, test = (index.numpy() for index in stratified_split(labels, 0.25, seed=0))
-        return {
-            split: ArraySplit(pixels[index], labels[index], names, f"digits/{split}")
-            for split, index in (("train", train), ("test", test))
-        }
+        return _digits()
+
+
+@cache
+def _digits() -> dict[str, Split]:
+    """Read once a process: scikit-learn parses a table of text."""
+    digits = need("sklearn.datasets", "the digits data set").load_digits()
+    pixels = np.rint(digits.images * (255 / 16)).astype(np.uint8)[..., None]
+    labels = digits.target.astype(np.int64)
+    names = tuple(str(digit) for digit in range(10))
+    train, test = (index.numpy() for index in stratified_split(labels, 0.25, seed=0))
+    return {
+        split: ArraySplit(pixels[index], labels[index], names, f"digits/{split}")
+        for split, index in (("train", train), ("test", test))
+    }
 
 
 class LocalSource:
