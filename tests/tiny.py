@@ -10,16 +10,17 @@ import torch
 
 from torchhebb.data import Data, Images, load_data
 from torchhebb.nn import Architecture, ConvBlock, Network, Pool
+from torchhebb.readouts import Readout
 from torchhebb.recipes import get_recipe
 from torchhebb.rules import SoftHebb
-from torchhebb.train import Recipe
+from torchhebb.train import Learning, Recipe
 from torchhebb.train.log import read_log
 
 # The architecture of `tiny_recipe` for the command line.
 FLAGS = (
     *("--architecture.blocks.0.channels", "4", "--architecture.blocks.1.channels", "8"),
     *("--precision", "float32", "--seeds", "1", "--readout.epochs", "2", "--readout.batch-size", "200"),
-    *("--learning.batch-size", "50"),
+    *("--learning.batch-size", "50", "--learning.epochs", "1"),
 )
 
 ARCHITECTURE = Architecture(
@@ -32,8 +33,14 @@ ARCHITECTURE = Architecture(
 
 
 def tiny_recipe(**changes: Any) -> Recipe:
-    """The digits recipe on `ARCHITECTURE`, one seed."""
-    return replace(get_recipe("softhebb2023-digits"), **{"architecture": ARCHITECTURE, "seeds": 1, **changes})
+    """The digits recipe on `ARCHITECTURE`, one seed and few steps."""
+    tiny = {
+        "architecture": ARCHITECTURE,
+        "learning": Learning(batch_size=50, epochs=1),
+        "readout": Readout(epochs=2, batch_size=200),
+        "seeds": 1,
+    }
+    return replace(get_recipe("softhebb2023-digits"), **{**tiny, **changes})
 
 
 def digits(count: int) -> Images:

@@ -11,7 +11,7 @@ from torchhebb.data import Store
 from torchhebb.errors import UserError
 from torchhebb.runs import TrainOptions, run_recipe
 from torchhebb.runs.predict import predict_files
-from torchhebb.train import Readout
+from torchhebb.train import Learning, Readout
 
 TEST = few_digits().test
 
@@ -20,7 +20,7 @@ TEST = few_digits().test
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run."""
     folder = tmp_path_factory.mktemp("run")
-    recipe = tiny_recipe(readout=Readout(epochs=3), baselines=())
+    recipe = tiny_recipe(learning=Learning(epochs=5), readout=Readout(epochs=3), baselines=())
     store = Store(tmp_path_factory.mktemp("store"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("torchhebb.runs.training.load_data", lambda *_, **__: few_digits())
