@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 
 from torchhebb import get_recipe, run
+from torchhebb.readouts import Ridge
 from torchhebb.rules import Rule
+from torchhebb.train import Learning
 
 
 @dataclass(frozen=True)
@@ -20,9 +22,10 @@ class StrongestTenth(Rule):
 
 
 def main(folder: Path = Path("runs/example-new-rule")) -> float:
-    recipe = get_recipe("softhebb2023-digits")
+    recipe = get_recipe("softhebb2023-digits")  # here with one pass over the images, and a readout in closed form
     blocks = tuple(replace(block, rule=StrongestTenth()) for block in recipe.architecture.blocks)
-    recipe = replace(recipe, architecture=replace(recipe.architecture, blocks=blocks), seeds=1)
+    architecture = replace(recipe.architecture, blocks=blocks)
+    recipe = replace(recipe, architecture=architecture, learning=Learning(), readout=Ridge(), seeds=1)
     result = run(recipe, folder=folder)
     for measure in result.measures:
         print(f"{measure.name}: {measure.mean:.2f} {measure.unit}")

@@ -24,8 +24,8 @@ def test_every_example_has_a_test_here():
 
 def test_a_new_rule_learns(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCHHEBB_STORE", str(tmp_path / "store"))
-    # Rounding, by the number of threads and the way a layer multiplies, moves it between 96.9 and 97.6.
-    assert example("new_rule").main(tmp_path / "run") > 96.5
+    # Rounding, by the number of threads and the way a layer multiplies, moves it.
+    assert example("new_rule").main(tmp_path / "run") > 97.5
 
 
 def test_learning_by_hand():

@@ -1,7 +1,7 @@
 """A convolutional plastic layer."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -91,8 +91,17 @@ class HebbConv2d(DataInitialised):
         self.weight = plastic_parameter(
             out_channels, in_channels // groups, *self.kernel_size, device=device, dtype=dtype
         )
+        self._channels_last()
         self.register_buffer("rule_state", initial_rule_state(rule, self.weight, groups))
         self.reset_parameters()
+
+    def _channels_last(self) -> None:
+        """Weights in the order in memory in which a CPU learns several times faster."""
+        self.weight.data = self.weight.data.contiguous(memory_format=torch.channels_last)
+
+    def _load_from_state_dict(self, *arguments: Any, **settings: Any) -> None:
+        super()._load_from_state_dict(*arguments, **settings)
+        self._channels_last()  # with assign=True the weights are those of the dictionary, in its order
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Weights as `init` says, at a radius near init_radius."""
