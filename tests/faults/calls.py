@@ -321,6 +321,6 @@ SURFACES = (
         prepare,
         draw,
         cases=30_000,
-        quick=400,
+        quick=100,
     ),
 )

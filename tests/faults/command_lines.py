@@ -345,6 +345,6 @@ SURFACES = (
         prepare,
         draw,
         cases=1_000,
-        quick=20,
+        quick=8,
     ),
 )

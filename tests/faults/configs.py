@@ -92,6 +92,6 @@ SURFACES = (
         prepare,
         draw,
         cases=3_000,
-        quick=40,
+        quick=12,
     ),
 )

@@ -96,7 +96,7 @@ SURFACES = (
         make_project,
         draw,
         cases=2000,
-        quick=3,
+        quick=1,
         isolated=True,
     ),
 )

@@ -230,7 +230,7 @@ SURFACES = (
         make_project,
         draw_failing,
         cases=200,
-        quick=2,
+        quick=1,
         seconds=120.0,
         isolated=True,
     ),
@@ -252,7 +252,7 @@ SURFACES = (
         make_project,
         draw_unreadable,
         cases=200,
-        quick=2,
+        quick=1,
         isolated=True,
     ),
     Surface(

@@ -108,6 +108,6 @@ SURFACES = (
         prepare,
         draw,
         cases=20_000,
-        quick=300,
+        quick=80,
     ),
 )

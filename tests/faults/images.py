@@ -181,7 +181,7 @@ SURFACES = (
         prepare,
         draw,
         cases=30_000,
-        quick=400,
+        quick=100,
         bytes=BYTES,
     ),
 )

@@ -275,7 +275,7 @@ SURFACES = (
         make_project,
         partial(draw, 1),
         cases=300,
-        quick=3,
+        quick=1,
         seconds=120.0,
         isolated=True,
     ),

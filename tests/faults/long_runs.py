@@ -87,7 +87,7 @@ SURFACES = (
         nothing,
         partial(draw, 10_000),
         cases=len(RULES),
-        quick=2,
+        quick=1,
         seconds=120.0,
     ),
 )

@@ -133,6 +133,6 @@ SURFACES = (
         prepare,
         draw,
         cases=10_000,
-        quick=100,
+        quick=50,
     ),
 )

@@ -62,14 +62,16 @@ def recipe(blocks: str, name: str) -> Recipe:
 
 
 def prepare(folder: Path) -> Path:
-    for name in SOURCES:
-        for blocks in BLOCKS:
-            run = folder / f"{blocks}-{name}"
-            if not (run / "result.json").exists():
-                options = TrainOptions(device="cpu", precision="float32")
-                store = Store(folder / "store")
-                run_recipe(recipe(blocks, name), options, folder=run, source=images(name), store=store)
     return folder
+
+
+def trained(folder: Path, name: str) -> Path:
+    """The folder of a run such as conv-tall, which is trained when it is first asked about."""
+    blocks, _, source = name.partition("-")
+    if not (folder / name / "result.json").exists():
+        options, store = TrainOptions(device="cpu", precision="float32"), Store(folder / "store")
+        run_recipe(recipe(blocks, source), options, folder=folder / name, source=images(source), store=store)
+    return folder / name
 
 
 def draw(folder: Path, random: random.Random, own: Path) -> Case:
@@ -80,7 +82,7 @@ def draw(folder: Path, random: random.Random, own: Path) -> Case:
         if random.random() < 0.25 and not any(part in setting.name for part in WORK):
             settings |= changed(kind, setting, random)
     words = ", ".join(f"{key}={value!r}" for key, value in settings.items())
-    call = partial(answered, asked.question, settings, folder / f"{blocks}-{name}", name)
+    call = partial(answered, asked.question, settings, trained(folder, f"{blocks}-{name}"))
     return Case(f"{asked.question}({words}) of {blocks} on {name}", call, asked.question)
 
 
@@ -100,9 +102,9 @@ def changed(kind: Any, setting: Any, random: random.Random) -> dict[str, Any]:
     return {setting.name: default}
 
 
-def answered(question: str, settings: dict[str, Any], folder: Path, name: str) -> None:
+def answered(question: str, settings: dict[str, Any], folder: Path) -> None:
     progress = Working()
-    run = open_run(folder, source=images(name), store=Store(folder.parent / "store"))
+    run = open_run(folder, source=images(folder.name.partition("-")[2]), store=Store(folder.parent / "store"))
     run = replace(run, progress=progress)
     if question == "comparison":
         run = replace(run, recipe=replace(run.recipe, data="cifar10"))
@@ -133,6 +135,6 @@ SURFACES = (
         prepare,
         draw,
         cases=2000,
-        quick=8,
+        quick=4,
     ),
 )

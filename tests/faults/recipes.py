@@ -211,6 +211,6 @@ SURFACES = (
         prepare,
         draw,
         cases=6000,
-        quick=30,
+        quick=10,
     ),
 )

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from tests.faults.questions import answered, images, prepare
+from tests.faults.questions import answered, images, trained
 from tests.small_runs import QUESTIONS, Asked
 from torchhebb.data import Store
 from torchhebb.errors import UserError
@@ -19,11 +19,11 @@ ASKED = {asked.question: dict(asked.settings) for asked in QUESTIONS}
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return prepare(tmp_path_factory.mktemp("runs"))
+    return tmp_path_factory.mktemp("runs")
 
 
 def ask(folder: Path, question: str, run: str, **settings: Any) -> None:
-    answered(question, ASKED[question] | settings, folder / run, run.partition("-")[2])
+    answered(question, ASKED[question] | settings, trained(folder, run))
 
 
 def test_every_question_is_asked() -> None:
@@ -35,7 +35,7 @@ def test_of_images_that_are_not_square(asked: Asked, folder: Path) -> None:
     run = "local-tall" if asked.question == "ablation" else "layer-wide" if asked.question == "online" else "conv-tall"
     settings = {"attacks": ("pgd", "margin")} if asked.question == "attacks" else {}
     try:
-        answered(asked.question, asked.settings | settings, folder / run, run.partition("-")[2])
+        answered(asked.question, asked.settings | settings, trained(folder, run))
     except UserError as error:  # before any work: `answered` sees to that
         assert "\n" not in str(error)
 
@@ -82,7 +82,7 @@ class Undefined(Evaluator):
 
 
 def test_what_is_not_defined_is_left_out(folder: Path) -> None:
-    run = open_run(folder / "conv-wide", source=images("wide"), store=Store(folder / "store"))
+    run = open_run(trained(folder, "conv-wide"), source=images("wide"), store=Store(folder / "store"))
     result = evaluate(Undefined(), run)
     assert [measure.name for measure in result.measures] == ["accuracy"] and not result.curves
     assert result.notes["undefined"] == ["ratio", "line"] and result.notes["matrix"] == {"values": [[1.0, None]]}

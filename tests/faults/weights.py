@@ -40,6 +40,6 @@ SURFACES = (
         prepare,
         draw,
         cases=2000,
-        quick=300,
+        quick=80,
     ),
 )
