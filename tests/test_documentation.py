@@ -138,7 +138,7 @@ def python_blocks(page: Path) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 
 
-WITH_PYTHON = [page for page in PAGES if python_blocks(page)]
+WITH_PYTHON = [page for page in PAGES if python_blocks(page) and page.stem != "README"]  # see test_examples.py
 
 
 @pytest.mark.parametrize("page", WITH_PYTHON, ids=[page.stem for page in WITH_PYTHON])
@@ -164,7 +164,8 @@ def _names_for(page: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict
         recipe = get_recipe("softhebb2023-digits")
         assert isinstance(recipe.readout, Readout)
         learning, readout = replace(recipe.learning, fraction=0.05), replace(recipe.readout, epochs=1)
-        recipe = replace(recipe, seeds=1, baselines=(), learning=learning, readout=readout)
+        narrow = recipe.architecture.with_blocks(lambda block: block.narrowed(8))
+        recipe = replace(recipe, architecture=narrow, seeds=1, baselines=(), learning=learning, readout=readout)
         trained = folder / "runs" / "softhebb2023-digits-20261126-120000"
         run_recipe(recipe, TrainOptions(), folder=trained, store=Store(folder / "store"))
         assert main(["export", str(trained), "--out", "digits.onnx"]) == 0

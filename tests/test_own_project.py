@@ -75,7 +75,7 @@ class Brightness(Evaluator):
 def recipe():
     base = torchhebb.get_recipe("softhebb2023-digits")
     architecture = Architecture((1, 8, 8), (PlainBlock(6), PlainBlock(8, rule=Cubes(2.0))), unit_norm=True)
-    learning = replace(base.learning, batch_size=50)
+    learning = replace(base.learning, batch_size=50, epochs=1)
     return replace(
         base, name="mine", architecture=architecture, learning=learning, seeds=1, baselines=("random",),
         readout=replace(base.readout, epochs=2, batch_size=200),

@@ -113,7 +113,7 @@ def test_the_subspace_rule_finds_an_orthonormal_basis_of_their_span():
 
 def test_lateral_inhibition_spans_them_and_leaves_no_correlation():
     x, components = inputs()
-    layer = settled(Foldiak(0.05), x, steps=20_000)
+    layer = settled(Foldiak(0.05), x, steps=6_000, lr=0.06)
     assert layer.rule_state is not None
     y, _ = layer.rule(x @ layer.weight.T, None, layer.rule_state)  # type: ignore[call-arg]
     covariance = y.T @ y / len(y)
@@ -131,11 +131,11 @@ def test_bcm_becomes_selective_for_one_input():
     agree(update_of(BCM(), x, selective, u.square().mean(0)), torch.zeros(4, 4), torch.float64)
     layer = HebbLinear(4, 3, rule=BCM(0.05), init_radius=0.5, dtype=torch.float64)
     layer.reset_parameters(torch.Generator().manual_seed(1))
-    for _ in range(20_000):
+    for _ in range(5_000):
         layer.weight.grad = None
         layer.learn(x)
         assert layer.weight.grad is not None
-        layer.weight.sub_(0.01 * layer.weight.grad)
+        layer.weight.sub_(0.03 * layer.weight.grad)
     answers = (x @ layer.weight.T).clamp_min(0).sort(0, descending=True).values
     torch.testing.assert_close(answers[0], torch.full((3,), 4.0).double(), rtol=0, atol=0.05)
     assert answers[1:].abs().max() < 0.05

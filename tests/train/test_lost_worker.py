@@ -13,7 +13,7 @@ from tests.pair import agent, start_pair, train
 from torchhebb.distributed import LostWorker, joined
 from torchhebb.nn.tensors import read_tensors
 
-LASTING = ("--learning.epochs", "6", "--checkpoint-seconds", "0")
+LASTING = ("--learning.epochs", "3", "--checkpoint-seconds", "0")
 
 
 def wait_for_step(least: int, folder: Path, ranks: list[BaseProcess]) -> int:
