@@ -2,7 +2,8 @@
 
 import copy
 import math
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from torchhebb.functional import triangle
 from torchhebb.nn import (
     Architecture,
     BatchNorm,
+    Block,
     ConvBlock,
     HebbConv2d,
     HebbLinear,
@@ -195,3 +197,28 @@ def test_a_network_beyond_the_memory_is_refused_before_any_is_taken():
         wide.build()
     with torch.device("meta"):
         assert wide.build().get_submodule("block1.layer").weight.shape[0] == 2**30
+
+
+@dataclass(frozen=True)
+class Counted(Block):
+    """A block that counts how often it is built; `built` is a list, which cannot be hashed."""
+
+    built: Any = ()
+
+    def build(self, shape: Sequence[int]) -> nn.Module:
+        BUILT.append(tuple(shape))
+        return HebbConv2d(shape[0], 4, 3)
+
+
+BUILT: list[tuple[int, ...]] = []
+
+
+def test_shapes_and_sizes_of_a_block_are_found_once():
+    architecture = Architecture((1, 8, 8), (Counted(), Counted()))
+    first = architecture.build()
+    BUILT.clear()
+    second = architecture.build()
+    assert BUILT == [(1, 8, 8), (4, 6, 6)]  # the modules themselves, and nothing that only asks for a shape
+    assert first[0] is not second[0] and architecture.output_shape() == (4, 4, 4)
+    assert Counted().state_bytes((1, 8, 8)) == 4 * 4 * 9
+    assert Counted(built=[1]).output_shape((1, 8, 8)) == (4, 6, 6)

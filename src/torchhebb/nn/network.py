@@ -19,6 +19,7 @@ from torchhebb.nn.norm import Standardize, UnitNorm
 from torchhebb.nn.readout import ReadoutModule
 from torchhebb.nn.saving import Portable, class_names
 from torchhebb.nn.wrappers import state_without_wrappers
+from torchhebb.remembered import remembered
 
 
 class NoReadoutError(UserError, AttributeError):
@@ -114,8 +115,7 @@ class Architecture(Checked):
 
     def output_shape(self) -> torch.Size:
         """The shape of the features of one image; no memory is taken."""
-        with torch.device("meta"), torch.no_grad():
-            return self.build().eval()(torch.empty(1, *self.input_shape)).shape[1:]
+        return _output_shape(self)
 
     def build(self, seed: int = 0) -> "Network":
         """The network with weights drawn from `seed`: the same on every machine and device."""
@@ -142,9 +142,7 @@ class Architecture(Checked):
 
     def _check_memory(self) -> None:
         """Raise UserError before memory is taken that the machine does not have: Linux would end the process."""
-        with torch.device("meta"):
-            modules = [config.build(shape) for config, shape in self._inputs()]
-        needed = sum(t.numel() * t.element_size() for module in modules for t in module.state_dict().values())
+        needed = sum(config.state_bytes(shape) for config, shape in self._inputs())
         free = free_bytes(torch.device("cpu"))
         if needed > free:
             raise UserError(
@@ -158,6 +156,12 @@ class Architecture(Checked):
         for block in self.blocks:
             yield block, shape
             shape = block.output_shape(shape)
+
+
+@remembered
+def _output_shape(architecture: Architecture) -> torch.Size:
+    with torch.device("meta"), torch.no_grad():
+        return architecture.build().eval()(torch.empty(1, *architecture.input_shape)).shape[1:]
 
 
 class Network(Portable, OnHub, nn.Sequential):

@@ -10,7 +10,21 @@ from torch import nn
 
 from torchhebb.bounds import Checked
 from torchhebb.errors import UserError
+from torchhebb.remembered import remembered
 from torchhebb.rules import Rule, StatefulRule
+
+
+@remembered
+def _output_shape(block: "Block", shape: tuple[int, ...]) -> torch.Size:
+    with torch.device("meta"), torch.no_grad():
+        return block.build(shape).eval()(torch.empty(1, *shape)).shape[1:]
+
+
+@remembered
+def _state_bytes(block: "Block", shape: tuple[int, ...], dtype: torch.dtype) -> int:
+    """`dtype` is the default one, in which blocks are built."""
+    with torch.device("meta"):
+        return sum(tensor.numel() * tensor.element_size() for tensor in block.build(shape).state_dict().values())
 
 
 class Block(Checked, ABC):
@@ -63,8 +77,16 @@ class Block(Checked, ABC):
         >>> ConvBlock(8, 5, pool=Pool("max", 2, 2)).output_shape((3, 32, 32))
         torch.Size([8, 16, 16])
         """
-        with torch.device("meta"), torch.no_grad():
-            return self.build(shape).eval()(torch.empty(1, *shape)).shape[1:]
+        return _output_shape(self, tuple(shape))
+
+    def state_bytes(self, shape: Sequence[int]) -> int:
+        """The bytes of the parameters and buffers for inputs of `shape` without the batch; no memory is taken.
+
+        >>> from torchhebb.nn import LinearBlock
+        >>> LinearBlock(8, normalize=False).state_bytes((64,)) == 8 * 64 * 4
+        True
+        """
+        return _state_bytes(self, tuple(shape), torch.get_default_dtype())
 
     @property
     def width(self) -> int:
