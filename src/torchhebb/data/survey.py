@@ -13,6 +13,7 @@ import torch
 from torchhebb.data.decode import read_header, read_pixels, sizes_differ
 from torchhebb.data.preprocessing import Fit, Preprocessing
 from torchhebb.data.sources import CATALOGUE, Source, Split
+from torchhebb.data.sources.arrays import ArraySplit
 from torchhebb.data.sources.hub import HubRows
 from torchhebb.data.store import Store, Writer
 from torchhebb.errors import UserError
@@ -97,8 +98,9 @@ def _look(source: Source, skip_unreadable: bool, progress: Progress) -> Survey:
     progress.start("looking at the images", total, "images")
     for name, split in splits.items():
         bad = []
+        looked_at = 1 if isinstance(split, ArraySplit) else most  # images of an array are of one size, and readable
         with closing(split.records()) as records:
-            for position, (place, content, _) in enumerate(islice(records, most)):
+            for position, (place, content, _) in enumerate(islice(records, looked_at)):
                 progress.advance(1)
                 place = f"the first {name} image" if known else place
                 try:
