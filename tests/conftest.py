@@ -57,6 +57,13 @@ def no_pause_after_streams() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
+def figures_of_pages(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page has six figures of a fifth of a second each; only the tests of reports look at them."""
+    if Path(__file__).parent / "report" not in request.path.parents:
+        monkeypatch.setattr("torchhebb.report.figures._svg", lambda figure, name: b'<svg viewBox="0 0 1 1"></svg>')
+
+
+@pytest.fixture(autouse=True)
 def denormals() -> Iterator[None]:
     """The command line flushes denormal floats in its process; where a test called it, others must not see that."""
     yield
