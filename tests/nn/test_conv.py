@@ -196,6 +196,18 @@ def test_weights_are_in_the_order_in_which_a_cpu_learns_fastest():
     assert conv.weight.is_contiguous(memory_format=torch.channels_last) and bool((conv.weight == 1).all())
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("batch", [0, 1, 3])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_updates_are_in_the_order_of_the_weights(layout: torch.memory_format, batch: int, groups: int):
+    """Whatever the batch: workers with other parts of it sum them alike, and keep the same bits."""
+    conv = layer(4, 6, 3, padding=1, groups=groups).to(memory_format=layout)  # type: ignore[call-overload]
+    for given in (torch.contiguous_format, torch.channels_last):
+        conv.weight.grad = None
+        conv.learn(draw(8, batch, 4, 5, 4).contiguous(memory_format=given))
+        assert conv.weight.grad is not None and conv.weight.grad.stride() == conv.weight.stride()
+
+
 @pytest.mark.parametrize("init", ["normal", "uniform"])
 def test_the_weights_of_a_seed_do_not_depend_on_their_order_in_memory(init: Literal["normal", "uniform"]):
     drawn = []

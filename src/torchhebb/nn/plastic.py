@@ -51,9 +51,14 @@ def accumulate_update(parameter: nn.Parameter, update: Tensor, n: int = 1) -> No
 
 
 def accumulate_gradient(parameter: nn.Parameter, gradient: Tensor) -> None:
-    """Add to .grad; where there is none, `gradient` becomes it."""
+    """Add to .grad; where there is none, `gradient` becomes it, in the parameter's order in memory.
+
+    That order does not depend on the batch then, and the last bits of what an optimizer sums over it do not either:
+    workers that learn from parts of a batch hold the same weights.
+    """
     if parameter.grad is None:
-        parameter.grad = gradient
+        same = gradient.stride() == parameter.stride()
+        parameter.grad = gradient if same else torch.empty_like(parameter, requires_grad=False).copy_(gradient)
     else:
         parameter.grad.add_(gradient)
 
