@@ -26,6 +26,7 @@ REHEARSED = (
     "train softhebb2023-cifar10 3",
     "baselines softhebb2023-cifar10 3",
     "train softhebb2023-cifar10-best 3",
+    "train sphere2025-cifar10 3",
 )
 
 
@@ -56,6 +57,7 @@ def test_it_is_rehearsed_without_what_it_does_not_need(bare: Path) -> None:
         ("softhebb2023-cifar10", "accuracy"),
         ("softhebb2023-cifar10", "baselines"),
         ("softhebb2023-cifar10-best", "accuracy"),
+        ("sphere2025-cifar10", "accuracy"),
     }
     before = {path: path.stat().st_mtime_ns for path in logs.iterdir()}
     assert main(settings) == 0 and {path: path.stat().st_mtime_ns for path in logs.iterdir()} == before

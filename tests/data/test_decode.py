@@ -7,9 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
-from torchhebb.data import load_data
+from torchhebb.data import from_arrays, load_data
 from torchhebb.data.decode import decode
 from torchhebb.data.preprocessing import Preprocessing
+from torchhebb.data.sources import DigitsSource
 from torchhebb.errors import UserError
 
 
@@ -75,4 +76,14 @@ def test_the_digits_are_read_once(monkeypatch):
     again = load_data("digits")
     assert torch.equal(before.train.images, again.train.images) and before.fingerprint == again.fingerprint
     again.train.images.zero_()
-    assert load_data("digits").fingerprint == before.fingerprint  # nobody can write into what is kept
+    assert load_data("digits").fingerprint == before.fingerprint
+    _, pixels, _ = next(DigitsSource().open()["train"].records())
+    assert isinstance(pixels, np.ndarray)
+    with pytest.raises(ValueError, match="read-only"):
+        pixels[:] = 0
+
+
+def test_an_array_that_is_read_only_is_copied():
+    pixels = np.full((2, 4, 5, 3), 7, np.uint8)
+    pixels.setflags(write=False)
+    assert bool((load_data(from_arrays(pixels)).train.images == 7).all())

@@ -201,12 +201,14 @@ def test_a_network_beyond_the_memory_is_refused_before_any_is_taken():
 
 @dataclass(frozen=True)
 class Counted(Block):
-    """A block that counts how often it is built; `built` is a list, which cannot be hashed."""
+    """A block that counts how often it is built."""
 
-    built: Any = ()
+    note: Any = ()
 
     def build(self, shape: Sequence[int]) -> nn.Module:
         BUILT.append(tuple(shape))
+        if self.note == "no":
+            raise UserError("not like this")
         return HebbConv2d(shape[0], 4, 3)
 
 
@@ -221,4 +223,7 @@ def test_shapes_and_sizes_of_a_block_are_found_once():
     assert BUILT == [(1, 8, 8), (4, 6, 6)]  # the modules themselves, and nothing that only asks for a shape
     assert first[0] is not second[0] and architecture.output_shape() == (4, 4, 4)
     assert Counted().state_bytes((1, 8, 8)) == 4 * 4 * 9
-    assert Counted(built=[1]).output_shape((1, 8, 8)) == (4, 6, 6)
+    assert Counted(note=[1]).output_shape((1, 8, 8)) == (4, 6, 6), "of what cannot be hashed too"
+    for _ in range(2):
+        with pytest.raises(UserError, match="not like this"):
+            Counted(note="no").output_shape((1, 8, 8))

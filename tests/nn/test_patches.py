@@ -21,7 +21,7 @@ def twins(kernel_size, stride, padding, dilation, rule) -> tuple[HebbConv2d, Heb
         for _ in range(2)
     ]  # fmt: skip
     layers[1].load_state_dict(layers[0].state_dict())
-    return layers[0].to(memory_format=torch.contiguous_format), layers[1]
+    return layers[0], layers[1].to(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize(("kernel_size", "stride", "padding", "dilation"), GEOMETRY)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from torchhebb.data.files import opened
@@ -54,7 +53,7 @@ def decode(
                     raise sizes_differ(first, preprocessing.size, place, picture.size)
                 pixels = _framed(picture, preprocessing)
             if count < len(labels):
-                images[count] = torch.from_numpy(pixels)
+                np.copyto(images[count].numpy(), pixels)  # which may be read-only
                 labels[count] = label
             count += 1
             progress.advance(1)

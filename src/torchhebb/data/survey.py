@@ -62,7 +62,7 @@ class Survey:
 def survey(
     source: Source, *, skip_unreadable: bool = False, store: Store | None = None, progress: Progress = SILENT
 ) -> Survey:
-    """Read the headers of all images, of a catalogue's data set only the first ones, of a stream some.
+    """Read the headers of all images, of a catalogue's data set and of arrays only the first ones, of a stream some.
 
     The store keeps what was found for as long as the images stay the same.  With `skip_unreadable` every image is
     decoded once, and those that cannot be are listed, not refused.

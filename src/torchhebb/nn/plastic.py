@@ -57,8 +57,8 @@ def accumulate_gradient(parameter: nn.Parameter, gradient: Tensor) -> None:
     workers that learn from parts of a batch hold the same weights.
     """
     if parameter.grad is None:
-        same = gradient.stride() == parameter.stride()
-        parameter.grad = gradient if same else torch.empty_like(parameter, requires_grad=False).copy_(gradient)
+        layout = torch.contiguous_format if parameter.is_contiguous() else torch.channels_last
+        parameter.grad = gradient.contiguous(memory_format=layout) if parameter.dim() == 4 else gradient
     else:
         parameter.grad.add_(gradient)
 
@@ -118,18 +118,14 @@ def draw_weights(weight: nn.Parameter, init: Init, radius: float, generator: tor
     """Weights at which the radius of a neuron starts near `radius`.
 
     normal: N(0, radius^2 / fan_in); uniform, which is positive: U[0, sqrt(3) radius / sqrt(fan_in)).  patches stand for
-    inputs of the layer itself, drawn by `init_from_data`: until then they are normal.  Weights of a seed do not depend
-    on their order in memory.
+    inputs of the layer itself, drawn by `init_from_data`: until then they are normal.
     Source: SoftHebb-2023, with batch norm and without; the uniform one is SoftHebb-2022's.
     """
     fan_in = weight[0].numel()
-    drawn = torch.empty_like(weight, memory_format=torch.contiguous_format, requires_grad=False)
     if init in ("normal", "patches"):
-        drawn.normal_(std=radius / math.sqrt(fan_in), generator=generator)
+        nn.init.normal_(weight, std=radius / math.sqrt(fan_in), generator=generator)
     else:
-        drawn.uniform_(0, math.sqrt(3) * radius / math.sqrt(fan_in), generator=generator)
-    with torch.no_grad():
-        weight.copy_(drawn)
+        nn.init.uniform_(weight, 0, math.sqrt(3) * radius / math.sqrt(fan_in), generator=generator)
 
 
 def sampled_weights(inputs: Tensor, count: int, radius: float, generator: torch.Generator) -> Tensor:

@@ -74,21 +74,23 @@ class DigitsSource:
     key: dict[str, Any] = {"from": "scikit-learn"}
 
     def open(self) -> Mapping[str, Split]:
-        return _digits()
+        return dict(_digits())
 
 
 @cache
 def _digits() -> dict[str, Split]:
-    """Read once a process: scikit-learn parses a table of text."""
+    """Read once a process, as scikit-learn parses a table of text; the arrays are read-only."""
     digits = need("sklearn.datasets", "the digits data set").load_digits()
     pixels = np.rint(digits.images * (255 / 16)).astype(np.uint8)[..., None]
     labels = digits.target.astype(np.int64)
     names = tuple(str(digit) for digit in range(10))
-    train, test = (index.numpy() for index in stratified_split(labels, 0.25, seed=0))
-    return {
-        split: ArraySplit(pixels[index], labels[index], names, f"digits/{split}")
-        for split, index in (("train", train), ("test", test))
-    }
+    splits: dict[str, Split] = {}
+    for split, index in zip(("train", "test"), stratified_split(labels, 0.25, seed=0), strict=True):
+        arrays = pixels[index.numpy()], labels[index.numpy()]
+        for array in arrays:
+            array.setflags(write=False)
+        splits[split] = ArraySplit(*arrays, names, f"digits/{split}")
+    return splits
 
 
 class LocalSource:

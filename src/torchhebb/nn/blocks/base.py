@@ -32,7 +32,8 @@ class Block(Checked, ABC):
 
     A kind of block is one file with its config and, where it needs one, its module.  The config implements `build`;
     everything else has a default that follows from its fields: `rule`, `lr`, `lr_power`, `groups`, `bias_lr`, `power`,
-    and the field that `width_field` names.  A block without one of them does not have to declare it.
+    and the field that `width_field` names.  A block without one of them does not have to declare it.  Equal blocks must
+    build alike: the shape of an output is found once for all blocks that are equal.
 
     >>> from torchhebb.nn import ConvBlock
     >>> ConvBlock(16, 3).output_shape((1, 8, 8))
