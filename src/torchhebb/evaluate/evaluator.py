@@ -89,6 +89,10 @@ class Evaluator(Checked, ABC):
         """
         return run.cached(work, **self.key(run, **key))
 
+    def has_kept(self, run: Run, **key: Any) -> bool:
+        """Whether `keep` has kept the value of this key in the run folder."""
+        return run.has_cached(**self.key(run, **key))
+
     def key(self, run: Run, **key: Any) -> dict[str, Any]:
         """The question, its version, the precision, all settings that are not `NOT_IN_CELLS`, and `key`."""
         settings = {

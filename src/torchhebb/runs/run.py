@@ -134,12 +134,19 @@ class Run:
         A long question that was stopped continues after its finished parts.
         Args: key, everything that the part depends on, such as the question, a seed, a setting.
         """
-        name = blake2b(json.dumps(key, sort_keys=True).encode(), digest_size=12).hexdigest()
-        path = self.folder / "pieces" / f"{name}.json"
+        path = self._piece(key)
         with suppress(FileNotFoundError, ValueError, KeyError):  # a damaged piece is computed again
             return read_json(path)["value"]
         write_json(path, {"key": key, "value": work()}, strict=False)
         return read_json(path)["value"]  # as the next call will read it
+
+    def has_cached(self, **key: Any) -> bool:
+        """Whether `cached` has kept the part of this key."""
+        return self._piece(key).exists()
+
+    def _piece(self, key: dict[str, Any]) -> Path:
+        name = blake2b(json.dumps(key, sort_keys=True).encode(), digest_size=12).hexdigest()
+        return self.folder / "pieces" / f"{name}.json"
 
     def log(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl."""

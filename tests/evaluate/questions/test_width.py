@@ -155,7 +155,16 @@ def test_mistakes(folder: Path, settings: dict, message: str):
 def test_too_little_memory_is_said_before_anything_is_computed(folder: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "free_bytes", lambda _: 1000)
     with pytest.raises(UserError, match=r"products of 500 images need 0.0 GB of memory"):
-        evaluate(Width(**SMALL), open_run(folder))
+        evaluate(Width(**{**SMALL, "images": 301, "held_out": 199}), open_run(folder))
+
+
+def test_an_answer_that_is_kept_needs_no_memory(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    question, run = Width(**{**SMALL, "neurons": (8,)}), open_run(folder)
+    first = evaluate(question, run)
+    monkeypatch.setattr(module, "free_bytes", lambda _: 1000)
+    assert evaluate(question, run).measures == first.measures
+    with pytest.raises(UserError, match="need 0.0 GB of memory"):
+        evaluate(replace(question, neurons=(8, 16)), run)
 
 
 def test_the_memory_of_a_change_counts(folder: Path, monkeypatch: pytest.MonkeyPatch):

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import blake2b
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -122,6 +122,13 @@ class Width(Study[tuple[str, str]]):
                 raise UserError(f"changes must leave out {name}: {run.recipe.name} has that already")
         if (self.images or 1) + self.held_out > most:
             raise UserError(f"{run.data.name} has {most} training images: lower images or held_out")
+        if all(
+            self.has_kept(run, **self._key(*variant, seed, width))
+            for variant in self.variants(run).values()
+            for seed in run.seeds
+            for width in self.neurons
+        ):
+            return
         fitted = self.held_out + (self.images or most - self.held_out)
         others = len(run.data.test) if self.test else 0
         cells = max(
@@ -149,9 +156,7 @@ class Width(Study[tuple[str, str]]):
         products = _Products(self, run, learner, seed, change)
         found: Cell = {}
         for width in self.neurons:
-            work = partial(self._solved, products, width)
-            changed = {} if change == "none" else {"change": change}
-            found |= self.keep(run, work, learner=learner, seed=seed, width=width, **changed)
+            found |= self.keep(run, partial(self._solved, products, width), **self._key(learner, change, seed, width))
         if not self.keep_products:
             products.path.unlink(missing_ok=True)
         return found
@@ -191,6 +196,10 @@ class Width(Study[tuple[str, str]]):
         for name, of_seeds in cells.items():
             scores = [{name: value for name, value in cell.items() if name.endswith("_scores")} for cell in of_seeds]
             yield Note(f"{name}_held_out_scores", scores)
+
+    def _key(self, learner: str, change: str, seed: int, width: int) -> dict[str, Any]:
+        changed = {} if change == "none" else {"change": change}
+        return {"learner": learner, "seed": seed, "width": width, **changed}
 
     def _solved(self, products: "_Products", width: int) -> Cell:
         """The accuracies at a width, and what was chosen for them."""
