@@ -131,7 +131,7 @@ def random(*shape: int, seed: int = 5, dtype: torch.dtype = torch.float64) -> Te
 
 def steps(architecture: Architecture, dtype: torch.dtype, count: int) -> Tensors:
     """All that is learned in some steps on ragged batches, the last updates and the last losses."""
-    network = architecture.build(3).to(dtype).train()
+    network = architecture.build(3).to(dtype, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     if architecture is SPHERE and dtype == torch.float32:
         # AdamW divides by the size of a gradient: where it is 0 but for rounding, rounding would choose the direction.
         optimizer: Any = torch.optim.SGD(network.parameters(), lr=0.1)

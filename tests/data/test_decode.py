@@ -1,6 +1,7 @@
 """Decoding by itself: records are closed, counted and compared."""
 
 import io
+import sys
 
 import numpy as np
 import pytest
@@ -8,9 +9,10 @@ import torch
 from PIL import Image
 
 from torchhebb.data import from_arrays, load_data
-from torchhebb.data.decode import decode
+from torchhebb.data.decode import decode, read_header
 from torchhebb.data.preprocessing import Preprocessing
 from torchhebb.data.sources import DigitsSource
+from torchhebb.data.survey import survey
 from torchhebb.errors import UserError
 
 
@@ -81,6 +83,18 @@ def test_the_digits_are_read_once(monkeypatch):
     assert isinstance(pixels, np.ndarray)
     with pytest.raises(ValueError, match="read-only"):
         pixels[:] = 0
+
+
+def test_of_an_array_one_image_is_looked_at(monkeypatch):
+    seen = []
+
+    def looked_at(*image):
+        seen.append(image)
+        return read_header(*image)
+
+    monkeypatch.setattr(sys.modules[survey.__module__], "read_header", looked_at)
+    found = survey(from_arrays(np.zeros((5, 4, 6, 3), np.uint8), labels=[0, 1, 2, 0, 1]))
+    assert len(seen) == 1 and (found.images, found.classes, found.typical) == (5, 3, (6, 4))
 
 
 def test_an_array_that_is_read_only_is_copied():

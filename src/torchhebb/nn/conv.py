@@ -119,16 +119,14 @@ class HebbConv2d(DataInitialised):
     def learn(self, x: Tensor) -> Tensor:
         if not self.training:
             return self(x).detach()
-        # On a CPU a copy in channels-last order, of weights that are in another one, saves many times its time.
-        weight = self.weight.contiguous(memory_format=torch.channels_last) if x.device.type == "cpu" else self.weight
-        algorithm = select_algorithm(self._pad(x), weight, self._geometry)
-        u = algorithm.convolve(weight)
+        algorithm = select_algorithm(self._pad(x), self.weight, self._geometry)
+        u = algorithm.convolve(self.weight)
         carry_rule_state(self.rule, self.rule_state, u)
         y, decay = compete_in_groups(self.rule, u, self.groups, self.rule_state)
         # One sample and position of n, with the sign of a gradient; a slice of a batch may be empty.
         share = -self.out_channels / max(u.numel(), 1)
         statistic = algorithm.statistic(y.to(u.dtype), share).to(self.weight.dtype)
-        gradient = plasticity(statistic, weight, decay=share * decay, out=statistic)
+        gradient = plasticity(statistic, self.weight, decay=share * decay, out=statistic)
         accumulate_gradient(self.weight, gradient)
         return rectify(u, self.groups) if self.rule.rectify else u
 

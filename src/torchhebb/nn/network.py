@@ -19,7 +19,6 @@ from torchhebb.nn.norm import Standardize, UnitNorm
 from torchhebb.nn.readout import ReadoutModule
 from torchhebb.nn.saving import Portable, class_names
 from torchhebb.nn.wrappers import state_without_wrappers
-from torchhebb.remembered import remembered
 
 
 class NoReadoutError(UserError, AttributeError):
@@ -115,7 +114,8 @@ class Architecture(Checked):
 
     def output_shape(self) -> torch.Size:
         """The shape of the features of one image; no memory is taken."""
-        return _output_shape(self)
+        with torch.device("meta"), torch.no_grad():
+            return self.build().eval()(torch.empty(1, *self.input_shape)).shape[1:]
 
     def build(self, seed: int = 0) -> "Network":
         """The network with weights drawn from `seed`: the same on every machine and device."""
@@ -156,12 +156,6 @@ class Architecture(Checked):
         for block in self.blocks:
             yield block, shape
             shape = block.output_shape(shape)
-
-
-@remembered
-def _output_shape(architecture: Architecture) -> torch.Size:
-    with torch.device("meta"), torch.no_grad():
-        return architecture.build().eval()(torch.empty(1, *architecture.input_shape)).shape[1:]
 
 
 class Network(Portable, OnHub, nn.Sequential):

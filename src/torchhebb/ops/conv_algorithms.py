@@ -83,10 +83,8 @@ class Patches:
 
     @classmethod
     def of(cls, x: Tensor, weight: Tensor, geometry: Geometry) -> "Patches | None":
-        """When it is faster than a convolution: on a CPU, with weights and patches in channels-last order, if the
-        patches take little memory."""
-        channels_last = weight.is_contiguous(memory_format=torch.channels_last)
-        if x.device.type != "cpu" or geometry.groups > 1 or not channels_last:
+        """When it is faster than a convolution: on a CPU, if the patches take little memory."""
+        if x.device.type != "cpu" or geometry.groups > 1:
             return None
         (kh, kw), (sh, sw), (dh, dw) = geometry.kernel_size, geometry.stride, geometry.dilation
         height, width = geometry.output_size(x)
@@ -202,11 +200,10 @@ _ORDER: tuple[AlgorithmName, ...] = ("winograd", "patches", "torch")
 
 
 def _create(name: AlgorithmName, x: Tensor, weight: Tensor, geometry: Geometry) -> ConvAlgorithm | None:
-    """An algorithm for a batch, or None; Winograd and Patches need weights in channels-last order."""
+    """An algorithm for a batch, or None."""
     match name:
         case "winograd":
-            channels_last = weight.is_contiguous(memory_format=torch.channels_last)
-            return Winograd.of(x, weight, geometry) if channels_last else None
+            return Winograd.of(x, weight, geometry)
         case "patches":
             return Patches.of(x, weight, geometry)
         case "torch":
