@@ -19,7 +19,7 @@ from torchhebb.train.checkpoint import Checkpoint
 from torchhebb.train.log import Log
 
 OPTIONS = TrainOptions(device="cpu", precision="float32", checkpoint_seconds=0.0)
-RECIPE = tiny_recipe(readout=Readout(epochs=2, batch_size=200), baselines=())
+RECIPE = tiny_recipe(baselines=())
 
 
 @pytest.fixture(autouse=True)

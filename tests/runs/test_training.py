@@ -25,7 +25,7 @@ from torchhebb.train.fitting import check_fit
 from torchhebb.train.learn import learn_images
 from torchhebb.train.recipe import PublishedBeside
 
-RECIPE = tiny_recipe(readout=Readout(epochs=2, batch_size=200), seeds=2, baselines=("random", "raw"))
+RECIPE = tiny_recipe(seeds=2, baselines=("random", "raw"))
 OPTIONS = TrainOptions(precision="float32")
 DATA = few_digits()
 

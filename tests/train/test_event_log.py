@@ -9,7 +9,6 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tests.tiny import tiny_recipe
 from torchhebb.errors import UserError
 from torchhebb.runs import TrainOptions, run_recipe
-from torchhebb.train import Learning, Readout
 from torchhebb.train.event_log import EventLog
 from torchhebb.train.log import read_log
 
@@ -34,7 +33,7 @@ def test_a_resumed_log_has_no_step_twice(tmp_path: Path) -> None:
 
 
 def test_a_run_writes_what_it_logs(tmp_path: Path) -> None:
-    recipe = tiny_recipe(baselines=(), learning=Learning(batch_size=50), readout=Readout(epochs=2, batch_size=200))
+    recipe = tiny_recipe(baselines=())
     run_recipe(recipe, TrainOptions(device="cpu", tensorboard=True), folder=tmp_path / "run")
     events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
     lines = [line for line in read_log(tmp_path / "run" / "metrics.jsonl") if line["kind"] == "readout"]
