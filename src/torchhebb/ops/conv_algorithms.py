@@ -175,7 +175,7 @@ def possible(x: Tensor, weight: Tensor, geometry: Geometry) -> list[AlgorithmNam
     """The algorithms worth measuring on a batch, the one that `select_algorithm` would take by itself first.
 
     >>> possible(torch.zeros(10, 3, 36, 36), torch.zeros(96, 3, 5, 5), Geometry((5, 5), (1, 1), (1, 1), 1))
-    ['torch']
+    ['patches', 'torch']
     """
     return [name for name in _ORDER if _create(name, x, weight, geometry) is not None]
 
