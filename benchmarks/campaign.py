@@ -75,7 +75,7 @@ _VARIANTS = ("random", "hard", "hebbian")
 PARTS = (
     Part("checks", "device_checks.py", (), ("--width", "8")),
     _bench("step", *_SHORT, "--before", "1"),
-    _bench("readout", *_SHORT, "--before", "1"),
+    _bench("readout", *_SHORT, "--before", "1", "--batch-size", "4"),
     _bench("compile", *_SHORT, "--before", "1"),
     _bench("pipeline", *_SHORT, "--before", "1"),
     _bench("members", *_SHORT, "--before", "1", "--recipes", "softhebb2023-digits", "--batch-sizes", "2"),

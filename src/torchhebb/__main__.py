@@ -1,5 +1,6 @@
-"""python -m torchhebb and the command torchhebb: settings that torch reads at its import, then the command line."""
+"""python -m torchhebb and the command torchhebb: what must be set before torch is imported, then the command line."""
 
+import gc
 import os
 import sys
 
@@ -10,8 +11,11 @@ def main() -> int:
     By default they spin, and two processes on the same cores then hold each other up.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    gc.disable()  # an import makes many objects and hardly any garbage: to search for it is a third of the start
     from torchhebb.cli import main as command
 
+    gc.freeze()  # later searches leave what was imported aside
+    gc.enable()
     return command()
 
 

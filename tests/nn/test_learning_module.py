@@ -42,11 +42,11 @@ def gradients(module: nn.Module) -> dict[str, Tensor | None]:
 
 def test_learning_follows_forward() -> None:
     torch.manual_seed(0)
-    module, x = Residual(), torch.rand(4, 2, 6, 6)
+    module, x = Residual().double(), torch.rand(4, 2, 6, 6, dtype=torch.float64)
     output = learn(module, x)
     torch.testing.assert_close(output, module(x))  # the two may multiply in another order
     assert not output.requires_grad
-    by_hand = Residual()
+    by_hand = Residual().double()
     by_hand.load_state_dict(module.state_dict())
     learn(by_hand.body, x)
     by_hand.branch.learn(x)
