@@ -10,6 +10,7 @@ import pytest
 
 gc.disable()  # until all is imported and collected, see pytest_collection_finish
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # beside another busy process two threads wait for each other
+os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # a pool of compilers imports torch once more
 os.environ["TORCHHEBB_MEASURE"] = "0"  # what is fastest differs from run to run on a busy machine, and numbers with it
 
 
