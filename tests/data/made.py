@@ -16,6 +16,11 @@ def encoded(array: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
+def noise(count: int, size: int = 6, seed: int = 0) -> np.ndarray:
+    """So many images of noise, (count, size, size, 3)."""
+    return np.random.default_rng(seed).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
+
+
 def colour(label: int, number: int, width: int = 8, height: int = 8) -> np.ndarray:
     """An image of one grey value: (label, number) in its red and green, stripes in its blue."""
     array = np.zeros((height, width, 3), dtype=np.uint8)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.data.test_sources import noise
+from tests.data.made import noise
 from torchhebb.data import from_arrays, load_data
 from torchhebb.errors import UserError
 

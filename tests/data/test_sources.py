@@ -16,6 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.data.made import noise
 from torchhebb.data import (
     Preprocessing,
     Store,
@@ -35,10 +36,6 @@ from torchhebb.errors import UserError
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "store")
-
-
-def noise(count: int, size: int = 6, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
 
 
 def png(array: np.ndarray) -> bytes:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -15,7 +16,6 @@ import torch
 from PIL import Image
 
 import torchhebb
-from tests.pair import agent, start_pair
 from torchhebb.cli import main
 from torchhebb.data import Images, Store, from_arrays, open_inputs
 from torchhebb.embedding import embed, open_encoder, shards, write_embeddings
@@ -261,20 +261,22 @@ def test_components_are_fitted_on_the_training_features_and_kept(run: Path, fold
 # processes and memory
 
 
-def embedded_by_one_of_two(*words: str) -> None:
-    """What torchrun starts twice."""
-    shards.SHARD_ROWS = 4
-    sys.exit(main(list(words)))
-
-
 def test_two_processes_write_the_rows_of_one(run: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(shards, "SHARD_ROWS", 4)
     assert main(command(run, folder, tmp_path / "one.parquet", "--dim", "2")) == 0
-    store = agent()
-    two = start_pair(store, embedded_by_one_of_two, *command(run, folder, tmp_path / "two.parquet", "--dim", "2"))
-    for process in two:
-        process.join(120)
-    assert [process.exitcode for process in two] == [0, 0]
+    code = (
+        "import sys; from torchhebb.embedding import shards; shards.SHARD_ROWS = 4\n"
+        "from torchhebb.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    (tmp_path / "call.py").write_text(code)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    launch = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29641"]
+    done = subprocess.run(
+        [sys.executable, *launch, str(tmp_path / "call.py"),
+         *command(run, folder, tmp_path / "two.parquet", "--dim", "2")],
+        capture_output=True, text=True, timeout=120, env=environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
     assert (tmp_path / "one.parquet").read_bytes() == (tmp_path / "two.parquet").read_bytes()
 
 

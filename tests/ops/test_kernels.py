@@ -38,11 +38,10 @@ RULES = [
     (GainShape(), reference.gain_shape()),
     (Instar(), reference.instar()),
 ]
-# Every rule on maps, and the one that networks learn by in all precisions: a case takes seconds of compiling.
+# Every rule, and the one that networks learn by in all shapes and precisions: a case takes seconds of compiling.
 CASES: list[tuple[Rule, reference.Learner, tuple[int, ...], torch.dtype]]
 CASES = [(*rule, MAPS, torch.float64) for rule in RULES]
-CASES += [(SoftHebb(), reference.soft_hebb(), FLAT, dtype) for dtype in TOLERANCE]
-CASES += [(SoftHebb(), reference.soft_hebb(), MAPS, torch.bfloat16)]
+CASES += [(SoftHebb(), reference.soft_hebb(), shape, dtype) for shape in (FLAT, MAPS) for dtype in TOLERANCE]
 
 
 def test_nothing_is_compiled_unasked(monkeypatch: pytest.MonkeyPatch):
