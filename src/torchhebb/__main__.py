@@ -11,7 +11,7 @@ def main() -> int:
     By default they spin, and two processes on the same cores then hold each other up.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    gc.disable()  # an import makes many objects and hardly any garbage: to search for it is a third of the start
+    gc.disable()  # an import makes many objects and hardly any garbage: to search for it is a fifth of the start
     from torchhebb.cli import main as command
 
     gc.freeze()  # later searches leave what was imported aside
