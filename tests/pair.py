@@ -24,6 +24,7 @@ import torchhebb.report
 import torchhebb.runs.training
 from tests.data import made
 from tests.tiny import FLAGS, digits, few_digits, state
+from tests.watch import Stop, Watch, stop_after
 from torchhebb import learn
 from torchhebb.cli import main
 from torchhebb.data import Augment, Store, Stream, StreamBatches, load_data
@@ -202,8 +203,8 @@ def images(order: Any, **changes: Any) -> Tensors:
     network = replace(SOFTHEBB, input_shape=(1, 8, 8)).build(1)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as runs place it
     plan = Learning(**{"batch_size": 6, "epochs": 2, "order": order, **changes})
-    count = Counting()
-    return state(learn_images(network, digits(13), plan, seed=2, progress=count)) | {"seen": torch.tensor(count.units)}
+    watch = Watch()
+    return state(learn_images(network, digits(13), plan, seed=2, progress=watch)) | {"seen": torch.tensor(watch.done())}
 
 
 def online() -> Tensors:
@@ -294,8 +295,8 @@ def resumed(order: Any) -> Tensors:
     architecture, plan = replace(SOFTHEBB, input_shape=(1, 8, 8)), Learning(batch_size=6, epochs=4, order=order)
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) if rank() == 0 else None
-        with suppress(InterruptedError):
-            learn_images(architecture.build(1), digits(13), plan, checkpoint=eager(place), progress=Stopping(30))
+        with suppress(Stop):
+            learn_images(architecture.build(1), digits(13), plan, checkpoint=eager(place), progress=stop_after(31))
         found = learn_images(architecture.build(2 + rank()), digits(13), plan, checkpoint=eager(place))
     return {name: tensor for name, tensor in state(found).items()} | {
         f"whole {name}": tensor - found.state_dict()[name]
@@ -305,35 +306,6 @@ def resumed(order: Any) -> Tensors:
 
 def eager(folder: Path | None) -> Checkpoint:
     return Checkpoint(folder, interval=0.0)
-
-
-class Counting:
-    """A progress that counts units."""
-
-    def __init__(self) -> None:
-        self.units = 0
-
-    def start(self, label: str, total: int, unit: str) -> None:
-        pass
-
-    def advance(self, n: int) -> None:
-        self.units += n
-
-    def finish(self) -> None:
-        pass
-
-
-class Stopping(Counting):
-    """A progress that ends the work after so many units."""
-
-    def __init__(self, most: int) -> None:
-        super().__init__()
-        self.most = most
-
-    def advance(self, n: int) -> None:
-        super().advance(n)
-        if self.units > self.most:
-            raise InterruptedError
 
 
 def train(folder: Path, *flags: str) -> None:

@@ -40,8 +40,8 @@ def check_kind(name: str, kind: Any, value: Any) -> None:
         _require(value in inner and type(value) in map(type, inner), name, f"one of {_listed(inner)}", value)
     elif origin is tuple:
         _check_tuple(name, inner, value)
-    elif isinstance(kind, type) and kind is not Any:
-        _require(_is(kind, value), name, _words(kind), value)
+    elif isinstance(kind, type) and kind is not Any and not _is(kind, value):
+        raise UserError(f"{name} must be {_words(kind)}, got {shown(value)}")
 
 
 def shown(value: Any) -> str:

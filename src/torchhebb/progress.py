@@ -1,8 +1,11 @@
 """The interface for progress reports; the library itself never prints."""
 
-from typing import Protocol
+from collections.abc import Collection, Iterator
+from typing import Protocol, TypeVar
 
 __all__ = ["SILENT", "Progress"]
+
+T = TypeVar("T")
 
 
 class Progress(Protocol):
@@ -38,3 +41,12 @@ class Silent:
 
 
 SILENT: Progress = Silent()
+
+
+def counted(items: Collection[T], label: str, unit: str, progress: Progress) -> Iterator[T]:
+    """The items, one after the other; each counts as done when the next is asked for."""
+    progress.start(label, len(items), unit)
+    for item in items:
+        yield item
+        progress.advance(1)
+    progress.finish()

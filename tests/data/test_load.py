@@ -8,6 +8,7 @@ import io
 import os
 import subprocess
 import sys
+from dataclasses import astuple
 
 import datasets
 import numpy as np
@@ -17,6 +18,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.watch import Watch
 from torchhebb.data import Store, list_data, load_data
 from torchhebb.data.images import stratified_split
 from torchhebb.errors import UserError
@@ -80,22 +82,6 @@ def write_folder(root, count=5, channels=3, classes=("cat", "dog"), size=6):
         for i, array in enumerate(pixels(count, channels, size, seed)):
             save(root / name / f"{i}.png", array)
     return root
-
-
-class Recorder:
-    """A Progress that remembers."""
-
-    def __init__(self):
-        self.calls = []
-
-    def start(self, label, total, unit):
-        self.calls += [(label, total, unit)]
-
-    def advance(self, n):
-        self.calls += [n]
-
-    def finish(self):
-        self.calls += ["finish"]
 
 
 DIGITS = "1e109b6e69a09025"
@@ -162,12 +148,12 @@ def without(monkeypatch, *packages):
 
 def test_data_is_decoded_once(tmp_path, store, monkeypatch):
     write_cifar(tmp_path)
-    first, second = Recorder(), Recorder()
+    first, second = Watch(), Watch()
     a = load_data("cifar10", data_dir=tmp_path, store=store, progress=first)
     monkeypatch.setenv("TORCHHEBB_DATA", str(tmp_path))
     b = load_data("cifar10", store=store, progress=second)
-    looked = [("looking at the images", 2, "images"), 1, 1, "finish"]
-    assert first.calls == [*looked, ("decoding cifar10", 15, "images"), *[1] * 15, "finish"] and second.calls == []
+    looked, decoded = ("looking at the images", 2, "images", 2, True), ("decoding cifar10", 15, "images", 15, True)
+    assert [astuple(task) for task in first.tasks] == [looked, decoded] and second.tasks == []
     assert a.fingerprint == b.fingerprint and torch.equal(a.train.images, b.train.images)
 
 

@@ -10,8 +10,9 @@ from typing import Any, get_args, get_origin
 import numpy as np
 
 from tests.faults.campaign import Case, Surface
-from tests.faults.recipes import OF_THE_NUMBERS, Begun
+from tests.faults.recipes import OF_THE_NUMBERS
 from tests.small_runs import POSTERIOR, QUESTIONS, SHORT
+from tests.watch import Watch
 from torchhebb.data import Source, Store, from_arrays
 from torchhebb.errors import UserError
 from torchhebb.evaluate import evaluate, get_evaluator, open_run
@@ -103,7 +104,7 @@ def changed(kind: Any, setting: Any, random: random.Random) -> dict[str, Any]:
 
 
 def answered(question: str, settings: dict[str, Any], folder: Path) -> None:
-    progress = Working()
+    progress = Watch()
     run = open_run(folder, source=images(folder.name.partition("-")[2]), store=Store(folder.parent / "store"))
     run = replace(run, progress=progress)
     if question == "comparison":
@@ -111,19 +112,10 @@ def answered(question: str, settings: dict[str, Any], folder: Path) -> None:
     try:
         result = evaluate(get_evaluator(question)(**settings), run)
     except UserError as error:
-        if progress.begun and not any(words in str(error) for words in OF_THE_NUMBERS):
-            raise RuntimeError(f"after {progress.label!r} had begun: {error}") from error
+        if progress.tasks and not any(words in str(error) for words in OF_THE_NUMBERS):
+            raise RuntimeError(f"after {progress.tasks[-1].label!r} had begun: {error}") from error
         raise
     assert result.measures or result.curves or result.notes
-
-
-class Working(Begun):
-    """Progress that remembers whether any work had begun."""
-
-    label = ""
-
-    def start(self, label: str, total: int, unit: str) -> None:
-        self.begun, self.label = True, label
 
 
 SURFACES = (

@@ -8,6 +8,7 @@ from typing import Any, get_args
 import numpy as np
 
 from tests.faults.campaign import Case, Surface
+from tests.watch import Watch
 from torchhebb.data import Augment, Store, from_arrays
 from torchhebb.errors import UserError
 from torchhebb.nn import Architecture, Block, ConvBlock, LinearBlock, Pool, SPHeReConvBlock, Tap, WhitenedBlock
@@ -176,30 +177,16 @@ def trained(random: random.Random, shape: tuple[int, int, int], images: int, fol
         None if random.random() < 0.15 else np.arange(images) % random.choice((1, 2, 3)),
     )
     options = TrainOptions(device="cpu", precision="float32", ensemble=random.choice((1, 1, 2)))
-    recipe, progress = buildable(random, shape), Begun()
+    recipe, progress = buildable(random, shape), Watch()
     try:
         run_recipe(
             recipe, options, folder=folder / "run", source=source, store=Store(folder / "store"), progress=progress
         )
     except UserError as error:
-        if progress.begun and not any(words in str(error) for words in OF_THE_NUMBERS):
+        begun = any("learning" in task.label for task in progress.tasks)
+        if begun and not any(words in str(error) for words in OF_THE_NUMBERS):
             raise RuntimeError(f"after learning had begun: {error}") from error
         raise
-
-
-class Begun:
-    """Progress that remembers whether learning had begun."""
-
-    begun = False
-
-    def start(self, label: str, total: int, unit: str) -> None:
-        self.begun |= "learning" in label
-
-    def advance(self, n: int) -> None:
-        pass
-
-    def finish(self) -> None:
-        pass
 
 
 SURFACES = (

@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from tests.tiny import digits, equal, network, state
+from tests.watch import Stop, stop_after
 from torchhebb.nn import LinearReadout
 from torchhebb.readouts.base import predict_logits
 from torchhebb.readouts.dropout import PackedDropout
@@ -175,27 +176,12 @@ def test_logits_come_batch_by_batch():
 @pytest.mark.parametrize("stop", [1, 3])
 @pytest.mark.parametrize("standardize", [False, True])
 def test_a_fit_that_was_stopped_goes_on_exactly(tmp_path: Path, stop: int, standardize: bool):
-    class Stop(Exception):
-        pass
-
-    class Stopping:
-        left = stop + 1
-
-        def start(self, label: str, total: int, unit: str) -> None: ...
-
-        def advance(self, n: int) -> None:
-            self.left -= n
-            if n and not self.left:
-                raise Stop
-
-        def finish(self) -> None: ...
-
     features, labels = problem()
     plan = replace(PLAN, standardize=standardize)
     whole = plan.fit(features, labels, 5).readout
     log = Log(tmp_path / "metrics.jsonl")
     with pytest.raises(Stop):
-        plan.fit(features, labels, 5, resume=Checkpoint(tmp_path, log=log, interval=0.0), progress=Stopping())
+        plan.fit(features, labels, 5, resume=Checkpoint(tmp_path, log=log, interval=0.0), progress=stop_after(stop + 1))
     again = plan.fit(features, labels, 5, resume=Checkpoint(tmp_path, log=log, interval=0.0)).readout
     assert equal(state(whole), state(again))
     assert [line["epoch"] for line in read_log(tmp_path / "metrics.jsonl")] == [1, 2, 3, 4]

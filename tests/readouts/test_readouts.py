@@ -11,9 +11,10 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
 from tests.evaluate.by_hand import labels_by_hand
+from tests.watch import Watch
 from torchhebb.data.images import stratified_split
 from torchhebb.errors import UserError
-from torchhebb.readouts import Labels, Logistic, Neighbors, ReadoutPlan, Ridge, base, linear
+from torchhebb.readouts import Labels, Logistic, Neighbors, ReadoutPlan, Ridge, StreamedRidge, WideRidge, base, linear
 from torchhebb.readouts.labels import WinCounts
 from torchhebb.readouts.projection import Projection
 from torchhebb.readouts.standardized import Scaling, Standardized
@@ -191,6 +192,20 @@ def test_projection_folds_and_keeps_distances() -> None:
     inner = Ridge().fit(projected, labels, CLASSES).readout
     torch.testing.assert_close(projection.fold(inner)(x), inner(projected), atol=1e-4, rtol=1e-4)
     assert not torch.equal(projected, Projection(x, 600, seed=2)())
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [Ridge(), Ridge(project=12), Logistic(), WideRidge(), WideRidge(strengths=(0.1,)), StreamedRidge()],
+    ids=repr,
+)
+def test_every_strength_that_is_solved_counts_in_the_progress(plan: ReadoutPlan) -> None:
+    x, labels = clusters()
+    watch = Watch()
+    plan.fit(x, labels, CLASSES, task="seed 0: readout", progress=watch)
+    (solving,) = [task for task in watch.tasks if task.label == "seed 0: readout: solving"]
+    assert solving.done == solving.total == len(plan.strengths) and solving.unit == "strengths"
+    assert all(task.finished and task.done == task.total for task in watch.tasks)
 
 
 @pytest.mark.parametrize("plan", [Ridge(), Logistic()], ids=["ridge", "logistic"])

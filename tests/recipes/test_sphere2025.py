@@ -10,12 +10,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from tests.tiny import digits, equal, few_digits, state
+from tests.watch import Stop, stop_after
 from torchhebb.config import from_json, to_json
 from torchhebb.data import Batches, Images
 from torchhebb.errors import UserError
 from torchhebb.evaluate import get_evaluator
 from torchhebb.nn import Architecture, Network, SPHeReConvBlock, Tap, learn
-from torchhebb.progress import Silent
 from torchhebb.recipes import sphere2025
 from torchhebb.runs import TrainOptions, run_recipe
 from torchhebb.train import Learning, Readout, Recipe
@@ -155,23 +155,11 @@ def test_labels_reach_the_online_readout_alone():
     assert not any(parameter.requires_grad for parameter in readout.readout.parameters())
 
 
-class StopAt(Silent):
-    """Ends the work after some images."""
-
-    def __init__(self, images: int) -> None:
-        self.left = images
-
-    def advance(self, n: int) -> None:
-        self.left -= n
-        if self.left <= 0:
-            raise InterruptedError
-
-
 def test_a_stopped_pass_goes_on_exactly_with_its_readout(tmp_path: Path):
     images = digits(100)
     whole, readout = together(images)
-    with pytest.raises(InterruptedError):
-        together(images, checkpoint=Checkpoint(tmp_path, interval=0.0), progress=StopAt(220))
+    with pytest.raises(Stop):
+        together(images, checkpoint=Checkpoint(tmp_path, interval=0.0), progress=stop_after(220))
     again, again_readout = together(images, checkpoint=Checkpoint(tmp_path, interval=0.0))
     assert equal(state(whole), state(again))
     assert equal(state(readout.readout), state(again_readout.readout))

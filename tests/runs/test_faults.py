@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.tiny import edit_json, few_digits, learned, tiny_recipe, untimed
+from tests.watch import Stop, stop_after
 from torchhebb.data import Store
 from torchhebb.errors import UserError
 from torchhebb.runs import TrainOptions, open_run, read_config, run_recipe
@@ -47,28 +48,6 @@ def test_a_second_process_touches_nothing(tmp_path: Path, store: Store) -> None:
     assert contents(folder) == before
 
 
-class Stop(Exception):
-    pass
-
-
-class Stopping:
-    """Progress that ends the work when a task has advanced a few times."""
-
-    def __init__(self, task: str, advances: int) -> None:
-        self.task, self.left, self.current = task, advances, ""
-
-    def start(self, label: str, total: int, unit: str) -> None:
-        self.current = label
-
-    def advance(self, n: int) -> None:
-        self.left -= self.task in self.current
-        if self.left == 0:
-            raise Stop
-
-    def finish(self) -> None:
-        pass
-
-
 Change = Callable[[dict[str, Any]], object]
 
 
@@ -83,7 +62,7 @@ Change = Callable[[dict[str, Any]], object]
 def test_a_checkpoint_belongs_to_its_experiment(change: Change, words: str, tmp_path: Path, store: Store) -> None:
     folder = tmp_path / "run"
     with pytest.raises(Stop):
-        run_recipe(RECIPE, OPTIONS, folder=folder, store=store, progress=Stopping("learning", 5))
+        run_recipe(RECIPE, OPTIONS, folder=folder, store=store, progress=stop_after(250, "learning"))
     edit_json(folder / "config.json", change)
     with pytest.raises(UserError, match=words):
         run_recipe(read_config(folder)[0], OPTIONS, folder=folder, store=store)
@@ -148,7 +127,7 @@ def test_runs_of_the_same_second_have_folders_of_their_own(tmp_path: Path, monke
 def test_a_log_that_was_cut_does_not_end_the_run(cut: float, tmp_path: Path, store: Store) -> None:
     folder = tmp_path / "run"
     with pytest.raises(Stop):
-        run_recipe(RECIPE, OPTIONS, folder=folder, store=store, progress=Stopping("readout", 2))
+        run_recipe(RECIPE, OPTIONS, folder=folder, store=store, progress=stop_after(1, "readout"))
     log = folder / "metrics.jsonl"
     log.write_bytes(log.read_bytes()[: int(cut * log.stat().st_size)])
     whole = run_recipe(RECIPE, OPTIONS, folder=tmp_path / "whole", store=store)
@@ -160,7 +139,7 @@ def test_a_readout_under_way_begins_again_with_the_network(tmp_path: Path, store
     """Its lines are those of one time too."""
     folder, recipe = tmp_path / "run", replace(RECIPE, readout=Readout(epochs=4, batch_size=200))
     with pytest.raises(Stop):
-        run_recipe(recipe, OPTIONS, folder=folder, store=store, progress=Stopping("readout", 3))
+        run_recipe(recipe, OPTIONS, folder=folder, store=store, progress=stop_after(2, "readout"))
     log = Log(folder / "metrics.jsonl")
     assert Checkpoint(folder, log=log).task == "seed 0: readout"  # the log is rewound to it
     assert any(line["kind"] == "readout" for line in untimed(folder / "metrics.jsonl"))

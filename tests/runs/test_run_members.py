@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.tiny import digits, few_digits, learned, state, tiny_recipe, untimed
-from tests.train.test_learn import Stop, Watch
+from tests.watch import Stop, stop_after
 from torchhebb import load
 from torchhebb.data import Store
 from torchhebb.errors import UserError
@@ -65,16 +65,8 @@ def test_its_files_are_those_of_seeds_one_after_another(together: tuple[Path, Re
 @pytest.mark.parametrize("images", [20, 110, 150])
 def test_a_stop_costs_nothing(together: tuple[Path, Result], store: Store, tmp_path: Path, images: int):
     """In the middle of learning, at its end, and in the first readout."""
-    seen = 0
-
-    def advance(n: int) -> None:
-        nonlocal seen
-        seen += n
-        if seen >= images:
-            raise Stop
-
     with pytest.raises(Stop):
-        run(tmp_path, store, 2, progress=Watch(advance=advance))
+        run(tmp_path, store, 2, progress=stop_after(images))
     assert not (tmp_path / "result.json").exists()
     result = run(tmp_path, store, 2)
     assert learned(tmp_path).keys() == learned(together[0]).keys()

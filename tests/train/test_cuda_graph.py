@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.tiny import ARCHITECTURE, digits, equal, state
-from tests.train.test_learn import Stop, stop_after
+from tests.watch import Stop, stop_after
 from torchhebb.nn import Architecture, ConvBlock, LinearBlock, Network
 from torchhebb.nn.ensemble import stack_ensemble
 from torchhebb.optim import NormAdaptiveSGD

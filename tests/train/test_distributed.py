@@ -11,6 +11,7 @@ import torch
 
 from tests import pair
 from tests.pair import CASES, Tensors
+from tests.watch import Stop, stop_after
 from torchhebb.distributed import joined, planned
 from torchhebb.errors import UserError
 from torchhebb.train import Learning
@@ -80,8 +81,8 @@ def test_a_stream_is_gone_on_with_by_as_many_processes(tmp_path: Path, monkeypat
     plan = Learning(batch_size=14)
     with pair.stream() as images:
         network = replace(pair.SOFTHEBB, input_shape=(3, 16, 16)).build()
-        with suppress(InterruptedError):
-            learn_images(network, images, plan, checkpoint=pair.eager(tmp_path), progress=pair.Stopping(30))
+        with suppress(Stop):
+            learn_images(network, images, plan, checkpoint=pair.eager(tmp_path), progress=stop_after(31))
         with (
             monkeypatch.context() as patch,
             pytest.raises(UserError, match="started with 1 process.*as many, got 2$"),

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.tiny import ARCHITECTURE, digits, equal, state, untimed
-from tests.train.test_learn import Stop, Watch, stop_after
+from tests.watch import Stop, Watch, stop_after
 from torchhebb.data import Store
 from torchhebb.errors import UserError
 from torchhebb.nn import Architecture, ConvBlock, LinearBlock, Network, Pool, SPHeReConvBlock
@@ -268,9 +268,9 @@ def test_the_log_of_each_member_is_that_of_a_run_alone(tmp_path: Path):
 
 
 def test_progress_counts_the_images_of_one_member(tmp_path: Path):
-    seen: list[int] = []
-    together(ARCHITECTURE, progress=Watch(advance=seen.append))
-    assert sum(seen) == 2 * len(IMAGES)
+    watch = Watch()
+    together(ARCHITECTURE, progress=watch)
+    assert watch.done() == 2 * len(IMAGES)
 
 
 def test_what_cannot_learn_side_by_side_says_so():

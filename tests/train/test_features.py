@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from tests.tiny import digits, equal, network, state
+from tests.watch import Stop, stop_after
 from torchhebb import learn
 from torchhebb.data import Data, Store, load_data
 from torchhebb.nn import Network
@@ -91,17 +92,9 @@ def test_a_damaged_entry_is_made_again(tmp_path: Path):
 
 
 def test_a_stopped_computation_leaves_no_entry(tmp_path: Path):
-    class Stopping:
-        def start(self, label: str, total: int, unit: str) -> None: ...
-
-        def advance(self, n: int) -> None:
-            raise KeyboardInterrupt
-
-        def finish(self) -> None: ...
-
     model, store = learned(), Store(tmp_path)
-    with pytest.raises(KeyboardInterrupt):
-        extract_features(model, IMAGES, device=CPU, store=store, key={"a": 1}, progress=Stopping())
+    with pytest.raises(Stop):
+        extract_features(model, IMAGES, device=CPU, store=store, key={"a": 1}, progress=stop_after(1))
     assert not store.entries() and model.training
     assert torch.equal(extract_features(model, IMAGES, device=CPU, store=store, key={"a": 1}), stored(model, store))
 

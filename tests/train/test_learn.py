@@ -2,13 +2,13 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from torch.nn import functional as F
 
 from tests.tiny import ARCHITECTURE, digits, equal, network, state, untimed
+from tests.watch import Stop, Task, Watch, stop_after
 from torchhebb import learn, save
 from torchhebb.data import Batches, Images, Store
 from torchhebb.nn import Architecture, ConvBlock, HebbLinear, Network, SPHeReConvBlock, WhitenedBlock
@@ -21,41 +21,6 @@ from torchhebb.train.log import Log, read_log
 from torchhebb.train.recipe import AdamW
 
 IMAGES = digits(125)
-
-
-class Watch:
-    """A progress that calls back; what it raises stops the work."""
-
-    def __init__(self, *, start: Any = None, advance: Any = None, finish: Any = None) -> None:
-        self._start, self._advance, self._finish = start, advance, finish
-
-    def start(self, label: str, total: int, unit: str) -> None:
-        if self._start:
-            self._start()
-
-    def advance(self, n: int) -> None:
-        if self._advance:
-            self._advance(n)
-
-    def finish(self) -> None:
-        if self._finish:
-            self._finish()
-
-
-class Stop(Exception):
-    pass
-
-
-def stop_after(images: int) -> Watch:
-    seen = 0
-
-    def advance(n: int) -> None:
-        nonlocal seen
-        seen += n
-        if seen >= images:
-            raise Stop
-
-    return Watch(advance=advance)
 
 
 def test_joint_order_is_learn_and_a_step():
@@ -89,7 +54,7 @@ def test_greedy_order_leaves_the_blocks_below_and_above_as_they_are():
     model = network()
     starts: list[dict[str, torch.Tensor]] = []
     ends: list[dict[str, torch.Tensor]] = []
-    watch = Watch(start=lambda: starts.append(state(model)), finish=lambda: ends.append(state(model)))
+    watch = Watch(start=lambda _: starts.append(state(model)), finish=lambda _: ends.append(state(model)))
     learn_images(model, IMAGES, Learning(order="greedy", epochs=2), progress=watch)
     assert len(starts) == len(ends) == 3  # in the middle, the inputs of the second block
     assert equal(starts[1], ends[1])
@@ -194,13 +159,12 @@ def test_a_run_that_was_stopped_goes_on_exactly(tmp_path: Path, plan: Learning, 
 
 
 def test_progress_counts_every_image_also_when_it_goes_on(tmp_path: Path):
-    seen: list[int] = []
     plan = Learning(batch_size=10, epochs=2)
     with pytest.raises(Stop):
         learn_images(network(), IMAGES, plan, checkpoint=Checkpoint(tmp_path, interval=0.0), progress=stop_after(60))
-    watch = Watch(advance=seen.append)
+    watch = Watch()
     learn_images(network(), IMAGES, plan, checkpoint=Checkpoint(tmp_path, interval=0.0), progress=watch)
-    assert sum(seen) == 250
+    assert watch.done() == 250
 
 
 def test_what_is_logged(tmp_path: Path):
@@ -278,7 +242,7 @@ def test_a_run_that_was_stopped_after_its_last_step_logs_the_last_loss(tmp_path:
         (tmp_path / folder).mkdir(exist_ok=True)
         return Checkpoint(tmp_path / folder, log=Log(tmp_path / folder / "metrics.jsonl"), interval=0.0)
 
-    def stop() -> None:
+    def stop(_: Task) -> None:
         raise Stop
 
     plan = Learning(batch_size=50, epochs=2, optimizer=AdamW())

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tests.tiny import ARCHITECTURE, digits, equal, state, tiny_recipe
+from tests.watch import Stop, stop_after
 from torchhebb.data import Augment, Batches, Images, load_data
 from torchhebb.errors import UserError
 from torchhebb.nn import Architecture, ConvBlock, LinearReadout, Pool
-from torchhebb.progress import Silent
 from torchhebb.readouts.dropout import PackedDropout
 from torchhebb.readouts.sources import epoch_seed
 from torchhebb.rules import SoftHebb
@@ -27,18 +27,6 @@ from torchhebb.train.supervised import backpropagation_model, fit_supervised
 
 IMAGES = digits(100)
 PLAN = Supervised(epochs=3, batch_size=30, lr=0.01, weight_decay=0.1, cosine=False)
-
-
-class StopAt(Silent):
-    """Ends the work after some steps."""
-
-    def __init__(self, steps: int) -> None:
-        self.left = steps
-
-    def advance(self, n: int) -> None:
-        self.left -= n
-        if self.left <= 0:
-            raise InterruptedError
 
 
 def model(seed: int = 0) -> nn.Sequential:
@@ -191,8 +179,8 @@ def test_a_stopped_run_goes_on_exactly(tmp_path: Path, steps: int, dropout: floa
     for name in ("whole", "parts"):
         (tmp_path / name).mkdir()
     whole = fit_supervised(model(), IMAGES, plan, checkpoint=checkpoint("whole"))
-    with pytest.raises(InterruptedError):
-        fit_supervised(model(), IMAGES, plan, checkpoint=checkpoint("parts"), progress=StopAt(steps + 1))
+    with pytest.raises(Stop):
+        fit_supervised(model(), IMAGES, plan, checkpoint=checkpoint("parts"), progress=stop_after(steps + 1))
     again = fit_supervised(model(7), IMAGES, plan, checkpoint=checkpoint("parts"))
     assert equal(state(whole), state(again))
     lines = [(tmp_path / name / "metrics.jsonl").read_text() for name in ("whole", "parts")]

@@ -1,7 +1,7 @@
 """The base of regularised linear readouts: projection, choice of the strength, and the final solution."""
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Self
 
@@ -12,6 +12,7 @@ from torchhebb.bounds import SIZE, above, between, each
 from torchhebb.errors import UserError
 from torchhebb.memory import free_bytes
 from torchhebb.nn import LinearReadout
+from torchhebb.progress import counted
 from torchhebb.readouts.base import ChoosingPlan, FitContext, Fitted, best, kept_and_held
 from torchhebb.readouts.projection import Projection
 from torchhebb.readouts.standardized import Standardized
@@ -52,13 +53,18 @@ class LinearPlan(ChoosingPlan):
             assert isinstance(inner.readout, LinearReadout)
             return Fitted(projection.fold(inner.readout), inner.notes)
         kept, held = kept_and_held(labels, self.holdout, context.seed, features.device)
-        strength, accuracy = best(self._scores(Standardized(features, kept), held, labels, classes))
+        strengths = counted(
+            sorted(self.strengths, reverse=True), f"{context.name}: solving", "strengths", context.progress
+        )
+        strength, accuracy = best(self._scores(Standardized(features, kept), held, labels, classes, strengths))
         fitted = self._solve(Standardized(features), labels, classes, strength)
         return Fitted(fitted.readout, {"strength": strength, "held_out_accuracy": accuracy, **fitted.notes})
 
     @abstractmethod
-    def _scores(self, z: Standardized, held: Tensor, labels: Tensor, classes: int) -> Iterator[tuple[float, float]]:
-        """(strength, accuracy on the samples `held`) of solutions on z, the largest strength first, which wins ties."""
+    def _scores(
+        self, z: Standardized, held: Tensor, labels: Tensor, classes: int, strengths: Iterable[float]
+    ) -> Iterator[tuple[float, float]]:
+        """(strength, accuracy on the samples `held`) of solutions on z, in the order of the strengths."""
 
     @abstractmethod
     def _solve(self, z: Standardized, labels: Tensor, classes: int, strength: float) -> Fitted:

@@ -1,6 +1,6 @@
 """Multinomial logistic regression by full-batch L-BFGS."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -34,10 +34,12 @@ class Logistic(LinearPlan):
     iterations: int = field(default=200, metadata=SIZE)
     """Largest number of L-BFGS steps for one strength."""
 
-    def _scores(self, z: Standardized, held: Tensor, labels: Tensor, classes: int) -> Iterator[tuple[float, float]]:
+    def _scores(
+        self, z: Standardized, held: Tensor, labels: Tensor, classes: int, strengths: Iterable[float]
+    ) -> Iterator[tuple[float, float]]:
         x = _matrix(z)
         solution = _Solution(x.shape[1], classes, x.device)
-        for strength in sorted(self.strengths, reverse=True):
+        for strength in strengths:
             solution.minimize(x, labels[z.index], strength, self.iterations)
             logits = torch.cat([solution(part.float()) for part in z.rows(held)])
             yield strength, percent_correct(logits, labels[held])

@@ -14,6 +14,7 @@ from torch import Tensor
 from torchhebb.errors import UserError
 from torchhebb.files import written_beside
 from torchhebb.ops.int8 import int8_products
+from torchhebb.progress import SILENT, Progress
 from torchhebb.readouts.base import is_constant
 from torchhebb.readouts.factor import blocks
 
@@ -90,20 +91,24 @@ class SampleProducts(Tiled):
             (i, j): torch.zeros(_length(self.rows[i]), _length(self.rows[j]), device=device) for i, j in self.places()
         }
 
-    def add(self, features: Tensor) -> None:
+    def add(self, features: Tensor, *, label: str = "products", progress: Progress = SILENT) -> None:
         """Add the products of some features (samples, f) of all samples, in the order of the rows.
 
         Raises UserError for features that are not finite.
         """
-        for columns in blocks(features.shape[1], SUMMED):
+        places, sums = list(self.places()), list(blocks(features.shape[1], SUMMED))
+        progress.start(label, len(sums) * len(places), "tiles")
+        for columns in sums:
             parts = [features[:, columns][:, some] for some in blocks(columns.stop - columns.start, COLUMNS)]
             z = torch.cat([standardised(part, self.fitted, int8=self.int8)[0] for part in parts], 1)
-            for i, j in self.places():
+            for i, j in places:
                 left, right = z[self.rows[i]], z[self.rows[j]]
                 if self.int8:
                     self.tiles[i, j].add_(int8_products(left, right), alpha=(CLIP / 127) ** 2)
                 else:
                     self.tiles[i, j].addmm_(left, right.T)
+                progress.advance(1)
+        progress.finish()
         self.width += features.shape[1]
 
     def tile(self, i: int, j: int) -> Tensor:

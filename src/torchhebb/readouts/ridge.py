@@ -1,6 +1,6 @@
 """Ridge regression on one-hot targets in closed form; one eigendecomposition serves every strength."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -31,14 +31,16 @@ class Ridge(LinearPlan):
         ([0, 1], 100.0)
     """
 
-    def _scores(self, z: Standardized, held: Tensor, labels: Tensor, classes: int) -> Iterator[tuple[float, float]]:
+    def _scores(
+        self, z: Standardized, held: Tensor, labels: Tensor, classes: int, strengths: Iterable[float]
+    ) -> Iterator[tuple[float, float]]:
         target, mean = _targets(labels[z.index], classes)
         gram, right = _system(z, target)
         values, vectors = torch.linalg.eigh(gram)
         del gram
         right = vectors.T @ right
         inputs = torch.cat([_basis(z, x) @ vectors for x in z.rows(held)])
-        for strength in sorted(self.strengths, reverse=True):
+        for strength in strengths:
             logits = inputs @ (right / (values + strength * len(z)).unsqueeze(1)) + mean
             yield strength, percent_correct(logits, labels[held])
 

@@ -9,6 +9,7 @@ from torchhebb.bounds import above, between, each
 from torchhebb.errors import UserError
 from torchhebb.memory import free_bytes
 from torchhebb.nn import LinearReadout
+from torchhebb.progress import counted
 from torchhebb.readouts.base import ChoosingPlan, FitContext, Fitted, best, kept_and_held, percent_correct
 from torchhebb.readouts.dual import DualRidge, dual_ridge
 from torchhebb.readouts.factor import blocks
@@ -66,7 +67,8 @@ class StreamedRidge(ChoosingPlan):
 
         scores: list[tuple[float, float]] = []
         chosen: DualRidge | None = None
-        for strength in sorted(self.strengths, reverse=True):
+        strengths = sorted(self.strengths, reverse=True)
+        for strength in counted(strengths, f"{context.name}: solving", "strengths", context.progress):
             ridge = dual_ridge(scaled, targets, len(kept), strength)
             scores.append((strength, percent_correct(ridge.held_logits, labels[held])))
             if best(scores) == scores[-1]:

@@ -11,6 +11,7 @@ from torchhebb.bounds import above, between, each
 from torchhebb.errors import UserError
 from torchhebb.memory import free_bytes
 from torchhebb.nn import LinearReadout
+from torchhebb.progress import counted
 from torchhebb.readouts.base import (
     ROWS,
     ChoosingPlan,
@@ -66,7 +67,9 @@ class WideRidge(ChoosingPlan):
         targets = torch.nn.functional.one_hot(labels, classes).float()
         kind = _OfSamples if samples < width else _OfFeatures
         system = kind(features, targets, kept, held, context)
-        strengths = sorted(self.strengths, reverse=True)
+        strengths = counted(
+            sorted(self.strengths, reverse=True), f"{context.name}: solving", "strengths", context.progress
+        )
         scores = [(s, percent_correct(system.held_logits(s), labels[held])) for s in strengths]
         strength, accuracy = best(scores)
         notes = {"strength": strength, "held_out_accuracy": accuracy}

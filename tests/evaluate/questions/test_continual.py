@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tests.tiny import few_digits, network
+from tests.watch import Stop, Task, Watch
 from torchhebb.data import Images
 from torchhebb.data.tasks import join, split_classes
 from torchhebb.errors import UserError
@@ -32,7 +33,6 @@ from torchhebb.evaluate.methods.continual.probes import Probes, by_position
 from torchhebb.evaluate.methods.continual.record import as_matrix
 from torchhebb.evaluate.questions import continual as question_module
 from torchhebb.evaluate.questions.continual import PORT, Continual, is_ported
-from torchhebb.progress import Silent
 from torchhebb.readouts import Ridge
 from torchhebb.recipes import sphere2025
 from torchhebb.recipes.softhebb2023 import depth3
@@ -364,15 +364,14 @@ def test_ewc_of_no_strength_is_sequential_backpropagation(asked: tuple[Run, Resu
     assert strong < result.notes["change"]["backpropagation_task_aware"][0][-1]
 
 
-class StopAfter(Silent):
+def stop_at(words: str) -> Watch:
     """Ends the work when the label of a stage comes up."""
 
-    def __init__(self, label: str) -> None:
-        self.label = label
+    def start(task: Task) -> None:
+        if words in task.label:
+            raise Stop
 
-    def start(self, label: str, total: int, unit: str) -> None:
-        if self.label in label:
-            raise InterruptedError
+    return Watch(start=start)
 
 
 @pytest.mark.parametrize(
@@ -385,8 +384,8 @@ def test_a_stopped_question_goes_on_exactly(
     _, whole = asked
     run = small()
     only = Continual(**QUICK, methods=(method,))  # type: ignore[arg-type]
-    with pytest.raises(InterruptedError):
-        ask(only, replace(run, progress=StopAfter(stop)))
+    with pytest.raises(Stop):
+        ask(only, replace(run, progress=stop_at(stop)))
     assert list((run.folder / "continual").glob("*/stage-1.safetensors"))
     resumed = ask(only, run)
     assert resumed.notes["matrices"] == {method: whole.notes["matrices"][method]}

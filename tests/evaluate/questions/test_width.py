@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from tests.tiny import tiny_recipe
+from tests.watch import Watch
 from torchhebb.data import Images, Store
 from torchhebb.errors import UserError
 from torchhebb.evaluate import Width, evaluate, open_run
@@ -54,6 +55,20 @@ def test_random_and_learned_neurons_at_every_width(folder: Path):
     assert all(75 < accuracy <= 100 for accuracy in accuracies.values()), accuracies
     assert len(answer.curves) == 8 and all(curve.x == (16.0, 32.0) for curve in answer.curves)
     assert not list((folder / "products").glob("*"))
+
+
+def test_products_and_ridges_count_in_the_progress(folder: Path):
+    watch = Watch()
+    question = Width(**SMALL, strengths=(0.1, 0.2), scales=(0.1, 0.2), exponential_strengths=(0.03, 0.06, 0.1))
+    evaluate(question, replace(open_run(folder), progress=watch))
+    work = {task.label: (task.done, task.unit) for task in watch.tasks}
+    title = "seed 0: random patches"
+    for group in range(4):
+        assert work[f"{title}, products with neurons from {8 * group}"] == (3, "tiles")
+    for width in (16, 32):
+        assert work[f"{title}, {width} neurons linear"] == (2, "ridges")
+        assert work[f"{title}, {width} neurons exponential"] == (6, "ridges")
+    assert all(task.finished and task.done == task.total for task in watch.tasks)
 
 
 def test_stopped_at_any_group_it_ends_with_the_same_products(folder: Path, monkeypatch: pytest.MonkeyPatch):

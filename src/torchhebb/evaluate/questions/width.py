@@ -23,6 +23,7 @@ from torchhebb.evaluate.statistics import mean_curve
 from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study, count_test_images, values
 from torchhebb.memory import free_bytes
 from torchhebb.nn import Network
+from torchhebb.progress import counted
 from torchhebb.readouts.base import percent_correct
 from torchhebb.readouts.iterative import LANDMARKS, iterative_ridge
 from torchhebb.readouts.products import TILE, Centred, Exponential, SampleProducts, Scaled, Tiled
@@ -220,13 +221,14 @@ class Width(Study[tuple[str, str]]):
     def _chosen(self, name: str, products: "_Products", kernels: Sequence[tuple[str, Tiled, Sequence[float]]]) -> Cell:
         """The ridge that did best on the held-out images, and what it answers to the test images."""
         best, chosen, scores = None, None, {}
-        for words, kernel, strengths in kernels:
-            for strength in strengths:
-                ridge = iterative_ridge(kernel, products.targets, products.kept, strength)
-                score = percent_correct(ridge.held_logits, products.labels[products.kept :])
-                scores[f"{words} {strength}"] = score
-                if best is None or score > best:
-                    best, chosen = score, (ridge, kernel)
+        settings = [(words, kernel, strength) for words, kernel, strengths in kernels for strength in strengths]
+        label = f"{products.title}, {name.replace('_', ' ')}"
+        for words, kernel, strength in counted(settings, label, "ridges", products.run.progress):
+            ridge = iterative_ridge(kernel, products.targets, products.kept, strength)
+            score = percent_correct(ridge.held_logits, products.labels[products.kept :])
+            scores[f"{words} {strength}"] = score
+            if best is None or score > best:
+                best, chosen = score, (ridge, kernel)
         assert chosen is not None
         found = {f"{name}_held_out_accuracy": best, f"{name}_scores": scores}
         if self.test:
@@ -240,6 +242,7 @@ class _Products:
 
     def __init__(self, question: Width, run: Run, learner: str, seed: int, change: str = "none") -> None:
         self.question, self.run, self.learner, self.seed, self.change = question, run, learner, seed, change
+        self.title = f"seed {seed}: {in_words(learner, change)}"
         self.architecture = CHANGES[change].change(run.recipe.architecture)
         held_out = run.data.holdout(question.held_out, seed)
         kept = held_out.train
@@ -277,7 +280,8 @@ class _Products:
             if self.groups > groups:
                 self.sums, self.groups = self._none(), 0
         while self.groups < groups:
-            self.sums.add(self._features(self.groups))
+            label = f"{self.title}, products with neurons from {self.groups * self.question.group}"
+            self.sums.add(self._features(self.groups), label=label, progress=self.run.progress)
             self.groups += 1
             if self.groups == groups or time.monotonic() - saved > _SAVE_SECONDS:
                 self._save(self.sums)
@@ -297,8 +301,7 @@ class _Products:
         """The features of a group of neurons of all images, in the order of the parts."""
         features = PatchFeatures(self._network(group), self.dtype)
         out = torch.empty(sum(map(len, self.parts)), features.width, dtype=torch.float16)
-        words = in_words(self.learner, self.change)
-        label = f"seed {self.seed}: {words}, neurons from {group * self.question.group}"
+        label = f"{self.title}, neurons from {group * self.question.group}"
         for rows, images in zip(out.split([len(part) for part in self.parts]), self.parts, strict=True):
             features.fill(rows, images, label=label, progress=self.run.progress)
         return out
