@@ -199,7 +199,7 @@ def test_projection_folds_and_keeps_distances() -> None:
     [Ridge(), Ridge(project=12), Logistic(), WideRidge(), WideRidge(strengths=(0.1,)), StreamedRidge()],
     ids=repr,
 )
-def test_every_strength_that_is_solved_counts_in_the_progress(plan: ReadoutPlan) -> None:
+def test_every_strength_that_is_solved_counts_in_the_progress(plan: Any) -> None:
     x, labels = clusters()
     watch = Watch()
     plan.fit(x, labels, CLASSES, task="seed 0: readout", progress=watch)
