@@ -127,14 +127,15 @@ def test_the_pages_show_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> No
         assert fill(page, FOLDER).count("\nNot run.\n") == measured
 
 
-def test_what_the_library_adds_is_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_library_adds_is_a_median_and_its_processes_keep_bytecode(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(FOLDER)
-    from benchmarks.bench_start import HELP, LIBRARY, TORCH, added
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    from benchmarks.bench_start import added, fresh_process
 
-    samples = {TORCH: (1000.0, 1100.0, 1200.0), LIBRARY: (1300.0, 1400.0, 1500.0), HELP: (2.0, 2.0, 2.0)}
-    adds = added(samples)
-    assert (adds["milliseconds"], adds["verdict"], adds["low"], adds["high"]) == (300.0, "PASS", 300.0, 300.0)
-    assert added({**samples, LIBRARY: (1300.0, 1401.0, 1500.0)})["verdict"] == "FAIL"
+    adds = added((310.0, 290.0, 300.0))
+    assert (adds["milliseconds"], adds["verdict"], adds["low"], adds["high"]) == (300.0, "PASS", 290.0, 310.0)
+    assert added((310.0, 290.0, 301.0))["verdict"] == "FAIL"
+    assert fresh_process("-c", "import sys; print(sys.dont_write_bytecode)") == "False\n"
 
 
 def test_a_pipeline_is_medians_times_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
