@@ -1,6 +1,7 @@
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,9 +11,9 @@ from hypothesis import strategies as st
 from tests.readouts.test_wide import problem
 from tests.reference.dual import centred, ridge_logits, standardised_products
 from torchhebb.errors import UserError
-from torchhebb.readouts import StreamedRidge, WideRidge, dual, products, streamed
-from torchhebb.readouts.dual import dual_ridge
-from torchhebb.readouts.iterative import iterative_ridge
+from torchhebb.readouts import StreamedRidge, WideRidge, dual, iterative, products, streamed
+from torchhebb.readouts.dual import DualRidge, dual_ridge
+from torchhebb.readouts.iterative import iterative_ridges
 from torchhebb.readouts.products import Centred, Exponential, SampleProducts, Scaled, Tiled
 
 
@@ -76,7 +77,12 @@ def test_the_order_of_neurons_and_their_blocks_change_nothing(tile: int):
     torch.testing.assert_close(whole(one), whole(other), rtol=1e-5, atol=1e-4)
 
 
-@pytest.mark.parametrize("solve", [dual_ridge, partial(iterative_ridge, tolerance=1e-5)])
+def by_steps(products: Tiled, targets: torch.Tensor, kept: int, strength: float, **options: Any) -> DualRidge:
+    (ridge,) = iterative_ridges(products, targets, kept, (strength,), **options)
+    return ridge
+
+
+@pytest.mark.parametrize("solve", [dual_ridge, partial(by_steps, tolerance=1e-5)])
 @pytest.mark.parametrize("strength", [0.02, 0.5])
 def test_one_solution_answers_for_the_kept_samples_and_for_all(strength: float, solve: Callable, tile: int):
     x, labels = problem(70, 200)
@@ -185,9 +191,48 @@ def test_conjugate_gradients_take_few_steps_and_say_where_they_do_not_end():
     targets = torch.nn.functional.one_hot(labels).float()
     matrix = Scaled(Centred(summed(x, 150, 50)), 1 / 900)
     exact, found = (
-        solve(matrix, targets, 150, 0.1) for solve in (dual_ridge, partial(iterative_ridge, tolerance=1e-4, most=30))
+        solve(matrix, targets, 150, 0.1) for solve in (dual_ridge, partial(by_steps, tolerance=1e-4, most=30))
     )
     torch.testing.assert_close(found.held_logits, exact.held_logits, rtol=0, atol=1e-3)
     torch.testing.assert_close(found.dual, exact.dual, rtol=0, atol=1e-3)
     with pytest.raises(UserError, match=r"the ridge is not solved after 1 steps, residuals are .*: give larger"):
-        iterative_ridge(matrix, targets, 150, 1e-4, tolerance=1e-7, most=1)
+        by_steps(matrix, targets, 150, 1e-4, tolerance=1e-7, most=1)
+
+
+def test_strengths_together_are_those_alone_and_the_matrix_is_computed_once(tile: int, monkeypatch: pytest.MonkeyPatch):
+    class Counted(Scaled):
+        computed = 0
+
+        def tile(self, i: int, j: int) -> torch.Tensor:
+            Counted.computed += 1
+            return super().tile(i, j)
+
+    monkeypatch.setattr(iterative, "CORNER", 5)
+    x, labels = problem(200, 900)
+    targets = torch.nn.functional.one_hot(labels).float()
+    source = Centred(summed(x, 150, 50))
+    strengths = (0.05, 0.1, 1.0)
+    matrix = Counted(source, 1 / 900)
+    together = list(iterative_ridges(matrix, targets, 150, strengths))
+    assert Counted.computed == len([*matrix.places()])
+    monkeypatch.setattr(iterative, "CORNER", 512)
+    for strength, ridge in zip(strengths, together, strict=True):
+        alone = by_steps(Scaled(source, 1 / 900), targets, 150, strength)
+        torch.testing.assert_close(ridge.dual, alone.dual, rtol=0, atol=1e-4)
+        exact = dual_ridge(Scaled(source, 1 / 900), targets, 150, strength)
+        torch.testing.assert_close(ridge.held_logits, exact.held_logits, rtol=0, atol=3e-3)
+
+
+def test_landmarks_hold_the_products_of_their_columns_over_the_kept_samples_and_over_all(
+    tile: int, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(iterative, "CORNER", 3)
+    x, _ = problem(60, 90)
+    matrix = Scaled(Centred(summed(x, 40, 20)), 1 / 90)
+    landmarks = iterative._Landmarks(matrix, 40, 60)
+    torch.testing.assert_close(landmarks.columns, whole(matrix)[:, : landmarks.columns.shape[1]])
+    for count, gram in landmarks.grams:
+        columns = landmarks.columns[:count].double()
+        exact = columns.T @ columns
+        torch.testing.assert_close(gram.tril(), exact.tril(), rtol=1e-12, atol=1e-12)
+    assert [count for count, _ in landmarks.grams] == [60, 40]

@@ -23,9 +23,8 @@ from torchhebb.evaluate.statistics import mean_curve
 from torchhebb.evaluate.study import NOT_IN_CELLS, Cell, Quantity, Study, count_test_images, values
 from torchhebb.memory import free_bytes
 from torchhebb.nn import Network
-from torchhebb.progress import counted
 from torchhebb.readouts.base import percent_correct
-from torchhebb.readouts.iterative import LANDMARKS, iterative_ridge
+from torchhebb.readouts.iterative import LANDMARKS, iterative_ridges
 from torchhebb.readouts.products import TILE, Centred, Exponential, SampleProducts, Scaled, Tiled
 from torchhebb.recipes.patches import CHANGES, LEARNERS, PLAN
 from torchhebb.runs.networks import built, learn_run
@@ -221,14 +220,17 @@ class Width(Study[tuple[str, str]]):
     def _chosen(self, name: str, products: "_Products", kernels: Sequence[tuple[str, Tiled, Sequence[float]]]) -> Cell:
         """The ridge that did best on the held-out images, and what it answers to the test images."""
         best, chosen, scores = None, None, {}
-        settings = [(words, kernel, strength) for words, kernel, strengths in kernels for strength in strengths]
-        label = f"{products.title}, {name.replace('_', ' ')}"
-        for words, kernel, strength in counted(settings, label, "ridges", products.run.progress):
-            ridge = iterative_ridge(kernel, products.targets, products.kept, strength)
-            score = percent_correct(ridge.held_logits, products.labels[products.kept :])
-            scores[f"{words} {strength}"] = score
-            if best is None or score > best:
-                best, chosen = score, (ridge, kernel)
+        label, progress = f"{products.title}, {name.replace('_', ' ')}", products.run.progress
+        progress.start(label, sum(len(strengths) for *_, strengths in kernels), "ridges")
+        for words, kernel, strengths in kernels:
+            ridges = iterative_ridges(kernel, products.targets, products.kept, strengths)
+            for strength, ridge in zip(strengths, ridges, strict=True):
+                score = percent_correct(ridge.held_logits, products.labels[products.kept :])
+                scores[f"{words} {strength}"] = score
+                if best is None or score > best:
+                    best, chosen = score, (ridge, kernel)
+                progress.advance(1)
+        progress.finish()
         assert chosen is not None
         found = {f"{name}_held_out_accuracy": best, f"{name}_scores": scores}
         if self.test:
