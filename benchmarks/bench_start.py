@@ -2,8 +2,8 @@
 
     python benchmarks/bench_start.py
 
-Every process is a fresh one, and they take turns.  The import of the public names is timed within its process, after that
-of torch, whose own time varies by more; the others are the wall-clock time from the start of a process to its end.
+Every process is a fresh one, and they take turns.  The import of the public names is timed within its process, after
+that of torch, whose own time varies by more; the others are the wall-clock time from the start of a process to its end.
 Bytecode is kept between the processes, as in an installed package, also where the environment says otherwise.
 """
 
