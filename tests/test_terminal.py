@@ -1,13 +1,17 @@
 """What reaches a terminal: no control characters, every name in every encoding, and a line where output fails."""
 
+import io
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from torchhebb.cli import COMMANDS, main
+from torchhebb.progress_display import BarProgress, PlainProgress
 from torchhebb.terminal import print_table
 
 
@@ -59,3 +63,20 @@ def test_progress_is_no_part_of_the_output() -> None:
     code += "p.start('features', 2, 'images'); p.advance(2); p.finish(); p.close(); print('result')"
     done = _python(code, stdout=subprocess.PIPE)
     assert done.stdout == b"result\n" and b"features: 2/2 images" in done.stderr
+
+
+def test_a_task_of_nothing_leaves_no_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """The pass of a network that is not to learn; a task of unknown size that did something leaves one."""
+    screen = io.StringIO()
+    bars = BarProgress(Console(file=screen, force_terminal=True, width=100))
+    for progress in (bars, PlainProgress()):
+        for label, total, done in (("learning", 0, 0), ("features", 3, 3), ("stream", 0, 2)):
+            progress.start(label, total, "images")
+            progress.advance(done)
+            progress.finish()
+        progress.close()
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["features", "stream"]
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue())
+    as_it_is_left = shown.rpartition("\r")[2].splitlines()
+    assert [line.split()[1] for line in as_it_is_left] == ["features", "stream"]

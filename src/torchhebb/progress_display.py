@@ -34,7 +34,7 @@ class _Rate(ProgressColumn):
 
 
 class BarProgress:
-    """One bar for each task; finished ones stay above the current one."""
+    """One bar for each task; finished ones stay above the current one, but for a task of nothing."""
 
     def __init__(self, console: Console) -> None:
         self._bars = RichProgress(
@@ -47,16 +47,21 @@ class BarProgress:
             console=console,
         )
         self._task: TaskID | None = None
+        self._total = self._done = 0
 
     def start(self, label: str, total: int, unit: str) -> None:
         self._bars.start()
         self._task = self._bars.add_task(escape(printable(label)), total=total, unit=unit)
+        self._total, self._done = total, 0
 
     def advance(self, n: int) -> None:
+        self._done += n
         if self._task is not None:
             self._bars.advance(self._task, n)
 
     def finish(self) -> None:
+        if self._task is not None and not (self._total or self._done):
+            self._bars.remove_task(self._task)
         self._task = None
 
     def close(self) -> None:
@@ -65,7 +70,7 @@ class BarProgress:
 
 
 class PlainProgress:
-    """A line at the end of a task, and one every half minute during it."""
+    """A line at the end of a task, unless it is one of nothing, and one every half minute during it."""
 
     def start(self, label: str, total: int, unit: str) -> None:
         self.label, self.total, self.unit, self.done = label, total, unit, 0
@@ -77,7 +82,8 @@ class PlainProgress:
             self._say()
 
     def finish(self) -> None:
-        self._say()
+        if self.total or self.done:
+            self._say()
 
     def close(self) -> None:
         pass
