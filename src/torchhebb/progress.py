@@ -44,9 +44,13 @@ SILENT: Progress = Silent()
 
 
 def counted(items: Collection[T], label: str, unit: str, progress: Progress) -> Iterator[T]:
-    """The items, one after the other; each counts as done when the next is asked for."""
+    """The items, one after the other; each counts as done when the next is asked for, and the task starts at once."""
     progress.start(label, len(items), unit)
-    for item in items:
-        yield item
-        progress.advance(1)
-    progress.finish()
+
+    def each() -> Iterator[T]:
+        for item in items:
+            yield item
+            progress.advance(1)
+        progress.finish()
+
+    return each()

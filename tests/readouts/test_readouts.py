@@ -208,6 +208,19 @@ def test_every_strength_that_is_solved_counts_in_the_progress(plan: Any) -> None
     assert all(task.finished and task.done == task.total for task in watch.tasks)
 
 
+def test_the_progress_of_a_ridge_starts_before_its_decomposition(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, labels = clusters()
+    watch, eigh = Watch(), torch.linalg.eigh
+
+    def after_the_start(matrix: torch.Tensor) -> Any:
+        assert [(task.label, task.done) for task in watch.tasks] == [("readout: solving", 0)]
+        return eigh(matrix)
+
+    monkeypatch.setattr(torch.linalg, "eigh", after_the_start)
+    Ridge().fit(x, labels, CLASSES, task="readout", progress=watch)
+    assert watch.tasks
+
+
 @pytest.mark.parametrize("plan", [Ridge(), Logistic()], ids=["ridge", "logistic"])
 def test_too_wide_features_are_refused_with_the_flag_that_helps(
     plan: ReadoutPlan, monkeypatch: pytest.MonkeyPatch
