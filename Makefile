@@ -14,9 +14,6 @@ DOCS_READY := $(VENV)/.ready-docs
 .PHONY: demo test lint docs check check-browser audit lock faults bench tables clean
 .DELETE_ON_ERROR:
 
-# The tests start hundreds of processes: without bytecode each would compile every file again.
-unexport PYTHONDONTWRITEBYTECODE
-
 demo: $(READY)
 	$(BIN)/torchhebb train
 
