@@ -341,6 +341,16 @@ def test_square_finds_more_in_l2_than_the_toolbox(trained: Network) -> None:
     assert fooled(model, ours, labels).sum() > fooled(model, found, labels).sum()
 
 
+def test_square_asks_only_of_images_that_do_not_fool_yet(trained: Network) -> None:
+    x, labels = some_digits()
+    model, asked = trained.classifier, []
+    model.register_forward_hook(lambda module, inputs, logits: asked.append(len(logits)))
+    square(model, x, labels, eps=3.0, norm="2", queries=300, seed=0)
+    first, *queries, last = asked
+    assert first == last == len(x) and queries == sorted(queries, reverse=True) and queries[-1] < len(x) / 2
+    assert len(queries) < 300  # none is left
+
+
 def test_bumps() -> None:
     """The pattern of the paper for a window of 7: two halves of 3 rows, summed ring by ring."""
     pattern, expected = opposite_bumps(7), torch.zeros(7, 7)

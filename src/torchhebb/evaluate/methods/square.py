@@ -116,6 +116,9 @@ def _in_l2(model: nn.Module, x: Tensor, labels: Tensor, eps: float, queries: int
     change = best - x
     height = losses(model(best), labels, "margin")
     for query in range(queries):
+        asked = (height <= 0).nonzero().squeeze(1)  # images that do not fool the model yet
+        if len(asked) == 0:
+            break
         share = _first_share(size) / 2 ** sum(query / queries > part for part in _HALVE_AT)
         side = max(round(math.sqrt(share) * size), 3)
         (top, left), (from_top, from_left) = ((draw(size - side + 1), draw(size - side + 1)) for _ in range(2))
@@ -129,10 +132,11 @@ def _in_l2(model: nn.Module, x: Tensor, labels: Tensor, eps: float, queries: int
         window = bumps(side) + change[new] / _length(change[new], (2, 3))
         trial[new] = free * window / _length(window, (2, 3))
         tried = moved(trial)
-        found = losses(model(tried), labels, "margin")
-        higher = (found > height) & (height <= 0)
-        best = torch.where(higher.view(-1, 1, 1, 1), tried, best)
-        change, height = best - x, torch.where(higher, found, height)
+        found = losses(model(tried[asked]), labels[asked], "margin")
+        higher = found > height[asked]
+        rising = asked[higher]
+        best[rising], height[rising] = tried[rising], found[higher]
+        change = best - x
     unmoved = fooled(model, x, labels).view(-1, 1, 1, 1)
     return torch.where(unmoved, x, best)
 
