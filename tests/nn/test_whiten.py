@@ -226,3 +226,20 @@ def test_weights_on_whitened_patches_as_weights_on_the_input():
     assert seen.shape == (4, 3, 4, 4)
     direct = nn.functional.conv2d(x, seen)
     torch.testing.assert_close(u - u[:1, :, :1, :1], direct - direct[:1, :, :1, :1])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_component_along_which_samples_vary_by_rounding_alone_is_zero(dtype: torch.dtype):
+    """Neurons that learned the same, as from few photographs, leave fewer components than there are channels."""
+    x = images(30, dtype=dtype)[:, [0, 1, 2, 0, 1]]
+    whiten = PatchWhitening(5, 1, components=5, shrinkage=0.0, floor=None, remove_mean=False, dtype=dtype)
+    whiten.init_from_data(x, generator())
+    q = whiten(x).movedim(1, -1).flatten(0, 2)
+    covariance = torch.cov(q.T, correction=0)
+    torch.testing.assert_close(covariance, torch.diag(torch.tensor([1, 1, 1, 0, 0], dtype=dtype)), rtol=0, atol=1e-4)
+    assert torch.equal(whiten.matrix[3:], torch.zeros(2, 5, dtype=dtype))
+
+
+def test_inputs_that_do_not_vary_are_an_error():
+    with pytest.raises(UserError, match="fewer than 2 directions"):
+        PatchWhitening(3, 1, components=2, shrinkage=0.0).init_from_data(torch.ones(4, 3, 5, 5), generator())

@@ -12,6 +12,7 @@ from torchhebb.nn.plastic import DataInitialised, allocatable, positive
 from torchhebb.nn.shapes import check_maps, check_shape
 
 _LATERAL_STEPS, _LATERAL_BATCH, _LATERAL_RATE = 2000, 1000, 2.0
+ROUNDING = 1e-6  # of a covariance that was summed in float32, in units of its largest variance
 _CHUNK = 64  # samples whose patches are in memory at once while statistics are taken
 
 
@@ -22,6 +23,9 @@ class PatchWhitening(DataInitialised):
     of the patches of its own input, by `functional.whitening_matrix`.  So it uses no label and no error, and nothing
     from other layers; but Z is the inverse root of a matrix over all inputs of a patch, which is more than one synapse
     can know.  Until `init_from_data` saw samples, Z is the identity (its first rows) and m is zero.
+
+    Without shrinkage a component along which the samples vary by rounding alone is 0 (a row of zeros in Z): few images,
+    or neurons that learned the same, have fewer components than are asked for.
 
     Args: in_channels, kernel_size; components, how many principal components are kept, by default all as ZCA;
     shrinkage, what is added to the variances, in units of their mean; floor, patches of a smaller whitened norm (flat
@@ -97,14 +101,19 @@ class PatchWhitening(DataInitialised):
         self.initialised = True
 
     def _whitening(self, covariance: Tensor) -> Tensor:
+        components = self.components
+        if components is not None and self.shrinkage == 0 and covariance.isfinite().all():
+            variances = torch.linalg.eigvalsh(covariance)
+            components = min(components, int((variances > ROUNDING * variances[-1]).sum()))
         try:
-            return whitening_matrix(covariance, shrinkage=self.shrinkage, components=self.components)
+            matrix = whitening_matrix(covariance, shrinkage=self.shrinkage, components=components)
         except ValueError:
             size = self.components or len(covariance)
             raise UserError(
                 f"the inputs of a whitened block vary in fewer than {size} directions: raise its shrinkage, or lower "
                 "its components or project"
             ) from None
+        return F.pad(matrix, (0, 0, 0, len(self.matrix) - len(matrix)))
 
     def _decorrelate(self, x: Tensor, variance: float, generator: torch.Generator) -> Tensor:
         """The matrix that the lateral rule learns from batch after batch of patches, at a falling rate."""
