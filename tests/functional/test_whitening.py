@@ -46,6 +46,15 @@ def test_components_are_the_same_whichever_sign_eigenvectors_come_with():
     assert (once.gather(1, once.abs().argmax(1, keepdim=True)) > 0).all()
 
 
+def test_components_that_vary_by_rounding_alone_are_zero():
+    c = torch.diag(torch.tensor([4.0, 1e-7, 1.0, -1e-7], dtype=torch.float64))
+    expected = torch.zeros(4, 4, dtype=torch.float64)
+    expected[0, 0], expected[1, 2] = 0.5, 1.0
+    assert torch.equal(whitening_matrix(c, shrinkage=0.0, components=4, rounding=1e-6), expected)
+    assert whitening_matrix(c, shrinkage=0.0, components=3, rounding=1e-8)[2].any()
+    assert whitening_matrix(c, shrinkage=0.1, components=4, rounding=1e-6).any(1).all()
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -54,6 +63,8 @@ def test_components_are_the_same_whichever_sign_eigenvectors_come_with():
         ({"components": 4}, "components must lie from 1 to 3, got 4"),
         ({"covariance": torch.zeros(3, 3), "shrinkage": 0.0}, "full rank"),
         ({"covariance": torch.diag(torch.tensor([1.0, 1.0, 0.0])), "shrinkage": 0.0}, "full rank"),
+        ({"covariance": torch.zeros(3, 3), "shrinkage": 0.0, "components": 2, "rounding": 1e-6}, "full rank"),
+        ({"rounding": 1e-6}, "rounding must be None without components"),
     ],
 )
 def test_mistakes(changes: dict, message: str):

@@ -128,6 +128,18 @@ def test_photos_without_labels_from_train_to_report(
     assert main(["train", "--resume", "run"]) == 0
 
 
+def test_few_photos_are_enough_for_two_blocks(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch):
+    """They teach many neurons the same: the second block's projection has fewer components than channels."""
+    places = np.linspace(0, 1, 26)
+    for number in range(3):
+        waves = np.sin((number + 1) * 6 * places[:, None] + 4 * places[None])
+        photo = Image.fromarray((127 + 120 * waves).astype(np.uint8)).convert("RGB")
+        photo.save(tmp_path / f"{number}.png")
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "--data", "folder:.", "--out", "run", "--learning.epochs", "30"]) == 0
+    assert len(read_config(Path("run"))[0].architecture.blocks) == 2
+
+
 def test_questions_that_need_labels_say_so(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     folder(tmp_path / "photos", 40, classes=False)

@@ -6,15 +6,19 @@ from torch import Tensor
 from torchhebb.functional.form import widened
 
 
-def whitening_matrix(covariance: Tensor, *, shrinkage: float = 0.1, components: int | None = None) -> Tensor:
+def whitening_matrix(
+    covariance: Tensor, *, shrinkage: float = 0.1, components: int | None = None, rounding: float | None = None
+) -> Tensor:
     """Z with Z C Z^T near the identity, for C = V diag(l) V^T and e = shrinkage * mean of l.
 
     Without `components` it is symmetric, V diag(l + e)^(-1/2) V^T: the whitening that changes inputs least (ZCA).
     With `components`, the rows diag(l + e)^(-1/2) V^T of that many largest l: principal components of one variance.
 
-    Args: covariance (d, d), symmetric; shrinkage >= 0, in units of the mean variance.  Returns: (components or d, d).
+    Args: covariance (d, d), symmetric; shrinkage >= 0, in units of the mean variance; rounding, in units of the largest
+    l + e: up to it a component does not vary, and its row is 0.  Returns: (components or d, d).
     Raises ValueError for a covariance that is not square or not finite, a negative shrinkage, components outside
-    [1, d], or a variance of zero that neither shrinkage nor components leaves out.
+    [1, d], rounding without components, or a variance of zero that neither of shrinkage, components and rounding
+    leaves out.
     Source: Bell and Sejnowski 1997; Coates, Ng and Lee 2011, for patches.
 
     >>> whitening_matrix(torch.diag(torch.tensor([4.0, 1.0])), shrinkage=0.0)
@@ -28,15 +32,19 @@ def whitening_matrix(covariance: Tensor, *, shrinkage: float = 0.1, components: 
         raise ValueError(f"shrinkage must not be negative, got {shrinkage}")
     if components is not None and not 1 <= components <= size:
         raise ValueError(f"components must lie from 1 to {size}, got {components}")
+    if rounding is not None and components is None:
+        raise ValueError("rounding must be None without components: the symmetric matrix has no rows to leave out")
     if not covariance.isfinite().all():
         raise ValueError("covariance must be finite")
     variances, directions = torch.linalg.eigh(covariance.double())
     variances, directions = variances.flip(0).clamp_min(0), directions.flip(1)
     scale = variances + shrinkage * variances.mean()
     kept = slice(components)
-    if scale[kept].min() <= size * torch.finfo(torch.float64).eps * scale[0]:
+    least = max(size * torch.finfo(torch.float64).eps, rounding or 0.0) * scale[0]
+    varies = scale[kept] > least
+    if not (varies[0] if rounding else varies.all()):
         raise ValueError("covariance must have full rank where shrinkage is 0: raise shrinkage or lower components")
-    rows = directions.T[kept] * scale[kept].rsqrt().unsqueeze(1)
+    rows = directions.T[kept] * torch.where(varies, scale[kept].rsqrt(), 0.0).unsqueeze(1)
     whitening = directions @ rows if components is None else rows * _signs(rows)
     return whitening.to(covariance.dtype)
 

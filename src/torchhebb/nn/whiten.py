@@ -12,7 +12,7 @@ from torchhebb.nn.plastic import DataInitialised, allocatable, positive
 from torchhebb.nn.shapes import check_maps, check_shape
 
 _LATERAL_STEPS, _LATERAL_BATCH, _LATERAL_RATE = 2000, 1000, 2.0
-ROUNDING = 1e-6  # of a covariance that was summed in float32, in units of its largest variance
+_ROUNDING = 1e-6  # of a covariance that was summed in float32, in units of its largest variance
 _CHUNK = 64  # samples whose patches are in memory at once while statistics are taken
 
 
@@ -101,19 +101,15 @@ class PatchWhitening(DataInitialised):
         self.initialised = True
 
     def _whitening(self, covariance: Tensor) -> Tensor:
-        components = self.components
-        if components is not None and self.shrinkage == 0 and covariance.isfinite().all():
-            variances = torch.linalg.eigvalsh(covariance)
-            components = min(components, int((variances > ROUNDING * variances[-1]).sum()))
+        rounding = None if self.components is None else _ROUNDING
         try:
-            matrix = whitening_matrix(covariance, shrinkage=self.shrinkage, components=components)
+            return whitening_matrix(covariance, shrinkage=self.shrinkage, components=self.components, rounding=rounding)
         except ValueError:
             size = self.components or len(covariance)
             raise UserError(
                 f"the inputs of a whitened block vary in fewer than {size} directions: raise its shrinkage, or lower "
                 "its components or project"
             ) from None
-        return F.pad(matrix, (0, 0, 0, len(self.matrix) - len(matrix)))
 
     def _decorrelate(self, x: Tensor, variance: float, generator: torch.Generator) -> Tensor:
         """The matrix that the lateral rule learns from batch after batch of patches, at a falling rate."""
